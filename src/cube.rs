@@ -1,0 +1,107 @@
+//! The words for a spectrum image: its axes and what is known of it before a spectrum is read.
+//!
+//! Arrays are `[y, x, energy]` in memory, C order (HyperSpy prints `x, y | energy`); energies are in eV.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A calibrated axis, named as HyperSpy's: `value(i) = offset + scale * i`, in `units`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Axis {
+    pub name: String,
+    pub units: String,
+    pub scale: f64,
+    pub offset: f64,
+    pub size: usize,
+    /// True for a place on the specimen, false for the energy loss.
+    pub navigate: bool,
+}
+
+impl Axis {
+    /// The value at index `i`, in `units`.
+    pub fn value(&self, i: usize) -> f64 {
+        self.offset + self.scale * i as f64
+    }
+
+    /// The values at every index, in `units`.
+    pub fn values(&self) -> Vec<f64> {
+        (0..self.size).map(|i| self.value(i)).collect()
+    }
+
+    /// The indices whose values lie in `[low, high]`; empty where none does. `scale` must be positive.
+    pub fn indices(&self, low: f64, high: f64) -> Range<usize> {
+        let index = |value: f64| ((value - self.offset) / self.scale).clamp(-1.0, self.size as f64);
+        // A value on the grid belongs to the range although its quotient was rounded.
+        let start = (index(low) - 1e-6).ceil().max(0.0) as usize;
+        let end = ((index(high) + 1e-6).floor() + 1.0).clamp(0.0, self.size as f64) as usize;
+        start..end.max(start)
+    }
+
+    /// The part of this axis at `range`.
+    pub fn slice(&self, range: Range<usize>) -> Axis {
+        Axis {
+            offset: self.value(range.start),
+            size: range.len(),
+            ..self.clone()
+        }
+    }
+}
+
+/// What is known of a cube before a spectrum is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CubeInfo {
+    /// The path below the inputs' common root, without its extension: unique in a run.
+    pub id: String,
+    pub path: PathBuf,
+    /// `hspy`, `hdf5`, ...
+    pub format: String,
+    /// Type of a stored value, as numpy writes it: `float32`, `uint16`, ...
+    pub dtype: String,
+    pub y: Axis,
+    pub x: Axis,
+    /// Energy loss in eV.
+    pub energy: Axis,
+    /// Scan lines of one stored chunk; 1 where the data are not chunked.
+    pub chunk_rows: usize,
+}
+
+impl CubeInfo {
+    /// `[y, x, energy]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.y.size, self.x.size, self.energy.size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn energy() -> Axis {
+        Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale: 0.25,
+            offset: 450.0,
+            size: 2048,
+            navigate: false,
+        }
+    }
+
+    #[test]
+    fn indices_take_both_ends_and_clip() {
+        let axis = energy();
+        assert_eq!(axis.indices(450.0, 451.0), 0..5);
+        assert_eq!(axis.indices(0.0, 449.9), 0..0);
+        assert_eq!(axis.indices(961.0, 2000.0), 2044..2048);
+        assert_eq!(axis.indices(2000.0, 3000.0).len(), 0);
+    }
+
+    #[test]
+    fn a_slice_keeps_its_calibration() {
+        let part = energy().slice(8..20);
+        assert_eq!((part.offset, part.size), (452.0, 12));
+        assert_eq!(part.value(1), energy().value(9));
+    }
+}
