@@ -39,7 +39,9 @@ impl<'a> Columns<'a> {
 
     /// The same with no more columns than `num_pixels` (of the whole cube) can whiten.
     pub fn at_most_for(mut self, num_pixels: u64) -> Self {
-        self.len = self.len.min((num_pixels / PIXELS_PER_DIMENSION).max(1) as usize);
+        self.len = self
+            .len
+            .min((num_pixels / PIXELS_PER_DIMENSION).max(1) as usize);
         self
     }
 
@@ -55,7 +57,13 @@ impl<'a> Columns<'a> {
             .par_iter()
             .map(|line| {
                 self.pixels(line)
-                    .map(|p| if p.iter().any(|v| v.is_nan()) { f32::NAN } else { f(p) })
+                    .map(|p| {
+                        if p.iter().any(|v| v.is_nan()) {
+                            f32::NAN
+                        } else {
+                            f(p)
+                        }
+                    })
                     .collect()
             })
             .collect();
@@ -183,7 +191,12 @@ impl Whitening {
             .filter(|&k| eigen.eigenvalues[k] > least)
             .map(|k| {
                 let root = eigen.eigenvalues[k].sqrt();
-                eigen.eigenvectors.column(k).iter().map(|v| v / root).collect()
+                eigen
+                    .eigenvectors
+                    .column(k)
+                    .iter()
+                    .map(|v| v / root)
+                    .collect()
             })
             .collect();
         Whitening { center, rows }

@@ -95,10 +95,7 @@ impl Projection {
     }
 
     /// The first `num_coefficients` cosine coefficients of `values` (`[window]`).
-    pub fn cosine_coefficients<'a>(
-        &'a self,
-        values: &'a [f64],
-    ) -> impl Iterator<Item = f64> + 'a {
+    pub fn cosine_coefficients<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
         self.cosines.iter().map(move |c| dot(c, values))
     }
 }

@@ -8,7 +8,7 @@ use ndarray::{s, Array1, ArrayView2};
 use super::features::{Projection, Residual};
 use super::pcc::pcc_score;
 use super::refit::{information, line_shift, shifted};
-use super::windows::Window;
+use crate::config::Window;
 use crate::cube::Axis;
 
 /// Coefficients kept per pixel over all windows: the memory that scoring may use (DESIGN.md law 4).
@@ -17,6 +17,8 @@ const SHIFT_COEFFICIENTS: usize = 24;
 const COMPOSITION_COEFFICIENTS: usize = 8;
 /// With more, too few coefficients are left for each.
 const MAX_WINDOWS: usize = 16;
+/// Two directions are removed from a residual; something must be left.
+const MIN_CHANNELS: usize = 4;
 /// An edge with this share of the strongest edge's information is strong.
 const STRONG: f64 = 0.1;
 
@@ -60,7 +62,7 @@ impl LineScorer {
     /// Prepares `windows` of spectra on `energy` (eV); `mean` is the cube's mean spectrum (`[E]` counts per pixel).
     ///
     /// # Errors
-    /// No window, or a window with fewer than two channels on the axis; named with the axis's range.
+    /// No window, or a window with fewer than four channels on the axis; named with the axis's range.
     pub fn new(energy: &Axis, windows: &[Window], mean: &[f64]) -> Result<LineScorer> {
         ensure!(
             !windows.is_empty(),
@@ -81,7 +83,7 @@ impl LineScorer {
             let [low, high] = window.range_ev;
             let range = energy.indices(low, high);
             ensure!(
-                range.len() >= 2,
+                range.len() >= MIN_CHANNELS,
                 "score.windows: '{}' ({low} to {high} eV) covers {} channels of this cube, whose energies are {:.1} \
                  to {:.1} eV; give a window inside them",
                 window.name,
@@ -148,8 +150,16 @@ impl LineScorer {
         reconstruction: ArrayView2<f32>,
         valid: &[bool],
     ) -> LineFeatures {
-        assert_eq!(u.dim(), reconstruction.dim(), "a line and its reconstruction");
-        assert_eq!(u.dim(), (valid.len(), self.energy.size), "a line and the axis");
+        assert_eq!(
+            u.dim(),
+            reconstruction.dim(),
+            "a line and its reconstruction"
+        );
+        assert_eq!(
+            u.dim(),
+            (valid.len(), self.energy.size),
+            "a line and the axis"
+        );
         let num_pixels = valid.len();
         let mut coefficients = vec![f32::NAN; num_pixels * self.num_coefficients];
         let mut drift_ev = Vec::with_capacity(self.windows.len());
@@ -165,7 +175,11 @@ impl LineScorer {
             for x in (0..num_pixels).filter(|&x| valid[x]) {
                 let pixel = &mut coefficients[x * self.num_coefficients..][..self.num_coefficients];
                 let range = window.shift.range.clone();
-                let mu = shifted(reconstruction.row(x), drift / self.energy.scale, range.clone());
+                let mu = shifted(
+                    reconstruction.row(x),
+                    drift / self.energy.scale,
+                    range.clone(),
+                );
                 let counts = range.map(|i| f64::from(u[[x, i]]));
                 window.fill(Residual::new(counts, &mu), pixel);
             }
@@ -203,11 +217,18 @@ impl ScoredWindow {
     fn fill(&self, mut residual: Residual, pixel: &mut [f32]) {
         let columns = self.composition_columns.clone();
         let values = self.composition.cosine_coefficients(&residual.values);
-        pixel[columns].iter_mut().zip(values).for_each(|(p, v)| *p = v as f32);
-        self.shift.remove_background(&mut residual.values, &residual.root);
+        pixel[columns]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(p, v)| *p = v as f32);
+        self.shift
+            .remove_background(&mut residual.values, &residual.root);
         let columns = self.shift_columns.clone();
         let values = self.shift.cosine_coefficients(&residual.values);
-        pixel[columns].iter_mut().zip(values).for_each(|(p, v)| *p = v as f32);
+        pixel[columns]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(p, v)| *p = v as f32);
     }
 }
 

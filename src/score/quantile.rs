@@ -11,10 +11,13 @@ use crate::comm::Comm;
 /// # Collective
 /// Every rank of `comm`; `local` may be empty.
 pub fn quantiles(comm: &Comm, local: &[f32], shares: &[f64]) -> Result<Vec<f64>> {
-    let found = comm.gather_bands(local)?.map(|mut values| {
+    let found = comm.gather_bands(local).map(|mut values| {
         values.retain(|v| !v.is_nan());
         values.sort_by(f32::total_cmp);
-        shares.iter().map(|&s| sorted_quantile(&values, s)).collect()
+        shares
+            .iter()
+            .map(|&s| sorted_quantile(&values, s))
+            .collect()
     });
     Ok(comm.broadcast(found))
 }

