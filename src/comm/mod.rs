@@ -1,1 +1,318 @@
-//! (to come)
+//! Groups of ranks and what they say to each other: the only module that names MPI.
+//!
+//! Everything collective takes a [`Comm`], never the world, so that a survey can split its ranks into groups.
+//! No rank may hang: a rank that fails ends the job ([`Session`]), and a decision that all must share is
+//! [agreed](Comm::agree) before anyone acts on it.
+
+mod exact;
+mod gradient;
+mod session;
+mod watchdog;
+
+use std::fmt;
+
+use anyhow::Result;
+use mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
+use mpi::datatype::{Equivalence, PartitionMut};
+use mpi::topology::{Communicator, SimpleCommunicator};
+use mpi::Count;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+pub use exact::ExactSum;
+pub use gradient::GradientSum;
+pub use session::{init, Session};
+use watchdog::Watchdog;
+
+use crate::config::Invalid;
+
+/// Elements of one MPI message: counts are C ints, and smaller blocks keep the scratch memory small.
+const BLOCK: usize = 1 << 22;
+
+/// The rank whose word is broadcast.
+pub const ROOT: usize = 0;
+
+/// A group of ranks.
+pub struct Comm {
+    inner: SimpleCommunicator,
+    watchdog: Watchdog,
+}
+
+/// An error that every rank of a group returns alike, with the rank that met it.
+#[derive(Debug)]
+pub struct AgreedError {
+    pub rank: usize,
+    pub message: String,
+    /// The exit code of the program: 2 for bad configuration, 1 for all else.
+    pub exit_code: i32,
+}
+
+impl fmt::Display for AgreedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for AgreedError {}
+
+/// The exit code that an error leads to: 2 for bad configuration or usage, 1 for all else. Rank-local.
+pub fn exit_code(error: &anyhow::Error) -> i32 {
+    if let Some(agreed) = error.downcast_ref::<AgreedError>() {
+        agreed.exit_code
+    } else if error.downcast_ref::<Invalid>().is_some() {
+        2
+    } else {
+        1
+    }
+}
+
+impl Comm {
+    fn new(inner: SimpleCommunicator, watchdog: Watchdog) -> Self {
+        Comm { inner, watchdog }
+    }
+
+    /// This process's place in the group, from 0.
+    pub fn rank(&self) -> usize {
+        self.inner.rank() as usize
+    }
+
+    /// Ranks in the group.
+    pub fn size(&self) -> usize {
+        self.inner.size() as usize
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.rank() == ROOT
+    }
+
+    /// The MPI handle, for parallel HDF5.
+    pub fn raw(&self) -> mpi::ffi::MPI_Comm {
+        use mpi::raw::AsRaw;
+        self.inner.as_raw()
+    }
+
+    /// Waits for every rank.
+    ///
+    /// # Collective
+    pub fn barrier(&self) {
+        let _waiting = self.watchdog.enter("barrier");
+        self.inner.barrier();
+    }
+
+    /// The group's ranks of one `color`, in the same order.
+    ///
+    /// # Collective
+    pub fn split(&self, color: usize) -> Comm {
+        let _waiting = self.watchdog.enter("split");
+        let part = self
+            .inner
+            .split_by_color_with_key(mpi::topology::Color::with_value(color as i32), 0)
+            .expect("every rank has a colour");
+        Comm::new(part, self.watchdog.clone())
+    }
+
+    /// This rank's place among, and the number of, the ranks that share its node.
+    ///
+    /// # Collective
+    pub fn local_rank(&self) -> (usize, usize) {
+        let node = self.inner.split_shared(0);
+        (node.rank() as usize, node.size() as usize)
+    }
+
+    /// Every rank's success, or on every rank the error of the lowest rank that failed.
+    ///
+    /// # Collective
+    /// # Errors
+    /// [`AgreedError`], with the rank and its whole chain of causes.
+    pub fn agree<T>(&self, local: Result<T>) -> Result<T> {
+        let _waiting = self.watchdog.enter("agreement");
+        let mine = if local.is_ok() {
+            self.size()
+        } else {
+            self.rank()
+        } as i32;
+        let mut first = self.size() as i32;
+        self.inner
+            .all_reduce_into(&mine, &mut first, SystemOperation::min());
+        if first as usize == self.size() {
+            return local;
+        }
+        let mut report = match &local {
+            Err(error) if mine == first => encode(&(format!("{error:#}"), exit_code(error))),
+            _ => Vec::new(),
+        };
+        self.broadcast_bytes(&mut report, first as usize);
+        let (message, exit_code): (String, i32) = decode(&report);
+        Err(AgreedError {
+            rank: first as usize,
+            message,
+            exit_code,
+        }
+        .into())
+    }
+
+    /// Root's value on every rank; root gives `Some`, the value of the others is not looked at.
+    ///
+    /// # Collective
+    pub fn broadcast<T: Serialize + DeserializeOwned>(&self, value: Option<T>) -> T {
+        let _waiting = self.watchdog.enter("broadcast");
+        let mut bytes = match value {
+            Some(value) if self.is_root() => encode(&value),
+            _ => Vec::new(),
+        };
+        self.broadcast_bytes(&mut bytes, ROOT);
+        decode(&bytes)
+    }
+
+    /// Root's `values` on every rank; equal lengths everywhere.
+    ///
+    /// # Collective
+    pub fn broadcast_into<T: Equivalence>(&self, values: &mut [T]) {
+        let _waiting = self.watchdog.enter("broadcast");
+        for block in values.chunks_mut(BLOCK) {
+            self.inner
+                .process_at_rank(ROOT as i32)
+                .broadcast_into(block);
+        }
+    }
+
+    fn broadcast_bytes(&self, bytes: &mut Vec<u8>, from: usize) {
+        let mut length = bytes.len() as u64;
+        self.inner
+            .process_at_rank(from as i32)
+            .broadcast_into(&mut length);
+        bytes.resize(length as usize, 0);
+        for block in bytes.chunks_mut(BLOCK) {
+            self.inner
+                .process_at_rank(from as i32)
+                .broadcast_into(block);
+        }
+    }
+
+    /// One value of every rank, in rank order, on every rank.
+    ///
+    /// # Collective
+    pub fn all_gather<T: Serialize + DeserializeOwned>(&self, value: &T) -> Vec<T> {
+        (0..self.size())
+            .map(|rank| {
+                let mut bytes = if rank == self.rank() {
+                    encode(value)
+                } else {
+                    Vec::new()
+                };
+                let _waiting = self.watchdog.enter("gather");
+                self.broadcast_bytes(&mut bytes, rank);
+                decode(&bytes)
+            })
+            .collect()
+    }
+
+    /// The ranks' pieces one after the other, on root; `None` on the others. A rank may have nothing.
+    ///
+    /// # Collective
+    pub fn gather_bands<T: Equivalence + Default + Clone>(&self, local: &[T]) -> Option<Vec<T>> {
+        let _waiting = self.watchdog.enter("gather of a map");
+        let root = self.inner.process_at_rank(ROOT as i32);
+        let lengths = self.all_gather(&(local.len() as u64));
+        let total: u64 = lengths.iter().sum();
+        // Rounds keep every count and displacement below what a C int can say.
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+        let per_round = BLOCK.min(i32::MAX as usize / self.size());
+        let mut gathered = self.is_root().then(|| vec![T::default(); total as usize]);
+        for from in (0..longest).step_by(per_round) {
+            let piece =
+                |length: u64| from.min(length as usize)..(from + per_round).min(length as usize);
+            let mine = &local[piece(local.len() as u64)];
+            let Some(gathered) = gathered.as_mut() else {
+                root.gather_varcount_into(mine);
+                continue;
+            };
+            let counts: Vec<Count> = lengths.iter().map(|&n| piece(n).len() as Count).collect();
+            let starts: Vec<Count> = counts
+                .iter()
+                .scan(0, |sum, &n| Some(std::mem::replace(sum, *sum + n)))
+                .collect();
+            let mut round = vec![T::default(); counts.iter().sum::<Count>() as usize];
+            root.gather_varcount_into_root(
+                mine,
+                &mut PartitionMut::new(&mut round[..], counts, starts),
+            );
+            let mut taken = round.into_iter();
+            let mut start = 0;
+            for &length in &lengths {
+                let here = piece(length);
+                for slot in &mut gathered[start + here.start..start + here.end] {
+                    *slot = taken.next().expect("the round holds every rank's piece");
+                }
+                start += length as usize;
+            }
+        }
+        gathered
+    }
+
+    /// Sums integers over ranks, in place: exact, so the same for any order and grouping.
+    ///
+    /// # Collective
+    pub fn sum_i64(&self, values: &mut [i64]) {
+        self.all_reduce("sum", values, SystemOperation::sum());
+    }
+
+    /// The sum over ranks of one count.
+    ///
+    /// # Collective
+    pub fn sum_u64(&self, value: u64) -> u64 {
+        let mut values = [value as i64];
+        self.sum_i64(&mut values);
+        values[0] as u64
+    }
+
+    /// The largest over ranks; NaN counts as nothing.
+    ///
+    /// # Collective
+    pub fn max_f64(&self, value: f64) -> f64 {
+        let mut values = [if value.is_nan() {
+            f64::NEG_INFINITY
+        } else {
+            value
+        }];
+        self.all_reduce("maximum", &mut values, SystemOperation::max());
+        values[0]
+    }
+
+    /// The largest over ranks.
+    ///
+    /// # Collective
+    pub fn max_u64(&self, value: u64) -> u64 {
+        let mut values = [value];
+        self.all_reduce("maximum", &mut values, SystemOperation::max());
+        values[0]
+    }
+
+    /// True on every rank if it is on any.
+    ///
+    /// # Collective
+    pub fn any(&self, flag: bool) -> bool {
+        self.max_u64(flag as u64) == 1
+    }
+
+    fn all_reduce<T>(&self, operation: &'static str, values: &mut [T], op: SystemOperation)
+    where
+        T: Equivalence + Clone,
+    {
+        let _waiting = self.watchdog.enter(operation);
+        let mut scratch = values[..values.len().min(BLOCK)].to_vec();
+        for block in values.chunks_mut(BLOCK) {
+            let out = &mut scratch[..block.len()];
+            self.inner.all_reduce_into(&*block, out, op);
+            block.clone_from_slice(out);
+        }
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("messages between ranks have plain types")
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> T {
+    postcard::from_bytes(bytes).expect("every rank runs the same program")
+}

@@ -1,1 +1,114 @@
-//! (to come)
+//! What the user asked for: YAML read into types that the rest of the program can rely on.
+//!
+//! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
+//! know, and [`Config::validate`] names everything that is wrong, not the first thing.
+
+mod parse;
+mod sections;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use sections::{
+    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
+    Reconstruction, Reduction, Region, Rule, Score, Train, Window, Windows,
+};
+
+/// Bad configuration or usage: the program exits with 2.
+#[derive(Debug)]
+pub struct Invalid(pub String);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where results go: a folder, or `{dir, reconstruction}`.
+    pub output: Output,
+    /// Every random number follows from it.
+    pub seed: u64,
+    pub archive: Archive,
+    pub preprocess: Preprocess,
+    pub io: Io,
+    pub model: Model,
+    pub train: Train,
+    pub comm: CommOptions,
+    pub pca: Pca,
+    pub score: Score,
+}
+
+/// Where results go and what they hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "OutputForm")]
+pub struct Output {
+    /// Folder of the run; made if absent.
+    pub dir: PathBuf,
+    /// Reconstructed spectra to write.
+    pub reconstruction: Reconstruction,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Output {
+            dir: "out/run".into(),
+            reconstruction: Reconstruction::Regions,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`"
+)]
+enum OutputForm {
+    Dir(PathBuf),
+    Full(OutputFields),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OutputFields {
+    dir: PathBuf,
+    reconstruction: Reconstruction,
+}
+
+impl Default for OutputFields {
+    fn default() -> Self {
+        let Output {
+            dir,
+            reconstruction,
+        } = Output::default();
+        OutputFields {
+            dir,
+            reconstruction,
+        }
+    }
+}
+
+impl From<OutputForm> for Output {
+    fn from(form: OutputForm) -> Self {
+        match form {
+            OutputForm::Dir(dir) => Output {
+                dir,
+                ..Output::default()
+            },
+            OutputForm::Full(OutputFields {
+                dir,
+                reconstruction,
+            }) => Output {
+                dir,
+                reconstruction,
+            },
+        }
+    }
+}

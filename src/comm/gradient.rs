@@ -1,0 +1,183 @@
+//! The sum of the micro-batches' gradients over all ranks.
+//!
+//! `exact` rounds every micro-batch's gradient to 32-bit integers with one power-of-two scale per block of parameters,
+//! agreed from the largest magnitude in that block, so that the sum is the same for any number of ranks and
+//! any order; a block keeps 30 - log2(micro-batches) bits below its largest value, where f32 keeps 24.
+//! `fast` adds floats as they come.
+
+use mpi::collective::SystemOperation;
+use rayon::prelude::*;
+
+use super::Comm;
+
+/// Parameters that share a scale.
+const SCALED: usize = 1024;
+
+/// Reusable buffers for sums of one gradient vector.
+pub struct GradientSum {
+    micro_batches: usize,
+    largest: Vec<f32>,
+    agreed: Vec<f32>,
+    integers: Vec<i32>,
+    summed: Vec<i32>,
+}
+
+impl GradientSum {
+    /// For gradients of `parameters` values, formed in `micro_batches` per step over all ranks.
+    pub fn new(parameters: usize, micro_batches: usize) -> Self {
+        let blocks = parameters.div_ceil(SCALED);
+        GradientSum {
+            micro_batches,
+            largest: vec![0.0; blocks],
+            agreed: vec![0.0; blocks],
+            integers: vec![0; parameters],
+            summed: vec![0; parameters],
+        }
+    }
+
+    /// `total` becomes the sum over all ranks' micro-batches; a rank may have none.
+    ///
+    /// A value that is not finite makes its whole block NaN, on every rank.
+    ///
+    /// # Collective
+    pub fn exact(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
+        self.largest
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(block, largest)| {
+                *largest = local
+                    .iter()
+                    .map(|gradient| magnitude(part(gradient, block)))
+                    .fold(0.0, f32::max);
+            });
+        comm.reduce_blocks(
+            "gradient scale",
+            &self.largest,
+            &mut self.agreed,
+            SystemOperation::max(),
+        );
+        let (agreed, micro_batches) = (&self.agreed, self.micro_batches);
+        self.integers
+            .par_chunks_mut(SCALED)
+            .enumerate()
+            .for_each(|(block, integers)| {
+                let scale = scale(agreed[block], micro_batches);
+                integers.fill(0);
+                for gradient in local {
+                    for (sum, value) in integers.iter_mut().zip(part(gradient, block)) {
+                        *sum += (value * scale).round_ties_even() as i32;
+                    }
+                }
+            });
+        comm.reduce_blocks(
+            "gradient",
+            &self.integers,
+            &mut self.summed,
+            SystemOperation::sum(),
+        );
+        let summed = &self.summed;
+        total
+            .par_chunks_mut(SCALED)
+            .enumerate()
+            .for_each(|(block, total)| {
+                let inverse = match agreed[block] {
+                    0.0 => 0.0,
+                    largest if largest.is_finite() => 1.0 / scale(largest, micro_batches),
+                    _ => f32::NAN,
+                };
+                for (total, &sum) in total.iter_mut().zip(&summed[block * SCALED..]) {
+                    *total = sum as f32 * inverse;
+                }
+            });
+    }
+
+    /// As [`exact`](Self::exact), adding floats: the last bits depend on the number of ranks.
+    ///
+    /// # Collective
+    pub fn fast(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
+        let mut mine = vec![0.0; total.len()];
+        for gradient in local {
+            for (sum, value) in mine.iter_mut().zip(*gradient) {
+                *sum += value;
+            }
+        }
+        comm.reduce_blocks("gradient", &mine, total, SystemOperation::sum());
+    }
+}
+
+fn part(gradient: &[f32], block: usize) -> &[f32] {
+    let start = block * SCALED;
+    &gradient[start..gradient.len().min(start + SCALED)]
+}
+
+/// Largest magnitude; infinite where any value is not finite (MPI's maximum has no rule for NaN).
+fn magnitude(values: &[f32]) -> f32 {
+    let largest = values
+        .iter()
+        .fold(0f32, |largest, value| largest.max(value.abs()));
+    // `max` passes over NaN, the sum does not.
+    let finite = values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0;
+    if finite {
+        largest
+    } else {
+        f32::INFINITY
+    }
+}
+
+/// The largest power of two with which `micro_batches` values of at most `largest` add up below 2^30.
+fn scale(largest: f32, micro_batches: usize) -> f32 {
+    if largest == 0.0 || !largest.is_finite() {
+        return 0.0;
+    }
+    let bits = (largest as f64 * micro_batches as f64).log2().ceil() as i32;
+    2f32.powi((30 - bits).clamp(-126, 126))
+}
+
+impl Comm {
+    /// Reduces `local` into `total` over ranks, in messages that a C int can count.
+    ///
+    /// # Collective
+    fn reduce_blocks<T>(
+        &self,
+        operation: &'static str,
+        local: &[T],
+        total: &mut [T],
+        op: SystemOperation,
+    ) where
+        T: mpi::datatype::Equivalence,
+    {
+        use mpi::collective::CommunicatorCollectives;
+        let _waiting = self.watchdog.enter(operation);
+        for (local, total) in local
+            .chunks(super::BLOCK)
+            .zip(total.chunks_mut(super::BLOCK))
+        {
+            self.inner.all_reduce_into(local, total, op);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_leaves_room_for_the_sum() {
+        for largest in [1e-30f32, 0.3, 1.0, 1.5, 7e20] {
+            for micro_batches in [1, 3, 4, 1000] {
+                let most =
+                    largest as f64 * scale(largest, micro_batches) as f64 * micro_batches as f64;
+                assert!(
+                    most <= (1u64 << 30) as f64 && most > (1u64 << 28) as f64 || largest == 1e-30
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_zero_block_and_a_bad_one_are_told_apart() {
+        assert_eq!(magnitude(&[0.0, -2.0, 1.0]), 2.0);
+        assert_eq!(magnitude(&[f32::NAN, 1.0]), f32::INFINITY);
+        assert_eq!(scale(0.0, 4), 0.0);
+    }
+}

@@ -1,0 +1,80 @@
+//! The life of the MPI job, and the promise that no rank is left waiting for one that failed.
+
+use std::panic;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use mpi::environment::Universe;
+use mpi::topology::Communicator;
+use mpi::Threading;
+
+use super::watchdog::Watchdog;
+use super::{exit_code, AgreedError, Comm};
+
+/// MPI from initialisation to finalisation; dropping it finalises, so it must outlive every [`Comm`].
+pub struct Session {
+    universe: Universe,
+}
+
+/// Starts MPI with full thread support and makes any panic end the whole job.
+///
+/// # Collective
+/// # Errors
+/// Where MPI grants less than `MPI_THREAD_MULTIPLE`, or was started before.
+/// # Source
+/// MPI 3.1 sec. 12.4.3
+pub fn init() -> Result<Session> {
+    let (universe, threading) = mpi::initialize_with_threading(Threading::Multiple)
+        .context("MPI was started twice in one process")?;
+    if threading != Threading::Multiple {
+        bail!(
+            "MPI grants {threading:?} but THREAD_MULTIPLE is needed: load an MPI built with thread support \
+             (Open MPI: `ompi_info | grep THREAD_MULTIPLE`)"
+        );
+    }
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        abort(1);
+    }));
+    Ok(Session { universe })
+}
+
+impl Session {
+    /// All ranks of the job, on a communicator of the program's own.
+    ///
+    /// # Collective
+    pub fn comm(&self) -> Comm {
+        Comm::new(self.universe.world().duplicate(), Watchdog::default())
+    }
+}
+
+impl Comm {
+    /// Says why, and ends the job on every rank at once.
+    ///
+    /// An agreed error is told by root; one that only this rank knows is told here.
+    pub fn fail(&self, error: &anyhow::Error) -> ! {
+        let agreed = error.downcast_ref::<AgreedError>();
+        let teller = agreed.is_none() || self.is_root();
+        if teller {
+            let rank = agreed.map_or(self.rank(), |agreed| agreed.rank);
+            eprintln!(
+                "coreloss: error on rank {rank} of {}: {error:#}",
+                self.size()
+            );
+        } else {
+            // Root tells it and ends the job; this rank only makes sure that the end comes.
+            std::thread::sleep(Duration::from_secs(5));
+        }
+        abort(exit_code(error))
+    }
+
+    /// Names in the log the operation that this rank has been waiting in, every `seconds`; 0 turns it off.
+    pub fn watch(&self, seconds: u64) {
+        self.watchdog.start(self.rank(), seconds);
+    }
+}
+
+fn abort(code: i32) -> ! {
+    mpi::topology::SimpleCommunicator::world().abort(code)
+}

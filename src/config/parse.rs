@@ -1,0 +1,304 @@
+//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and the mend.
+
+use anyhow::Result;
+use serde_yaml::{Mapping, Value};
+
+use super::{Config, Invalid};
+use crate::config::{Auto, Region};
+
+impl Config {
+    /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
+    ///
+    /// # Errors
+    /// [`Invalid`]: unknown key with the nearest known one and its line, wrong type, value out of range.
+    pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Config> {
+        let empty = text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
+        // Read once without the overrides: only the text itself knows its lines.
+        let mut config = if empty {
+            Config::default()
+        } else {
+            serde_yaml::from_str(text)
+                .map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?
+        };
+        if !overrides.is_empty() {
+            let mut value = if empty {
+                Value::Mapping(Mapping::new())
+            } else {
+                serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {error}")))?
+            };
+            for assignment in overrides {
+                set(&mut value, assignment)?;
+            }
+            config = serde_yaml::from_value(value).map_err(|error| {
+                Invalid(format!(
+                    "{name} with --set {}: {}",
+                    overrides.join(" --set "),
+                    explain(&error)
+                ))
+            })?;
+        }
+        config.validate(name)?;
+        Ok(config)
+    }
+
+    /// The whole configuration as YAML, defaults included.
+    pub fn to_yaml(&self) -> String {
+        serde_yaml::to_string(self).expect("a configuration has plain types")
+    }
+
+    /// The keys in which two configurations differ, as `key: mine -> other`.
+    pub fn differences(&self, other: &Config) -> Vec<String> {
+        let value = |config: &Config| {
+            serde_yaml::to_value(config).expect("a configuration has plain types")
+        };
+        let mut found = Vec::new();
+        compare("", &value(self), &value(other), &mut found);
+        found
+    }
+
+    fn validate(&self, name: &str) -> Result<()> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_string());
+            }
+        };
+        let train = &self.train;
+        require(train.micro_batch > 0, "train.micro_batch: at least 1");
+        require(
+            train.micro_batch > 0
+                && train.global_batch > 0
+                && train.global_batch % train.micro_batch == 0,
+            "train.global_batch: a multiple of train.micro_batch, at least one of it",
+        );
+        require(
+            train.steps != Auto::Given(0),
+            "train.steps: at least 1, or auto",
+        );
+        require(train.epochs != Some(0), "train.epochs: at least 1");
+        require(
+            train.learning_rate > 0.0 && train.learning_rate.is_finite(),
+            "train.learning_rate: above 0",
+        );
+        require(
+            train.kl_weight >= 0.0 && train.kl_weight.is_finite(),
+            "train.kl_weight: 0 or more",
+        );
+        require(train.clip > 0.0, "train.clip: above 0");
+        require(
+            (0.0..=0.5).contains(&train.validation),
+            "train.validation: from 0 to 0.5",
+        );
+        require(
+            train.checkpoint_epochs > 0,
+            "train.checkpoint_epochs: at least 1",
+        );
+        require(train.lanes > 0, "train.lanes: at least 1");
+        require(self.io.memory_mib >= 64, "io.memory_mib: at least 64");
+        require(
+            matches!(self.preprocess.spatial_mean, 1 | 3),
+            "preprocess.spatial_mean: 1 (none) or 3",
+        );
+        for (key, value) in [
+            ("gain", self.preprocess.gain),
+            ("read_noise", self.preprocess.read_noise),
+        ] {
+            if let Auto::Given(value) = value {
+                let least = if key == "gain" {
+                    value > 0.0
+                } else {
+                    value >= 0.0
+                };
+                require(
+                    least && value.is_finite(),
+                    &format!("preprocess.{key}: a positive number, or auto"),
+                );
+            }
+        }
+        require(
+            self.pca.components.as_slice().iter().all(|&k| k > 0),
+            "pca.components: each at least 1",
+        );
+        require(
+            self.model
+                .patch
+                .is_none_or(|[y, x]| y >= 4 && x >= 4 && y % 4 == 0 && x % 4 == 0),
+            "model.patch: [y, x], each a multiple of 4",
+        );
+        require(self.model.latent != Some(0), "model.latent: at least 1");
+        let increasing = |[low, high]: [f64; 2]| low.is_finite() && high.is_finite() && low < high;
+        require(
+            self.archive.energy_range_ev.is_none_or(increasing),
+            "archive.energy_range_ev: [low, high] in eV with low < high",
+        );
+        if let super::Windows::List(windows) = &self.score.windows {
+            for window in windows {
+                require(
+                    increasing(window.range_ev) && increasing(window.background_ev),
+                    &format!(
+                        "score.windows: {}: ranges are [low, high] in eV with low < high",
+                        window.name
+                    ),
+                );
+                require(
+                    window.background_ev[1] <= window.range_ev[1],
+                    &format!(
+                        "score.windows: {}: background_ev lies before the edge",
+                        window.name
+                    ),
+                );
+            }
+        }
+        for Region { y, x, .. } in &self.archive.regions {
+            require(
+                y[0] < y[1] && x[0] < x[1],
+                "archive.regions: y and x are [first, one past last]",
+            );
+        }
+        require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Invalid(format!("{name}: {}", problems.join("; "))).into())
+    }
+}
+
+/// Lays one `a.b=value` over a YAML tree.
+fn set(tree: &mut Value, assignment: &str) -> Result<()> {
+    let (key, text) = assignment.split_once('=').ok_or_else(|| {
+        Invalid(format!(
+            "--set {assignment}: write it as key=value, for example --set train.steps=800"
+        ))
+    })?;
+    let value: Value = serde_yaml::from_str(text)
+        .map_err(|error| Invalid(format!("--set {assignment}: the value is no YAML: {error}")))?;
+    let mut node = tree;
+    let parts: Vec<&str> = key.trim().split('.').collect();
+    for (depth, part) in parts.iter().enumerate() {
+        if part.is_empty() {
+            return Err(Invalid(format!("--set {assignment}: the key has an empty part")).into());
+        }
+        // `output` may be a plain folder; a key below it makes it a mapping that keeps the folder.
+        if depth == 1 && parts[0] == "output" && node.is_string() {
+            let mut fields = Mapping::new();
+            fields.insert("dir".into(), node.clone());
+            *node = Value::Mapping(fields);
+        }
+        if node.is_null() {
+            *node = Value::Mapping(Mapping::new());
+        }
+        let Value::Mapping(fields) = node else {
+            return Err(Invalid(format!(
+                "--set {assignment}: {} is no section",
+                parts[..depth].join(".")
+            ))
+            .into());
+        };
+        node = fields.entry((*part).into()).or_insert(Value::Null);
+    }
+    *node = value;
+    Ok(())
+}
+
+/// serde's message, with the nearest known key where one was not known.
+fn explain(error: &serde_yaml::Error) -> String {
+    let message = error.to_string();
+    let Some(rest) = message.split("unknown field `").nth(1) else {
+        return message;
+    };
+    let mut quoted = rest.split('`');
+    let unknown = quoted.next().unwrap_or_default();
+    let known = rest.split("expected").nth(1).unwrap_or_default();
+    let nearest = known.split('`').skip(1).step_by(2).max_by(|a, b| {
+        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
+    });
+    match nearest {
+        Some(nearest) => format!("{message}. Did you mean `{nearest}`?"),
+        None => message,
+    }
+}
+
+fn compare(path: &str, mine: &Value, other: &Value, found: &mut Vec<String>) {
+    if let (Value::Mapping(a), Value::Mapping(b)) = (mine, other) {
+        for (key, value) in a {
+            let key_text = key.as_str().unwrap_or("?");
+            let below = if path.is_empty() {
+                key_text.to_string()
+            } else {
+                format!("{path}.{key_text}")
+            };
+            compare(&below, value, b.get(key).unwrap_or(&Value::Null), found);
+        }
+    } else if mine != other {
+        let text = |value: &Value| serde_json::to_string(value).unwrap_or_default();
+        found.push(format!("{path}: {} -> {}", text(mine), text(other)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{OneOrMany, Reconstruction};
+    use super::*;
+
+    fn refused(text: &str, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        Config::parse("run.yaml", text, &overrides)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
+        let message = refused("seed: 1\ntrain:\n  global_bacth: 16\n", &[]);
+        assert!(message.contains("line 3"), "{message}");
+        assert!(
+            message.contains("Did you mean `global_batch`?"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let message = refused("train: {micro_batch: 3}\nio: {memory_mib: 1}\n", &[]);
+        assert!(
+            message.contains("train.global_batch") && message.contains("io.memory_mib"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn overrides_take_yaml_values_and_reach_below_a_plain_output() {
+        let sets = [
+            "archive.inputs=[a.hspy, b.hspy]",
+            "output.reconstruction=window",
+            "train.steps=5",
+        ]
+        .map(String::from);
+        let config = Config::parse("run.yaml", "output: here\n", &sets).unwrap();
+        assert_eq!(
+            config.archive.inputs,
+            OneOrMany::Many(vec!["a.hspy".into(), "b.hspy".into()])
+        );
+        assert_eq!(config.output.dir.to_str(), Some("here"));
+        assert_eq!(config.output.reconstruction, Reconstruction::Window);
+        assert_eq!(config.train.steps, Auto::Given(5));
+    }
+
+    #[test]
+    fn a_written_configuration_reads_back_equal() {
+        let config = Config::parse("run.yaml", "preprocess: {gain: 1.5}\nseed: 7\n", &[]).unwrap();
+        let again = Config::parse("again", &config.to_yaml(), &[]).unwrap();
+        assert_eq!(config, again);
+        assert!(config.differences(&again).is_empty());
+        let other = Config::parse("other", "seed: 8\npreprocess: {gain: 1.5}\n", &[]).unwrap();
+        assert_eq!(config.differences(&other), ["seed: 7 -> 8"]);
+    }
+
+    #[test]
+    fn an_override_of_an_unknown_key_is_refused() {
+        let message = refused("seed: 1\n", &["trian.steps=4"]);
+        assert!(message.contains("Did you mean `train`?"), "{message}");
+    }
+}

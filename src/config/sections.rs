@@ -1,0 +1,322 @@
+//! The sections of a configuration and their defaults.
+
+use serde::{Deserialize, Serialize};
+
+/// A number, or `auto`: found from the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number or `auto`")]
+pub enum Auto<T> {
+    Given(T),
+    #[default]
+    #[serde(with = "auto_word")]
+    Auto,
+}
+
+mod auto_word {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::Serializer;
+
+    pub fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("auto")
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "auto" => Ok(()),
+            other => Err(D::Error::custom(format!(
+                "`{other}` is neither a number nor `auto`"
+            ))),
+        }
+    }
+}
+
+/// One value where a list is meant is a list of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a value or a list of values")]
+pub enum OneOrMany<T> {
+    Many(Vec<T>),
+    One(T),
+}
+
+impl<T> OneOrMany<T> {
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            OneOrMany::Many(values) => values,
+            OneOrMany::One(value) => std::slice::from_ref(value),
+        }
+    }
+}
+
+/// Which cubes, and which part of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// Paths and globs of the cubes to score; trained on too unless `train_inputs` is given.
+    pub inputs: OneOrMany<String>,
+    /// Paths and globs of the cubes to train on.
+    pub train_inputs: Option<OneOrMany<String>>,
+    /// Path of the dataset inside the HDF5 files; found when there is one candidate.
+    pub dataset: Option<String>,
+    /// `[low, high]` in eV; all by default.
+    pub energy_range_ev: Option<[f64; 2]>,
+    /// Parts of the cubes to ignore or to train on only.
+    pub regions: Vec<Region>,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Archive {
+            inputs: OneOrMany::Many(Vec::new()),
+            train_inputs: None,
+            dataset: None,
+            energy_range_ev: None,
+            regions: Vec::new(),
+        }
+    }
+}
+
+/// A box of pixels, in every cube.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// First and one-past-last scan line.
+    pub y: [usize; 2],
+    /// First and one-past-last pixel of a line.
+    pub x: [usize; 2],
+    /// `ignore` these pixels, or `train` on these only.
+    pub r#use: RegionUse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegionUse {
+    Ignore,
+    Train,
+}
+
+/// From stored values to electrons per channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preprocess {
+    /// Stored units per electron; `auto`: fitted.
+    pub gain: Auto<f64>,
+    /// Read noise in electrons rms; `auto`: fitted.
+    pub read_noise: Auto<f64>,
+    /// Replaces cosmic-ray spikes by the median of their neighbours.
+    pub despike: bool,
+    /// Side in pixels of the spatial mean: 1 (none) or 3.
+    pub spatial_mean: usize,
+    /// Ignores vacuum, found by total counts.
+    pub vacuum: bool,
+}
+
+impl Default for Preprocess {
+    fn default() -> Self {
+        Preprocess {
+            gain: Auto::Auto,
+            read_noise: Auto::Auto,
+            despike: true,
+            spatial_mean: 3,
+            vacuum: true,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Io {
+    /// Memory in MiB that one rank may use for cubes.
+    pub memory_mib: u64,
+}
+
+impl Default for Io {
+    fn default() -> Self {
+        Io { memory_mib: 2048 }
+    }
+}
+
+/// Layers of the 3D-CVAE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// 8-16-32-64 channels, 12 x 12 pixels, 16 latent: for CPUs and small cubes.
+    #[default]
+    Compact,
+    /// The paper's: 32-64-128-256 channels, 24 x 24 pixels, 48 latent.
+    Paper,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    pub preset: Preset,
+    /// Pixels of a patch `[y, x]`; the preset's by default.
+    pub patch: Option<[usize; 2]>,
+    /// Latent dimensions; the preset's by default.
+    pub latent: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// Equal to the bit for any number of ranks and threads.
+    #[default]
+    Exact,
+    /// Plain sums: the last bits depend on the number of ranks.
+    Fast,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    /// Passes over the archive; over `steps` when given.
+    pub epochs: Option<usize>,
+    /// Optimiser steps; `auto`: as many as two passes, at least 800.
+    pub steps: Auto<usize>,
+    /// Patches per optimiser step over all ranks.
+    pub global_batch: usize,
+    /// Patches whose gradient is formed at once; fixed, so that results do not depend on ranks.
+    pub micro_batch: usize,
+    pub reduction: Reduction,
+    pub device: Device,
+    /// Peak of the one-cycle schedule, for a global batch of 16; scale it by sqrt(batch / 16).
+    pub learning_rate: f64,
+    /// Weight of the Kullback-Leibler term after warm-up.
+    pub kl_weight: f64,
+    /// Largest norm of a gradient.
+    pub clip: f64,
+    /// Share of the lanes kept for validation; 0 for none.
+    pub validation: f64,
+    /// Epochs between checkpoints.
+    pub checkpoint_epochs: usize,
+    /// Contiguous runs of scan lines into which the archive is cut.
+    pub lanes: usize,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train {
+            epochs: None,
+            steps: Auto::Auto,
+            global_batch: 16,
+            micro_batch: 4,
+            reduction: Reduction::Exact,
+            device: Device::Auto,
+            learning_rate: 2e-3,
+            kl_weight: 1.0,
+            clip: 3.5,
+            validation: 0.05,
+            checkpoint_epochs: 10,
+            lanes: 64,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    #[default]
+    Auto,
+    Mpi,
+    Nccl,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommOptions {
+    /// How gradients travel; `mpi` works everywhere.
+    pub backend: Backend,
+    /// Seconds after which a rank says in the log what it waits in; 0 for never.
+    pub watchdog_s: u64,
+}
+
+impl Default for CommOptions {
+    fn default() -> Self {
+        CommOptions {
+            backend: Backend::Auto,
+            watchdog_s: 120,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pca {
+    /// Numbers of components; each gives a method `pca3`, `pca4`, ...
+    pub components: OneOrMany<usize>,
+    /// Weights by the Poisson noise, as HyperSpy's `normalize_poissonian_noise`.
+    pub poisson: bool,
+}
+
+impl Default for Pca {
+    fn default() -> Self {
+        Pca {
+            components: OneOrMany::Many(vec![3, 4, 5]),
+            poisson: true,
+        }
+    }
+}
+
+/// Energies in which a score looks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub name: String,
+    /// The edge, eV.
+    pub range_ev: [f64; 2],
+    /// Where the power law before the edge is fitted, eV.
+    pub background_ev: [f64; 2],
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`auto` or a list of {name, range_ev, background_ev}"
+)]
+pub enum Windows {
+    List(Vec<Window>),
+    #[default]
+    #[serde(with = "auto_word")]
+    Auto,
+}
+
+/// How a threshold is found from the scores alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Otsu where the scores fall into two groups, else the tail.
+    #[default]
+    Auto,
+    /// Otsu's on the square root of the score: for 1 to 5 % of anomalies.
+    Otsu,
+    /// Exponential tail above the 95th percentile, false-positive rate 1e-3: for .3 to 2 %.
+    Pot,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Score {
+    pub windows: Windows,
+    pub threshold: Rule,
+}
+
+/// Which reconstructed spectra are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reconstruction {
+    /// The mean spectrum of each region.
+    #[default]
+    Regions,
+    /// Every pixel, in the score windows' energies.
+    Window,
+    None,
+}
