@@ -1,1 +1,27 @@
-//! (to come)
+//! Cubes in: finds the files of an archive and reads hyperslabs of them as `[y, x, energy]` float32.
+//!
+//! Everything here is rank-local and reads through the POSIX driver; ranks agree on results elsewhere.
+
+mod attribute;
+
+mod catalogue;
+
+mod companion;
+
+mod file;
+
+pub(crate) mod hspy;
+
+mod layout;
+
+mod plain;
+
+mod reader;
+
+pub use catalogue::{catalogue, Source};
+pub use companion::{truth, user_mask};
+pub use file::UnsupportedData;
+pub use layout::Microscope;
+pub use reader::{inspect, Options, Reader, Summary};
+
+pub(crate) use file::open as open_hdf5;

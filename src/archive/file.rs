@@ -1,0 +1,180 @@
+//! Opening HDF5 files for reading, with words for what can be wrong with them.
+//!
+//! Knows nothing of spectra. POSIX driver only, so that a prefetch thread may read; without file locks, which
+//! many cluster file systems refuse.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{anyhow, bail, Context, Result};
+use hdf5::filters::Filter;
+use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
+use hdf5::{Dataset, File};
+
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// Data that no option makes readable, such as complex or RGB values: the caller's mistake, not a broken file.
+///
+/// Kept as a type because `inspect` answers it with another exit code; find it by `downcast_ref`.
+#[derive(Debug)]
+pub struct UnsupportedData(pub String);
+
+impl std::fmt::Display for UnsupportedData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnsupportedData {}
+
+/// Opens `path` for reading; every dataset of it gets a chunk cache of `cache` bytes. Rank-local.
+///
+/// # Errors
+/// Missing, empty, truncated and foreign files, each named with its cause and what to do.
+pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
+    let shown = path.display();
+    let about = fs::metadata(path).with_context(|| format!("{shown}: cannot be read"))?;
+    if !about.is_file() {
+        bail!("{shown}: is no regular file; name a file, or a glob such as {shown}/*.hspy");
+    }
+    if about.len() == 0 {
+        bail!("{shown}: is empty (0 bytes); copy or export it again");
+    }
+    if !has_signature(path).with_context(|| format!("{shown}: cannot be read"))? {
+        bail!("{shown}: is no HDF5 file, whatever its name says; open it in HyperSpy and save it as .hspy");
+    }
+    File::with_options()
+        .with_fapl(|fapl| {
+            // Blocks of rows touch each chunk in order: a chunk that was read whole is the first to go (w0 = 1).
+            fapl.file_locking(false).chunk_cache(cache_slots(cache), cache, 1.0)
+        })
+        .open(path)
+        .map_err(|cause| {
+            anyhow!(
+                "{shown}: HDF5 cannot open it ({cause}); at {} bytes it may be cut short or still being written: \
+                 copy it again, or look at it with `h5ls -r`",
+                about.len()
+            )
+        })
+}
+
+/// True where the HDF5 signature stands at one of the offsets that the format allows.
+fn has_signature(path: &Path) -> std::io::Result<bool> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut offset = 0;
+    while offset + SIGNATURE.len() as u64 <= length {
+        let mut found = [0; SIGNATURE.len()];
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut found)?;
+        if found == SIGNATURE {
+            return Ok(true);
+        }
+        offset = if offset == 0 { 512 } else { offset * 2 };
+    }
+    Ok(false)
+}
+
+/// Hash slots for a cache of `bytes`: HDF5 wants a prime, far more than the chunks held.
+fn cache_slots(bytes: usize) -> usize {
+    // The default of 521 slots serves 1 MiB; chunks of spectrum images are rarely below 64 KiB.
+    [521, 4099, 16411, 65537]
+        .into_iter()
+        .find(|slots| slots * (1 << 14) >= bytes)
+        .unwrap_or(262147)
+}
+
+/// Bytes that hold one row of decoded chunks of `dataset` along dimension `dim`; 0 where it is not chunked.
+pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize> {
+    let Some(chunk) = dataset.chunk() else { return Ok(0) };
+    let across: usize = (dataset.shape().iter().zip(&chunk).enumerate())
+        .filter(|&(i, _)| i != dim)
+        .map(|(_, (&size, &part))| size.div_ceil(part))
+        .product();
+    let bytes = chunk.iter().product::<usize>() * dataset.dtype()?.size();
+    Ok(across.saturating_mul(bytes))
+}
+
+/// The type of a value as numpy writes it (`float32`, `uint16`).
+///
+/// # Errors
+/// [`UnsupportedData`] for all that is not a plain integer or float.
+pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
+    let refuse = |what: String, mend: &str| {
+        let place = format!("{}: dataset {}", dataset.filename(), dataset.name());
+        Err(anyhow!(UnsupportedData(format!("{place} holds {what}; {mend}"))))
+    };
+    let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
+    match stored {
+        Ok(TypeDescriptor::Integer(size)) => Ok(TypeDescriptor::Integer(size).to_string()),
+        Ok(TypeDescriptor::Unsigned(size)) => Ok(TypeDescriptor::Unsigned(size).to_string()),
+        Ok(TypeDescriptor::Float(size @ (FloatSize::U4 | FloatSize::U8))) => {
+            Ok(TypeDescriptor::Float(size).to_string())
+        }
+        Ok(TypeDescriptor::Compound(compound)) => refuse(
+            name_of_compound(&compound),
+            "save the one real quantity that is a spectrum image, such as its modulus",
+        ),
+        Ok(TypeDescriptor::VarLenArray(_)) => {
+            refuse("ragged data".into(), "spectra must have equal lengths")
+        }
+        Ok(other) => refuse(format!("{other} values"), "counts must be integers or 32- or 64-bit floats"),
+        Err(cause) => refuse(
+            format!("values of a type that is not read ({cause})"),
+            "convert it to float32",
+        ),
+    }
+}
+
+/// What a compound value is: complex numbers and colours are known by the names of their fields.
+fn name_of_compound(compound: &CompoundType) -> String {
+    let names: Vec<String> = compound.fields.iter().map(|field| field.name.to_lowercase()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match names[..] {
+        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => "complex values".into(),
+        ["r", "g", "b"] | ["r", "g", "b", "a"] => "RGB colours".into(),
+        _ => format!("compound values (fields {})", names.join(", ")),
+    }
+}
+
+/// Checks that this build of HDF5 can decode `dataset`.
+///
+/// # Errors
+/// Names the filters that are missing and how to get on.
+pub(crate) fn check_filters(dataset: &Dataset) -> Result<()> {
+    let plist = dataset.create_plist()?;
+    if !plist.has_filters() || plist.all_filters_avail() {
+        return Ok(());
+    }
+    let missing: Vec<String> = plist
+        .filters()
+        .into_iter()
+        .filter(|filter| !filter.is_available())
+        .map(|filter| match filter {
+            Filter::User(id, _) => format!("{id} ({})", name_of_filter(id)),
+            known => format!("{known:?}"),
+        })
+        .collect();
+    bail!(
+        "{}: dataset {} is compressed with filter {}, which this HDF5 lacks; set HDF5_PLUGIN_PATH to its plugin, or \
+         repack the file with `h5repack -f GZIP=4` where the filter is installed",
+        dataset.filename(),
+        dataset.name(),
+        missing.join(", ")
+    )
+}
+
+/// The name under which a filter is registered with the HDF Group.
+fn name_of_filter(id: i32) -> &'static str {
+    match id {
+        32000 => "LZF",
+        32001 => "Blosc",
+        32004 => "LZ4",
+        32008 => "Bitshuffle",
+        32013 => "ZFP",
+        32015 => "Zstandard",
+        32026 => "Blosc2",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,177 @@
+//! How a dataset is laid out: which stored dimension is the energy, which are y and x.
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{bail, Result};
+use hdf5::{Dataset, Hyperslab, Selection, SliceOrIndex};
+use ndarray::{Array3, ArrayD, Axis as Dimension};
+use serde::{Deserialize, Serialize};
+
+use crate::cube::{Axis, CubeInfo};
+
+/// What a file tells of the instrument; each value may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Microscope {
+    pub title: Option<String>,
+    pub beam_energy_kev: Option<f64>,
+    pub convergence_angle_mrad: Option<f64>,
+    pub collection_angle_mrad: Option<f64>,
+    /// Variance per count, HyperSpy's `Variance_linear_model.gain_factor`.
+    pub gain_factor: Option<f64>,
+}
+
+/// One dataset as its file describes it.
+pub(crate) struct Layout {
+    pub format: &'static str,
+    pub dataset: String,
+    /// One axis per stored dimension, in stored order.
+    pub axes: Vec<Axis>,
+    /// The stored dimension that is the energy loss, or why this is no EELS spectrum image.
+    pub energy: Result<usize, String>,
+    /// What a reader should know, but can live with.
+    pub problems: Vec<String>,
+    pub microscope: Microscope,
+}
+
+impl Layout {
+    /// Brings the energy axis to eV, and refuses what cannot be one.
+    pub fn checked(mut self) -> Layout {
+        let Ok(dim) = self.energy else { return self };
+        let axis = &mut self.axes[dim];
+        match in_ev(&axis.units) {
+            Some(factor) => {
+                axis.scale *= factor;
+                axis.offset *= factor;
+                axis.units = "eV".into();
+            }
+            None if axis.units.is_empty() => {
+                self.problems.push("the energy axis has no units: taken as eV".into());
+            }
+            None => self.problems.push(format!(
+                "the energy axis is in {}, which is no energy: taken as eV",
+                axis.units
+            )),
+        }
+        axis.navigate = false;
+        if axis.name.is_empty() {
+            axis.name = "Energy loss".into();
+        }
+        if !axis.scale.is_finite() || !axis.offset.is_finite() {
+            self.energy = Err(format!("its energy axis is not finite (offset {}, scale {})", axis.offset, axis.scale));
+        } else if axis.scale <= 0.0 {
+            self.energy = Err(format!(
+                "its energy axis runs backwards or stands still (scale {} eV per channel); reverse the data and the \
+                 axis, for example in HyperSpy",
+                axis.scale
+            ));
+        } else if self.axes.len() > 3 {
+            self.energy = Err(format!("it has {} dimensions, not y, x and energy", self.axes.len()));
+        } else if self.axes.iter().any(|axis| axis.size == 0) {
+            let shape: Vec<usize> = self.axes.iter().map(|axis| axis.size).collect();
+            self.energy = Err(format!("it has no values (shape {shape:?})"));
+        }
+        self
+    }
+
+    /// The stored dimensions of y and x: of a line its pixels are x, of a lone spectrum neither is stored.
+    pub fn places(&self, energy: usize) -> [Option<usize>; 2] {
+        let places: Vec<usize> = (0..self.axes.len()).filter(|&dim| dim != energy).collect();
+        match places[..] {
+            [y, x] => [Some(y), Some(x)],
+            [x] => [None, Some(x)],
+            _ => [None, None],
+        }
+    }
+
+    /// The cube that this dataset is. `chunk` is its stored chunk shape.
+    pub fn cube(&self, energy: usize, path: &Path, dtype: String, chunk: Option<&[usize]>) -> CubeInfo {
+        let [y, x] = self.places(energy);
+        let place = |dim: Option<usize>, name: &str| match dim {
+            Some(dim) => Axis {
+                navigate: true,
+                name: if self.axes[dim].name.is_empty() { name.into() } else { self.axes[dim].name.clone() },
+                ..self.axes[dim].clone()
+            },
+            None => Axis { navigate: true, ..index_axis(name, 1) },
+        };
+        let chunk_rows = y.and_then(|y| chunk.map(|chunk| chunk[y].min(self.axes[y].size)));
+        CubeInfo {
+            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_path_buf(),
+            format: self.format.into(),
+            dtype,
+            y: place(y, "y"),
+            x: place(x, "x"),
+            energy: self.axes[energy].clone(),
+            chunk_rows: chunk_rows.unwrap_or(1),
+        }
+    }
+
+    /// Reads `[y, x, energy]` from `dataset`, whatever order it is stored in.
+    pub fn read(&self, dataset: &Dataset, energy: usize, part: [Range<usize>; 3]) -> Result<Array3<f32>> {
+        let [y, x] = self.places(energy);
+        let [rows, columns, channels] = part;
+        let shape = [rows.len(), columns.len(), channels.len()];
+        let mut ranges = vec![0..0; self.axes.len()];
+        ranges[energy] = channels;
+        for (dim, range) in [(y, rows), (x, columns)] {
+            if let Some(dim) = dim {
+                ranges[dim] = range;
+            }
+        }
+        if shape.contains(&0) {
+            return Ok(Array3::zeros(shape));
+        }
+        let ranges: Vec<SliceOrIndex> = ranges.into_iter().map(SliceOrIndex::from).collect();
+        let stored: ArrayD<f32> = dataset.read_slice(Selection::from(Hyperslab::from(ranges)))?;
+
+        let order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
+        let mut cube = stored.permuted_axes(order);
+        while cube.ndim() < 3 {
+            cube = cube.insert_axis(Dimension(0));
+        }
+        let cube = cube.into_dimensionality()?;
+        // The usual order costs no copy.
+        Ok(if cube.is_standard_layout() { cube } else { cube.as_standard_layout().into_owned() })
+    }
+}
+
+/// An axis that counts its own indices.
+pub(crate) fn index_axis(name: &str, size: usize) -> Axis {
+    Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate: false }
+}
+
+/// How many eV one of `units` is; none where it is no energy.
+pub(crate) fn in_ev(units: &str) -> Option<f64> {
+    match units.trim() {
+        "eV" | "ev" | "EV" | "[eV]" | "electronvolt" | "electron_volt" => Some(1.0),
+        "keV" | "KeV" | "kev" | "[keV]" => Some(1e3),
+        "meV" | "mev" | "[meV]" => Some(1e-3),
+        _ => None,
+    }
+}
+
+/// Offset and scale of evenly spaced `values`.
+///
+/// # Errors
+/// Names the widest and the narrowest step where they differ by more than a thousandth.
+pub(crate) fn uniform(values: &[f64]) -> Result<(f64, f64)> {
+    let [first, .., last] = values else {
+        return match values {
+            [only] => Ok((*only, 1.0)),
+            _ => bail!("it has no values"),
+        };
+    };
+    let scale = (last - first) / (values.len() - 1) as f64;
+    let steps = values.windows(2).map(|pair| pair[1] - pair[0]);
+    let (narrow, wide) = steps.fold((f64::INFINITY, f64::NEG_INFINITY), |(narrow, wide), step| {
+        (narrow.min(step), wide.max(step))
+    });
+    // Single-precision vectors are rounded at the size of their largest value.
+    let rounding = first.abs().max(last.abs()) * f64::from(f32::EPSILON) * 2.0;
+    if wide - narrow > scale.abs() * 1e-3 + rounding || !scale.is_finite() {
+        bail!("its steps vary from {narrow} to {wide}");
+    }
+    Ok((*first, scale))
+}

@@ -1,0 +1,191 @@
+//! Plain HDF5, NeXus and EMD: any numeric dataset, its axes from the datasets beside it.
+
+use anyhow::{bail, ensure, Context, Result};
+use hdf5::{Dataset, File, Group};
+
+use super::attribute::{text, texts};
+use super::file::numeric_dtype;
+use super::layout::{in_ev, index_axis, uniform, Layout, Microscope};
+use crate::cube::Axis;
+
+/// Deep enough for any real file, and an end to links that go in circles.
+const DEEPEST: usize = 16;
+
+/// The dataset `wanted`, or the only three-dimensional numeric one of `file`.
+///
+/// # Errors
+/// None or several: lists the numeric datasets with their shapes, and how to choose.
+pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
+    if let Some(name) = wanted {
+        if let Ok(dataset) = file.dataset(name) {
+            return describe(file, name, &dataset);
+        }
+    }
+    let mut found = Vec::new();
+    collect(file, "", &mut Vec::new(), &mut found)?;
+    let listed = match &found[..] {
+        [] => "no numeric dataset at all".to_string(),
+        found => {
+            let lines: Vec<String> =
+                found.iter().map(|(name, dataset)| format!("{name} {:?}", dataset.shape())).collect();
+            lines.join(", ")
+        }
+    };
+    if let Some(name) = wanted {
+        bail!("no dataset {name:?} in it; archive.dataset can be one of: {listed}");
+    }
+    let cubes: Vec<&(String, Dataset)> = found.iter().filter(|(_, dataset)| dataset.ndim() == 3).collect();
+    match cubes[..] {
+        [(name, dataset)] => describe(file, name, dataset),
+        [] => bail!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}"),
+        _ => bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}"),
+    }
+}
+
+/// Adds the numeric datasets at and below `group` with their paths, each once however often it is linked.
+fn collect(
+    group: &Group,
+    path: &str,
+    seen: &mut Vec<String>,
+    found: &mut Vec<(String, Dataset)>,
+) -> Result<()> {
+    let mut names = group.member_names()?;
+    names.sort();
+    for name in names {
+        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+        // A link that leads nowhere is no reason to refuse the rest.
+        let Ok(about) = group.loc_info_by_name(&name) else { continue };
+        let identity = format!("{} {:?}", about.fileno, about.token);
+        if seen.contains(&identity) {
+            continue;
+        }
+        seen.push(identity);
+        if let Ok(dataset) = group.dataset(&name) {
+            if dataset.ndim() > 0 && numeric_dtype(&dataset).is_ok() {
+                found.push((below, dataset));
+            }
+        } else if let Ok(inner) = group.group(&name) {
+            if below.matches('/').count() < DEEPEST {
+                collect(&inner, &below, seen, found)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Axes and energy of `dataset` at `path`.
+fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
+    let shape = dataset.shape();
+    ensure!(!shape.is_empty(), "dataset {path} is a single value, not a spectrum image");
+    let parent = match path.rsplit_once('/') {
+        Some((parent, _)) => file.group(parent).with_context(|| format!("group {parent}"))?,
+        None => file.group("/")?,
+    };
+    let mut problems = Vec::new();
+    let named = axis_names(&parent, dataset);
+    let mut axes = Vec::new();
+    for (dim, &size) in shape.iter().enumerate() {
+        let axis = match named.get(dim) {
+            Some(name) => axis(&parent, name, size, &mut problems),
+            None => None,
+        };
+        axes.push(axis.unwrap_or_else(|| index_axis("", size)));
+    }
+
+    let energies: Vec<usize> = (0..axes.len()).filter(|&dim| in_ev(&axes[dim].units).is_some()).collect();
+    let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
+    let energy = match (&energies[..], &called[..]) {
+        (&[dim], _) | (_, &[dim]) => dim,
+        _ => {
+            problems.push("no axis tells that it is the energy: the last one is taken".into());
+            axes.len() - 1
+        }
+    };
+    for (dim, axis) in axes.iter_mut().enumerate() {
+        axis.navigate = dim != energy;
+    }
+    if axes[energy] == index_axis("", shape[energy]) {
+        problems.push("no energy calibration: its channels are counted from 0".into());
+    }
+    Ok(Layout {
+        format: format_of(&parent),
+        dataset: path.to_string(),
+        axes,
+        energy: Ok(energy),
+        problems,
+        microscope: Microscope::default(),
+    })
+}
+
+/// `nexus`, `emd` or `hdf5`, by the attributes that those formats put beside their data.
+fn format_of(parent: &Group) -> &'static str {
+    if text(parent, "NX_class").is_some() {
+        "nexus"
+    } else if parent.attr("emd_group_type").is_ok() {
+        "emd"
+    } else {
+        "hdf5"
+    }
+}
+
+/// The names of the datasets beside `dataset` that calibrate its dimensions, in order; empty where none are told.
+fn axis_names(parent: &Group, dataset: &Dataset) -> Vec<String> {
+    let ndim = dataset.ndim();
+    // NeXus: an attribute of the group, or in older files of the dataset, there also as "y:x:energy".
+    for told in [texts(parent, "axes"), texts(dataset, "axes")] {
+        let names: Vec<String> = told
+            .iter()
+            .flat_map(|names| names.trim_matches(['[', ']']).split([':', ',']))
+            .map(|name| name.trim().to_string())
+            .collect();
+        if names.len() == ndim {
+            return names;
+        }
+    }
+    // EMD counts from 1, py4DSTEM from 0.
+    for first in [1, 0] {
+        let names: Vec<String> = (first..first + ndim).map(|i| format!("dim{i}")).collect();
+        if names.iter().all(|name| parent.dataset(name).is_ok()) {
+            return names;
+        }
+    }
+    Vec::new()
+}
+
+/// The axis that dataset `name` beside the data describes; none where it does not fit, which is noted.
+fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> Option<Axis> {
+    // NeXus writes "." for a dimension without an axis.
+    let dataset = parent.dataset(name).ok()?;
+    let values = match dataset.read_raw::<f64>() {
+        // EMD may give only the first two points.
+        Ok(values) if values.len() == size || values.len() == 2 => values,
+        Ok(values) => {
+            problems.push(format!("axis {name} has {} values for {size} places: not used", values.len()));
+            return None;
+        }
+        Err(error) => {
+            problems.push(format!("axis {name} cannot be read ({error}): not used"));
+            return None;
+        }
+    };
+    let units = text(&dataset, "units").unwrap_or_default().replace(['[', ']', '_'], "");
+    let (offset, scale) = match uniform(&values) {
+        Ok(even) => even,
+        // An uneven energy axis must not pass for a calibrated one: the energy check refuses this scale.
+        Err(error) if in_ev(&units).is_some() || is_called_energy(name) => {
+            problems.push(format!("axis {name} is not uniform: {error:#}"));
+            (values[0], f64::NAN)
+        }
+        Err(error) => {
+            problems.push(format!("axis {name} is not uniform ({error:#}): its indices are taken"));
+            return None;
+        }
+    };
+    let name = ["long_name", "name"].iter().find_map(|key| text(&dataset, key)).unwrap_or(name.to_string());
+    Some(Axis { name, units, scale, offset, size, navigate: false })
+}
+
+fn is_called_energy(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("energy") || name.contains("eloss")
+}

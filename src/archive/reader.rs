@@ -1,0 +1,181 @@
+//! The reader of one cube, whatever its format.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use anyhow::{bail, ensure, Context, Result};
+use hdf5::{Dataset, File};
+use ndarray::Array3;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::layout::{Layout, Microscope};
+use super::{file, hspy, plain};
+use crate::cube::{Axis, CubeInfo};
+
+/// How to read a cube.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Path of the dataset, where a file holds several (`archive.dataset`).
+    pub dataset: Option<String>,
+    /// Most bytes for the cache of decoded chunks.
+    pub memory: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { dataset: None, memory: 64 << 20 }
+    }
+}
+
+/// What a file holds, for `coreloss inspect`. The energy axis is the last.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub path: PathBuf,
+    pub format: String,
+    pub shape: Vec<usize>,
+    pub dtype: String,
+    pub chunks: Option<Vec<usize>>,
+    pub axes: Vec<Axis>,
+    pub problems: Vec<String>,
+}
+
+/// One open cube. Rank-local; may move to a prefetch thread.
+pub struct Reader {
+    info: CubeInfo,
+    layout: Layout,
+    energy: usize,
+    /// The file closes with its last dataset.
+    dataset: Dataset,
+}
+
+/// Describes `path` without reading a spectrum. Rank-local.
+///
+/// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
+///
+/// # Errors
+/// A file that does not open, holds several cubes, or holds [`super::UnsupportedData`].
+pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
+    let opened = file::open(path, 0)?;
+    let layout = find(&opened, path, options)?;
+    let dataset = open_dataset(&opened, path, &layout)?;
+    let dtype = file::numeric_dtype(&dataset)?;
+    // Stored order, but for the energy.
+    let mut order: Vec<usize> = (0..layout.axes.len()).collect();
+    let mut problems = layout.problems.clone();
+    match &layout.energy {
+        Ok(energy) => order.sort_by_key(|dim| dim == energy),
+        Err(reason) => problems.push(format!("no EELS spectrum image: {reason}")),
+    }
+    if let Err(error) = file::check_filters(&dataset) {
+        problems.push(format!("{error:#}"));
+    }
+    Ok(Summary {
+        path: path.to_path_buf(),
+        format: layout.format.into(),
+        shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),
+        dtype,
+        chunks: dataset.chunk().map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
+        axes: order.iter().map(|&dim| layout.axes[dim].clone()).collect(),
+        problems,
+    })
+}
+
+impl Reader {
+    /// Opens the EELS spectrum image in `path`; a line becomes `1 x N`, a lone spectrum `1 x 1`. Rank-local.
+    ///
+    /// # Errors
+    /// Names the file, what is wrong with it, and how to mend that: no such file, no HDF5, cut short, several cubes,
+    /// no energy axis, unreadable values or compression.
+    pub fn open(path: &Path, options: &Options) -> Result<Reader> {
+        let opened = file::open(path, 0)?;
+        let layout = find(&opened, path, options)?;
+        let dataset = open_dataset(&opened, path, &layout)?;
+        let dtype = file::numeric_dtype(&dataset)?;
+        file::check_filters(&dataset)?;
+        let energy = match &layout.energy {
+            Ok(energy) => *energy,
+            Err(reason) => bail!("{}: {} is no EELS spectrum image: {reason}", path.display(), layout.dataset),
+        };
+        let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
+
+        // The cache is fixed when a file is opened, its best size known only after: open once more.
+        let row_dim = layout.places(energy)[0].unwrap_or(0);
+        let cache = file::bytes_of_chunk_row(&dataset, row_dim)?.min(options.memory);
+        drop(dataset);
+        drop(opened);
+        let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
+        Ok(Reader { info, layout, energy, dataset })
+    }
+
+    /// Axes, shape, type and chunks; the id is the file's stem until a catalogue gives another.
+    pub fn info(&self) -> &CubeInfo {
+        &self.info
+    }
+
+    /// What a user should know of this file: a missing calibration, axes without flags.
+    pub fn problems(&self) -> &[String] {
+        &self.layout.problems
+    }
+
+    /// What the file tells of the instrument.
+    pub fn microscope(&self) -> &Microscope {
+        &self.layout.microscope
+    }
+
+    /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
+    ///
+    /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. Data
+    /// whose energy is not stored last are copied once more in memory. Rank-local.
+    ///
+    /// # Errors
+    /// A range outside the cube, or data that cannot be read or decoded.
+    pub fn read(&self, rows: Range<usize>, columns: Range<usize>, channels: Range<usize>) -> Result<Array3<f32>> {
+        let part = [rows, columns, channels];
+        let shape = self.info.shape();
+        let place = || format!("{}: {} of shape {shape:?}", self.info.path.display(), self.layout.dataset);
+        ensure!(
+            part.iter().zip(shape).all(|(range, size)| range.start <= range.end && range.end <= size),
+            "{}: {part:?} was asked for, which lies outside",
+            place()
+        );
+        self.layout
+            .read(&self.dataset, self.energy, part.clone())
+            .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", place()))
+    }
+
+    /// A cheap identity of the data that does not know the path: size, time of change, shape and type, hashed.
+    ///
+    /// # Errors
+    /// A file that is gone.
+    pub fn fingerprint(&self) -> Result<String> {
+        let path = self.info.path.display();
+        let about = fs::metadata(&self.info.path).with_context(|| format!("{path}: cannot be read any more"))?;
+        let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let identity = format!(
+            "{} {changed} {:?} {} {}",
+            about.len(),
+            self.info.shape(),
+            self.info.dtype,
+            self.layout.dataset
+        );
+        let digest = Sha256::digest(identity);
+        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// The layout of the one cube in `opened`.
+fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
+    let wanted = options.dataset.as_deref().map(|name| name.trim_matches('/'));
+    let is_hspy = opened.link_exists("Experiments") && wanted.is_none_or(|name| name.starts_with("Experiments/"));
+    let found = if is_hspy { hspy::find(opened, wanted) } else { plain::find(opened, wanted) };
+    Ok(found.with_context(|| path.display().to_string())?.checked())
+}
+
+fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {
+    opened
+        .dataset(&layout.dataset)
+        .with_context(|| format!("{}: dataset {} cannot be opened", path.display(), layout.dataset))
+}
