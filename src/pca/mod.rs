@@ -1,1 +1,10 @@
-//! (to come)
+//! Principal components of a cube that is spread over ranks: the linear baseline.
+//!
+//! One pass sums an E x E scatter matrix ([`Scatter`]), root decomposes it, and [`Decomposition`] rebuilds
+//! spectra line by line. The numbers are those of HyperSpy's `decomposition` without centring.
+
+mod decomposition;
+mod scatter;
+
+pub use decomposition::Decomposition;
+pub use scatter::Scatter;
