@@ -135,7 +135,7 @@ mod tests {
         assert!((r.auroc - 9.5 / 12.0).abs() < 1e-12, "{}", r.auroc);
         let expected = (1.0 + 2.0 / 3.0 + 0.5) / 3.0;
         assert!((r.average_precision - expected).abs() < 1e-12);
-        assert!((r.best_f1 - 0.8).abs() < 1e-12);
+        assert!((r.best_f1 - 2.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const PIXELS_PER_DIMENSION: u64 = 8;
 ///
 /// A line is a fixed unit of work: sums over pixels are formed line by line.
 pub struct Columns<'a> {
-    /// Per line `[x, num_columns]`, C order; a pixel with a NaN does not count.
+    /// Per line `[x, num_columns]`, C order; a pixel with a value that is not finite does not count.
     lines: Vec<&'a [f32]>,
     num_columns: usize,
     start: usize,
@@ -58,7 +58,7 @@ impl<'a> Columns<'a> {
             .map(|line| {
                 self.pixels(line)
                     .map(|p| {
-                        if p.iter().any(|v| v.is_nan()) {
+                        if p.iter().any(|v| !v.is_finite()) {
                             f32::NAN
                         } else {
                             f(p)

@@ -8,7 +8,9 @@ use super::quantile::quantiles;
 use super::templates::TemplateBank;
 use crate::comm::Comm;
 
-/// Scores of a rank's pixels, `[local lines, x]`, higher is more anomalous, NaN where not valid.
+/// Scores of a rank's pixels, `[local lines, x]`, higher is more anomalous.
+///
+/// NaN where not valid; but for `pcc` also where the residual is not finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
     /// 1 - Pearson correlation (the paper's).

@@ -204,13 +204,11 @@ fn end_of_white_lines(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f
     };
     let highest = excess.iter().copied().fold(0.0, f64::max);
     let near = channels(energy, 2.0, 1);
-    let last_line = (near..excess.len().saturating_sub(near))
-        .filter(|&i| {
-            let around = &excess[i - near..=i + near];
-            let lowest = around.iter().copied().fold(f64::INFINITY, f64::min);
-            around.iter().all(|&v| v <= excess[i]) && excess[i] - lowest > 0.04 * highest
-        })
-        .next_back();
+    let last_line = (near..excess.len().saturating_sub(near)).rfind(|&i| {
+        let around = &excess[i - near..=i + near];
+        let lowest = around.iter().copied().fold(f64::INFINITY, f64::min);
+        around.iter().all(|&v| v <= excess[i]) && excess[i] - lowest > 0.04 * highest
+    });
     let line_ev = last_line.map_or(onset_ev, |i| energies[start + i]);
     (line_ev + MARGIN_EV).max(onset_ev + 27.0)
 }
