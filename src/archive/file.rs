@@ -87,7 +87,9 @@ fn cache_slots(bytes: usize) -> usize {
 
 /// Bytes that hold one row of decoded chunks of `dataset` along dimension `dim`; 0 where it is not chunked.
 pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize> {
-    let Some(chunk) = dataset.chunk() else { return Ok(0) };
+    let Some(chunk) = dataset.chunk() else {
+        return Ok(0);
+    };
     let across: usize = (dataset.shape().iter().zip(&chunk).enumerate())
         .filter(|&(i, _)| i != dim)
         .map(|(_, (&size, &part))| size.div_ceil(part))
@@ -103,7 +105,9 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
         let place = format!("{}: dataset {}", dataset.filename(), dataset.name());
-        Err(anyhow!(UnsupportedData(format!("{place} holds {what}; {mend}"))))
+        Err(anyhow!(UnsupportedData(format!(
+            "{place} holds {what}; {mend}"
+        ))))
     };
     let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
     match stored {
@@ -119,7 +123,10 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
         Ok(TypeDescriptor::VarLenArray(_)) => {
             refuse("ragged data".into(), "spectra must have equal lengths")
         }
-        Ok(other) => refuse(format!("{other} values"), "counts must be integers or 32- or 64-bit floats"),
+        Ok(other) => refuse(
+            format!("{other} values"),
+            "counts must be integers or 32- or 64-bit floats",
+        ),
         Err(cause) => refuse(
             format!("values of a type that is not read ({cause})"),
             "convert it to float32",
@@ -129,10 +136,16 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
 
 /// What a compound value is: complex numbers and colours are known by the names of their fields.
 fn name_of_compound(compound: &CompoundType) -> String {
-    let names: Vec<String> = compound.fields.iter().map(|field| field.name.to_lowercase()).collect();
+    let names: Vec<String> = compound
+        .fields
+        .iter()
+        .map(|field| field.name.to_lowercase())
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match names[..] {
-        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => "complex values".into(),
+        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => {
+            "complex values".into()
+        }
         ["r", "g", "b"] | ["r", "g", "b", "a"] => "RGB colours".into(),
         _ => format!("compound values (fields {})", names.join(", ")),
     }
