@@ -3,7 +3,8 @@
 use anyhow::Result;
 use ndarray::Array2;
 
-use super::plot::{svg, Panel, Scale, BLUE, GREEN, INK, VERMILLION};
+use super::plot::{svg, Area, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::scale::Scale;
 use super::text::number;
 use super::{LossPoint, Map, Region};
 
@@ -133,17 +134,15 @@ pub fn mean_spectrum(
     windows: &[(String, [f64; 2])],
 ) -> Result<String> {
     let points = points(energy_ev, spectrum.iter().copied());
-    let x = Scale::linear("energy loss (eV)", points.iter().map(|p| p.0), 0.0);
-    let y = Scale::linear("mean counts", points.iter().map(|p| p.1), 0.05).headroom(0.15);
+    let x = energy_scale(&points);
+    let y = counts_scale("mean counts", &[&points]);
     svg(SIZE, "Mean spectrum", |area| {
-        let mut panel = Panel::new(area, &x, &y)?;
-        panel.shades(windows)?;
-        panel.line(&points, INK)?;
-        panel.shade_names(windows)
+        spectra(area, [&x, &y], &[(&points, INK)], windows)
     })
 }
 
-/// A region's mean spectrum and its reconstruction (counts by eV), and below them the residual; `windows` shaded.
+/// A region's mean spectrum (counts by eV) with the shaded `windows`; where it has one, its reconstruction over it and
+/// the residual below.
 pub fn region(
     energy_ev: &[f64],
     region: &Region,
@@ -151,30 +150,57 @@ pub fn region(
 ) -> Result<String> {
     let measured = points(energy_ev, region.spectrum.iter().map(|&v| v as f64));
     let modelled = points(energy_ev, region.reconstruction.iter().map(|&v| v as f64));
+    let x = energy_scale(&measured);
+    let y = counts_scale("counts", &[&measured, &modelled]);
+    let label = format!("Spectrum of region {}", region.label);
+    if modelled.is_empty() {
+        return svg(SIZE, &label, |area| {
+            spectra(area, [&x, &y], &[(&measured, INK)], windows)
+        });
+    }
     let residual: Vec<(f64, f64)> = measured
         .iter()
         .zip(&modelled)
         .map(|(m, r)| (m.0, m.1 - r.1))
         .collect();
-    let both = measured.iter().chain(&modelled);
-    let top_x = Scale::linear("", both.clone().map(|p| p.0), 0.0);
-    let top_y = Scale::linear("counts", both.clone().map(|p| p.1), 0.05).headroom(0.15);
-    let bottom_x = Scale::linear("energy loss (eV)", both.map(|p| p.0), 0.0);
-    let bottom_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
-    let label = format!("Spectrum and reconstruction of region {}", region.label);
+    // The panels share their energies: the words stand once, below.
+    let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
+    let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
     svg(TALL, &label, |area| {
         let (_, height) = area.dim_in_pixel();
         let (top, bottom) = area.split_vertically(height * 61 / 100);
-        let mut panel = Panel::new(&top, &top_x, &top_y)?;
-        panel.shades(windows)?;
-        panel.line(&measured, INK)?;
-        panel.line(&modelled, VERMILLION)?;
-        panel.shade_names(windows)?;
-        let mut panel = Panel::new(&bottom, &bottom_x, &bottom_y)?;
+        let lines = [(&measured[..], INK), (&modelled[..], VERMILLION)];
+        spectra(&top, [&bare_x, &y], &lines, windows)?;
+        let mut panel = Panel::new(&bottom, &x, &residual_y)?;
         panel.shades(windows)?;
         panel.rule(0.0)?;
         panel.line(&residual, GREEN)
     })
+}
+
+/// Draws `lines` over shaded and named `windows`, on the axes `[x, y]`.
+fn spectra(
+    area: &Area<'_>,
+    [x, y]: [&Scale; 2],
+    lines: &[(&[(f64, f64)], Rgb)],
+    windows: &[(String, [f64; 2])],
+) -> Result<()> {
+    let mut panel = Panel::new(area, x, y)?;
+    panel.shades(windows)?;
+    for (points, color) in lines {
+        panel.line(points, *color)?;
+    }
+    panel.shade_names(windows)
+}
+
+fn energy_scale(points: &[(f64, f64)]) -> Scale<'static> {
+    Scale::linear("energy loss (eV)", points.iter().map(|p| p.0), 0.0)
+}
+
+/// The values of `lines`, with room above for the names of windows.
+fn counts_scale<'a>(label: &'a str, lines: &[&[(f64, f64)]]) -> Scale<'a> {
+    let values = lines.iter().copied().flatten().map(|p| p.1);
+    Scale::linear(label, values, 0.05).headroom(0.15)
 }
 
 /// Energies paired with values, as far as both go.

@@ -150,7 +150,11 @@ fn planted() -> Cube {
             mean_score: 5.3 - i as f64,
             estimated_shift_ev: (i != 1).then_some(-4.25),
             spectrum: to_f32(spectrum(9.0, 5000 * i)),
-            reconstruction: to_f32(spectrum(0.0, 0)),
+            reconstruction: if i == 2 {
+                vec![]
+            } else {
+                to_f32(spectrum(0.0, 99))
+            },
         })
         .collect();
     Cube {

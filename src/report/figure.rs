@@ -101,8 +101,8 @@ pub fn map(
     ))
 }
 
-/// Space beside the picture, for half a number of the colour bar.
-const MARGIN: usize = 18;
+/// Space beside the picture, which keeps neighbours apart.
+const MARGIN: usize = 12;
 
 /// Writes the number of each region beside it.
 fn region_numbers(body: &mut String, picture: &Picture, regions: &[&Region], factor: usize) {
@@ -197,11 +197,15 @@ fn color_bar(
     );
     let (low, high) = (span.low as f64, span.high as f64);
     let numbers = if high > low {
-        vec![(0.0, low), (0.5, 0.5 * (low + high)), (1.0, high)]
+        vec![
+            (0.0, low, "start"),
+            (0.5, 0.5 * (low + high), "middle"),
+            (1.0, high, "end"),
+        ]
     } else {
-        vec![(0.0, low)]
+        vec![(0.0, low, "start")]
     };
-    for (place, value) in numbers {
+    for (place, value, anchor) in numbers {
         let beyond = match place {
             0.0 if span.clipped[0] => "&le; ",
             1.0 if span.clipped[1] => "&ge; ",
@@ -209,7 +213,7 @@ fn color_bar(
         };
         let _ = write!(
             body,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{beyond}{}</text>",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{beyond}{}</text>",
             MARGIN as f64 + place * width as f64,
             y + BAR + 13,
             number(value)
@@ -248,7 +252,7 @@ pub fn outline_legend(with_truth: bool) -> String {
     let mut legend = key(
         &css(REGION_COLOR),
         "",
-        "flagged region (numbered by strength of the first six)",
+        "flagged region (the strongest are numbered)",
     );
     if with_truth {
         legend.push_str(&key(&css(TRUTH_COLOR), " dashed", "truth"));

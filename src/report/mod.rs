@@ -8,6 +8,7 @@ mod figure;
 mod page;
 mod picture;
 mod plot;
+mod scale;
 mod section;
 mod text;
 
@@ -247,6 +248,7 @@ mod tests {
     fn a_full_report_is_self_contained_and_whole() {
         let report = example::report();
         let (directory, page) = written(&report);
+        // For looking at it in a browser.
         if let Ok(kept) = std::env::var("CORELOSS_REPORT_EXAMPLE") {
             write(Path::new(&kept), &report).unwrap();
         }

@@ -61,8 +61,8 @@ impl Quantity {
 
 /// Outline of flagged regions: a hue that neither inferno nor grey has.
 pub const REGION_COLOR: [u8; 3] = [0x00, 0xd8, 0xff];
-/// Dashed outline of the truth.
-pub const TRUTH_COLOR: [u8; 3] = [0xff, 0xff, 0xff];
+/// Dashed outline of the truth: light enough for inferno, and not a grey.
+pub const TRUTH_COLOR: [u8; 3] = [0x9d, 0xff, 0x3c];
 
 /// The values at the ends of the colours; what lies beyond takes the end's colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -186,7 +186,7 @@ impl Picture {
             ];
             if place.is_nan() {
                 picture.fill(block, |py, px| {
-                    Some(if (py + px) / STRIPE % 2 == 0 {
+                    Some(if on_stripe(py, px) {
                         HATCH_LIGHT
                     } else {
                         HATCH_DARK
@@ -198,9 +198,7 @@ impl Picture {
             }
         }
         picture.outline(marks, IN_REGION, |_, _| Some(REGION));
-        picture.outline(marks, IN_TRUTH, |py, px| {
-            ((py + px) / STRIPE % 2 == 0).then_some(TRUTH)
-        });
+        picture.outline(marks, IN_TRUTH, |py, px| on_stripe(py, px).then_some(TRUTH));
         picture
     }
 
@@ -272,6 +270,11 @@ impl Picture {
         writer.finish().context("the PNG's end")?;
         Ok(bytes)
     }
+}
+
+/// Whether a picture pixel lies on every other one of slanted stripes.
+fn on_stripe(py: usize, px: usize) -> bool {
+    ((py + px) / STRIPE).is_multiple_of(2)
 }
 
 const NEIGHBOURS: [(isize, isize); 8] = [

@@ -32,7 +32,7 @@ pub fn sentence(cube: &Cube) -> String {
     let pixels = format!("{} ({share} of the map)", counted(map.flagged, "pixel"));
     let Some(strongest) = strongest_first(cube).first().copied() else {
         return format!(
-            "{pixels} above the threshold {threshold} {by}, none of them part of a region."
+            "{pixels} above the threshold {threshold} {by}, too few together for a region."
         );
     };
     let mut sentence = format!(
