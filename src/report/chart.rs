@@ -8,9 +8,10 @@ use super::scale::Scale;
 use super::text::number;
 use super::{LossPoint, Map, Region};
 
-const SIZE: [u32; 2] = [520, 270];
-const TALL: [u32; 2] = [520, 360];
-const WIDE: [u32; 2] = [1060, 280];
+// Narrower than the page shows them: two beside each other stay readable on paper.
+const SIZE: [u32; 2] = [430, 235];
+const TALL: [u32; 2] = [430, 320];
+const WIDE: [u32; 2] = [860, 240];
 
 /// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
 pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String>> {
