@@ -247,7 +247,7 @@ fn metrics_table(html: &mut String, cube: &Cube) {
 
 /// Histograms, mean spectrum and scree plot.
 fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
-    html.push_str("<h3>Distribution and spectra</h3>\n<div class=\"charts\">\n");
+    let mut charts = String::new();
     if let Some(default) = default_map(cube) {
         let keys = if cube.truth.is_some() {
             key(&css(BLUE), " fill", "normal") + &key(&css(VERMILLION), " fill", "anomalous")
@@ -261,7 +261,7 @@ fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
                     escape(&map.method),
                     escape(&map.score)
                 );
-                chart_figure(html, &title, &keys, &svg);
+                chart_figure(&mut charts, &title, &keys, &svg);
             }
         }
     }
@@ -272,17 +272,22 @@ fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
         } else {
             "Mean spectrum, windows shaded"
         };
-        chart_figure(html, title, "", &svg);
+        chart_figure(&mut charts, title, "", &svg);
     }
     if !cube.scree.is_empty() {
         chart_figure(
-            html,
+            &mut charts,
             "Variance explained by the principal components",
             "",
             &chart::scree(&cube.scree)?,
         );
     }
-    html.push_str("</div>\n");
+    if !charts.is_empty() {
+        let _ = write!(
+            html,
+            "<h3>Distribution and spectra</h3>\n<div class=\"charts\">\n{charts}</div>\n"
+        );
+    }
     Ok(())
 }
 
