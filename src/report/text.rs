@@ -154,8 +154,8 @@ mod tests {
         let at = ticks(1500.2, 1502.1, 4);
         let labels: Vec<String> = at.iter().map(|&t| tick_label(t, &at)).collect();
         assert_eq!(labels, ["1500.5", "1501", "1501.5", "1502"]);
-        assert_eq!(ticks(0.0, 0.0, 5), []);
-        assert_eq!(ticks(0.0, f64::NAN, 5), []);
+        assert_eq!(ticks(0.0, 0.0, 5), Vec::<f64>::new());
+        assert_eq!(ticks(0.0, f64::NAN, 5), Vec::<f64>::new());
         assert_eq!(round_down(0.7), 0.5);
         assert_eq!(round_down(100.0), 100.0);
     }
