@@ -65,7 +65,7 @@ fn may_be_spike(spectrum: &[f32], e: usize, noise: &NoiseModel) -> bool {
     // Slightly less than 8, so that rounding cannot rule out what the exact test takes.
     let least = (0.999 * SIGMAS * noise.variance(lowest as f64).sqrt()) as f32;
     // A missing channel may be anywhere.
-    let near = |i: &usize| around[2] - around[*i] <= least;
+    let near = |i: &usize| around[*i].is_finite() && around[2] - around[*i] <= least;
     [0, 1, 3, 4].iter().filter(|i| near(i)).count() <= 1
 }
 

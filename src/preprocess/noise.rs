@@ -59,7 +59,7 @@ impl NoiseModel {
 /// Histograms of neighbour differences by signal level.
 ///
 /// A difference is taken between pixels next to each other along x and freed of the specimen's smooth structure by the
-/// same difference [`LAG`] channels below and above. Rows are independent: any split into blocks gives the same counts.
+/// same difference five channels below and above. Rows are independent: any split into blocks gives the same counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoiseStatistics {
     /// `[level][difference]`, C order.
