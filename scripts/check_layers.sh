@@ -26,7 +26,7 @@ source_files() { find src -name '*.rs' | sort; }
 # What git tracks or would; everything but the ignored folders where there is no git.
 tracked_files() {
     git ls-files -co --exclude-standard --deduplicate 2>/dev/null ||
-        find . \( -path ./target -o -path './.venv*' -o -path ./out \) -prune -o -type f -printf '%P\n'
+        find . \( -path ./.git -o -path ./target -o -path './.venv*' -o -path ./out \) -prune -o -type f -printf '%P\n'
 }
 
 only mpi comm
