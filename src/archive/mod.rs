@@ -20,7 +20,6 @@ mod reader;
 
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
-pub use file::UnsupportedData;
 pub use layout::Microscope;
 pub use reader::{inspect, Options, Reader, Summary};
 
