@@ -18,6 +18,9 @@ mod plain;
 
 mod reader;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
 pub use layout::Microscope;
