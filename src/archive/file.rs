@@ -12,21 +12,9 @@ use hdf5::filters::Filter;
 use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
 use hdf5::{Dataset, File};
 
+use crate::config::Invalid;
+
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
-
-/// Data that no option makes readable, such as complex or RGB values: the caller's mistake, not a broken file.
-///
-/// Kept as a type because `inspect` answers it with another exit code; find it by `downcast_ref`.
-#[derive(Debug)]
-pub struct UnsupportedData(pub String);
-
-impl std::fmt::Display for UnsupportedData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UnsupportedData {}
 
 /// Opens `path` for reading; every dataset of it gets a chunk cache of `cache` bytes. Rank-local.
 ///
@@ -101,13 +89,11 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
 /// The type of a value as numpy writes it (`float32`, `uint16`).
 ///
 /// # Errors
-/// [`UnsupportedData`] for all that is not a plain integer or float.
+/// [`Invalid`] for all that is not a plain integer or float: no broken file, but the wrong one.
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
         let place = format!("{}: dataset {}", dataset.filename(), dataset.name());
-        Err(anyhow!(UnsupportedData(format!(
-            "{place} holds {what}; {mend}"
-        ))))
+        Err(anyhow!(Invalid(format!("{place} holds {what}; {mend}"))))
     };
     let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
     match stored {

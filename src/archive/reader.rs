@@ -59,7 +59,7 @@ pub struct Reader {
 /// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
 ///
 /// # Errors
-/// A file that does not open, holds several cubes, or holds [`super::UnsupportedData`].
+/// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
 pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
     let opened = file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
