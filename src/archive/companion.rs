@@ -14,7 +14,9 @@ use super::{file, hspy};
 /// # Errors
 /// A map of another shape than the cube's `[y, x]`, which names both, or one that cannot be read.
 pub fn user_mask(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<bool>>> {
-    let Some(dataset) = beside(path, "mask.hspy")? else { return Ok(None) };
+    let Some(dataset) = beside(path, "mask.hspy")? else {
+        return Ok(None);
+    };
     let map = shaped(&dataset, numbers(&dataset)?, shape)?;
     // NaN is not 0: what is marked as unknown is ignored.
     Ok(Some(map.mapv(|value| value != 0.0)))
@@ -25,10 +27,18 @@ pub fn user_mask(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<bool>>>
 /// # Errors
 /// As [`user_mask`]; also values that are no integers.
 pub fn truth(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<i32>>> {
-    let Some(dataset) = beside(path, "truth.hspy")? else { return Ok(None) };
+    let Some(dataset) = beside(path, "truth.hspy")? else {
+        return Ok(None);
+    };
     let map = shaped(&dataset, numbers(&dataset)?, shape)?;
-    if let Some(value) = map.iter().find(|value| value.fract() != 0.0 || value.abs() > f64::from(i32::MAX)) {
-        bail!("{}: a truth map holds whole numbers, not {value}; round it", dataset.filename());
+    if let Some(value) = map
+        .iter()
+        .find(|value| value.fract() != 0.0 || value.abs() > f64::from(i32::MAX))
+    {
+        bail!(
+            "{}: a truth map holds whole numbers, not {value}; round it",
+            dataset.filename()
+        );
     }
     Ok(Some(map.mapv(|value| value as i32)))
 }
@@ -43,22 +53,34 @@ fn beside(path: &Path, extension: &str) -> Result<Option<Dataset>> {
         let opened = file::open(&companion, 1 << 20)?;
         let names = hspy::experiments(&opened)?;
         let [name] = &names[..] else {
-            bail!("it must hold one signal, the map, not {} ({})", names.len(), names.join(", "));
+            bail!(
+                "it must hold one signal, the map, not {} ({})",
+                names.len(),
+                names.join(", ")
+            );
         };
         let dataset = opened.dataset(&format!("Experiments/{name}/data"))?;
         file::check_filters(&dataset)?;
         Ok(dataset)
     };
-    read().with_context(|| companion.display().to_string()).map(Some)
+    read()
+        .with_context(|| companion.display().to_string())
+        .map(Some)
 }
 
 fn numbers(dataset: &Dataset) -> Result<ArrayD<f64>> {
     // numpy's bool is an enum to HDF5, which converts it to nothing but itself.
-    if dataset.dtype()?.to_descriptor().is_ok_and(|stored| stored == TypeDescriptor::Boolean) {
+    if dataset
+        .dtype()?
+        .to_descriptor()
+        .is_ok_and(|stored| stored == TypeDescriptor::Boolean)
+    {
         return Ok(dataset.read_dyn::<bool>()?.mapv(f64::from));
     }
     file::numeric_dtype(dataset)?;
-    dataset.read_dyn::<f64>().with_context(|| format!("{}: cannot be read", dataset.filename()))
+    dataset
+        .read_dyn::<f64>()
+        .with_context(|| format!("{}: cannot be read", dataset.filename()))
 }
 
 /// `map` as `[y, x]`; the map of a line may have one dimension.

@@ -12,21 +12,9 @@ use hdf5::filters::Filter;
 use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
 use hdf5::{Dataset, File};
 
+use crate::config::Invalid;
+
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
-
-/// Data that no option makes readable, such as complex or RGB values: the caller's mistake, not a broken file.
-///
-/// Kept as a type because `inspect` answers it with another exit code; find it by `downcast_ref`.
-#[derive(Debug)]
-pub struct UnsupportedData(pub String);
-
-impl std::fmt::Display for UnsupportedData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UnsupportedData {}
 
 /// Opens `path` for reading; every dataset of it gets a chunk cache of `cache` bytes. Rank-local.
 ///
@@ -87,7 +75,9 @@ fn cache_slots(bytes: usize) -> usize {
 
 /// Bytes that hold one row of decoded chunks of `dataset` along dimension `dim`; 0 where it is not chunked.
 pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize> {
-    let Some(chunk) = dataset.chunk() else { return Ok(0) };
+    let Some(chunk) = dataset.chunk() else {
+        return Ok(0);
+    };
     let across: usize = (dataset.shape().iter().zip(&chunk).enumerate())
         .filter(|&(i, _)| i != dim)
         .map(|(_, (&size, &part))| size.div_ceil(part))
@@ -99,11 +89,11 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
 /// The type of a value as numpy writes it (`float32`, `uint16`).
 ///
 /// # Errors
-/// [`UnsupportedData`] for all that is not a plain integer or float.
+/// [`Invalid`] for all that is not a plain integer or float: no broken file, but the wrong one.
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
         let place = format!("{}: dataset {}", dataset.filename(), dataset.name());
-        Err(anyhow!(UnsupportedData(format!("{place} holds {what}; {mend}"))))
+        Err(anyhow!(Invalid(format!("{place} holds {what}; {mend}"))))
     };
     let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
     match stored {
@@ -119,7 +109,10 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
         Ok(TypeDescriptor::VarLenArray(_)) => {
             refuse("ragged data".into(), "spectra must have equal lengths")
         }
-        Ok(other) => refuse(format!("{other} values"), "counts must be integers or 32- or 64-bit floats"),
+        Ok(other) => refuse(
+            format!("{other} values"),
+            "counts must be integers or 32- or 64-bit floats",
+        ),
         Err(cause) => refuse(
             format!("values of a type that is not read ({cause})"),
             "convert it to float32",
@@ -129,10 +122,16 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
 
 /// What a compound value is: complex numbers and colours are known by the names of their fields.
 fn name_of_compound(compound: &CompoundType) -> String {
-    let names: Vec<String> = compound.fields.iter().map(|field| field.name.to_lowercase()).collect();
+    let names: Vec<String> = compound
+        .fields
+        .iter()
+        .map(|field| field.name.to_lowercase())
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match names[..] {
-        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => "complex values".into(),
+        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => {
+            "complex values".into()
+        }
         ["r", "g", "b"] | ["r", "g", "b", "a"] => "RGB colours".into(),
         _ => format!("compound values (fields {})", names.join(", ")),
     }

@@ -15,9 +15,14 @@ use crate::cube::Axis;
 /// No readable experiment, or several cubes: names them and how to choose.
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     let names = experiments(file)?;
-    ensure!(!names.is_empty(), "a HyperSpy file without a signal: no Experiments/NAME/data in it");
+    ensure!(
+        !names.is_empty(),
+        "a HyperSpy file without a signal: no Experiments/NAME/data in it"
+    );
     if let Some(wanted) = wanted {
-        let name = wanted.trim_start_matches("Experiments/").trim_end_matches("/data");
+        let name = wanted
+            .trim_start_matches("Experiments/")
+            .trim_end_matches("/data");
         ensure!(
             names.iter().any(|known| known == name),
             "no experiment {name:?} in it; archive.dataset can be {}",
@@ -45,7 +50,10 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     cubes.retain(|(_, layout)| Some(layout.axes.len()) == most);
     if cubes.len() > 1 {
         let names: Vec<String> = cubes.into_iter().map(|(name, _)| name).collect();
-        bail!("several EELS spectrum images; choose one by archive.dataset: {}", as_choices(&names));
+        bail!(
+            "several EELS spectrum images; choose one by archive.dataset: {}",
+            as_choices(&names)
+        );
     }
     if let Some((_, layout)) = cubes.pop() {
         return Ok(layout);
@@ -54,14 +62,19 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     others.sort_by_key(|layout| std::cmp::Reverse(layout.axes.len()));
     match others.into_iter().next() {
         Some(layout) if names.len() == 1 => Ok(layout),
-        Some(layout) => Ok(Layout { energy: Err(reasons.join("; ")), ..layout }),
+        Some(layout) => Ok(Layout {
+            energy: Err(reasons.join("; ")),
+            ..layout
+        }),
         None => bail!("no experiment can be read: {}", reasons.join("; ")),
     }
 }
 
 /// The names of the experiments that hold data, in alphabetical order.
 pub(crate) fn experiments(file: &File) -> Result<Vec<String>> {
-    let group = file.group("Experiments").context("no group Experiments in it")?;
+    let group = file
+        .group("Experiments")
+        .context("no group Experiments in it")?;
     let mut names = group.member_names()?;
     names.retain(|name| group.dataset(&format!("{name}/data")).is_ok());
     names.sort();
@@ -69,7 +82,10 @@ pub(crate) fn experiments(file: &File) -> Result<Vec<String>> {
 }
 
 fn as_choices(names: &[String]) -> String {
-    let paths: Vec<String> = names.iter().map(|name| format!("\"Experiments/{name}/data\"")).collect();
+    let paths: Vec<String> = names
+        .iter()
+        .map(|name| format!("\"Experiments/{name}/data\""))
+        .collect();
     paths.join(" or ")
 }
 
@@ -79,7 +95,10 @@ fn describe(file: &File, name: &str) -> Result<Layout> {
     let shape = group.dataset("data")?.shape();
     let mut problems = Vec::new();
     let axes = axes(&group, &shape, &mut problems)?;
-    let signal_type = group.group("metadata/Signal").ok().and_then(|signal| text(&signal, "signal_type"));
+    let signal_type = group
+        .group("metadata/Signal")
+        .ok()
+        .and_then(|signal| text(&signal, "signal_type"));
     Ok(Layout {
         format: "hspy",
         dataset: format!("Experiments/{name}/data"),
@@ -95,34 +114,55 @@ fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String>
     let is_eels = signal_type == Some("EELS");
     match signal_type {
         // X-ray spectra have an energy axis as well.
-        Some(kind) if !is_eels && kind != "Signal1D" => return Err(format!("its signal_type is {kind}")),
+        Some(kind) if !is_eels && kind != "Signal1D" => {
+            return Err(format!("its signal_type is {kind}"))
+        }
         _ => (),
     }
     let signal: Vec<usize> = (0..axes.len()).filter(|&dim| !axes[dim].navigate).collect();
     let is_energy = |dim: usize| in_ev(&axes[dim].units).is_some();
-    let energies: Vec<usize> = signal.iter().copied().filter(|&dim| is_energy(dim)).collect();
+    let energies: Vec<usize> = signal
+        .iter()
+        .copied()
+        .filter(|&dim| is_energy(dim))
+        .collect();
     match (&signal[..], &energies[..]) {
         // Without any flag, units alone can tell.
         (_, &[dim]) if signal.len() == 1 || signal.len() == axes.len() => Ok(dim),
-        (&[dim], _) if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") => Ok(dim),
+        (&[dim], _)
+            if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") =>
+        {
+            Ok(dim)
+        }
         (&[dim], _) => Err(format!(
             "its signal axis {:?} is in {:?}, not in eV, keV or meV",
             axes[dim].name, axes[dim].units
         )),
         ([], _) => Err("it has no signal axis (every axis has navigate TRUE)".into()),
-        _ => Err(format!("it has {} signal axes (navigate FALSE), not one energy axis", signal.len())),
+        _ => Err(format!(
+            "it has {} signal axes (navigate FALSE), not one energy axis",
+            signal.len()
+        )),
     }
 }
 
 /// Takes an experiment that the user named for a cube: the only signal axis, else the last, is the energy.
 fn insist(mut layout: Layout) -> Result<Layout> {
     if let Err(reason) = &layout.energy {
-        let signal: Vec<usize> = (0..layout.axes.len()).filter(|&dim| !layout.axes[dim].navigate).collect();
+        let signal: Vec<usize> = (0..layout.axes.len())
+            .filter(|&dim| !layout.axes[dim].navigate)
+            .collect();
         let dim = match signal[..] {
             [dim] => dim,
-            _ => layout.axes.len().checked_sub(1).context("its data are a single value")?,
+            _ => layout
+                .axes
+                .len()
+                .checked_sub(1)
+                .context("its data are a single value")?,
         };
-        layout.problems.push(format!("{reason}; read as EELS because archive.dataset names it"));
+        layout.problems.push(format!(
+            "{reason}; read as EELS because archive.dataset names it"
+        ));
         layout.energy = Ok(dim);
     }
     Ok(layout)
@@ -132,8 +172,16 @@ fn insist(mut layout: Layout) -> Result<Layout> {
 ///
 /// # Errors
 /// Axes that contradict the data, or a signal axis with uneven steps.
-pub(crate) fn axes(group: &Group, shape: &[usize], problems: &mut Vec<String>) -> Result<Vec<Axis>> {
-    shape.iter().enumerate().map(|(i, &size)| axis(group, i, size, problems)).collect()
+pub(crate) fn axes(
+    group: &Group,
+    shape: &[usize],
+    problems: &mut Vec<String>,
+) -> Result<Vec<Axis>> {
+    shape
+        .iter()
+        .enumerate()
+        .map(|(i, &size)| axis(group, i, size, problems))
+        .collect()
 }
 
 fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Result<Axis> {
@@ -162,7 +210,9 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     if kind.is_empty() || kind == "UniformDataAxis" {
         return Ok(axis);
     }
-    let values = described.dataset("axis").and_then(|values| values.read_raw::<f64>());
+    let values = described
+        .dataset("axis")
+        .and_then(|values| values.read_raw::<f64>());
     let even = match values {
         Ok(values) if values.len() == size => uniform(&values),
         _ => Err(anyhow!("its values are not stored")),
@@ -186,14 +236,26 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
 /// What the metadata of the signal in `group` tell of the instrument.
 fn microscope(group: &Group) -> Microscope {
     let of = |path: &str, name: &str| {
-        group.group(&format!("metadata/{path}")).ok().and_then(|group| number(&group, name))
+        group
+            .group(&format!("metadata/{path}"))
+            .ok()
+            .and_then(|group| number(&group, name))
     };
-    let title = group.group("metadata/General").ok().and_then(|general| text(&general, "title"));
+    let title = group
+        .group("metadata/General")
+        .ok()
+        .and_then(|general| text(&general, "title"));
     Microscope {
         title,
         beam_energy_kev: of("Acquisition_instrument/TEM", "beam_energy"),
         convergence_angle_mrad: of("Acquisition_instrument/TEM", "convergence_angle"),
-        collection_angle_mrad: of("Acquisition_instrument/TEM/Detector/EELS", "collection_angle"),
-        gain_factor: of("Signal/Noise_properties/Variance_linear_model", "gain_factor"),
+        collection_angle_mrad: of(
+            "Acquisition_instrument/TEM/Detector/EELS",
+            "collection_angle",
+        ),
+        gain_factor: of(
+            "Signal/Noise_properties/Variance_linear_model",
+            "gain_factor",
+        ),
     }
 }

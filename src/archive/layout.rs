@@ -46,7 +46,8 @@ impl Layout {
                 axis.units = "eV".into();
             }
             None if axis.units.is_empty() => {
-                self.problems.push("the energy axis has no units: taken as eV".into());
+                self.problems
+                    .push("the energy axis has no units: taken as eV".into());
             }
             None => self.problems.push(format!(
                 "the energy axis is in {}, which is no energy: taken as eV",
@@ -58,7 +59,10 @@ impl Layout {
             axis.name = "Energy loss".into();
         }
         if !axis.scale.is_finite() || !axis.offset.is_finite() {
-            self.energy = Err(format!("its energy axis is not finite (offset {}, scale {})", axis.offset, axis.scale));
+            self.energy = Err(format!(
+                "its energy axis is not finite (offset {}, scale {})",
+                axis.offset, axis.scale
+            ));
         } else if axis.scale <= 0.0 {
             self.energy = Err(format!(
                 "its energy axis runs backwards or stands still (scale {} eV per channel); reverse the data and the \
@@ -66,7 +70,10 @@ impl Layout {
                 axis.scale
             ));
         } else if self.axes.len() > 3 {
-            self.energy = Err(format!("it has {} dimensions, not y, x and energy", self.axes.len()));
+            self.energy = Err(format!(
+                "it has {} dimensions, not y, x and energy",
+                self.axes.len()
+            ));
         } else if self.axes.iter().any(|axis| axis.size == 0) {
             let shape: Vec<usize> = self.axes.iter().map(|axis| axis.size).collect();
             self.energy = Err(format!("it has no values (shape {shape:?})"));
@@ -85,19 +92,36 @@ impl Layout {
     }
 
     /// The cube that this dataset is. `chunk` is its stored chunk shape.
-    pub fn cube(&self, energy: usize, path: &Path, dtype: String, chunk: Option<&[usize]>) -> CubeInfo {
+    pub fn cube(
+        &self,
+        energy: usize,
+        path: &Path,
+        dtype: String,
+        chunk: Option<&[usize]>,
+    ) -> CubeInfo {
         let [y, x] = self.places(energy);
         let place = |dim: Option<usize>, name: &str| match dim {
             Some(dim) => Axis {
                 navigate: true,
-                name: if self.axes[dim].name.is_empty() { name.into() } else { self.axes[dim].name.clone() },
+                name: if self.axes[dim].name.is_empty() {
+                    name.into()
+                } else {
+                    self.axes[dim].name.clone()
+                },
                 ..self.axes[dim].clone()
             },
-            None => Axis { navigate: true, ..index_axis(name, 1) },
+            None => Axis {
+                navigate: true,
+                ..index_axis(name, 1)
+            },
         };
         let chunk_rows = y.and_then(|y| chunk.map(|chunk| chunk[y].min(self.axes[y].size)));
         CubeInfo {
-            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            id: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             path: path.to_path_buf(),
             format: self.format.into(),
             dtype,
@@ -109,7 +133,12 @@ impl Layout {
     }
 
     /// Reads `[y, x, energy]` from `dataset`, whatever order it is stored in.
-    pub fn read(&self, dataset: &Dataset, energy: usize, part: [Range<usize>; 3]) -> Result<Array3<f32>> {
+    pub fn read(
+        &self,
+        dataset: &Dataset,
+        energy: usize,
+        part: [Range<usize>; 3],
+    ) -> Result<Array3<f32>> {
         let [y, x] = self.places(energy);
         let [rows, columns, channels] = part;
         let shape = [rows.len(), columns.len(), channels.len()];
@@ -133,13 +162,24 @@ impl Layout {
         }
         let cube = cube.into_dimensionality()?;
         // The usual order costs no copy.
-        Ok(if cube.is_standard_layout() { cube } else { cube.as_standard_layout().into_owned() })
+        Ok(if cube.is_standard_layout() {
+            cube
+        } else {
+            cube.as_standard_layout().into_owned()
+        })
     }
 }
 
 /// An axis that counts its own indices.
 pub(crate) fn index_axis(name: &str, size: usize) -> Axis {
-    Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate: false }
+    Axis {
+        name: name.into(),
+        units: String::new(),
+        scale: 1.0,
+        offset: 0.0,
+        size,
+        navigate: false,
+    }
 }
 
 /// How many eV one of `units` is; none where it is no energy.
@@ -165,9 +205,10 @@ pub(crate) fn uniform(values: &[f64]) -> Result<(f64, f64)> {
     };
     let scale = (last - first) / (values.len() - 1) as f64;
     let steps = values.windows(2).map(|pair| pair[1] - pair[0]);
-    let (narrow, wide) = steps.fold((f64::INFINITY, f64::NEG_INFINITY), |(narrow, wide), step| {
-        (narrow.min(step), wide.max(step))
-    });
+    let (narrow, wide) = steps.fold(
+        (f64::INFINITY, f64::NEG_INFINITY),
+        |(narrow, wide), step| (narrow.min(step), wide.max(step)),
+    );
     // Single-precision vectors are rounded at the size of their largest value.
     let rounding = first.abs().max(last.abs()) * f64::from(f32::EPSILON) * 2.0;
     if wide - narrow > scale.abs() * 1e-3 + rounding || !scale.is_finite() {

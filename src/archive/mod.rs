@@ -18,9 +18,11 @@ mod plain;
 
 mod reader;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
-pub use file::UnsupportedData;
 pub use layout::Microscope;
 pub use reader::{inspect, Options, Reader, Summary};
 

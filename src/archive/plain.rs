@@ -26,19 +26,28 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     let listed = match &found[..] {
         [] => "no numeric dataset at all".to_string(),
         found => {
-            let lines: Vec<String> =
-                found.iter().map(|(name, dataset)| format!("{name} {:?}", dataset.shape())).collect();
+            let lines: Vec<String> = found
+                .iter()
+                .map(|(name, dataset)| format!("{name} {:?}", dataset.shape()))
+                .collect();
             lines.join(", ")
         }
     };
     if let Some(name) = wanted {
         bail!("no dataset {name:?} in it; archive.dataset can be one of: {listed}");
     }
-    let cubes: Vec<&(String, Dataset)> = found.iter().filter(|(_, dataset)| dataset.ndim() == 3).collect();
+    let cubes: Vec<&(String, Dataset)> = found
+        .iter()
+        .filter(|(_, dataset)| dataset.ndim() == 3)
+        .collect();
     match cubes[..] {
         [(name, dataset)] => describe(file, name, dataset),
-        [] => bail!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}"),
-        _ => bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}"),
+        [] => {
+            bail!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}")
+        }
+        _ => {
+            bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}")
+        }
     }
 }
 
@@ -52,9 +61,15 @@ fn collect(
     let mut names = group.member_names()?;
     names.sort();
     for name in names {
-        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+        let below = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}/{name}")
+        };
         // A link that leads nowhere is no reason to refuse the rest.
-        let Ok(about) = group.loc_info_by_name(&name) else { continue };
+        let Ok(about) = group.loc_info_by_name(&name) else {
+            continue;
+        };
         let identity = format!("{} {:?}", about.fileno, about.token);
         if seen.contains(&identity) {
             continue;
@@ -76,9 +91,14 @@ fn collect(
 /// Axes and energy of `dataset` at `path`.
 fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let shape = dataset.shape();
-    ensure!(!shape.is_empty(), "dataset {path} is a single value, not a spectrum image");
+    ensure!(
+        !shape.is_empty(),
+        "dataset {path} is a single value, not a spectrum image"
+    );
     let parent = match path.rsplit_once('/') {
-        Some((parent, _)) => file.group(parent).with_context(|| format!("group {parent}"))?,
+        Some((parent, _)) => file
+            .group(parent)
+            .with_context(|| format!("group {parent}"))?,
         None => file.group("/")?,
     };
     let mut problems = Vec::new();
@@ -92,8 +112,12 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         axes.push(axis.unwrap_or_else(|| index_axis("", size)));
     }
 
-    let energies: Vec<usize> = (0..axes.len()).filter(|&dim| in_ev(&axes[dim].units).is_some()).collect();
-    let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
+    let energies: Vec<usize> = (0..axes.len())
+        .filter(|&dim| in_ev(&axes[dim].units).is_some())
+        .collect();
+    let called: Vec<usize> = (0..axes.len())
+        .filter(|&dim| is_called_energy(&axes[dim].name))
+        .collect();
     let energy = match (&energies[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
         _ => {
@@ -160,7 +184,10 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
         // EMD may give only the first two points.
         Ok(values) if values.len() == size || values.len() == 2 => values,
         Ok(values) => {
-            problems.push(format!("axis {name} has {} values for {size} places: not used", values.len()));
+            problems.push(format!(
+                "axis {name} has {} values for {size} places: not used",
+                values.len()
+            ));
             return None;
         }
         Err(error) => {
@@ -168,7 +195,9 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             return None;
         }
     };
-    let units = text(&dataset, "units").unwrap_or_default().replace(['[', ']', '_'], "");
+    let units = text(&dataset, "units")
+        .unwrap_or_default()
+        .replace(['[', ']', '_'], "");
     let (offset, scale) = match uniform(&values) {
         Ok(even) => even,
         // An uneven energy axis must not pass for a calibrated one: the energy check refuses this scale.
@@ -177,12 +206,24 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             (values[0], f64::NAN)
         }
         Err(error) => {
-            problems.push(format!("axis {name} is not uniform ({error:#}): its indices are taken"));
+            problems.push(format!(
+                "axis {name} is not uniform ({error:#}): its indices are taken"
+            ));
             return None;
         }
     };
-    let name = ["long_name", "name"].iter().find_map(|key| text(&dataset, key)).unwrap_or(name.to_string());
-    Some(Axis { name, units, scale, offset, size, navigate: false })
+    let name = ["long_name", "name"]
+        .iter()
+        .find_map(|key| text(&dataset, key))
+        .unwrap_or(name.to_string());
+    Some(Axis {
+        name,
+        units,
+        scale,
+        offset,
+        size,
+        navigate: false,
+    })
 }
 
 fn is_called_energy(name: &str) -> bool {

@@ -26,7 +26,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { dataset: None, memory: 64 << 20 }
+        Options {
+            dataset: None,
+            memory: 64 << 20,
+        }
     }
 }
 
@@ -56,7 +59,7 @@ pub struct Reader {
 /// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
 ///
 /// # Errors
-/// A file that does not open, holds several cubes, or holds [`super::UnsupportedData`].
+/// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
 pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
     let opened = file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
@@ -77,7 +80,9 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
         format: layout.format.into(),
         shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),
         dtype,
-        chunks: dataset.chunk().map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
+        chunks: dataset
+            .chunk()
+            .map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
         axes: order.iter().map(|&dim| layout.axes[dim].clone()).collect(),
         problems,
     })
@@ -97,7 +102,11 @@ impl Reader {
         file::check_filters(&dataset)?;
         let energy = match &layout.energy {
             Ok(energy) => *energy,
-            Err(reason) => bail!("{}: {} is no EELS spectrum image: {reason}", path.display(), layout.dataset),
+            Err(reason) => bail!(
+                "{}: {} is no EELS spectrum image: {reason}",
+                path.display(),
+                layout.dataset
+            ),
         };
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 
@@ -107,7 +116,12 @@ impl Reader {
         drop(dataset);
         drop(opened);
         let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
-        Ok(Reader { info, layout, energy, dataset })
+        Ok(Reader {
+            info,
+            layout,
+            energy,
+            dataset,
+        })
     }
 
     /// Axes, shape, type and chunks; the id is the file's stem until a catalogue gives another.
@@ -132,18 +146,36 @@ impl Reader {
     ///
     /// # Errors
     /// A range outside the cube, or data that cannot be read or decoded.
-    pub fn read(&self, rows: Range<usize>, columns: Range<usize>, channels: Range<usize>) -> Result<Array3<f32>> {
+    pub fn read(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        channels: Range<usize>,
+    ) -> Result<Array3<f32>> {
         let part = [rows, columns, channels];
         let shape = self.info.shape();
-        let place = || format!("{}: {} of shape {shape:?}", self.info.path.display(), self.layout.dataset);
+        let place = || {
+            format!(
+                "{}: {} of shape {shape:?}",
+                self.info.path.display(),
+                self.layout.dataset
+            )
+        };
         ensure!(
-            part.iter().zip(shape).all(|(range, size)| range.start <= range.end && range.end <= size),
+            part.iter()
+                .zip(shape)
+                .all(|(range, size)| range.start <= range.end && range.end <= size),
             "{}: {part:?} was asked for, which lies outside",
             place()
         );
         self.layout
             .read(&self.dataset, self.energy, part.clone())
-            .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", place()))
+            .with_context(|| {
+                format!(
+                    "{}: cannot read {part:?}; copy the file again, it may be damaged",
+                    place()
+                )
+            })
     }
 
     /// A cheap identity of the data that does not know the path: size, time of change, shape and type, hashed.
@@ -152,8 +184,13 @@ impl Reader {
     /// A file that is gone.
     pub fn fingerprint(&self) -> Result<String> {
         let path = self.info.path.display();
-        let about = fs::metadata(&self.info.path).with_context(|| format!("{path}: cannot be read any more"))?;
-        let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let about = fs::metadata(&self.info.path)
+            .with_context(|| format!("{path}: cannot be read any more"))?;
+        let changed = about
+            .modified()?
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let identity = format!(
             "{} {changed} {:?} {} {}",
             about.len(),
@@ -162,20 +199,36 @@ impl Reader {
             self.layout.dataset
         );
         let digest = Sha256::digest(identity);
-        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     }
 }
 
 /// The layout of the one cube in `opened`.
 fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
-    let wanted = options.dataset.as_deref().map(|name| name.trim_matches('/'));
-    let is_hspy = opened.link_exists("Experiments") && wanted.is_none_or(|name| name.starts_with("Experiments/"));
-    let found = if is_hspy { hspy::find(opened, wanted) } else { plain::find(opened, wanted) };
+    let wanted = options
+        .dataset
+        .as_deref()
+        .map(|name| name.trim_matches('/'));
+    let is_hspy = opened.link_exists("Experiments")
+        && wanted.is_none_or(|name| name.starts_with("Experiments/"));
+    let found = if is_hspy {
+        hspy::find(opened, wanted)
+    } else {
+        plain::find(opened, wanted)
+    };
     Ok(found.with_context(|| path.display().to_string())?.checked())
 }
 
 fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {
-    opened
-        .dataset(&layout.dataset)
-        .with_context(|| format!("{}: dataset {} cannot be opened", path.display(), layout.dataset))
+    opened.dataset(&layout.dataset).with_context(|| {
+        format!(
+            "{}: dataset {} cannot be opened",
+            path.display(),
+            layout.dataset
+        )
+    })
 }

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use ndarray::{s, Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{s, Array2, Array3, ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
 use tch::Tensor;
 
 use super::{Network, Parameters, Spec};
-use crate::preprocess::whiten;
+use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 
 /// Tiles of one forward pass; fixed, since a different batch may be rounded differently.
@@ -158,6 +158,7 @@ impl Tiles {
                 let x = reflect((left + x) as isize, self.size[1]);
                 counts[[y, x, e]]
             });
+            let tile = ArrayViewMut3::from_shape(patch.dim(), tile).expect("a tile's size");
             whiten(patch.view(), &self.mean, tile);
         }
         let shape = [columns.len(), 1, height, width, energy].map(|n| n as i64);

@@ -1,1 +1,16 @@
-//! (to come)
+//! Results out: `.hspy` files that HyperSpy opens, written by all ranks together.
+//!
+//! Cubes and maps go out in parallel ([`HspyWriter`]); what is small is added by root alone when they are whole.
+//! Nothing has its final name before that. The readers here serve the report.
+
+mod hspy;
+
+mod parallel;
+
+mod read;
+
+mod transfer;
+
+pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
+pub use parallel::HspyWriter;
+pub use read::{read_learning_results, read_signal_f32, read_text, signal_titles};

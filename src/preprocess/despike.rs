@@ -40,8 +40,9 @@ pub fn despike(
         .for_each(|(line, (mut spectra, mut spikes))| {
             let row = rows.start + line;
             for (x, mut spectrum) in spectra.outer_iter_mut().enumerate() {
-                for e in 0..raw.dim().2 {
-                    if zero_loss.contains(&e) {
+                let original = spectrum.to_vec();
+                for e in 0..original.len() {
+                    if zero_loss.contains(&e) || !may_be_spike(&original, e, noise) {
                         continue;
                     }
                     if let Some(median) = spike(raw, [row, x, e], noise) {
@@ -52,6 +53,20 @@ pub fn despike(
             }
         });
     (clean, spikes)
+}
+
+/// False where the four channels around rule a spike out: all but a few voxels, at a fraction of the median's price.
+fn may_be_spike(spectrum: &[f32], e: usize, noise: &NoiseModel) -> bool {
+    let Some(around) = e.checked_sub(2).and_then(|from| spectrum.get(from..e + 3)) else {
+        return true;
+    };
+    // Three of five lie at or below their median and the spike is not one of them; the lowest sets the least sigma.
+    let lowest = around.iter().fold(f32::INFINITY, |low, &v| low.min(v));
+    // Slightly less than 8, so that rounding cannot rule out what the exact test takes.
+    let least = (0.999 * SIGMAS * noise.variance(lowest as f64).sqrt()) as f32;
+    // A missing channel may be anywhere.
+    let near = |i: &usize| around[*i].is_finite() && around[2] - around[*i] <= least;
+    [0, 1, 3, 4].iter().filter(|i| near(i)).count() <= 1
 }
 
 /// What a spike at `[row, x, energy]` is to be replaced by; none where there is no spike.
@@ -101,6 +116,7 @@ fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const NOISE: NoiseModel = NoiseModel {
         gain: 2.0,
@@ -157,6 +173,20 @@ mod tests {
         let mut raw = Array3::from_elem((1, 1, 20), 100.0);
         raw[[0, 0, 9]] = 1e5;
         assert_eq!(despike(raw.view(), 0..1, &NOISE, 0..0).1.sum(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_look_never_rules_out_a_spike(
+            values in prop::collection::vec(prop_oneof![
+                6 => -50f32..150.0, 2 => 100f32..2e4, 1 => Just(f32::NAN), 1 => Just(f32::INFINITY)], 3 * 9),
+        ) {
+            let raw = Array3::from_shape_vec((1, 3, 9), values).unwrap();
+            let spectrum = raw.slice(s![0, 1, ..]).to_vec();
+            for e in 0..9 {
+                prop_assert!(may_be_spike(&spectrum, e, &NOISE) || spike(raw.view(), [0, 1, e], &NOISE).is_none());
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! how a cube was cut into blocks, nor on the number of threads.
 
 pub mod despike;
+mod log_bins;
 pub mod mean;
 pub mod noise;
 pub mod prepare;

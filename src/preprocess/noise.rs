@@ -6,6 +6,8 @@
 use ndarray::{s, ArrayView1, ArrayView3};
 use serde::{Deserialize, Serialize};
 
+use super::log_bins::LogBins;
+
 /// Channels between the members of a difference. Detectors spread an electron over its neighbours, so that adjacent
 /// channels vary together and their difference shows too little noise (a third, in two of three measured cubes).
 const LAG: usize = 5;
@@ -54,46 +56,10 @@ impl NoiseModel {
     }
 }
 
-/// Bins whose edges are exact in binary, `2^bits` to an octave, found from the bits of the number.
-struct LogBins {
-    lowest_exponent: i64,
-    octaves: usize,
-    bits: u32,
-}
-
-impl LogBins {
-    const fn count(&self) -> usize {
-        (self.octaves << self.bits) + 1
-    }
-
-    const fn base(&self) -> i64 {
-        (1023 + self.lowest_exponent) << self.bits
-    }
-
-    fn index(&self, value: f64) -> usize {
-        if value <= 0.0 {
-            return 0;
-        }
-        let place = (value.to_bits() >> (52 - self.bits)) as i64 - self.base() + 1;
-        place.clamp(0, self.count() as i64 - 1) as usize
-    }
-
-    /// Lower and upper edge of bin `index`.
-    fn edges(&self, index: usize) -> (f64, f64) {
-        let edge = |i: i64| f64::from_bits(((i + self.base()) as u64) << (52 - self.bits));
-        let low = if index == 0 {
-            0.0
-        } else {
-            edge(index as i64 - 1)
-        };
-        (low, edge(index as i64))
-    }
-}
-
 /// Histograms of neighbour differences by signal level.
 ///
 /// A difference is taken between pixels next to each other along x and freed of the specimen's smooth structure by the
-/// same difference [`LAG`] channels below and above. Rows are independent: any split into blocks gives the same counts.
+/// same difference five channels below and above. Rows are independent: any split into blocks gives the same counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoiseStatistics {
     /// `[level][difference]`, C order.
@@ -201,8 +167,8 @@ impl NoiseStatistics {
             let (low, high) = LEVELS.edges(index);
             let mean = if index == 0 { 0.0 } else { 0.5 * (low + high) };
             // Of a normal deviate, half lie below 0.6745 sigma and 95.45 % below 2 sigma.
-            let mut variance = (quantile(histogram, 0.5) / 0.6745).powi(2);
-            let tail = (quantile(histogram, 0.9545) / 2.0).powi(2);
+            let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / 0.6745).powi(2);
+            let tail = (DIFFERENCES.quantile(histogram, 0.9545) / 2.0).powi(2);
             // With less than an electron per voxel most differences are nil and their median says nothing; structure
             // cannot reach the tail there, because it is no larger than the level.
             if tail > mean * mean {
@@ -225,26 +191,6 @@ struct Level {
     mean: f64,
     variance: f64,
     weight: f64,
-}
-
-/// The value below which a `share` of the differences lies, linear within a bin.
-fn quantile(histogram: &[i64], share: f64) -> f64 {
-    let total: i64 = histogram.iter().sum();
-    let wanted = share * total as f64;
-    let mut below = 0.0;
-    for (index, &count) in histogram.iter().enumerate() {
-        if count > 0 && below + count as f64 >= wanted {
-            let (low, high) = DIFFERENCES.edges(index);
-            let part = (wanted - below) / count as f64;
-            return if index == 0 {
-                0.0
-            } else {
-                low + part * (high - low)
-            };
-        }
-        below += count as f64;
-    }
-    0.0
 }
 
 /// `(gain, offset)` of `variance = gain * mean + offset`, both at least 0; `(0, offset)` where no gain can be told.
@@ -360,17 +306,6 @@ mod tests {
         let mut statistics = NoiseStatistics::default();
         statistics.add(raw.view());
         statistics.fit()
-    }
-
-    #[test]
-    fn bins_hold_their_edges() {
-        // 2^-24 opens bin 1; eight bins further is 2^-23.
-        assert_eq!(DIFFERENCES.index(0.5f64.powi(24)), 1);
-        assert_eq!(DIFFERENCES.index(0.5f64.powi(23)), 9);
-        assert_eq!(DIFFERENCES.index(-1.0), 0);
-        assert_eq!(DIFFERENCES.index(f64::MAX), DIFFERENCES.count() - 1);
-        let (low, high) = LEVELS.edges(LEVELS.index(10.0));
-        assert_eq!((low, high), (10.0, 12.0));
     }
 
     #[test]

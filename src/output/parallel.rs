@@ -1,0 +1,257 @@
+//! A `.hspy` file that all ranks write together.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, ensure, Context, Result};
+use hdf5::plist::dataset_create::FillTime;
+use hdf5::{Dataset, File, H5Type};
+use ndarray::ArrayViewD;
+
+use super::hspy::{self, Small};
+use super::transfer::{blocks, write_block};
+use crate::comm::Comm;
+
+/// Most bytes that a rank gives to one collective call: MPI-IO counts in C ints.
+const ROUND_BYTES: usize = 1 << 30;
+
+/// Larger objects start at a page, so that ranks rarely share one.
+const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
+
+/// A file under way: `PATH.partial` until [`finish`](HspyWriter::finish).
+///
+/// Dropped without it, the partial file stays for the next attempt to replace; dropping is collective.
+pub struct HspyWriter<'c> {
+    comm: &'c Comm,
+    path: PathBuf,
+    partial: PathBuf,
+    // In the order of their names: all ranks must close datasets alike, and before the file.
+    datasets: BTreeMap<String, Dataset>,
+    file: File,
+}
+
+impl<'c> HspyWriter<'c> {
+    /// Starts `path`; an older partial file is replaced, and so is, at the end, an older file.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A folder or file that cannot be made.
+    pub fn create(comm: &'c Comm, path: &Path) -> Result<HspyWriter<'c>> {
+        let mut partial = OsString::from(path);
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        comm.agree(if comm.is_root() {
+            prepare(&partial)
+        } else {
+            Ok(())
+        })?;
+        let file = File::with_options()
+            .with_fapl(|fapl| {
+                fapl.mpio(comm.raw(), None)
+                    .all_coll_metadata_ops(true)
+                    .coll_metadata_write(true)
+                    .alignment(ALIGNMENT.0, ALIGNMENT.1)
+                    .file_locking(false)
+            })
+            .create(&partial)
+            .with_context(|| {
+                format!(
+                    "{}: HDF5 cannot create it through MPI-IO; is the file system shared by all ranks?",
+                    partial.display()
+                )
+            });
+        let file = comm.agree(file)?;
+        Ok(HspyWriter {
+            comm,
+            path: path.to_path_buf(),
+            partial,
+            datasets: BTreeMap::new(),
+            file,
+        })
+    }
+
+    /// Makes a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
+    ///
+    /// `chunk` is cut down to `shape`; writing is fastest, and uses the least memory, where the bands of the ranks
+    /// meet at chunk borders. Values that are never written are undefined.
+    ///
+    /// # Collective
+    /// Every rank with the same arguments.
+    /// # Errors
+    /// An empty shape, or a name that exists already.
+    pub fn create_dataset<T: H5Type>(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        chunk: &[usize],
+    ) -> Result<()> {
+        let make = || -> Result<Dataset> {
+            let chunk = hspy::fitting_chunk(shape, chunk)?;
+            let dataset = self
+                .file
+                .new_dataset::<T>()
+                .shape(shape)
+                .chunk(chunk)
+                .shuffle()
+                .deflate(hspy::GZIP)
+                // Parallel HDF5 allocates early; filling as well would write everything twice.
+                .fill_time(FillTime::Never)
+                .create(name)?;
+            Ok(dataset)
+        };
+        let made = make().with_context(|| {
+            format!(
+                "{}: dataset {name} of {shape:?} cannot be made",
+                self.partial.display()
+            )
+        });
+        let dataset = self.comm.agree(made)?;
+        self.datasets.insert(name.to_string(), dataset);
+        Ok(())
+    }
+
+    /// Writes `local`, this rank's part of dataset `name`, at `start`; a rank may have nothing.
+    ///
+    /// Needs memory for the compressed copy of `local`, and for all of it again where it is not in C order.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A part outside the dataset, another type than the dataset's, a full disk: the same error on every rank.
+    pub fn write<T: H5Type + Clone>(
+        &self,
+        name: &str,
+        start: &[usize],
+        local: ArrayViewD<T>,
+    ) -> Result<()> {
+        let local = local.as_standard_layout();
+        let plan = self.comm.agree(self.plan(name, start, &local.view()))?;
+        let (dataset, pieces) = plan;
+        // Every rank makes as many calls as the one with most to write, the others with empty selections.
+        for round in 0..self.comm.max_u64(pieces.len() as u64) {
+            let block = pieces.get(round as usize).map(Vec::as_slice);
+            self.comm
+                .agree(write_block(dataset, start, &local.view(), block))?;
+        }
+        Ok(())
+    }
+
+    /// The dataset and the blocks in which `local` goes there. Rank-local.
+    fn plan<T: H5Type>(
+        &self,
+        name: &str,
+        start: &[usize],
+        local: &ArrayViewD<T>,
+    ) -> Result<(&Dataset, Vec<Vec<std::ops::Range<usize>>>)> {
+        let dataset = self
+            .datasets
+            .get(name)
+            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.display()))?;
+        let shape = dataset.shape();
+        let fits = start.len() == shape.len()
+            && local.ndim() == shape.len()
+            && (0..shape.len()).all(|dim| start[dim] + local.shape()[dim] <= shape[dim]);
+        ensure!(
+            fits,
+            "{}: {:?} values at {start:?} lie outside dataset {name} of {shape:?}",
+            self.partial.display(),
+            local.shape()
+        );
+        let stored = dataset.dtype()?.to_descriptor()?;
+        ensure!(
+            stored == T::type_descriptor(),
+            "{}: dataset {name} stores {stored}, not {}",
+            self.partial.display(),
+            T::type_descriptor()
+        );
+        let chunk = dataset.chunk().unwrap_or_else(|| shape.clone());
+        let limit = ROUND_BYTES / std::mem::size_of::<T>();
+        Ok((dataset, blocks(start, local.shape(), &chunk, limit)))
+    }
+
+    /// Closes the file, has root add `small`, and gives the file its name. Only root's `small` counts.
+    ///
+    /// # Collective
+    /// # Errors
+    /// What [`Small`] describes does not fit the datasets, or the disk is full. The partial file stays.
+    pub fn finish(self, small: Small) -> Result<()> {
+        let HspyWriter {
+            comm,
+            path,
+            partial,
+            datasets,
+            file,
+        } = self;
+        drop(datasets);
+        let closed = file
+            .close()
+            .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
+        // Also the barrier before root touches the file.
+        comm.agree(closed)?;
+        comm.agree(if comm.is_root() {
+            complete(&partial, &path, small)
+        } else {
+            Ok(())
+        })
+    }
+}
+
+/// Makes the folder and an empty partial file; MPI-IO would choose its mode freely.
+fn prepare(partial: &Path) -> Result<()> {
+    if let Some(folder) = partial.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("folder {} cannot be made", folder.display()))?;
+    }
+    if partial.exists() {
+        fs::remove_file(partial).with_context(|| {
+            format!(
+                "{}: the partial file of an earlier run cannot be removed",
+                partial.display()
+            )
+        })?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o664)
+        .open(partial)
+        .with_context(|| {
+            format!(
+                "{}: cannot be made; is its folder writable?",
+                partial.display()
+            )
+        })?;
+    Ok(())
+}
+
+/// Adds what is small, makes the file durable and renames it. Root only.
+fn complete(partial: &Path, path: &Path, small: Small) -> Result<()> {
+    let file = File::with_options()
+        .with_fapl(|fapl| fapl.file_locking(false))
+        .open_rw(partial)
+        .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
+    hspy::add(&file, &small).with_context(|| partial.display().to_string())?;
+    file.close()
+        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))?;
+    fs::File::open(partial)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(partial, path))
+        .with_context(|| {
+            format!(
+                "{}: cannot be renamed to {}",
+                partial.display(),
+                path.display()
+            )
+        })?;
+    // The new name is durable only when its folder is; not every file system can do that.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        log::debug!("{}: cannot be synced: {error}", folder.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Reads our own outputs back, for the report and for commands that continue from them.
+
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use hdf5::types::VarLenUnicode;
+use hdf5::{File, Group};
+use ndarray::{Array2, ArrayD};
+
+use super::hspy::{signal_path, LearningResults, TEXTS};
+use crate::archive::{hspy, open_hdf5};
+use crate::cube::Axis;
+
+/// Bytes of chunk cache: outputs are read whole.
+const CACHE: usize = 1 << 20;
+
+/// The signals of the file at `path`, in alphabetical order. Rank-local.
+///
+/// # Errors
+/// A file that does not open or is no `.hspy`.
+pub fn signal_titles(path: &Path) -> Result<Vec<String>> {
+    let file = open_hdf5(path, CACHE)?;
+    hspy::experiments(&file).with_context(|| path.display().to_string())
+}
+
+/// The axes and values of the signal `title`, as stored. Rank-local.
+///
+/// # Errors
+/// No such signal, or values that are no numbers.
+pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f32>)> {
+    let read = |file: File| -> Result<_> {
+        let data = file.dataset(&signal_path(title))?;
+        let axes = hspy::axes(&experiment(&file, title)?, &data.shape(), &mut Vec::new())?;
+        Ok((axes, data.read_dyn()?))
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+}
+
+/// The text `name` that was written with the file. Rank-local.
+///
+/// # Errors
+/// No such text.
+pub fn read_text(path: &Path, name: &str) -> Result<String> {
+    let read = |file: File| -> Result<String> {
+        let texts = file.group(TEXTS)?;
+        if texts.link_exists(name) {
+            return Ok(String::from_utf8(texts.dataset(name)?.read_raw::<u8>()?)?);
+        }
+        Ok(texts
+            .attr(name)?
+            .read_scalar::<VarLenUnicode>()?
+            .to_string())
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: text {name:?}", path.display()))
+}
+
+/// The decomposition kept with the signal `title`, and its loadings `[pixels, k]`. Rank-local.
+///
+/// # Errors
+/// A signal without a decomposition.
+pub fn read_learning_results(path: &Path, title: &str) -> Result<(LearningResults, Array2<f64>)> {
+    let read = |file: File| -> Result<_> {
+        let learning = experiment(&file, title)?.group("learning_results")?;
+        let vector = |name: &str| {
+            learning
+                .dataset(name)
+                .and_then(|dataset| dataset.read_raw::<f64>())
+        };
+        let factors = learning.dataset("factors")?.read_2d::<f64>()?;
+        let loadings = learning.dataset("loadings")?.read_2d::<f64>()?;
+        ensure!(
+            factors.ncols() == loadings.ncols(),
+            "factors and loadings differ in number"
+        );
+        let results = LearningResults {
+            factors,
+            explained_variance: vector("explained_variance")?,
+            explained_variance_ratio: vector("explained_variance_ratio")?,
+            poissonian_noise_normalized: learning
+                .attr("poissonian_noise_normalized")?
+                .read_scalar()?,
+            output_dimension: learning
+                .attr("output_dimension")?
+                .read_scalar::<i64>()?
+                .try_into()?,
+        };
+        Ok((results, loadings))
+    };
+    read(open_hdf5(path, CACHE)?)
+        .with_context(|| format!("{}: learning results of signal {title:?}", path.display()))
+}
+
+fn experiment(file: &File, title: &str) -> Result<Group> {
+    let data = signal_path(title);
+    Ok(file.group(data.trim_end_matches("/data"))?)
+}

@@ -1,0 +1,188 @@
+//! One collective transfer to a dataset: the only unsafe input or output of the program.
+//!
+//! The safe interface always transfers independently, which HDF5 refuses for compressed parallel datasets.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use hdf5::{Dataset, Dataspace, Datatype, H5Type, Hyperslab, Selection, SliceOrIndex};
+use hdf5_sys::h5d::H5Dwrite;
+use hdf5_sys::h5p::{H5FD_mpio_xfer_t, H5Pclose, H5Pcreate, H5Pset_dxpl_mpio};
+use hdf5_sys::h5s::H5Sselect_none;
+use ndarray::ArrayViewD;
+
+/// Writes `block` of `local` to `dataset`, `local` lying at `start` there; nothing where `block` is none.
+///
+/// `local` must be in C order, and of the type that the dataset stores: a conversion would make HDF5 fall back to
+/// independent transfer.
+///
+/// # Collective
+/// # Errors
+/// Rank-local: to be agreed on.
+pub(super) fn write_block<T: H5Type>(
+    dataset: &Dataset,
+    start: &[usize],
+    local: &ArrayViewD<T>,
+    block: Option<&[Range<usize>]>,
+) -> Result<()> {
+    let memory_type = Datatype::from_type::<T>()?;
+    let (memory, stored) = match block {
+        Some(block) => {
+            let there: Vec<Range<usize>> = block
+                .iter()
+                .zip(start)
+                .map(|(range, start)| range.start + start..range.end + start)
+                .collect();
+            (
+                Dataspace::try_new(local.shape())?.select(selection(block))?,
+                dataset.space()?.select(selection(&there))?,
+            )
+        }
+        None => (Dataspace::try_new([1])?, dataset.space()?),
+    };
+    debug_assert!(local.is_standard_layout());
+    let values = local.as_ptr();
+    hdf5::sync::sync(|| {
+        // SAFETY: all handles live until the end of this function and are used under the library's lock. The
+        // selections lie inside `memory`, which describes `local` in C order, and inside the dataset: the crate
+        // has checked both. An empty selection reads nothing from `values`.
+        let code = unsafe {
+            if block.is_none() {
+                H5Sselect_none(memory.id());
+                H5Sselect_none(stored.id());
+            }
+            let transfer = H5Pcreate(*hdf5::globals::H5P_DATASET_XFER);
+            H5Pset_dxpl_mpio(transfer, H5FD_mpio_xfer_t::H5FD_MPIO_COLLECTIVE);
+            let code = H5Dwrite(
+                dataset.id(),
+                memory_type.id(),
+                memory.id(),
+                stored.id(),
+                transfer,
+                values.cast(),
+            );
+            // Before the list is closed, which would clear the error stack.
+            let result = if code < 0 {
+                Err(hdf5::Error::query())
+            } else {
+                Ok(())
+            };
+            H5Pclose(transfer);
+            result
+        };
+        match code {
+            Ok(()) => Ok(()),
+            Err(cause) => Err(cause?),
+        }
+    })
+    .with_context(|| {
+        format!(
+            "{}: dataset {} cannot be written; is the disk full, or a quota reached?",
+            dataset.filename(),
+            dataset.name()
+        )
+    })
+}
+
+fn selection(block: &[Range<usize>]) -> Selection {
+    let ranges: Vec<SliceOrIndex> = block.iter().cloned().map(SliceOrIndex::from).collect();
+    Selection::from(Hyperslab::from(ranges))
+}
+
+/// Cuts an array of `shape` into blocks of at most `limit` values, along chunk borders as long as that is possible.
+///
+/// The array lies at `start` in a dataset of chunks `chunk`. Empty for an empty array.
+pub(super) fn blocks(
+    start: &[usize],
+    shape: &[usize],
+    chunk: &[usize],
+    limit: usize,
+) -> Vec<Vec<Range<usize>>> {
+    let mut whole: Vec<Range<usize>> = Vec::new();
+    for &size in shape {
+        whole.push(0..size);
+    }
+    let mut pieces = Vec::new();
+    if !shape.contains(&0) {
+        cut(whole, start, chunk, limit, &mut pieces);
+    }
+    pieces
+}
+
+fn cut(
+    block: Vec<Range<usize>>,
+    start: &[usize],
+    chunk: &[usize],
+    limit: usize,
+    pieces: &mut Vec<Vec<Range<usize>>>,
+) {
+    let size: usize = block.iter().map(Range::len).product();
+    if size <= limit || size == 1 {
+        return pieces.push(block);
+    }
+    // The chunk border nearest to the middle; only the first axis that has one is cut.
+    let border = (0..block.len()).find_map(|dim| {
+        let (low, high) = (block[dim].start + start[dim], block[dim].end + start[dim]);
+        let middle = ((low + high) / 2).div_ceil(chunk[dim]) * chunk[dim];
+        let middle = if middle < high {
+            middle
+        } else {
+            (high - 1) / chunk[dim] * chunk[dim]
+        };
+        (middle > low).then(|| (dim, middle - start[dim]))
+    });
+    // A single chunk above the limit is cut inside.
+    let inside = || {
+        let dim = (0..block.len())
+            .find(|&dim| block[dim].len() > 1)
+            .unwrap_or(0);
+        (dim, (block[dim].start + block[dim].end) / 2)
+    };
+    let (dim, middle) = border.unwrap_or_else(inside);
+    let mut first = block.clone();
+    let mut second = block;
+    first[dim].end = middle;
+    second[dim].start = middle;
+    cut(first, start, chunk, limit, pieces);
+    cut(second, start, chunk, limit, pieces);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_the_array_once_and_follow_chunks() {
+        let (start, shape, chunk) = ([4, 0, 0], [13, 9, 5], [4, 9, 5]);
+        let pieces = blocks(&start, &shape, &chunk, 4 * 9 * 5);
+        let covered: usize = pieces
+            .iter()
+            .map(|block| block.iter().map(Range::len).product::<usize>())
+            .sum();
+        assert_eq!(covered, 13 * 9 * 5);
+        for block in &pieces {
+            assert!(block.iter().map(Range::len).product::<usize>() <= 4 * 9 * 5);
+            assert_eq!(block[0].start % 4, 0, "{block:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_above_the_limit_is_cut_inside() {
+        let pieces = blocks(&[0, 0], &[2, 10], &[2, 10], 4);
+        assert_eq!(
+            pieces
+                .iter()
+                .map(|block| block[0].len() * block[1].len())
+                .sum::<usize>(),
+            20
+        );
+        assert!(pieces
+            .iter()
+            .all(|block| block[0].len() * block[1].len() <= 4));
+    }
+
+    #[test]
+    fn nothing_gives_no_block() {
+        assert!(blocks(&[0, 0], &[0, 10], &[2, 10], 4).is_empty());
+    }
+}
