@@ -5,6 +5,7 @@
 
 mod parse;
 mod sections;
+mod simulate;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ pub use sections::{
     Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
     Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
+
+pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub comm: CommOptions,
     pub pca: Pca,
     pub score: Score,
+    /// What `coreloss simulate` writes.
+    pub simulate: Simulate,
 }
 
 /// Where results go and what they hold.

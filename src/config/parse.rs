@@ -158,6 +158,11 @@ impl Config {
             );
         }
         require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
+        for cube in &self.simulate.cubes {
+            if let Err(error) = cube.scene.validate() {
+                problems.push(format!("simulate.cubes: {}: {error}", cube.name));
+            }
+        }
         if problems.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use anyhow::{bail, Result};
 use rand::RngExt;
 
-use super::options::Anomaly;
+use crate::config::Anomaly;
 use super::random::{Purpose, Randomness};
 
 /// Normal pixels between two discs: their spatial means must not mix.
@@ -106,7 +106,7 @@ fn pixels(disc: &Disc, [height, width]: [usize; 2]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::AnomalyKind;
+    use super::crate::config::AnomalyKind;
     use super::*;
 
     fn anomaly(discs: usize, concentration: Option<f64>) -> Anomaly {

@@ -7,11 +7,9 @@
 pub mod detector;
 pub mod discs;
 pub mod material;
-pub mod options;
 pub mod random;
 pub mod scene;
 pub mod specimen;
 pub mod spectra;
 
-pub use options::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
 pub use scene::Scene;

@@ -6,7 +6,7 @@ use ndarray::Array2;
 use super::detector::{Detector, SPREAD};
 use super::discs::{place_discs, Disc};
 use super::material::bismuth_ferrite;
-use super::options::{AnomalyKind, SceneOptions};
+use crate::config::{AnomalyKind, SceneOptions};
 use super::random::{Purpose, Randomness};
 use super::specimen::{Place, Specimen};
 use super::spectra::{Component, Grid};
@@ -217,7 +217,7 @@ impl LineSpectra<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::Anomaly;
+    use super::crate::config::Anomaly;
     use super::*;
     use crate::preprocess::noise::NoiseStatistics;
     use ndarray::{s, Array3};

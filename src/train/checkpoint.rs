@@ -86,6 +86,7 @@ impl Checkpoint {
         theirs.comm = config.comm.clone();
         theirs.pca = config.pca.clone();
         theirs.score = config.score.clone();
+        theirs.simulate = config.simulate.clone();
         theirs.train.checkpoint_epochs = config.train.checkpoint_epochs;
         theirs.train.device = config.train.device;
         if config.archive.train_inputs.is_some() {

@@ -1,14 +1,27 @@
 //! What a simulated cube is made of, as a configuration writes it.
 
+use std::path::PathBuf;
+
 use anyhow::{ensure, Result};
 use serde::{Deserialize, Serialize};
 
 /// The cubes of one `coreloss simulate`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Simulate {
+    /// Folder for the cubes and their truth; made if absent.
+    pub dir: PathBuf,
     /// A cube's place in this list is part of its random numbers: append, and the cubes before stay as they were.
     pub cubes: Vec<CubeSpec>,
+}
+
+impl Default for Simulate {
+    fn default() -> Self {
+        Simulate {
+            dir: "out/simulated".into(),
+            cubes: Vec::new(),
+        }
+    }
 }
 
 /// One cube and the name of its file.

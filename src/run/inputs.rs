@@ -1,0 +1,126 @@
+//! Opening the archive on all ranks alike, and setting aside what does not open.
+
+use anyhow::{ensure, Result};
+
+use crate::archive::{catalogue, Source};
+use crate::comm::Comm;
+use crate::config::{Config, Invalid};
+use crate::stream::Cube;
+
+/// The cubes of a run.
+pub struct Inputs {
+    /// To score.
+    pub cubes: Vec<Cube>,
+    /// To train on, where these are others.
+    pub training: Option<Vec<Cube>>,
+    pub set_aside: SetAside,
+}
+
+/// Inputs that were passed over, with the reason.
+#[derive(Default)]
+pub struct SetAside {
+    failed: Vec<(String, String)>,
+    named: Vec<String>,
+}
+
+impl SetAside {
+    pub fn is_empty(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// `(path, reason)` of each.
+    pub fn list(&self) -> &[(String, String)] {
+        &self.failed
+    }
+
+    pub fn reasons(&self) -> String {
+        let reasons: Vec<&str> = self.failed.iter().map(|(_, reason)| &reason[..]).collect();
+        reasons.join("; ")
+    }
+
+    /// Sets `cube` aside after `error`, which all ranks met; an input that was named is an error.
+    pub fn push(&mut self, comm: &Comm, cube: &Cube, error: anyhow::Error) -> Result<()> {
+        let path = cube.info().path.display().to_string();
+        if self.named.contains(&path) {
+            return Err(error);
+        }
+        self.record(comm, path, format!("{error:#}"));
+        Ok(())
+    }
+
+    fn record(&mut self, comm: &Comm, path: String, reason: String) {
+        if comm.is_root() {
+            log::warn!("set aside: {reason}");
+        }
+        self.failed.push((path, reason));
+    }
+}
+
+/// Lists and opens the inputs.
+///
+/// # Collective
+/// # Errors
+/// An empty list, a named input that does not open, cubes of different energy axes.
+pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
+    let mut set_aside = SetAside::default();
+    let cubes = open_all(comm, config, config.archive.inputs.as_slice(), &mut set_aside)?;
+    let training = match &config.archive.train_inputs {
+        Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
+        None => None,
+    };
+    let all = cubes.iter().chain(training.iter().flatten());
+    let first = &cubes[0];
+    for cube in all {
+        ensure!(
+            cube.energy == first.energy,
+            "{} has {} channels of {} eV from {:.2} eV and {} has {} of {} eV from {:.2} eV: one model needs one energy \
+             axis; run them apart, or crop both to one range with archive.energy_range_ev",
+            first.info().path.display(),
+            first.energy.size,
+            first.energy.scale,
+            first.energy.offset,
+            cube.info().path.display(),
+            cube.energy.size,
+            cube.energy.scale,
+            cube.energy.offset
+        );
+    }
+    Ok(Inputs {
+        cubes,
+        training,
+        set_aside,
+    })
+}
+
+fn open_all(
+    comm: &Comm,
+    config: &Config,
+    inputs: &[String],
+    set_aside: &mut SetAside,
+) -> Result<Vec<Cube>> {
+    let listed = if comm.is_root() {
+        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
+    } else {
+        Ok(Vec::new())
+    };
+    let sources: Vec<Source> = comm.broadcast(Some(comm.agree(listed)?));
+    let mut cubes = Vec::new();
+    for source in &sources {
+        let path = source.path.display().to_string();
+        if source.named {
+            set_aside.named.push(path.clone());
+        }
+        match comm.agree(Cube::open(source, config)) {
+            Ok(cube) => cubes.push(cube),
+            Err(error) if source.named => return Err(error),
+            Err(error) => set_aside.record(comm, path, format!("{error:#}")),
+        }
+    }
+    ensure!(
+        !cubes.is_empty(),
+        "none of the {} inputs can be used: {}",
+        sources.len(),
+        set_aside.reasons()
+    );
+    Ok(cubes)
+}

@@ -1,0 +1,170 @@
+//! What a run found, as `summary.json` and the terminal tell it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::inputs::SetAside;
+use crate::comm::Comm;
+use crate::config::Config;
+
+/// A run's findings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    pub version: String,
+    pub ranks: usize,
+    pub threads: usize,
+    pub cubes: Vec<CubeSummary>,
+    pub failed_inputs: Vec<FailedInput>,
+    pub timings_s: BTreeMap<String, f64>,
+    /// Most memory of each rank, MiB.
+    pub peak_rss_mib: Vec<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailedInput {
+    pub path: String,
+    pub reason: String,
+}
+
+/// Findings in one cube.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CubeSummary {
+    /// The cube id.
+    pub name: String,
+    /// `[y, x, energy]` as scored.
+    pub shape: [usize; 3],
+    /// Pixels that no score looks at.
+    pub ignored: usize,
+    /// By method, then score.
+    pub methods: BTreeMap<String, BTreeMap<String, ScoreSummary>>,
+    pub default: Choice,
+    /// Of the default method and score, the most anomalous first.
+    pub regions: Vec<RegionSummary>,
+}
+
+/// The map that regions are drawn from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    pub method: String,
+    pub score: String,
+}
+
+/// One score map; the label metrics are null without truth.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScoreSummary {
+    /// Null where nothing can be above it.
+    pub threshold: Option<f32>,
+    pub flagged: usize,
+    pub auroc: Option<f64>,
+    pub average_precision: Option<f64>,
+    pub best_f1: Option<f64>,
+    pub f1: Option<f64>,
+    pub precision: Option<f64>,
+    pub recall: Option<f64>,
+}
+
+/// A connected region above the threshold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegionSummary {
+    pub label: i32,
+    /// Centroid in pixels.
+    pub y: f64,
+    pub x: f64,
+    /// Pixels.
+    pub area: usize,
+    /// First and last line and column.
+    pub rows: [usize; 2],
+    pub columns: [usize; 2],
+    pub max_score: f32,
+    pub mean_score: f64,
+    /// Median of the pixels' best explanation by a shifted edge, eV.
+    pub estimated_shift_ev: Option<f64>,
+}
+
+impl Summary {
+    /// # Collective
+    pub fn new(
+        comm: &Comm,
+        cubes: Vec<CubeSummary>,
+        set_aside: &SetAside,
+        timings: &[(String, f64)],
+    ) -> Summary {
+        Summary {
+            version: env!("CARGO_PKG_VERSION").into(),
+            ranks: comm.size(),
+            threads: rayon::current_num_threads(),
+            cubes,
+            failed_inputs: set_aside
+                .list()
+                .iter()
+                .map(|(path, reason)| FailedInput {
+                    path: path.clone(),
+                    reason: reason.clone(),
+                })
+                .collect(),
+            timings_s: timings.iter().cloned().collect(),
+            peak_rss_mib: comm.all_gather(&peak_rss_mib()),
+        }
+    }
+
+    /// Writes `summary.json`; its presence says that the run is finished. Rank-local.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let path = directory.join("summary.json");
+        let partial = directory.join("summary.json.partial");
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(&partial, text + "\n")
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// # Errors
+    /// A folder without a finished run.
+    pub fn read(directory: &Path) -> Result<Summary> {
+        let path = directory.join("summary.json");
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("{} holds no finished run: run `coreloss run` first", directory.display())
+        })?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Tells root's terminal what was found and where it is.
+    pub fn print(&self, config: &Config) {
+        for cube in &self.cubes {
+            println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);
+            println!("  method  score        flagged   best F1        F1  precision    recall");
+            for (method, scores) in &cube.methods {
+                for (score, found) in scores {
+                    let chosen = cube.default.method == *method && cube.default.score == *score;
+                    let metric = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
+                    println!(
+                        "{} {method:<7} {score:<12} {:>7} {:>9} {:>9} {:>10} {:>9}",
+                        if chosen { ">" } else { " " },
+                        found.flagged,
+                        metric(found.best_f1),
+                        metric(found.f1),
+                        metric(found.precision),
+                        metric(found.recall)
+                    );
+                }
+            }
+        }
+        for failed in &self.failed_inputs {
+            println!("set aside: {}: {}", failed.path, failed.reason);
+        }
+        let directory = config.output.dir.display();
+        println!("report: {directory}/report.html");
+        println!("maps:   {directory}/*.coreloss.hspy (open them with hyperspy.api.load)");
+    }
+}
+
+/// The most memory that this process has held, MiB; 0 where the system does not tell. Rank-local.
+fn peak_rss_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
