@@ -1,1 +1,353 @@
-//! (to come)
+//! A cube as the models see it: clean electrons of any window, read and prepared when asked for.
+
+use std::ops::Range;
+
+use anyhow::{ensure, Context, Result};
+use ndarray::{s, Array2, Array3};
+
+use crate::archive::{self, Reader, Source};
+use crate::comm::{Comm, ExactSum};
+use crate::config::{Auto, Config, RegionUse};
+use crate::cube::{Axis, CubeInfo};
+use crate::preprocess::despike::zero_loss_channels;
+use crate::preprocess::noise::{NoiseModel, NoiseStatistics};
+use crate::preprocess::prepare::{prepare_rows, PrepareOptions, Prepared, HALO};
+use crate::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
+use crate::shard::Blocks;
+
+/// An open cube, cropped in energy, with what is ignored in it.
+pub struct Cube {
+    reader: Reader,
+    info: CubeInfo,
+    channels: Range<usize>,
+    /// The energies in use.
+    pub energy: Axis,
+    /// `[y, x]`: pixels that no score and no statistic looks at.
+    pub ignored: Array2<bool>,
+    /// `[y, x]`: pixels that training leaves out although they are scored; none where all are trained on.
+    pub untrained: Option<Array2<bool>>,
+    options: PrepareOptions,
+}
+
+impl Cube {
+    /// Opens a cube of the catalogue. Rank-local.
+    ///
+    /// # Errors
+    /// Whatever the reader refuses, an energy range outside the cube's, regions beyond its pixels.
+    pub fn open(source: &Source, config: &Config) -> Result<Cube> {
+        let options = archive::Options {
+            dataset: config.archive.dataset.clone(),
+            memory: (config.io.memory_mib << 20) as usize / 8,
+        };
+        let reader = Reader::open(&source.path, &options)?;
+        let mut info = reader.info().clone();
+        info.id = source.id.clone();
+        let place = || source.path.display().to_string();
+        let [rows, columns, _] = info.shape();
+        let axis = &info.energy;
+        let channels = match config.archive.energy_range_ev {
+            Some([low, high]) => axis.indices(low, high),
+            None => 0..axis.size,
+        };
+        ensure!(
+            !channels.is_empty(),
+            "{}: archive.energy_range_ev holds none of its energies, {:.1} to {:.1} eV",
+            place(),
+            axis.value(0),
+            axis.value(axis.size - 1)
+        );
+        let mut ignored = archive::user_mask(&source.path, [rows, columns])?
+            .unwrap_or_else(|| Array2::from_elem((rows, columns), false));
+        let mut untrained: Option<Array2<bool>> = None;
+        for region in &config.archive.regions {
+            ensure!(
+                region.y[1] <= rows && region.x[1] <= columns,
+                "{}: archive.regions: y {:?}, x {:?} reach beyond its {rows} x {columns} pixels",
+                place(),
+                region.y,
+                region.x
+            );
+            let part = s![region.y[0]..region.y[1], region.x[0]..region.x[1]];
+            match region.r#use {
+                RegionUse::Ignore => ignored.slice_mut(part).fill(true),
+                RegionUse::Train => untrained
+                    .get_or_insert_with(|| Array2::from_elem((rows, columns), true))
+                    .slice_mut(part)
+                    .fill(false),
+            }
+        }
+        let energy = axis.slice(channels.clone());
+        let options = PrepareOptions {
+            despike: config.preprocess.despike,
+            zero_loss: zero_loss_channels(&energy),
+            window: config.preprocess.spatial_mean,
+        };
+        Ok(Cube {
+            reader,
+            info,
+            channels,
+            energy,
+            ignored,
+            untrained,
+            options,
+        })
+    }
+
+    pub fn info(&self) -> &CubeInfo {
+        &self.info
+    }
+
+    /// `[y, x]` in pixels.
+    pub fn size(&self) -> [usize; 2] {
+        [self.info.y.size, self.info.x.size]
+    }
+
+    /// `[y, x, energy]` in use.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.info.y.size, self.info.x.size, self.energy.size]
+    }
+
+    /// Blocks of lines that are streamed as wholes.
+    pub fn blocks(&self) -> Blocks {
+        Blocks::new(self.shape())
+    }
+
+    /// An identity of the file that does not know its path. Rank-local.
+    pub fn fingerprint(&self) -> Result<String> {
+        self.reader.fingerprint()
+    }
+
+    /// Stored values of whole lines, `[y, x, energy]`. Rank-local.
+    pub fn raw(&self, rows: Range<usize>) -> Result<Array3<f32>> {
+        self.reader
+            .read(rows, 0..self.size()[1], self.channels.clone())
+    }
+
+    /// Clean electrons of whole lines. Rank-local.
+    pub fn lines(&self, rows: Range<usize>, noise: &NoiseModel) -> Result<Prepared> {
+        self.window(rows, 0..self.size()[1], noise)
+    }
+
+    /// Clean electrons of a window, the same to the bit in any larger one. Rank-local.
+    pub fn window(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        noise: &NoiseModel,
+    ) -> Result<Prepared> {
+        let grown = |range: &Range<usize>, size: usize| {
+            range.start.saturating_sub(HALO)..(range.end + HALO).min(size)
+        };
+        let [height, width] = self.size();
+        let (read_rows, read_columns) = (grown(&rows, height), grown(&columns, width));
+        let raw = self.reader.read(
+            read_rows.clone(),
+            read_columns.clone(),
+            self.channels.clone(),
+        )?;
+        let ignored = self
+            .ignored
+            .slice(s![read_rows.clone(), read_columns.clone()]);
+        let mut prepared = prepare_rows(
+            raw.view(),
+            read_rows.start,
+            rows,
+            ignored,
+            noise,
+            &self.options,
+        );
+        if read_columns != columns {
+            let inner = columns.start - read_columns.start..columns.end - read_columns.start;
+            prepared.counts = prepared.counts.slice(s![.., inner.clone(), ..]).to_owned();
+            prepared.valid = prepared.valid.slice(s![.., inner.clone()]).to_owned();
+            prepared.spikes = prepared.spikes.slice(s![.., inner]).to_owned();
+        }
+        Ok(prepared)
+    }
+}
+
+/// What one look at the raw values tells of a set of cubes.
+pub struct Survey {
+    pub noise: NoiseModel,
+    /// Bound on the electrons of one channel, summed over all pixels.
+    pub bound: f64,
+}
+
+/// Fits the noise model, finds the vacuum of each cube and adds it to what the cube ignores.
+///
+/// # Collective
+/// # Errors
+/// Unreadable data; a cube without a pixel that has signal.
+pub fn survey(comm: &Comm, cubes: &mut [Cube], config: &Config) -> Result<Survey> {
+    let mut statistics = NoiseStatistics::default();
+    let mut positive = 0f64;
+    for cube in cubes.iter_mut() {
+        let mut totals = Vec::new();
+        let read = read_raw(comm, cube, &mut statistics, &mut totals, &mut positive);
+        comm.agree(read)?;
+        let totals = comm.gather_bands(&totals);
+        let ignored = comm.agree(match totals {
+            Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
+            None => Ok(Vec::new()),
+        })?;
+        let mut ignored: Vec<u8> = if comm.is_root() {
+            ignored
+        } else {
+            vec![0; cube.ignored.len()]
+        };
+        comm.broadcast_into(&mut ignored);
+        for (flag, ignored) in cube.ignored.iter_mut().zip(ignored) {
+            *flag = ignored != 0;
+        }
+    }
+    comm.sum_i64(statistics.counts_mut());
+    let mut noise = statistics.fit();
+    if let Auto::Given(gain) = config.preprocess.gain {
+        noise = NoiseModel {
+            gain,
+            fitted: false,
+            // Read noise is counted in electrons: the fitted one was in units of the fitted gain.
+            read_noise: noise.read_noise * noise.gain / gain,
+        };
+    }
+    if let Auto::Given(read_noise) = config.preprocess.read_noise {
+        noise.read_noise = read_noise;
+    }
+    let largest = comm.max_f64(positive);
+    let pixels: usize = cubes.iter().map(|cube| cube.ignored.len()).sum();
+    Ok(Survey {
+        noise,
+        bound: (largest / noise.gain) * pixels as f64,
+    })
+}
+
+/// Takes in this rank's blocks: noise statistics, totals per pixel and the largest voxel. Rank-local.
+fn read_raw(
+    comm: &Comm,
+    cube: &Cube,
+    statistics: &mut NoiseStatistics,
+    totals: &mut Vec<f32>,
+    largest: &mut f64,
+) -> Result<()> {
+    let blocks = cube.blocks();
+    for block in blocks.owned(comm.rank(), comm.size()) {
+        let raw = cube.raw(blocks.rows(block))?;
+        statistics.add(raw.view());
+        totals.extend(pixel_totals(raw.view()));
+        for &value in &raw {
+            if value.is_finite() {
+                *largest = largest.max(value as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which pixels to ignore, 1 each, from the totals of all of them. Rank-local.
+fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
+    let candidates: Vec<f32> = totals
+        .iter()
+        .zip(&cube.ignored)
+        .filter(|(_, &ignored)| !ignored)
+        .map(|(&total, _)| total)
+        .collect();
+    let floor = signal_floor(&candidates);
+    let vacuum = if vacuum {
+        vacuum_threshold(&candidates)
+    } else {
+        None
+    };
+    let ignored: Vec<u8> = totals
+        .iter()
+        .zip(&cube.ignored)
+        .map(|(&total, &ignored)| {
+            let dark = vacuum.is_some_and(|vacuum| total < vacuum);
+            // Not `total <= floor`: a total that is no number has no signal either.
+            (ignored || dark || !(total > floor)) as u8
+        })
+        .collect();
+    let kept = ignored.iter().filter(|&&flag| flag == 0).count();
+    let path = cube.info.path.display();
+    ensure!(
+        kept > 0,
+        "{path}: no pixel has signal between {:.1} and {:.1} eV; look at it with `coreloss inspect`, and widen \
+         archive.energy_range_ev or correct its mask",
+        cube.energy.value(0),
+        cube.energy.value(cube.energy.size - 1)
+    );
+    if kept < ignored.len() {
+        log::info!(
+            "{path}: {} of {} pixels ignored ({})",
+            ignored.len() - kept,
+            ignored.len(),
+            match vacuum {
+                Some(total) => format!("vacuum: fewer than {total:.4e} counts; mask; no signal"),
+                None => "mask or no signal".to_string(),
+            }
+        );
+    }
+    Ok(ignored)
+}
+
+/// The mean spectrum of the pixels that are trained on, `[energy]`, sum 1, and the share of spikes.
+///
+/// # Collective
+/// # Errors
+/// Unreadable data; cubes without electrons.
+pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mean> {
+    let channels = cubes[0].energy.size;
+    let mut sum = ExactSum::new(channels + 1, survey.bound.max(1.0));
+    let mut spikes = 0;
+    let mut voxels = 0;
+    for cube in cubes {
+        let blocks = cube.blocks();
+        let mine = blocks.owned(comm.rank(), comm.size());
+        let added = mine.into_iter().try_for_each(|block| {
+            let rows = blocks.rows(block);
+            let prepared = cube
+                .lines(rows.clone(), &survey.noise)
+                .with_context(|| cube.info.path.display().to_string())?;
+            for (line, y) in rows.enumerate() {
+                let mut total = vec![0f64; channels + 1];
+                for x in 0..cube.size()[1] {
+                    let untrained = cube.untrained.as_ref().is_some_and(|map| map[[y, x]]);
+                    if prepared.valid[[line, x]] && !untrained {
+                        for (total, &u) in
+                            total.iter_mut().zip(prepared.counts.slice(s![line, x, ..]))
+                        {
+                            *total += u as f64;
+                        }
+                        total[channels] += 1.0;
+                    }
+                }
+                sum.add(&total);
+            }
+            spikes += prepared.spikes.iter().map(|&n| n as u64).sum::<u64>();
+            voxels += prepared.counts.len() as u64;
+            Ok(())
+        });
+        comm.agree(added)?;
+    }
+    let mut spectrum = sum.total(comm)?;
+    let pixels = spectrum.pop().unwrap_or(0.0);
+    let electrons: f64 = spectrum.iter().sum();
+    ensure!(
+        electrons > 0.0,
+        "no electrons are left to learn from after preprocessing: every pixel is ignored, dark or negative"
+    );
+    spectrum.iter_mut().for_each(|value| *value /= electrons);
+    Ok(Mean {
+        shares: spectrum,
+        electrons_per_pixel: electrons / pixels,
+        spike_share: comm.sum_u64(spikes) as f64 / comm.sum_u64(voxels) as f64,
+    })
+}
+
+/// The mean spectrum of a set of cubes.
+pub struct Mean {
+    /// Share of the electrons in each channel, sum 1.
+    pub shares: Vec<f64>,
+    pub electrons_per_pixel: f64,
+    /// Share of the voxels that were taken for spikes.
+    pub spike_share: f64,
+}

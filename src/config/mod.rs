@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use sections::{
     Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
-    Reconstruction, Reduction, Region, Rule, Score, Train, Window, Windows,
+    Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
 
 /// Bad configuration or usage: the program exits with 2.

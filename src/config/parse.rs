@@ -70,7 +70,7 @@ impl Config {
         require(
             train.micro_batch > 0
                 && train.global_batch > 0
-                && train.global_batch % train.micro_batch == 0,
+                && train.global_batch.is_multiple_of(train.micro_batch),
             "train.global_batch: a multiple of train.micro_batch, at least one of it",
         );
         require(
@@ -122,9 +122,9 @@ impl Config {
             "pca.components: each at least 1",
         );
         require(
-            self.model
-                .patch
-                .is_none_or(|[y, x]| y >= 4 && x >= 4 && y % 4 == 0 && x % 4 == 0),
+            self.model.patch.is_none_or(|[y, x]| {
+                y >= 4 && x >= 4 && y.is_multiple_of(4) && x.is_multiple_of(4)
+            }),
             "model.patch: [y, x], each a multiple of 4",
         );
         require(self.model.latent != Some(0), "model.latent: at least 1");

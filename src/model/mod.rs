@@ -1,1 +1,16 @@
-//! (to come)
+//! The 3D convolutional variational autoencoder and its loss.
+//!
+//! With `train` and `pca` the only user of libtorch. Batches are `[batch, 1, y, x, energy]` here, the layout in which a
+//! softmax over energy is contiguous.
+
+mod loss;
+mod network;
+mod parameters;
+mod spec;
+mod tiles;
+
+pub use loss::{Loss, Target};
+pub use network::Network;
+pub use parameters::Parameters;
+pub use spec::{Layer, Spec};
+pub use tiles::{Line, Tiles};

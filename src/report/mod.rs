@@ -1,1 +1,367 @@
-//! (to come)
+//! The report of a run: one self-contained HTML page and the maps as PNGs, from plain structs.
+//!
+//! Knows no HDF5 and no MPI: whoever has the figures fills [`Report`] on one rank.
+
+mod chart;
+
+mod figure;
+mod page;
+mod picture;
+mod plot;
+mod scale;
+mod section;
+mod text;
+
+#[cfg(test)]
+mod example;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use ndarray::Array2;
+use sha2::{Digest, Sha256};
+
+/// All that a report shows.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub title: String,
+    pub version: String,
+    /// What to know of the run, in order: ranks, threads, seed, device, time, configuration.
+    pub facts: Vec<(String, String)>,
+    /// By step; empty where nothing was trained.
+    pub loss: Vec<LossPoint>,
+    /// In the order of the page; the first [`MOST_CUBES`] are shown in full, all are in the overview.
+    pub cubes: Vec<Cube>,
+    /// Path and reason.
+    pub failed_inputs: Vec<(String, String)>,
+    /// The resolved configuration.
+    pub config_yaml: String,
+}
+
+/// Cubes that the page shows in full, so that it opens for an archive of thousands too.
+pub const MOST_CUBES: usize = 40;
+
+/// Losses at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct LossPoint {
+    pub step: u64,
+    pub train: f64,
+    /// Where a validation was made at this step.
+    pub validation: Option<f64>,
+}
+
+/// What was found in one cube.
+#[derive(Clone, Debug)]
+pub struct Cube {
+    /// The cube id.
+    pub name: String,
+    /// `[y, x, energy]`.
+    pub shape: [usize; 3],
+    /// Length of a pixel along x, and its unit.
+    pub pixel_size: Option<(f64, String)>,
+    /// Mean counts of each spectrum, `[y, x]`.
+    pub mean_image: Array2<f32>,
+    /// Energy loss of each channel, eV.
+    pub energy_ev: Vec<f64>,
+    /// Mean counts by channel.
+    pub mean_spectrum: Vec<f64>,
+    /// Name and range in eV.
+    pub windows: Vec<(String, [f64; 2])>,
+    pub maps: Vec<Map>,
+    /// 0 normal, above 0 anomalous, `[y, x]`.
+    pub truth: Option<Array2<i32>>,
+    /// Regions of the default map.
+    pub regions: Vec<Region>,
+    /// Region of each pixel, 0 for none, `[y, x]`.
+    pub labels: Array2<i32>,
+    /// Explained variance ratio by component; empty without PCA.
+    pub scree: Vec<f64>,
+}
+
+/// One score of one method.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// `cvae`, `pca3`, ...
+    pub method: String,
+    /// `pcc`, `shift`, ...
+    pub score: String,
+    /// `[y, x]`, larger is stranger, NaN where ignored.
+    pub values: Array2<f32>,
+    pub threshold: f32,
+    /// Pixels above the threshold.
+    pub flagged: usize,
+    /// The map that regions, and the page's first sentence, come from.
+    pub is_default: bool,
+    /// Against the truth.
+    pub metrics: Option<Metrics>,
+}
+
+/// How well a map finds the truth; NaN where undefined.
+#[derive(Clone, Copy, Debug)]
+pub struct Metrics {
+    pub auroc: f64,
+    pub average_precision: f64,
+    pub best_f1: f64,
+    /// These three at the threshold.
+    pub f1: f64,
+    pub precision: f64,
+    pub recall: f64,
+}
+
+/// A connected run of flagged pixels.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Its number in [`Cube::labels`].
+    pub label: i32,
+    /// Its centre, in pixels.
+    pub y: f64,
+    pub x: f64,
+    /// Pixels.
+    pub area: usize,
+    pub max_score: f64,
+    pub mean_score: f64,
+    pub estimated_shift_ev: Option<f64>,
+    /// Mean counts by channel.
+    pub spectrum: Vec<f32>,
+    /// Mean counts by channel of the default method's reconstruction; empty where it was not kept.
+    pub reconstruction: Vec<f32>,
+}
+
+/// Writes `report.html` and a PNG of each map, `<cube id with / replaced by __>.<method>.<score>.png`, into `directory`.
+///
+/// Rank-local. Each file is whole or absent: it is written beside its place and renamed.
+///
+/// # Errors   A map whose shape is not its cube's, naming both; a file that cannot be written.
+pub fn write(directory: &Path, report: &Report) -> Result<()> {
+    for cube in &report.cubes {
+        check_shapes(cube)?;
+    }
+    let stems = file_stems(report.cubes.iter().map(|cube| cube.name.as_str()));
+    for (cube, stem) in report.cubes.iter().zip(&stems) {
+        for map in &cube.maps {
+            let name = format!("{stem}.{}.{}.png", map.method, map.score);
+            let note = format!("{} {} score of {}", map.method, map.score, cube.name);
+            let bytes = figure::map_png(map, &cube.labels, cube.truth.as_ref(), &note)
+                .with_context(|| format!("drawing {name}"))?;
+            replace(directory, &name, &bytes)?;
+        }
+    }
+    replace(directory, "report.html", page::html(report)?.as_bytes())
+}
+
+/// Refuses a cube whose maps would be drawn over one another wrongly.
+fn check_shapes(cube: &Cube) -> Result<()> {
+    let expected = (cube.shape[0], cube.shape[1]);
+    let check = |what: &str, found: (usize, usize)| {
+        ensure!(
+            found == expected && found.0 > 0 && found.1 > 0,
+            "report of {}: the {what} has shape {found:?}, the cube {expected:?}",
+            cube.name
+        );
+        Ok(())
+    };
+    check("mean image", cube.mean_image.dim())?;
+    check("label map", cube.labels.dim())?;
+    if let Some(truth) = &cube.truth {
+        check("truth", truth.dim())?;
+    }
+    for map in &cube.maps {
+        check(
+            &format!("{} {} map", map.method, map.score),
+            map.values.dim(),
+        )?;
+    }
+    Ok(())
+}
+
+/// File name stems of cube `names`: without folders, short enough for a file system, each once.
+fn file_stems<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // File systems allow 255 bytes; method, score and `.partial` come after the stem.
+    const MOST_BYTES: usize = 180;
+    let mut taken = HashSet::new();
+    names
+        .map(|name| {
+            let mut stem = name.replace(['/', '\0'], "__");
+            // `a/b` and `a__b` would share a file.
+            if stem.len() > MOST_BYTES || !taken.insert(stem.clone()) {
+                let mut end = MOST_BYTES.min(stem.len());
+                while !stem.is_char_boundary(end) {
+                    end -= 1;
+                }
+                stem.truncate(end);
+                stem.push('-');
+                for byte in &Sha256::digest(name)[..6] {
+                    // Writing to a String cannot fail.
+                    let _ = write!(stem, "{byte:02x}");
+                }
+            }
+            stem
+        })
+        .collect()
+}
+
+/// Writes `bytes` to `directory/name` by a temporary name beside it.
+fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = directory.join(name);
+    let partial = directory.join(format!("{name}.partial"));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(report: &Report) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), report).unwrap();
+        let page = fs::read_to_string(directory.path().join("report.html")).unwrap();
+        (directory, page)
+    }
+
+    /// No address, no script, and no attribute that loads or leads anywhere but into the page.
+    fn assert_self_contained(page: &str) {
+        for forbidden in [
+            "http:", "https:", "//www", "<script", "<link", "@import", "<iframe", " src=", "file:",
+        ] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        for (place, _) in page.match_indices("href=\"") {
+            let target = &page[place + 6..];
+            assert!(target.starts_with('#') || target.starts_with("data:image/png;base64,"));
+        }
+        for (place, _) in page.match_indices("url(") {
+            assert!(page[place + 4..].starts_with('#'));
+        }
+    }
+
+    #[test]
+    fn a_full_report_is_self_contained_and_whole() {
+        let report = example::report();
+        let (directory, page) = written(&report);
+        // For looking at it in a browser.
+        if let Ok(kept) = std::env::var("CORELOSS_REPORT_EXAMPLE") {
+            write(Path::new(&kept), &report).unwrap();
+        }
+        assert_self_contained(&page);
+        assert!(page.trim_end().ends_with("</html>"));
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        let mut names: Vec<String> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert!(
+            names.contains(&"session__sto-01.cvae.combined.png".into()),
+            "{names:?}"
+        );
+        assert!(names.iter().all(|name| !name.ends_with(".partial")));
+        let maps: usize = report.cubes.iter().map(|cube| cube.maps.len()).sum();
+        assert_eq!(names.len(), maps + 1);
+    }
+
+    #[test]
+    fn hostile_words_stay_words() {
+        let hostile = "</title><script>alert('1')</script>\"><img onerror=x>&";
+        let mut report = example::report();
+        report.title = hostile.into();
+        report.version = hostile.into();
+        report.config_yaml = hostile.into();
+        report.facts = vec![(hostile.into(), hostile.into())];
+        report.failed_inputs = vec![(hostile.into(), hostile.into())];
+        let cube = &mut report.cubes[0];
+        cube.name = hostile.into();
+        cube.pixel_size = Some((1.0, hostile.into()));
+        cube.windows[0].0 = hostile.into();
+        cube.maps[0].method = "<script>".into();
+        cube.maps[0].score = "<img>".into();
+        // Ids come from file names: a slash in one is a folder, and the PNG's name has none.
+        let (directory, page) = written(&report);
+        assert_self_contained(&page);
+        assert!(!page.contains("<img"));
+        assert!(!page.contains("onerror=x>"));
+        assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)"));
+        assert!(fs::read_dir(directory.path())
+            .unwrap()
+            .all(|entry| entry.unwrap().path().is_file()));
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_page_too() {
+        let (_directory, page) = written(&Report::default());
+        assert_self_contained(&page);
+        assert!(page.contains("No cube was scored"));
+    }
+
+    #[test]
+    fn odd_maps_are_drawn() {
+        for shape in [(1, 1), (1, 100), (49, 6), (700, 2)] {
+            for value in [f32::NAN, 0.0, 1.0, f32::INFINITY] {
+                let mut report = example::report();
+                report.loss.clear();
+                report.cubes = vec![example::blank("odd", shape, value)];
+                let (_directory, page) = written(&report);
+                assert_self_contained(&page);
+            }
+        }
+    }
+
+    #[test]
+    fn non_finite_figures_are_drawn() {
+        let mut report = example::report();
+        for point in &mut report.loss {
+            point.train = f64::NAN;
+            point.validation = Some(f64::INFINITY);
+        }
+        let cube = &mut report.cubes[0];
+        cube.mean_spectrum.fill(f64::NAN);
+        cube.scree = vec![0.0, -1.0, f64::NAN];
+        cube.regions[0].spectrum.fill(f32::INFINITY);
+        cube.maps[0].threshold = f32::NAN;
+        cube.windows[0].1 = [f64::NAN, f64::NAN];
+        let (_directory, page) = written(&report);
+        assert_self_contained(&page);
+        assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn a_large_archive_stays_a_page() {
+        let mut report = example::report();
+        report.cubes = (0..MOST_CUBES + 60)
+            .map(|i| example::blank(&format!("cube{i}"), (4, 4), 1.0))
+            .collect();
+        let (_directory, page) = written(&report);
+        assert!(page.contains("cube99"));
+        assert!(page.len() < 4_000_000, "{}", page.len());
+    }
+
+    #[test]
+    fn a_map_of_another_shape_is_refused_by_name() {
+        let mut report = example::report();
+        report.cubes[0].labels = Array2::zeros((2, 2));
+        let directory = tempfile::tempdir().unwrap();
+        let message = format!("{:#}", write(directory.path(), &report).unwrap_err());
+        assert!(
+            message.contains("session/sto-01") && message.contains("(2, 2)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn stems_have_no_folders_and_never_collide() {
+        let long = "x".repeat(400);
+        let stems = file_stems(["a/b", "a__b", &long, "../c"].into_iter());
+        assert_eq!((stems[0].as_str(), stems[3].as_str()), ("a__b", "..__c"));
+        assert!(stems[1].starts_with("a__b-"));
+        assert!(stems.iter().all(|stem| stem.len() < 200));
+    }
+}

@@ -1,1 +1,24 @@
-//! (to come)
+//! How anomalous each spectrum is, given what a model makes of it.
+//!
+//! A scan line becomes features ([`LineScorer::line`]: rank-local, pure), the features of a whole cube become
+//! scores ([`LineScorer::scores`]: collective), and root turns a map of scores into a [`threshold()`] and
+//! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
+
+mod background;
+mod covariance;
+mod features;
+mod line;
+mod pcc;
+mod quantile;
+mod refit;
+mod regions;
+mod scores;
+mod templates;
+mod threshold;
+mod windows;
+
+pub use line::{LineFeatures, LineScorer};
+pub use regions::{regions, Region};
+pub use scores::Scores;
+pub use threshold::threshold;
+pub use windows::{find_windows, whole_axis};

@@ -1,1 +1,197 @@
-//! (to come)
+//! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads.
+//!
+//! A step is `train.global_batch / train.micro_batch` micro-batches, each drawn from one lane and worked on by the rank
+//! that owns that lane, on one thread; their gradients are summed exactly and every rank takes the same step.
+
+mod checkpoint;
+mod crops;
+mod log;
+mod optimiser;
+mod step;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{ensure, Result};
+
+use crate::comm::Comm;
+use crate::config::{Auto, Config, Device};
+use crate::model::{Parameters, Spec};
+use crate::stream::{Cube, Survey};
+
+pub use checkpoint::{Checkpoint, Model};
+use crops::Crops;
+use log::{EpochLine, Log};
+use step::Engine;
+
+/// Steps of `train.steps: auto`: two passes over the archive, within these.
+const AUTO_STEPS: (usize, usize) = (800, 20_000);
+
+/// What training ended with.
+pub enum Outcome {
+    Finished(Box<Model>),
+    /// A signal asked for it; a checkpoint was written.
+    Stopped,
+}
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length {
+    pub steps: usize,
+    pub steps_per_epoch: usize,
+}
+
+impl Length {
+    /// From the configuration and the number of pixels of the archive.
+    pub fn new(config: &Config, pixels: usize, patch_pixels: usize) -> Length {
+        let train = &config.train;
+        let crops = pixels.div_ceil(patch_pixels);
+        let steps_per_epoch = crops.div_ceil(train.global_batch).max(1);
+        let steps = match (train.steps, train.epochs) {
+            (_, Some(epochs)) => epochs * steps_per_epoch,
+            (Auto::Given(steps), None) => steps,
+            (Auto::Auto, None) => (2 * steps_per_epoch).clamp(AUTO_STEPS.0, AUTO_STEPS.1),
+        };
+        Length {
+            steps,
+            steps_per_epoch,
+        }
+    }
+}
+
+/// The device of this rank: a GPU of its node where libtorch has one and it is wanted, else the CPU.
+///
+/// # Collective
+/// # Errors
+/// `train.device: cuda` without one.
+pub fn device(comm: &Comm, wanted: Device) -> Result<tch::Device> {
+    let (local, _) = comm.local_rank();
+    let gpus = tch::Cuda::device_count().max(0) as usize;
+    comm.agree(match wanted {
+        Device::Cpu => Ok(tch::Device::Cpu),
+        _ if gpus > 0 => Ok(tch::Device::Cuda(local % gpus)),
+        Device::Auto => Ok(tch::Device::Cpu),
+        Device::Cuda => Err(anyhow::anyhow!(
+            "train.device: cuda, but libtorch finds no GPU: run scripts/setup.sh --cuda on a node with a driver, \
+             or leave train.device at auto"
+        )),
+    })
+}
+
+/// Trains on `cubes`, going on from the newest checkpoint in `directory` where there is one.
+///
+/// `stop` ends it after the step in progress, with a checkpoint.
+/// # Collective
+/// # Errors
+/// Unreadable data, a loss that is not finite, a checkpoint of another model, an output that cannot be written.
+pub fn train(
+    comm: &Comm,
+    config: &Config,
+    cubes: &[Cube],
+    survey: &Survey,
+    directory: &Path,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let device = device(comm, config.train.device)?;
+    let found = Checkpoint::newest(comm, directory)?;
+    if let Some(checkpoint) = &found {
+        comm.agree(checkpoint.check(config, &cubes[0].energy))?;
+    }
+    let checkpoint = match found {
+        Some(checkpoint) => checkpoint,
+        None => begin(comm, config, cubes, survey)?,
+    };
+    let spec = checkpoint.model.spec.clone();
+    let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
+    let length = Length::new(config, pixels, spec.pixels());
+    if checkpoint.step >= length.steps {
+        return Ok(Outcome::Finished(Box::new(checkpoint.model)));
+    }
+    let crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
+    crops.describe(comm, config, length);
+    let mut log = comm.agree(Log::open(comm, directory, checkpoint.step, length))?;
+    let mut engine = Engine::new(comm, config, device, length, checkpoint);
+    let mut epoch_loss = Vec::new();
+    while engine.steps_done() < length.steps {
+        let line = engine.step(&crops)?;
+        epoch_loss.push(line.loss);
+        log.step(&line)?;
+        let done = engine.steps_done();
+        let epoch_over = done % length.steps_per_epoch == 0 || done == length.steps;
+        let epoch = done.div_ceil(length.steps_per_epoch);
+        if epoch_over {
+            let validation = engine.validate(&crops)?;
+            log.epoch(&EpochLine {
+                epoch,
+                step: done,
+                train: epoch_loss.iter().sum::<f64>() / epoch_loss.len() as f64,
+                validation,
+            })?;
+            epoch_loss.clear();
+        }
+        let stopping = comm.any(stop.load(Ordering::Relaxed));
+        let due = epoch_over && epoch % config.train.checkpoint_epochs == 0;
+        if due || stopping || done == length.steps {
+            engine.write_checkpoint(directory)?;
+        }
+        if stopping && done < length.steps {
+            return Ok(Outcome::Stopped);
+        }
+    }
+    engine.warn_of_collapse();
+    Ok(Outcome::Finished(Box::new(engine.into_model())))
+}
+
+/// The state before the first step.
+///
+/// # Collective
+fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Result<Checkpoint> {
+    let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
+    let spec = Spec::new(&config.model, cubes[0].energy.size)?;
+    // Weights, gradient, two moments, integers of the reduction and their sum, and a gradient per micro-batch in work.
+    let needed = 4
+        * spec.parameters() as u64
+        * (6 + config.train.global_batch.div_ceil(config.train.micro_batch) as u64);
+    let allowed = config.io.memory_mib << 20;
+    ensure!(
+        needed <= allowed.max(1 << 30),
+        "the model has {} parameters and needs {} MiB per rank with its optimiser and gradients, above io.memory_mib: \
+         {}; raise io.memory_mib, choose model.preset: compact, or crop with archive.energy_range_ev",
+        spec.parameters(),
+        needed >> 20,
+        config.io.memory_mib
+    );
+    if comm.is_root() {
+        let noise = &survey.noise;
+        ::log::info!(
+            "gain={:.3} read_noise={:.2} electrons_per_pixel={:.0} spike_share={:.1e} parameters={}",
+            noise.gain,
+            noise.read_noise,
+            mean.electrons_per_pixel,
+            mean.spike_share,
+            spec.parameters()
+        );
+        if mean.spike_share > 1e-4 {
+            ::log::warn!(
+                "{:.1e} of the voxels were taken for spikes, more than cosmic rays explain: check preprocess.gain, or \
+                 set preprocess.despike: false",
+                mean.spike_share
+            );
+        }
+    }
+    let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
+    let count = spec.parameters();
+    Ok(Checkpoint {
+        model: Model {
+            energy: cubes[0].energy.clone(),
+            mean: mean.shares,
+            noise: survey.noise,
+            parameters,
+            spec,
+        },
+        first_moment: vec![0.0; count],
+        second_moment: vec![0.0; count],
+        step: 0,
+        config: config.clone(),
+    })
+}

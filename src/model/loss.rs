@@ -1,0 +1,137 @@
+//! The counts loss: how badly the decoder's spectra explain the electrons that were counted.
+
+use tch::{Kind, Tensor};
+
+use super::Network;
+
+/// What a batch should be explained as; all on the network's device.
+pub struct Target {
+    /// Whitened spectra `[batch, 1, y, x, energy]`, f32.
+    pub input: Tensor,
+    /// Electrons `[batch, y, x, energy]`, f32; 0 in ignored pixels.
+    pub counts: Tensor,
+}
+
+/// The parts of a loss, summed over the patches of a batch, each divided by the pixels of a patch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Electrons times (log of the measured share - log of the predicted one): 0 for a perfect answer.
+    pub reconstruction: f64,
+    /// Kullback-Leibler divergence of the latent codes from a unit normal.
+    pub kl: f64,
+}
+
+impl Loss {
+    pub fn total(&self, kl_weight: f64) -> f64 {
+        self.reconstruction + kl_weight * self.kl
+    }
+}
+
+impl Network {
+    /// The loss of a batch and a scalar whose gradient is `scale` times the loss's.
+    ///
+    /// `noise` `[batch, latent]` is the unit normal of the reparameterisation; without it the latent mean is used.
+    /// # Source
+    /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
+    /// u (log(u / U) - log softmax(logits)).
+    pub fn loss(
+        &self,
+        target: &Target,
+        noise: Option<&Tensor>,
+        kl_weight: f64,
+        scale: f64,
+    ) -> (Loss, Tensor) {
+        let pixels = self.spec().pixels() as f64;
+        let (mean, log_variance) = self.encode(&target.input);
+        let latent = match noise {
+            Some(noise) => &mean + (&log_variance * 0.5).exp() * noise,
+            None => mean.shallow_clone(),
+        };
+        let logits = self.decode(&latent);
+        // The gradient with respect to the logits is known in closed form, U softmax - u: only the layers need tape.
+        let (reconstruction, gradient) = tch::no_grad(|| {
+            let log_share = logits.detach().log_softmax(-1, Kind::Float);
+            let counts = &target.counts;
+            let total = counts.sum_dim_intlist(-1, true, Kind::Float);
+            let measured = (counts / total.clamp_min(1e-12)).clamp_min(1e-30).log();
+            let divergence = (counts * (measured - &log_share)).sum(Kind::Double);
+            let gradient = (log_share.exp() * &total - counts) * (scale / pixels);
+            (divergence.double_value(&[]) / pixels, gradient)
+        });
+        let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
+        let surrogate = (&logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
+        let loss = Loss {
+            reconstruction,
+            kl: kl.double_value(&[]) / pixels,
+        };
+        (loss, surrogate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Parameters, Spec};
+    use super::*;
+    use tch::Device;
+
+    fn small() -> (Spec, Parameters) {
+        let options = crate::config::Model {
+            patch: Some([4, 4]),
+            ..Default::default()
+        };
+        let spec = Spec::new(&options, 33).unwrap();
+        let parameters = Parameters::initial(&spec, &[1.0 / 33.0; 33], 1);
+        (spec, parameters)
+    }
+
+    fn target(batch: i64) -> Target {
+        tch::manual_seed(3);
+        let counts = Tensor::rand([batch, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
+        Target {
+            input: (&counts - 10.0).unsqueeze(1) / 3.0,
+            counts,
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_plain_loss() {
+        let (spec, parameters) = small();
+        let network = Network::new(&spec, &parameters, Device::Cpu);
+        let target = target(2);
+        let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
+        let (loss, surrogate) = network.loss(&target, Some(&noise), 0.7, 1.0);
+        let mut fast = Parameters::zeros(spec.parameters());
+        network.gradient(&surrogate, &mut fast);
+
+        let (mean, log_variance) = network.encode(&target.input);
+        let logits = network.decode(&(&mean + (&log_variance * 0.5).exp() * noise));
+        let share = &target.counts / target.counts.sum_dim_intlist(-1, true, Kind::Float);
+        let divergence =
+            (&target.counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
+        let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
+        let plain = (divergence + kl * 0.7) / 16.0;
+        let mut reference = Parameters::zeros(spec.parameters());
+        network.gradient(&plain, &mut reference);
+
+        assert!((loss.total(0.7) - plain.double_value(&[])).abs() < 1e-4);
+        let largest = reference.values().iter().fold(0f32, |a, b| a.max(b.abs()));
+        for (a, b) in fast.values().iter().zip(reference.values()) {
+            assert!((a - b).abs() < 1e-5 * largest.max(1.0), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn an_untrained_network_answers_the_mean_spectrum() {
+        let (spec, _) = small();
+        let mean: Vec<f64> = (1..=33).map(|i| i as f64 / 561.0).collect();
+        let parameters = Parameters::initial(&spec, &mean, 5);
+        let network = Network::new(&spec, &parameters, Device::Cpu);
+        let share = network
+            .decode(&Tensor::zeros([1, 16], (Kind::Float, Device::Cpu)))
+            .softmax(-1, Kind::Float);
+        for (i, expected) in mean.iter().enumerate() {
+            let found = share.double_value(&[0, 1, 2, i as i64]);
+            assert!((found / expected - 1.0).abs() < 0.02);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! All trainable values in one contiguous buffer, so that reduction and optimiser are loops over a slice.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal, Uniform};
+use tch::{Kind, Tensor};
+
+use super::Spec;
+
+/// The flat parameters of a 3D-CVAE, f32, in host memory.
+pub struct Parameters {
+    tensor: Tensor,
+    length: usize,
+}
+
+/// Of the first outputs: the untrained decoder then answers the mean spectrum.
+const LAST_LAYER_SD: f32 = 1e-3;
+
+impl Parameters {
+    /// The initial values: uniform within 1/sqrt(fan in), the last layer nearly 0, `log_mean` the logarithm of `mean`.
+    ///
+    /// `mean` is the mean spectrum `[energy]`, sum 1. Equal on every rank for equal arguments.
+    /// # Source
+    /// PyTorch's default for convolutions and linear layers; SCIENCE of the last layer: the counts loss starts at the
+    /// mean spectrum's.
+    pub fn initial(spec: &Spec, mean: &[f64], seed: u64) -> Parameters {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut values = Vec::with_capacity(spec.parameters());
+        let mut bound = 0.0;
+        for shape in spec.shapes() {
+            let count = shape.sizes.iter().product::<i64>() as usize;
+            if shape.name == "decoder.log_mean" {
+                let floor = 1e-3 / mean.len() as f64;
+                values.extend(mean.iter().map(|&m| m.max(floor).ln() as f32));
+            } else if shape.name == "decoder.0.weight" {
+                let normal = Normal::new(0.0, LAST_LAYER_SD).expect("a positive width");
+                values.extend((0..count).map(|_| normal.sample(&mut rng)));
+                bound = 0.0;
+            } else {
+                if shape.fan_in > 0 {
+                    bound = 1.0 / (shape.fan_in as f32).sqrt();
+                }
+                let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+                values.extend((0..count).map(|_| uniform.sample(&mut rng)));
+            }
+        }
+        Parameters::from_values(&values)
+    }
+
+    /// Parameters with the given values.
+    pub fn from_values(values: &[f32]) -> Parameters {
+        Parameters {
+            tensor: Tensor::from_slice(values),
+            length: values.len(),
+        }
+    }
+
+    /// `[parameters]` f32, one for a gradient to be written to.
+    pub fn zeros(length: usize) -> Parameters {
+        Parameters {
+            tensor: Tensor::zeros([length as i64], (Kind::Float, tch::Device::Cpu)),
+            length,
+        }
+    }
+
+    /// The buffer as a tensor that shares its memory.
+    pub fn tensor(&self) -> Tensor {
+        self.tensor.shallow_clone()
+    }
+
+    pub fn values(&self) -> &[f32] {
+        // SAFETY: the tensor is contiguous f32 in host memory, owns `length` values and lives as long as `self`;
+        // nothing writes to it while `self` is borrowed (networks read it, `values_mut` borrows mutably).
+        unsafe { std::slice::from_raw_parts(self.tensor.data_ptr() as *const f32, self.length) }
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `values`; the mutable borrow keeps other slices away.
+        unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr() as *mut f32, self.length) }
+    }
+}

@@ -1,0 +1,232 @@
+//! The shapes of a 3D-CVAE: its layers and what follows from them. No tensors here.
+
+use anyhow::{ensure, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Preset};
+
+/// One convolution of the encoder; `[y, x, energy]` each. The decoder mirrors it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    pub out: usize,
+    pub kernel: [usize; 3],
+    pub stride: [usize; 3],
+    pub pad: [usize; 3],
+}
+
+/// A 3D-CVAE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Pixels of a patch, `[y, x]`.
+    pub patch: [usize; 2],
+    /// Channels of the energy axis.
+    pub energy: usize,
+    /// Latent dimensions.
+    pub latent: usize,
+    /// Width of the layer between the convolutions and the latent space.
+    pub hidden: usize,
+    pub encoder: Vec<Layer>,
+}
+
+/// A trainable tensor as it lies in the flat parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    pub name: String,
+    /// Sizes as stored: convolutions keep their input channels last.
+    pub sizes: Vec<i64>,
+    /// Inputs that one output sums over; 0 for a bias.
+    pub fan_in: usize,
+}
+
+impl Spec {
+    /// The preset's layers for `energy` channels.
+    ///
+    /// # Errors
+    /// Where the patch or the energy axis is too small for the layers.
+    /// # Source
+    /// `paper`: Sultanov et al. 2025, arXiv 2412.16200.
+    pub fn new(options: &config::Model, energy: usize) -> Result<Spec> {
+        let (widths, first_stride, patch, latent, hidden) = match options.preset {
+            Preset::Compact => ([8, 16, 32, 64], 4, [12, 12], 16, 128),
+            Preset::Paper => ([32, 64, 128, 256], 2, [24, 24], 48, 512),
+        };
+        let layer = |out, kernel, stride, pad| Layer {
+            out,
+            kernel,
+            stride,
+            pad,
+        };
+        let spec = Spec {
+            patch: options.patch.unwrap_or(patch),
+            energy,
+            latent: options.latent.unwrap_or(latent),
+            hidden,
+            encoder: vec![
+                layer(widths[0], [1, 1, 7], [1, 1, first_stride], [0, 0, 3]),
+                layer(widths[1], [3, 3, 5], [1, 1, 2], [1, 1, 2]),
+                layer(widths[2], [3, 3, 3], [2, 2, 2], [1, 1, 1]),
+                layer(widths[3], [3, 3, 3], [2, 2, 2], [1, 1, 1]),
+            ],
+        };
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// # Errors
+    /// Where a layer has nothing left to work on.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.energy >= 16,
+            "the 3D-CVAE needs at least 16 energy channels and has {}: widen archive.energy_range_ev",
+            self.energy
+        );
+        ensure!(
+            self.latent > 0 && self.hidden > 0 && !self.encoder.is_empty(),
+            "the 3D-CVAE needs layers and latent dimensions"
+        );
+        for layer in &self.encoder {
+            for d in 0..3 {
+                ensure!(
+                    layer.stride[d] > 0 && layer.kernel[d] > layer.pad[d] && layer.out > 0,
+                    "a layer of the 3D-CVAE has a stride of 0 or more padding than kernel"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Sizes `[channels, y, x, energy]` of the input and after each layer of the encoder.
+    pub fn sizes(&self) -> Vec<[usize; 4]> {
+        let mut sizes = vec![[1, self.patch[0], self.patch[1], self.energy]];
+        for layer in &self.encoder {
+            let mut next = sizes[sizes.len() - 1];
+            for d in 0..3 {
+                next[d + 1] =
+                    (next[d + 1] + 2 * layer.pad[d] - layer.kernel[d]) / layer.stride[d] + 1;
+            }
+            next[0] = layer.out;
+            sizes.push(next);
+        }
+        sizes
+    }
+
+    /// What a transposed convolution adds at the end so that layer `i` of the encoder is undone in size.
+    pub fn output_padding(&self, i: usize) -> [i64; 3] {
+        let sizes = self.sizes();
+        let layer = &self.encoder[i];
+        std::array::from_fn(|d| {
+            let reached =
+                (sizes[i + 1][d + 1] - 1) * layer.stride[d] + layer.kernel[d] - 2 * layer.pad[d];
+            (sizes[i][d + 1] - reached) as i64
+        })
+    }
+
+    /// Values between the convolutions and the hidden layer.
+    pub fn flat(&self) -> usize {
+        self.sizes()[self.encoder.len()].iter().product()
+    }
+
+    /// Pixels of a patch.
+    pub fn pixels(&self) -> usize {
+        self.patch[0] * self.patch[1]
+    }
+
+    /// Every trainable tensor, in the order in which they lie in the flat parameters.
+    pub fn shapes(&self) -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        let mut push = |name: String, sizes: Vec<usize>, fan_in: usize, bias: usize| {
+            shapes.push(Shape {
+                name: format!("{name}.weight"),
+                sizes: sizes.iter().map(|&n| n as i64).collect(),
+                fan_in,
+            });
+            shapes.push(Shape {
+                name: format!("{name}.bias"),
+                sizes: vec![bias as i64],
+                fan_in: 0,
+            });
+        };
+        let channels: Vec<usize> = self.sizes().iter().map(|size| size[0]).collect();
+        for (i, layer) in self.encoder.iter().enumerate() {
+            let [ky, kx, ke] = layer.kernel;
+            push(
+                format!("encoder.{i}"),
+                vec![channels[i + 1], ky, kx, ke, channels[i]],
+                channels[i] * ky * kx * ke,
+                channels[i + 1],
+            );
+        }
+        let (flat, hidden, latent) = (self.flat(), self.hidden, self.latent);
+        push("encoder.hidden".into(), vec![hidden, flat], flat, hidden);
+        push(
+            "encoder.latent".into(),
+            vec![2 * latent, hidden],
+            hidden,
+            2 * latent,
+        );
+        push(
+            "decoder.hidden".into(),
+            vec![hidden, latent],
+            latent,
+            hidden,
+        );
+        push("decoder.flat".into(), vec![flat, hidden], hidden, flat);
+        for (i, layer) in self.encoder.iter().enumerate().rev() {
+            let [ky, kx, ke] = layer.kernel;
+            push(
+                format!("decoder.{i}"),
+                vec![channels[i + 1], ky, kx, ke, channels[i]],
+                channels[i] * ky * kx * ke,
+                channels[i],
+            );
+        }
+        shapes.push(Shape {
+            name: "decoder.log_mean".into(),
+            sizes: vec![self.energy as i64],
+            fan_in: 0,
+        });
+        shapes
+    }
+
+    /// Number of trainable values.
+    pub fn parameters(&self) -> usize {
+        self.shapes()
+            .iter()
+            .map(|shape| shape.sizes.iter().product::<i64>() as usize)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compact_preset_has_as_many_values_as_counted_by_hand() {
+        let spec = Spec::new(&config::Model::default(), 480).unwrap();
+        assert_eq!(spec.sizes()[4], [64, 3, 3, 15]);
+        assert_eq!(spec.parameters() - spec.energy, 2_376_961);
+    }
+
+    #[test]
+    fn the_paper_presets_two_large_layers_have_774_million_values() {
+        let options = config::Model {
+            preset: Preset::Paper,
+            ..Default::default()
+        };
+        let spec = Spec::new(&options, 1312).unwrap();
+        assert_eq!(2 * spec.flat() * spec.hidden / 1_000_000, 773);
+        assert_eq!(spec.parameters() / 1_000_000, 777);
+    }
+
+    #[test]
+    fn the_decoder_undoes_every_size() {
+        for energy in [16, 17, 31, 240, 333, 1028, 2048] {
+            let spec = Spec::new(&config::Model::default(), energy).unwrap();
+            for i in 0..4 {
+                let pad = spec.output_padding(i);
+                assert!((0..3).all(|d| pad[d] >= 0 && pad[d] < spec.encoder[i].stride[d] as i64));
+            }
+        }
+    }
+}

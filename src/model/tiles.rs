@@ -1,0 +1,249 @@
+//! The network's answer for whole scan lines: overlapping tiles, blended so that no tile grid shows.
+//!
+//! Tiles lie at half-patch stride, anchored on the cube, and are run in batches that are anchored there too; what a
+//! pixel is answered never depends on which rank or thread asks.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use ndarray::{s, Array2, Array3, ArrayView3, ArrayViewMut3, Axis};
+use rayon::prelude::*;
+use tch::Tensor;
+
+use super::{Network, Parameters, Spec};
+use crate::preprocess::whiten::whiten;
+use crate::shard::reflect;
+
+/// Tiles of one forward pass; fixed, since a different batch may be rounded differently.
+const BATCH: usize = 8;
+
+/// Runs a trained network over a cube `[y, x, energy]`.
+pub struct Tiles {
+    spec: Spec,
+    networks: Vec<Mutex<Network>>,
+    mean: Vec<f32>,
+    size: [usize; 2],
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+}
+
+/// One reconstructed scan line.
+pub struct Line {
+    pub y: usize,
+    /// Shares of energy `[x, energy]`, each pixel's sum 1.
+    pub shares: Array2<f32>,
+    /// Latent means `[x, latent]`.
+    pub latent: Array2<f32>,
+}
+
+/// The answer to one tile: shares `[y, x, energy]` and its latent mean.
+struct Tile {
+    shares: Array3<f32>,
+    latent: Vec<f32>,
+}
+
+/// Sums over the tiles that cover a scan line.
+struct Blend {
+    y: usize,
+    shares: Array2<f32>,
+    latent: Array2<f32>,
+    weight: Vec<f32>,
+}
+
+impl Tiles {
+    /// For a cube of `size` `[y, x]` pixels; `mean` `[energy]` is the training's mean spectrum, sum 1.
+    pub fn new(
+        spec: &Spec,
+        parameters: &Parameters,
+        device: tch::Device,
+        mean: &[f64],
+        size: [usize; 2],
+    ) -> Tiles {
+        let threads = match device {
+            tch::Device::Cpu => rayon::current_num_threads(),
+            _ => 1,
+        };
+        Tiles {
+            spec: spec.clone(),
+            networks: (0..threads)
+                .map(|_| Mutex::new(Network::new(spec, parameters, device)))
+                .collect(),
+            mean: mean.iter().map(|&m| m as f32).collect(),
+            size,
+            rows: origins(size[0], spec.patch[0]),
+            columns: origins(size[1], spec.patch[1]),
+        }
+    }
+
+    /// The lines that must be read to reconstruct `band`: the tiles that touch it.
+    pub fn halo(&self, band: &Range<usize>) -> Range<usize> {
+        match (self.tile_rows(band).first(), self.tile_rows(band).last()) {
+            (Some(first), Some(last)) => *first..(last + self.spec.patch[0]).min(self.size[0]),
+            _ => band.clone(),
+        }
+    }
+
+    /// Origins of the tile rows that touch `band`.
+    fn tile_rows(&self, band: &Range<usize>) -> Vec<usize> {
+        self.rows
+            .iter()
+            .copied()
+            .filter(|&y| !band.is_empty() && y < band.end && y + self.spec.patch[0] > band.start)
+            .collect()
+    }
+
+    /// Reconstructs the lines of `band`, in order, giving each to `emit`.
+    ///
+    /// `read` answers electrons `[y, x, energy]` of a range of the cube's lines. Rank-local.
+    pub fn reconstruct<E>(
+        &self,
+        band: Range<usize>,
+        mut read: impl FnMut(Range<usize>) -> Result<Array3<f32>, E>,
+        mut emit: impl FnMut(Line) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let height = self.spec.patch[0];
+        let tile_rows = self.tile_rows(&band);
+        let mut open: VecDeque<Blend> = VecDeque::new();
+        let mut next = band.start;
+        for (i, &top) in tile_rows.iter().enumerate() {
+            let lines = top..(top + height).min(self.size[0]);
+            let counts = read(lines.clone())?;
+            let tiles = self.tiles(counts.view());
+            while next < band.end.min(lines.end) {
+                open.push_back(self.blend(next));
+                next += 1;
+            }
+            for blend in open.iter_mut() {
+                self.add(blend, top, &tiles);
+            }
+            let done = tile_rows.get(i + 1).copied().unwrap_or(band.end);
+            while open.front().is_some_and(|blend| blend.y < done) {
+                let blend = open.pop_front().expect("a front was just seen");
+                emit(blend.finish())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers to the tiles of one row of tiles, from its lines `[<= patch y, x, energy]`.
+    fn tiles(&self, counts: ArrayView3<f32>) -> Vec<Tile> {
+        let batches: Vec<&[usize]> = self.columns.chunks(BATCH).collect();
+        let share = batches.len().div_ceil(self.networks.len());
+        let networks: Vec<&Mutex<Network>> = self.networks.iter().collect();
+        batches
+            .par_chunks(share)
+            .zip(networks)
+            .flat_map_iter(|(batches, network)| {
+                // Each network belongs to one piece of work; the lock only says so to the compiler.
+                let network = network
+                    .lock()
+                    .expect("no thread panics while it holds a network");
+                batches
+                    .iter()
+                    .flat_map(|columns| self.run(&network, counts, columns))
+                    .collect::<Vec<Tile>>()
+            })
+            .collect()
+    }
+
+    fn run(&self, network: &Network, counts: ArrayView3<f32>, columns: &[usize]) -> Vec<Tile> {
+        let spec = &self.spec;
+        let ([height, width], energy) = (spec.patch, spec.energy);
+        let size = height * width * energy;
+        let mut input = vec![0f32; columns.len() * size];
+        for (tile, &left) in input.chunks_mut(size).zip(columns) {
+            let patch = Array3::from_shape_fn((height, width, energy), |(y, x, e)| {
+                let y = reflect(y as isize, counts.dim().0);
+                let x = reflect((left + x) as isize, self.size[1]);
+                counts[[y, x, e]]
+            });
+            let tile = ArrayViewMut3::from_shape(patch.dim(), tile).expect("a tile's size");
+            whiten(patch.view(), &self.mean, tile);
+        }
+        let shape = [columns.len(), 1, height, width, energy].map(|n| n as i64);
+        tch::no_grad(|| {
+            let input = Tensor::from_slice(&input)
+                .view(shape)
+                .to_device(network.device());
+            let (latent, _) = network.encode(&input);
+            let shares = network
+                .decode(&latent)
+                .softmax(-1, tch::Kind::Float)
+                .to_device(tch::Device::Cpu)
+                .contiguous();
+            let latent = latent.to_device(tch::Device::Cpu).contiguous();
+            (0..columns.len())
+                .map(|i| {
+                    let mut values = vec![0f32; size];
+                    shares.get(i as i64).copy_data(&mut values, size);
+                    let mut codes = vec![0f32; spec.latent];
+                    latent.get(i as i64).copy_data(&mut codes, spec.latent);
+                    Tile {
+                        shares: Array3::from_shape_vec((height, width, energy), values)
+                            .expect("a tile has the patch's size"),
+                        latent: codes,
+                    }
+                })
+                .collect()
+        })
+    }
+
+    fn blend(&self, y: usize) -> Blend {
+        let columns = self.size[1];
+        Blend {
+            y,
+            shares: Array2::zeros((columns, self.spec.energy)),
+            latent: Array2::zeros((columns, self.spec.latent)),
+            weight: vec![0.0; columns],
+        }
+    }
+
+    /// Adds what the row of tiles at `top` says of one line.
+    fn add(&self, blend: &mut Blend, top: usize, tiles: &[Tile]) {
+        let [height, width] = self.spec.patch;
+        if blend.y < top || blend.y >= top + height {
+            return;
+        }
+        let line = blend.y - top;
+        for (tile, &left) in tiles.iter().zip(&self.columns) {
+            for x in left..(left + width).min(self.size[1]) {
+                let weight = pyramid(line, height) * pyramid(x - left, width);
+                let share = tile.shares.slice(s![line, x - left, ..]);
+                let mut sum = blend.shares.index_axis_mut(Axis(0), x);
+                sum.scaled_add(weight, &share);
+                for (sum, code) in blend.latent.row_mut(x).iter_mut().zip(&tile.latent) {
+                    *sum += weight * code;
+                }
+                blend.weight[x] += weight;
+            }
+        }
+    }
+}
+
+impl Blend {
+    fn finish(mut self) -> Line {
+        for (x, &weight) in self.weight.iter().enumerate() {
+            self.shares.row_mut(x).mapv_inplace(|v| v / weight);
+            self.latent.row_mut(x).mapv_inplace(|v| v / weight);
+        }
+        Line {
+            y: self.y,
+            shares: self.shares,
+            latent: self.latent,
+        }
+    }
+}
+
+/// Weight of place `i` of `size`: 1 at the borders, rising to the middle.
+fn pyramid(i: usize, size: usize) -> f32 {
+    (i.min(size - 1 - i) + 1) as f32
+}
+
+/// Where tiles of `patch` begin on an axis of `size`: every half patch, and one that ends with the axis.
+fn origins(size: usize, patch: usize) -> Vec<usize> {
+    let last = size.saturating_sub(patch);
+    let mut origins: Vec<usize> = (0..last).step_by(patch / 2).collect();
+    origins.push(last);
+    origins
+}

@@ -1,0 +1,182 @@
+//! Principal components, and spectra rebuilt from them.
+
+use anyhow::{ensure, Context, Result};
+use ndarray::{s, Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// Uncentred principal components, in HyperSpy's words and scaling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decomposition {
+    /// `[E, components]`; with Poisson scaling in counts again, so not of unit length.
+    pub factors: Array2<f64>,
+    /// `S^2 / n` of every component, `[E]`, descending.
+    pub explained_variance: Vec<f64>,
+    /// `explained_variance` with sum 1; zeros where all spectra are.
+    pub explained_variance_ratio: Vec<f64>,
+    /// With Poisson scaling: `sqrt(sum_pixels X)`, `[E]`.
+    pub column_scale: Option<Vec<f64>>,
+    /// True for Poisson scaling.
+    pub poisson: bool,
+    /// `[E, components]`: a spectrum times this gives its loadings.
+    projection: Array2<f64>,
+}
+
+/// Eigenvectors and eigenvalues of a scatter matrix, as root finds and sends them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Eigenvectors {
+    /// `[E, num_components]`, C order, unit length.
+    vectors: Vec<f64>,
+    num_components: usize,
+    /// `[E]`, descending, not negative.
+    values: Vec<f64>,
+}
+
+impl Eigenvectors {
+    /// Those of the largest eigenvalues of `scatter` (`[E, E]`, C order). Rank-local.
+    ///
+    /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
+    /// rank has whole.
+    ///
+    /// # Errors
+    /// What libtorch says of the eigendecomposition.
+    pub(super) fn of(scatter: &[f64], max_components: usize) -> Result<Eigenvectors> {
+        let size = scatter.len().isqrt();
+        ensure!(
+            size * size == scatter.len(),
+            "PCA: a scatter matrix of {} elements is not square",
+            scatter.len()
+        );
+        let (eigenvalues, eigenvectors) = Tensor::f_from_slice(scatter)
+            .and_then(|matrix| matrix.f_view([size as i64, size as i64]))
+            .and_then(|matrix| matrix.f_linalg_eigh("L"))
+            .context("PCA: the eigendecomposition of the scatter matrix failed")?;
+        let mut ascending = vec![0f64; size];
+        let mut columns = vec![0f64; size * size];
+        eigenvalues
+            .f_copy_data(&mut ascending, size)
+            .and_then(|()| {
+                eigenvectors
+                    .f_contiguous()?
+                    .f_copy_data(&mut columns, size * size)
+            })
+            .context("PCA: the eigenvectors of the scatter matrix cannot be read")?;
+        let num_components = max_components.min(size);
+        let mut vectors = vec![0.0; size * num_components];
+        for component in 0..num_components {
+            let element = |row: usize| columns[row * size + size - 1 - component];
+            let mut largest = 0.0f64;
+            for row in 0..size {
+                if element(row).abs() > largest.abs() {
+                    largest = element(row);
+                }
+            }
+            for row in 0..size {
+                vectors[row * num_components + component] = element(row) * largest.signum();
+            }
+        }
+        Ok(Eigenvectors {
+            vectors,
+            num_components,
+            // Rounding makes the eigenvalues of missing directions a little negative.
+            values: ascending.iter().rev().map(|v| v.max(0.0)).collect(),
+        })
+    }
+}
+
+impl Decomposition {
+    /// From the eigenvectors of the scatter matrix of `num_pixels` spectra. Rank-local.
+    ///
+    /// # Source
+    /// HyperSpy `decomposition`: explained_variance = S^2 / n; Keenan & Kotula 2004 for the scaling, undone in
+    /// factors and loadings.
+    pub(super) fn new(
+        eigen: Eigenvectors,
+        column_scale: Option<Vec<f64>>,
+        num_pixels: u64,
+    ) -> Result<Decomposition> {
+        let shape = (eigen.values.len(), eigen.num_components);
+        let vectors = Array2::from_shape_vec(shape, eigen.vectors)
+            .context("PCA: eigenvectors of another shape than announced")?;
+        let (mut factors, mut projection) = (vectors.clone(), vectors);
+        if let Some(scale) = &column_scale {
+            for (channel, &scale) in scale.iter().enumerate() {
+                let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                factors.row_mut(channel).mapv_inplace(|f| f * scale);
+                projection.row_mut(channel).mapv_inplace(|f| f * inverse);
+            }
+        }
+        let pixels = num_pixels.max(1) as f64;
+        let total: f64 = eigen.values.iter().sum();
+        let total = if total > 0.0 { total } else { 1.0 };
+        Ok(Decomposition {
+            factors,
+            projection,
+            explained_variance: eigen.values.iter().map(|v| v / pixels).collect(),
+            explained_variance_ratio: eigen.values.iter().map(|v| v / total).collect(),
+            poisson: column_scale.is_some(),
+            column_scale,
+        })
+    }
+
+    /// Number of components kept.
+    pub fn num_components(&self) -> usize {
+        self.factors.ncols()
+    }
+
+    /// Loadings `[x, k]` of the spectra of `line` (`[x, E]` counts) on the first `k` components.
+    ///
+    /// Rank-local. `k` above the number of components gives all.
+    pub fn loadings(&self, line: ArrayView2<f32>, k: usize) -> Array2<f64> {
+        let k = k.min(self.num_components());
+        line.mapv(f64::from)
+            .dot(&self.projection.slice(s![.., ..k]))
+    }
+
+    /// `line` (`[x, E]` counts) as its first `k` components rebuild it.
+    ///
+    /// Rank-local. `k` above the number of components gives all.
+    pub fn reconstruct(&self, line: ArrayView2<f32>, k: usize) -> Array2<f32> {
+        let loadings = self.loadings(line, k);
+        let factors = self.factors.slice(s![.., ..loadings.ncols()]);
+        loadings.dot(&factors.t()).mapv(|n| n as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::arr2;
+
+    use super::*;
+
+    #[test]
+    fn rebuilds_what_lies_in_the_span_of_its_components() {
+        let spectra = arr2(&[
+            [4f32, 2.0, 0.0, 6.0],
+            [2.0, 1.0, 0.0, 3.0],
+            [0.0, 0.0, 0.0, 0.0],
+        ]);
+        let wide = spectra.mapv(f64::from);
+        let scatter: Vec<f64> = wide.t().dot(&wide).iter().copied().collect();
+        let eigen = Eigenvectors::of(&scatter, 2).unwrap();
+        let pca = Decomposition::new(eigen, None, 3).unwrap();
+        assert!((pca.explained_variance[0] - 70.0 / 3.0).abs() < 1e-12);
+        assert!((pca.explained_variance_ratio[0] - 1.0).abs() < 1e-12);
+        assert!(pca.factors[[3, 0]] > 0.0);
+        let rebuilt = pca.reconstruct(spectra.view(), 1);
+        assert!(rebuilt
+            .iter()
+            .zip(&spectra)
+            .all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_eq!(pca.loadings(spectra.view(), 9).dim(), (3, 2));
+    }
+
+    #[test]
+    fn nothing_but_zeros_is_no_error() {
+        let eigen = Eigenvectors::of(&[0.0; 9], 5).unwrap();
+        let pca = Decomposition::new(eigen, Some(vec![0.0; 3]), 0).unwrap();
+        assert_eq!(pca.explained_variance_ratio, vec![0.0; 3]);
+        let rebuilt = pca.reconstruct(arr2(&[[0f32, 0.0, 0.0]]).view(), 3);
+        assert!(rebuilt.iter().all(|v| *v == 0.0));
+    }
+}

@@ -1,0 +1,205 @@
+//! Cosmic rays: voxels far above what their spectrum and their neighbours agree on.
+
+use std::ops::Range;
+
+use ndarray::{s, Array2, Array3, ArrayView3, Axis as Dim};
+use rayon::prelude::*;
+
+use super::noise::NoiseModel;
+use crate::cube::Axis;
+
+/// Standard deviations above the median that make a spike.
+const SIGMAS: f64 = 8.0;
+/// The zero-loss peak reaches up to here, in eV: it moves between pixels by more than any noise.
+const ZERO_LOSS_END_EV: f64 = 15.0;
+
+/// The channels up to the end of the zero-loss peak; none where the axis begins above it.
+pub fn zero_loss_channels(energy: &Axis) -> Range<usize> {
+    energy.indices(f64::NEG_INFINITY, ZERO_LOSS_END_EV)
+}
+
+/// `rows` of `raw` without spikes, and the number of spikes of each pixel.
+///
+/// `raw` is `[row, x, energy]` in ADU and holds the rows before and after `rows` wherever the cube does. A spike lies
+/// 8 sigma above the median of five channels and above that of the pixels around, and above each of those in its own
+/// and the adjacent channels: a cosmic ray belongs to one exposure, so that a peak which a neighbour shares is none.
+/// It takes the median of the five channels. Channels in `zero_loss` stay, and so does a pixel without neighbours.
+pub fn despike(
+    raw: ArrayView3<f32>,
+    rows: Range<usize>,
+    noise: &NoiseModel,
+    zero_loss: Range<usize>,
+) -> (Array3<f32>, Array2<u32>) {
+    let mut clean = raw.slice(s![rows.clone(), .., ..]).to_owned();
+    let mut spikes = Array2::zeros((rows.len(), raw.dim().1));
+    let lines = clean.axis_iter_mut(Dim(0)).into_par_iter();
+    let counts = spikes.axis_iter_mut(Dim(0)).into_par_iter();
+    lines
+        .zip(counts)
+        .enumerate()
+        .for_each(|(line, (mut spectra, mut spikes))| {
+            let row = rows.start + line;
+            for (x, mut spectrum) in spectra.outer_iter_mut().enumerate() {
+                let original = spectrum.to_vec();
+                for e in 0..original.len() {
+                    if zero_loss.contains(&e) || !may_be_spike(&original, e, noise) {
+                        continue;
+                    }
+                    if let Some(median) = spike(raw, [row, x, e], noise) {
+                        spectrum[e] = median;
+                        spikes[x] += 1;
+                    }
+                }
+            }
+        });
+    (clean, spikes)
+}
+
+/// False where the four channels around rule a spike out: all but a few voxels, at a fraction of the median's price.
+fn may_be_spike(spectrum: &[f32], e: usize, noise: &NoiseModel) -> bool {
+    let Some(around) = e.checked_sub(2).and_then(|from| spectrum.get(from..e + 3)) else {
+        return true;
+    };
+    // Three of five lie at or below their median and the spike is not one of them; the lowest sets the least sigma.
+    let lowest = around.iter().fold(f32::INFINITY, |low, &v| low.min(v));
+    // Slightly less than 8, so that rounding cannot rule out what the exact test takes.
+    let least = (0.999 * SIGMAS * noise.variance(lowest as f64).sqrt()) as f32;
+    // A missing channel may be anywhere.
+    let near = |i: &usize| around[*i].is_finite() && around[2] - around[*i] <= least;
+    [0, 1, 3, 4].iter().filter(|i| near(i)).count() <= 1
+}
+
+/// What a spike at `[row, x, energy]` is to be replaced by; none where there is no spike.
+fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> Option<f32> {
+    let value = raw[[row, x, e]];
+    let (height, width, channels) = raw.dim();
+    let window = e.saturating_sub(2)..(e + 3).min(channels);
+    let spectral = median(window.map(|i| raw[[row, x, i]]))?;
+    if !stands_out(value, spectral, noise) {
+        return None;
+    }
+    let around = || {
+        let ys = row.saturating_sub(1)..(row + 2).min(height);
+        ys.flat_map(move |y| (x.saturating_sub(1)..(x + 2).min(width)).map(move |x| (y, x)))
+            .filter(move |&place| place != (row, x))
+    };
+    let spatial = median(around().map(|(y, x)| raw[[y, x, e]]))?;
+    let near = e.saturating_sub(1)..(e + 2).min(channels);
+    let shared = around().any(|(y, x)| near.clone().any(|i| raw[[y, x, i]] >= value));
+    (stands_out(value, spatial, noise) && !shared).then_some(spectral)
+}
+
+fn stands_out(value: f32, median: f32, noise: &NoiseModel) -> bool {
+    let excess = value as f64 - median as f64;
+    // Infinity is missing, not a spike: nothing is known of the voxel.
+    excess.is_finite()
+        && excess > 0.0
+        && excess * excess > SIGMAS * SIGMAS * noise.variance(median as f64)
+}
+
+/// Of the finite ones among at most eight values, the lower middle one where they are even in number.
+fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
+    let mut sorted = [0f32; 8];
+    let mut count = 0;
+    for value in values.filter(|v| v.is_finite()) {
+        let mut place = count;
+        while place > 0 && sorted[place - 1] > value {
+            sorted[place] = sorted[place - 1];
+            place -= 1;
+        }
+        sorted[place] = value;
+        count += 1;
+    }
+    (count > 0).then(|| sorted[(count - 1) / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOISE: NoiseModel = NoiseModel {
+        gain: 2.0,
+        read_noise: 0.0,
+        fitted: true,
+    };
+
+    /// 100 ADU everywhere: 8 sigma of gain 2 are 8 sqrt(2 * 100 + 4) = 114.3 ADU.
+    fn flat() -> Array3<f32> {
+        Array3::from_elem((3, 3, 20), 100.0)
+    }
+
+    fn edited(raw: &Array3<f32>) -> (Array3<f32>, u32) {
+        let (clean, spikes) = despike(raw.view(), 0..3, &NOISE, 0..2);
+        (clean, spikes.sum())
+    }
+
+    #[test]
+    fn a_spike_takes_the_median_and_less_than_eight_sigma_stays() {
+        let mut raw = flat();
+        raw[[1, 1, 7]] = 216.0;
+        raw[[1, 1, 13]] = 213.0;
+        let (clean, count) = edited(&raw);
+        assert_eq!(
+            (count, clean[[1, 1, 7]], clean[[1, 1, 13]]),
+            (1, 100.0, 213.0)
+        );
+    }
+
+    #[test]
+    fn a_shared_or_moved_peak_and_the_zero_loss_stay() {
+        let mut raw = flat();
+        raw[[1, 1, 7]] = 900.0;
+        raw[[1, 2, 8]] = 950.0;
+        raw[[0, 0, 1]] = 1e6;
+        let (clean, count) = edited(&raw);
+        // The brighter of the two is a spike of its own right; the other is shared by it.
+        assert_eq!((count, clean[[1, 1, 7]], clean[[0, 0, 1]]), (1, 900.0, 1e6));
+    }
+
+    #[test]
+    fn missing_voxels_are_no_spikes_and_do_not_hide_one() {
+        let mut raw = flat();
+        raw[[1, 1, 6]] = f32::NAN;
+        raw[[1, 1, 7]] = 5000.0;
+        raw[[2, 2, 3]] = f32::INFINITY;
+        let (clean, count) = edited(&raw);
+        assert_eq!((count, clean[[1, 1, 7]]), (1, 100.0));
+        assert!(clean[[1, 1, 6]].is_nan() && clean[[2, 2, 3]].is_infinite());
+    }
+
+    #[test]
+    fn a_lone_pixel_is_left_alone() {
+        let mut raw = Array3::from_elem((1, 1, 20), 100.0);
+        raw[[0, 0, 9]] = 1e5;
+        assert_eq!(despike(raw.view(), 0..1, &NOISE, 0..0).1.sum(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_look_never_rules_out_a_spike(
+            values in prop::collection::vec(prop_oneof![
+                6 => -50f32..150.0, 2 => 100f32..2e4, 1 => Just(f32::NAN), 1 => Just(f32::INFINITY)], 3 * 9),
+        ) {
+            let raw = Array3::from_shape_vec((1, 3, 9), values).unwrap();
+            let spectrum = raw.slice(s![0, 1, ..]).to_vec();
+            for e in 0..9 {
+                prop_assert!(may_be_spike(&spectrum, e, &NOISE) || spike(raw.view(), [0, 1, e], &NOISE).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn the_zero_loss_ends_at_fifteen_ev() {
+        let axis = |offset| Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale: 1.0,
+            offset,
+            size: 100,
+            navigate: false,
+        };
+        assert_eq!(zero_loss_channels(&axis(-20.0)), 0..36);
+        assert!(zero_loss_channels(&axis(400.0)).is_empty());
+    }
+}

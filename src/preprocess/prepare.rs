@@ -1,0 +1,191 @@
+//! Blocks of raw rows to the models' counts: spikes removed, electrons, spatial mean.
+
+use std::ops::Range;
+
+use ndarray::{s, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim};
+use rayon::prelude::*;
+
+use super::despike::despike;
+use super::mean::{mean_row, valid_pixels};
+use super::noise::NoiseModel;
+
+/// Rows that a row's result depends on, on either side: one for the spikes, one for the mean.
+pub const HALO: usize = 2;
+
+/// What is done to a block; the same for every block of a cube.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrepareOptions {
+    pub despike: bool,
+    /// Channels that no spike is looked for in: [`super::despike::zero_loss_channels`].
+    pub zero_loss: Range<usize>,
+    /// Pixels on a side of the spatial mean: 1 or 3.
+    pub window: usize,
+}
+
+/// Rows that are ready for the models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// `[row, x, energy]`, electrons, 0 or more; 0 throughout in pixels that are not valid.
+    pub counts: Array3<f32>,
+    /// `[row, x]`: not ignored, and measured.
+    pub valid: Array2<bool>,
+    /// `[row, x]`: voxels that were replaced.
+    pub spikes: Array2<u32>,
+}
+
+/// Prepares `rows` of the cube from `raw`, whose first row is the cube's row `first_row`.
+///
+/// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube does; `ignored` is
+/// `[row, x]` of the rows of `raw`. A row's result is the same to the bit in any block.
+pub fn prepare_rows(
+    raw: ArrayView3<f32>,
+    first_row: usize,
+    rows: Range<usize>,
+    ignored: ArrayView2<bool>,
+    noise: &NoiseModel,
+    options: &PrepareOptions,
+) -> Prepared {
+    let (height, width, channels) = raw.dim();
+    assert!(
+        first_row <= rows.start && rows.end <= first_row + height,
+        "rows {rows:?} lie outside of the block, which has {height} from {first_row}"
+    );
+    assert_eq!(ignored.dim(), (height, width), "mask and block differ");
+    assert!(
+        matches!(options.window, 1 | 3),
+        "the spatial mean is over 1 or 3 pixels"
+    );
+    let wanted = rows.start - first_row..rows.end - first_row;
+    let near = wanted.start.saturating_sub(1)..(wanted.end + 1).min(height);
+    let valid = valid_pixels(raw, ignored);
+    let cleaned = options
+        .despike
+        .then(|| despike(raw, near.clone(), noise, options.zero_loss.clone()));
+    let clean = match &cleaned {
+        Some((clean, _)) => clean.view(),
+        None => raw.slice(s![near.clone(), .., ..]),
+    };
+    let inner = wanted.start - near.start..wanted.end - near.start;
+    let near_valid = valid.slice(s![near, ..]);
+    let mut counts = Array3::zeros((wanted.len(), width, channels));
+    counts
+        .axis_iter_mut(Dim(0))
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(line, out)| {
+            let row = inner.start + line;
+            mean_row(clean, near_valid, row, options.window, noise.gain, out);
+        });
+    let spikes = match &cleaned {
+        Some((_, spikes)) => spikes.slice(s![inner, ..]).to_owned(),
+        None => Array2::zeros((wanted.len(), width)),
+    };
+    Prepared {
+        counts,
+        valid: valid.slice(s![wanted, ..]).to_owned(),
+        spikes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::concatenate;
+    use proptest::prelude::*;
+
+    const NOISE: NoiseModel = NoiseModel {
+        gain: 1.7,
+        read_noise: 0.5,
+        fitted: true,
+    };
+
+    /// Smooth counts with spikes, missing and negative voxels at places that `salt` moves.
+    fn cube(shape: [usize; 3], salt: usize) -> Array3<f32> {
+        Array3::from_shape_fn(shape, |(y, x, e)| {
+            match (31 * y + 17 * x + 7 * e + salt) % 101 {
+                0 => 1e5,
+                1 => f32::NAN,
+                2 => -12.5,
+                3 => f32::INFINITY,
+                k => 200.0 / (1.0 + e as f32) + k as f32 / 7.0,
+            }
+        })
+    }
+
+    fn options(window: usize) -> PrepareOptions {
+        PrepareOptions {
+            despike: true,
+            zero_loss: 0..1,
+            window,
+        }
+    }
+
+    /// The rows of a cube prepared from the block with the halo that it needs.
+    fn block(
+        cube: &Array3<f32>,
+        ignored: &Array2<bool>,
+        rows: Range<usize>,
+        window: usize,
+    ) -> Prepared {
+        let first = rows.start.saturating_sub(HALO);
+        let last = (rows.end + HALO).min(cube.dim().0);
+        prepare_rows(
+            cube.slice(s![first..last, .., ..]),
+            first,
+            rows,
+            ignored.slice(s![first..last, ..]),
+            &NOISE,
+            &options(window),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_cut_into_bands_gives_the_same_bits(
+            shape in (1usize..9, 1usize..6, 1usize..12), salt in 0usize..101, cut in 0usize..9, second in 0usize..9,
+            window in prop_oneof![Just(1), Just(3)],
+        ) {
+            let cube = cube(shape.into(), salt);
+            let ignored = Array2::from_shape_fn((shape.0, shape.1), |(y, x)| (y * 5 + x + salt) % 7 == 0);
+            let whole = block(&cube, &ignored, 0..shape.0, window);
+            let (a, b) = (cut.min(second).min(shape.0), cut.max(second).min(shape.0));
+            let bands = [0..a, a..b, b..shape.0].map(|rows| block(&cube, &ignored, rows, window));
+            let counts = concatenate(Dim(0), &bands.each_ref().map(|band| band.counts.view())).unwrap();
+            let valid = concatenate(Dim(0), &bands.each_ref().map(|band| band.valid.view())).unwrap();
+            let spikes = concatenate(Dim(0), &bands.each_ref().map(|band| band.spikes.view())).unwrap();
+            prop_assert!(counts.iter().zip(&whole.counts).all(|(a, b)| a.to_bits() == b.to_bits()));
+            prop_assert_eq!((valid, spikes), (whole.valid, whole.spikes));
+        }
+    }
+
+    #[test]
+    fn a_spike_is_gone_before_the_mean() {
+        let mut cube = Array3::from_elem((3, 3, 9), 170.0);
+        cube[[1, 1, 4]] = 1e6;
+        let ignored = Array2::from_elem((3, 3), false);
+        let ready = block(&cube, &ignored, 0..3, 3);
+        assert_eq!(ready.spikes.sum(), 1);
+        assert!(ready.counts.iter().all(|&u| u == 100.0));
+        assert!(ready.valid.iter().all(|&v| v));
+    }
+
+    #[test]
+    fn without_despiking_the_spike_stays() {
+        let mut cube = Array3::from_elem((1, 1, 9), 17.0);
+        cube[[0, 0, 4]] = 1700.0;
+        let kept = prepare_rows(
+            cube.view(),
+            0,
+            0..1,
+            Array2::from_elem((1, 1), false).view(),
+            &NOISE,
+            &PrepareOptions {
+                despike: false,
+                zero_loss: 0..0,
+                window: 1,
+            },
+        );
+        assert_eq!((kept.counts[[0, 0, 4]], kept.spikes.sum()), (1000.0, 0));
+    }
+}

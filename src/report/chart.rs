@@ -1,0 +1,210 @@
+//! The charts of a report: histogram, loss, scree, spectra.
+
+use anyhow::Result;
+use ndarray::Array2;
+
+use super::plot::{svg, Area, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::scale::Scale;
+use super::text::number;
+use super::{LossPoint, Map, Region};
+
+// Narrower than the page shows them: two beside each other stay readable on paper.
+const SIZE: [u32; 2] = [430, 235];
+const TALL: [u32; 2] = [430, 320];
+const WIDE: [u32; 2] = [860, 240];
+
+/// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
+pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String>> {
+    const BINS: usize = 80;
+    let mut finite: Vec<f32> = map
+        .values
+        .iter()
+        .copied()
+        .filter(|v| v.is_finite())
+        .collect();
+    if finite.is_empty() {
+        return Ok(None);
+    }
+    finite.sort_unstable_by(f32::total_cmp);
+    let at = |share: f64| finite[(share * (finite.len() - 1) as f64) as usize] as f64;
+    // A few extreme scores would squeeze all others into one bar: those share the last one.
+    let knee = at(0.5) + 15.0 * (at(0.99) - at(0.5));
+    let threshold = map.threshold as f64;
+    let mut high = if knee > at(0.5) {
+        at(1.0).min(knee)
+    } else {
+        at(1.0)
+    };
+    let gathers = high < at(1.0);
+    let mut low = at(0.0);
+    if threshold.is_finite() {
+        low = low.min(threshold);
+        high = high.max(threshold + 0.05 * (threshold - low));
+    }
+    if high <= low {
+        (low, high) = (low - 0.5, low + 0.5);
+    }
+    let edges: Vec<f64> = (0..=BINS)
+        .map(|i| low + (high - low) * i as f64 / BINS as f64)
+        .collect();
+    let mut counts = [vec![0.0; BINS], vec![0.0; BINS]];
+    for (at, &value) in map.values.indexed_iter() {
+        if value.is_finite() {
+            let share = (value as f64 - low) / (high - low);
+            let bin = ((share * BINS as f64) as usize).min(BINS - 1);
+            let anomalous = truth.and_then(|t| t.get(at)).is_some_and(|&t| t > 0);
+            counts[anomalous as usize][bin] += 1.0;
+        }
+    }
+    let words = if gathers {
+        format!("{} score (last bar: this and above)", map.score)
+    } else {
+        format!("{} score", map.score)
+    };
+    let x = Scale::linear(&words, edges.iter().copied(), 0.01);
+    // From below one, so that a bar of a single pixel has a height.
+    let heights = counts.iter().flatten().copied().chain([0.7, 10.0]);
+    let y = Scale::log("pixels", heights, 0.0).headroom(0.1);
+    let label = format!("Histogram of the {} {} score", map.method, map.score);
+    svg(SIZE, &label, |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.bars(&edges, &counts[0], BLUE)?;
+        if truth.is_some() {
+            panel.bars(&edges, &counts[1], VERMILLION)?;
+        }
+        panel.marker(threshold, &format!("threshold {}", number(threshold)))
+    })
+    .map(Some)
+}
+
+/// Training and validation loss by step, on a log axis where the losses are positive and span more than a factor of five.
+pub fn loss(points: &[LossPoint]) -> Result<String> {
+    let train: Vec<(f64, f64)> = points.iter().map(|p| (p.step as f64, p.train)).collect();
+    let validation: Vec<(f64, f64)> = points
+        .iter()
+        .filter_map(|p| Some((p.step as f64, p.validation?)))
+        .collect();
+    let losses = || {
+        train
+            .iter()
+            .chain(&validation)
+            .map(|p| p.1)
+            .filter(|v| v.is_finite())
+    };
+    let least = losses().fold(f64::INFINITY, f64::min);
+    let greatest = losses().fold(f64::NEG_INFINITY, f64::max);
+    let x = Scale::linear("step", train.iter().map(|p| p.0), 0.01);
+    let y = if least > 0.0 && greatest > 5.0 * least {
+        Scale::log("loss", losses(), 0.05)
+    } else {
+        Scale::linear("loss", losses(), 0.05)
+    };
+    svg(WIDE, "Loss by training step", |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.line(&train, BLUE)?;
+        panel.line(&validation, VERMILLION)?;
+        if validation.len() < 60 {
+            panel.dots(&validation, VERMILLION)?;
+        }
+        Ok(())
+    })
+}
+
+/// Share of the variance by component, log axis; the first `MOST` components.
+pub fn scree(ratios: &[f64]) -> Result<String> {
+    const MOST: usize = 50;
+    let points: Vec<(f64, f64)> = ratios
+        .iter()
+        .take(MOST)
+        .enumerate()
+        .map(|(i, &ratio)| (i as f64 + 1.0, ratio))
+        .collect();
+    let x = Scale::linear("component", points.iter().map(|p| p.0), 0.03);
+    let y = Scale::log("explained variance ratio", points.iter().map(|p| p.1), 0.05);
+    svg(SIZE, "Scree plot of the principal components", |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.line(&points, BLUE)?;
+        panel.dots(&points, BLUE)
+    })
+}
+
+/// The mean spectrum (counts by eV) with the shaded `windows`.
+pub fn mean_spectrum(
+    energy_ev: &[f64],
+    spectrum: &[f64],
+    windows: &[(String, [f64; 2])],
+) -> Result<String> {
+    let points = points(energy_ev, spectrum.iter().copied());
+    let x = energy_scale(&points);
+    let y = counts_scale("mean counts", &[&points]);
+    svg(SIZE, "Mean spectrum", |area| {
+        spectra(area, [&x, &y], &[(&points, INK)], windows)
+    })
+}
+
+/// A region's mean spectrum (counts by eV) with the shaded `windows`; where it has one, its reconstruction over it and
+/// the residual below.
+pub fn region(
+    energy_ev: &[f64],
+    region: &Region,
+    windows: &[(String, [f64; 2])],
+) -> Result<String> {
+    let measured = points(energy_ev, region.spectrum.iter().map(|&v| v as f64));
+    let modelled = points(energy_ev, region.reconstruction.iter().map(|&v| v as f64));
+    let x = energy_scale(&measured);
+    let y = counts_scale("counts", &[&measured, &modelled]);
+    let label = format!("Spectrum of region {}", region.label);
+    if modelled.is_empty() {
+        return svg(SIZE, &label, |area| {
+            spectra(area, [&x, &y], &[(&measured, INK)], windows)
+        });
+    }
+    let residual: Vec<(f64, f64)> = measured
+        .iter()
+        .zip(&modelled)
+        .map(|(m, r)| (m.0, m.1 - r.1))
+        .collect();
+    // The panels share their energies: the words stand once, below.
+    let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
+    let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
+    svg(TALL, &label, |area| {
+        let (_, height) = area.dim_in_pixel();
+        let (top, bottom) = area.split_vertically(height * 61 / 100);
+        let lines = [(&measured[..], INK), (&modelled[..], VERMILLION)];
+        spectra(&top, [&bare_x, &y], &lines, windows)?;
+        let mut panel = Panel::new(&bottom, &x, &residual_y)?;
+        panel.shades(windows)?;
+        panel.rule(0.0)?;
+        panel.line(&residual, GREEN)
+    })
+}
+
+/// Draws `lines` over shaded and named `windows`, on the axes `[x, y]`.
+fn spectra(
+    area: &Area<'_>,
+    [x, y]: [&Scale; 2],
+    lines: &[(&[(f64, f64)], Rgb)],
+    windows: &[(String, [f64; 2])],
+) -> Result<()> {
+    let mut panel = Panel::new(area, x, y)?;
+    panel.shades(windows)?;
+    for (points, color) in lines {
+        panel.line(points, *color)?;
+    }
+    panel.shade_names(windows)
+}
+
+fn energy_scale(points: &[(f64, f64)]) -> Scale<'static> {
+    Scale::linear("energy loss (eV)", points.iter().map(|p| p.0), 0.0)
+}
+
+/// The values of `lines`, with room above for the names of windows.
+fn counts_scale<'a>(label: &'a str, lines: &[&[(f64, f64)]]) -> Scale<'a> {
+    let values = lines.iter().copied().flatten().map(|p| p.1);
+    Scale::linear(label, values, 0.05).headroom(0.15)
+}
+
+/// Energies paired with values, as far as both go.
+fn points(energy_ev: &[f64], values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
+    energy_ev.iter().copied().zip(values).collect()
+}

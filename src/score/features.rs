@@ -1,0 +1,167 @@
+//! A pixel's residual in one window, as a few numbers.
+//!
+//! The spectra of pixels and the templates they are compared with pass through the same steps here.
+
+use std::f64::consts::PI;
+use std::ops::Range;
+
+/// The steps from a residual to coefficients in one window of `[E]` spectra.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    /// Channels of the window.
+    pub range: Range<usize>,
+    /// `(E / E_0)^-3` at the channels of the window: the shape of a background that p does not explain.
+    background: Vec<f64>,
+    /// `[num_coefficients, window]`, orthonormal DCT-II.
+    cosines: Vec<Vec<f64>>,
+}
+
+/// A spectrum's residual in units of its own Poisson noise, and the vectors that may be removed from it.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// `(u - mu) / sqrt(mu)`, `[window]`.
+    pub values: Vec<f64>,
+    /// `sqrt(mu)`, `[window]`.
+    pub root: Vec<f64>,
+}
+
+impl Residual {
+    /// The residual of `u` about the model `mu` (both `[window]`, counts).
+    ///
+    /// Channels where the model has next to no counts weigh as if they had 1 % of its mean.
+    pub fn new(u: impl Iterator<Item = f64>, mu: &[f64]) -> Residual {
+        let mean = mu.iter().sum::<f64>() / mu.len().max(1) as f64;
+        let floor = (0.01 * mean).max(1e-3);
+        let root: Vec<f64> = mu.iter().map(|&m| m.max(floor).sqrt()).collect();
+        let values = u
+            .zip(mu)
+            .zip(&root)
+            .map(|((u, mu), root)| (u - mu) / root)
+            .collect();
+        Residual { values, root }
+    }
+}
+
+impl Projection {
+    /// Coefficients of the channels `range` of a spectrum on `energies` (eV), at most `num_coefficients`.
+    pub fn new(energies: &[f64], range: Range<usize>, num_coefficients: usize) -> Projection {
+        let width = range.len();
+        // Two directions are removed; what is left of a window has no more coefficients than that.
+        let count = num_coefficients.min(width.saturating_sub(2));
+        let middle = energies[range.start + width / 2].abs().max(1.0);
+        let background = energies[range.clone()]
+            .iter()
+            .map(|e| (e.max(1.0) / middle).powi(-3))
+            .collect();
+        let cosines = (0..count)
+            .map(|k| {
+                let norm = if k == 0 { 1.0 } else { 2.0 } / width as f64;
+                (0..width)
+                    .map(|i| norm.sqrt() * (PI * k as f64 * (i as f64 + 0.5) / width as f64).cos())
+                    .collect()
+            })
+            .collect();
+        Projection {
+            range,
+            background,
+            cosines,
+        }
+    }
+
+    /// How many coefficients a spectrum has here.
+    pub fn num_coefficients(&self) -> usize {
+        self.cosines.len()
+    }
+
+    /// Removes the parts of `values` along p and E^-3 by least squares weighted with `1 / mu`.
+    ///
+    /// # Source
+    /// SCIENCE.md 3.7: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
+    pub fn remove_background(&self, values: &mut [f64], root: &[f64]) {
+        let along_model = unit(root.to_vec());
+        let mut background: Vec<f64> = self
+            .background
+            .iter()
+            .zip(root)
+            .map(|(b, root)| b / root)
+            .collect();
+        let length = dot(&background, &background);
+        subtract(&mut background, &along_model);
+        // A model that is E^-3 itself leaves only rounding, which must not be blown up to a direction.
+        if dot(&background, &background) > 1e-10 * length {
+            subtract(values, &unit(background));
+        }
+        subtract(values, &along_model);
+    }
+
+    /// The first `num_coefficients` cosine coefficients of `values` (`[window]`).
+    pub fn cosine_coefficients<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+        self.cosines.iter().map(move |c| dot(c, values))
+    }
+}
+
+/// `sum a_i b_i`, in index order.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// `vector` scaled to length 1; zero stays zero.
+fn unit(mut vector: Vec<f64>) -> Vec<f64> {
+    let length = dot(&vector, &vector).sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|v| *v /= length);
+    }
+    vector
+}
+
+/// Takes the part along the unit vector `direction` out of `values`.
+fn subtract(values: &mut [f64], direction: &[f64]) {
+    let along = dot(values, direction);
+    values
+        .iter_mut()
+        .zip(direction)
+        .for_each(|(v, d)| *v -= along * d);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_scale_and_background_leaves_nothing() {
+        let energies: Vec<f64> = (0..60).map(|i| 690.0 + i as f64).collect();
+        let projection = Projection::new(&energies, 10..50, 24);
+        let mu: Vec<f64> = (10..50)
+            .map(|i| 300.0 + 200.0 * f64::from(u8::from(i > 25)) - i as f64)
+            .collect();
+        let u = mu
+            .iter()
+            .zip(&energies[10..50])
+            .map(|(m, e)| 1.1 * m + 4e9 * e.powi(-3));
+        let mut residual = Residual::new(u, &mu);
+        assert!(dot(&residual.values, &residual.values) > 1.0);
+        projection.remove_background(&mut residual.values, &residual.root);
+        let left = dot(&residual.values, &residual.values);
+        assert!(left < 1e-16 * 1e4, "{left}");
+    }
+
+    #[test]
+    fn cosines_are_orthonormal_and_fewer_in_a_narrow_window() {
+        let energies: Vec<f64> = (0..12).map(|i| 500.0 + i as f64).collect();
+        let projection = Projection::new(&energies, 2..9, 24);
+        assert_eq!(projection.num_coefficients(), 5);
+        for (i, a) in projection.cosines.iter().enumerate() {
+            for (j, b) in projection.cosines.iter().enumerate() {
+                let expected = f64::from(u8::from(i == j));
+                assert!((dot(a, b) - expected).abs() < 1e-12);
+            }
+        }
+        assert_eq!(Projection::new(&energies, 3..4, 24).num_coefficients(), 0);
+    }
+
+    #[test]
+    fn an_empty_model_gives_finite_residuals() {
+        let residual = Residual::new([5.0, 0.0].into_iter(), &[0.0, 0.0]);
+        assert!(residual.values.iter().all(|v| v.is_finite()));
+    }
+}

@@ -1,0 +1,263 @@
+//! What one scan line contributes to the scores, before anything is known of the other lines.
+
+use std::ops::Range;
+
+use anyhow::{ensure, Result};
+use ndarray::{s, Array1, ArrayView2};
+
+use super::features::{Projection, Residual};
+use super::pcc::pcc_score;
+use super::refit::{information, line_shift, shifted};
+use crate::config::Window;
+use crate::cube::Axis;
+
+/// Coefficients kept per pixel over all windows: the memory that scoring may use (DESIGN.md law 4).
+const MAX_COEFFICIENTS: usize = 64;
+const SHIFT_COEFFICIENTS: usize = 24;
+const COMPOSITION_COEFFICIENTS: usize = 8;
+/// With more, too few coefficients are left for each.
+const MAX_WINDOWS: usize = 16;
+/// Two directions are removed from a residual; something must be left.
+const MIN_CHANNELS: usize = 4;
+/// An edge with this share of the strongest edge's information is strong.
+const STRONG: f64 = 0.1;
+
+/// Turns scan lines of one cube into features: windows, references and cosines, all fixed beforehand.
+#[derive(Clone, Debug)]
+pub struct LineScorer {
+    energy: Axis,
+    windows: Vec<ScoredWindow>,
+    /// Index of the window that `pcc` is taken in.
+    pcc_window: usize,
+    num_coefficients: usize,
+}
+
+/// A window with what is computed in it.
+#[derive(Clone, Debug)]
+pub(super) struct ScoredWindow {
+    pub window: Window,
+    pub shift: Projection,
+    pub composition: Projection,
+    /// Where its coefficients lie among a pixel's: shift's, then composition's.
+    pub shift_columns: Range<usize>,
+    pub composition_columns: Range<usize>,
+    /// The window whose edge measures the drift of a line.
+    pub reference: Option<usize>,
+}
+
+/// The features of one scan line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineFeatures {
+    /// Pixels that count.
+    pub valid: Vec<bool>,
+    /// `[x]`, 1 - PCC, NaN where not valid.
+    pub pcc: Vec<f32>,
+    /// `[x, num_coefficients]`, C order, NaN where not valid.
+    pub coefficients: Vec<f32>,
+    /// Shift (eV) of the line's model before each window was scored; 0 without a reference edge.
+    pub drift_ev: Vec<f32>,
+}
+
+impl LineScorer {
+    /// Prepares `windows` of spectra on `energy` (eV); `mean` is the cube's mean spectrum (`[E]` counts per pixel).
+    ///
+    /// # Errors
+    /// No window, or a window with fewer than four channels on the axis; named with the axis's range.
+    pub fn new(energy: &Axis, windows: &[Window], mean: &[f64]) -> Result<LineScorer> {
+        ensure!(
+            !windows.is_empty(),
+            "no energy window to score in: give score.windows, or take the whole axis"
+        );
+        ensure!(
+            windows.len() <= MAX_WINDOWS,
+            "score.windows: {} windows; give at most {MAX_WINDOWS}, memory for more is not kept",
+            windows.len()
+        );
+        let energies = energy.values();
+        let share = MAX_COEFFICIENTS / windows.len();
+        let composition = (share / 4).clamp(1, COMPOSITION_COEFFICIENTS);
+        let shift = (share - composition).min(SHIFT_COEFFICIENTS);
+        let mut next = 0;
+        let mut scored = Vec::with_capacity(windows.len());
+        for window in windows {
+            let [low, high] = window.range_ev;
+            let range = energy.indices(low, high);
+            ensure!(
+                range.len() >= MIN_CHANNELS,
+                "score.windows: '{}' ({low} to {high} eV) covers {} channels of this cube, whose energies are {:.1} \
+                 to {:.1} eV; give a window inside them",
+                window.name,
+                range.len(),
+                energy.value(0),
+                energy.value(energy.size.saturating_sub(1)),
+            );
+            let shift = Projection::new(&energies, range.clone(), shift);
+            let composition = Projection::new(&energies, range, composition);
+            let middle = next + shift.num_coefficients();
+            let end = middle + composition.num_coefficients();
+            scored.push(ScoredWindow {
+                window: window.clone(),
+                shift,
+                composition,
+                shift_columns: next..middle,
+                composition_columns: middle..end,
+                reference: None,
+            });
+            next = end;
+        }
+        let strength = strengths(&scored, mean, energy.scale);
+        for i in 0..scored.len() {
+            scored[i].reference = reference(&scored, &strength, i);
+        }
+        Ok(LineScorer {
+            energy: energy.clone(),
+            pcc_window: latest_strong(&scored, &strength),
+            windows: scored,
+            num_coefficients: next,
+        })
+    }
+
+    /// The windows, in the order given.
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.windows.iter().map(|w| &w.window)
+    }
+
+    /// The window that `pcc` is taken in: the latest of the strong edges.
+    pub fn pcc_window(&self) -> &Window {
+        &self.windows[self.pcc_window].window
+    }
+
+    /// The window that measures the drift for window `i`; `None`: its lines are not refitted.
+    pub fn reference(&self, i: usize) -> Option<&Window> {
+        let reference = self.windows[i].reference?;
+        Some(&self.windows[reference].window)
+    }
+
+    /// Floats kept for one pixel.
+    pub fn num_coefficients(&self) -> usize {
+        self.num_coefficients
+    }
+
+    /// The features of one scan line: `u` and `reconstruction` are `[x, E]` counts, `valid` is `[x]`.
+    ///
+    /// Rank-local and pure: the same line gives the same features wherever it is computed.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn line(
+        &self,
+        u: ArrayView2<f32>,
+        reconstruction: ArrayView2<f32>,
+        valid: &[bool],
+    ) -> LineFeatures {
+        assert_eq!(
+            u.dim(),
+            reconstruction.dim(),
+            "a line and its reconstruction"
+        );
+        assert_eq!(
+            u.dim(),
+            (valid.len(), self.energy.size),
+            "a line and the axis"
+        );
+        let num_pixels = valid.len();
+        let mut coefficients = vec![f32::NAN; num_pixels * self.num_coefficients];
+        let mut drift_ev = Vec::with_capacity(self.windows.len());
+        for window in &self.windows {
+            let drift = match window.reference {
+                Some(i) => {
+                    let edge = &self.windows[i].shift;
+                    line_shift(edge, u, reconstruction, valid, self.energy.scale)
+                }
+                None => 0.0,
+            };
+            drift_ev.push(drift as f32);
+            for x in (0..num_pixels).filter(|&x| valid[x]) {
+                let pixel = &mut coefficients[x * self.num_coefficients..][..self.num_coefficients];
+                let range = window.shift.range.clone();
+                let mu = shifted(
+                    reconstruction.row(x),
+                    drift / self.energy.scale,
+                    range.clone(),
+                );
+                let counts = range.map(|i| f64::from(u[[x, i]]));
+                window.fill(Residual::new(counts, &mu), pixel);
+            }
+        }
+        let range = self.windows[self.pcc_window].shift.range.clone();
+        let pcc = (0..num_pixels)
+            .map(|x| {
+                if valid[x] {
+                    let window = s![x, range.clone()];
+                    pcc_score(u.slice(window), reconstruction.slice(window))
+                } else {
+                    f32::NAN
+                }
+            })
+            .collect();
+        LineFeatures {
+            valid: valid.to_vec(),
+            pcc,
+            coefficients,
+            drift_ev,
+        }
+    }
+
+    pub(super) fn scored_windows(&self) -> &[ScoredWindow] {
+        &self.windows
+    }
+
+    pub(super) fn energy(&self) -> &Axis {
+        &self.energy
+    }
+}
+
+impl ScoredWindow {
+    /// Writes the coefficients of one pixel's residual to its columns of `pixel`.
+    fn fill(&self, mut residual: Residual, pixel: &mut [f32]) {
+        let columns = self.composition_columns.clone();
+        let values = self.composition.cosine_coefficients(&residual.values);
+        pixel[columns]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(p, v)| *p = v as f32);
+        self.shift
+            .remove_background(&mut residual.values, &residual.root);
+        let columns = self.shift_columns.clone();
+        let values = self.shift.cosine_coefficients(&residual.values);
+        pixel[columns]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(p, v)| *p = v as f32);
+    }
+}
+
+/// What each window's edge tells of a shift, from the mean spectrum (eV^-2 per pixel).
+fn strengths(windows: &[ScoredWindow], mean: &[f64], scale_ev: f64) -> Vec<f64> {
+    let mean: Array1<f32> = mean.iter().map(|&m| m as f32).collect();
+    windows
+        .iter()
+        .map(|w| information(&w.shift, mean.view(), scale_ev))
+        .map(|strength| if strength.is_finite() { strength } else { 0.0 })
+        .collect()
+}
+
+/// The strongest window that shares no channel with window `i`, if it has an edge at all.
+fn reference(windows: &[ScoredWindow], strength: &[f64], i: usize) -> Option<usize> {
+    let own = &windows[i].shift.range;
+    (0..windows.len())
+        .filter(|&j| {
+            let other = &windows[j].shift.range;
+            strength[j] > 0.0 && (other.end <= own.start || own.end <= other.start)
+        })
+        .max_by(|&a, &b| strength[a].total_cmp(&strength[b]).then(b.cmp(&a)))
+}
+
+/// The window highest in energy among those with a strong edge.
+fn latest_strong(windows: &[ScoredWindow], strength: &[f64]) -> usize {
+    let strongest = strength.iter().copied().fold(0.0, f64::max);
+    (0..windows.len())
+        .filter(|&i| strength[i] >= STRONG * strongest)
+        .max_by_key(|&i| windows[i].shift.range.start)
+        .unwrap_or(0)
+}

@@ -1,0 +1,247 @@
+//! From a map of scores to the score above which a pixel is flagged.
+
+use super::quantile::sorted_quantile;
+use crate::config::Rule;
+
+/// False-positive rate of the rule `pot`, and where its exponential tail begins.
+const POT_RATE: f64 = 1e-3;
+const POT_START: f64 = 0.95;
+/// Share of false ones among flagged pixels that `auto` accepts.
+const FALSE_DISCOVERY_RATE: f64 = 0.05;
+/// The tail of normal pixels is read off between these quantiles, below where anomalies are.
+const NULL_TAIL: [f64; 2] = [0.70, 0.90];
+/// More flagged pixels than this are another phase, not anomalies.
+const MAX_FLAGGED: f64 = 0.25;
+/// Two groups: their distance in units of their spread, and the share of the smaller one allowed half way.
+const MIN_SEPARATION: f64 = 3.0;
+const MAX_BETWEEN: f64 = 0.15;
+
+/// The threshold that `rule` gives for `scores` (at least 0, NaN left out): pixels above it are flagged.
+///
+/// Infinite without scores. Rank-local; the order of the scores does not count.
+pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
+    let mut sorted: Vec<f32> = scores.iter().copied().filter(|s| !s.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    if sorted.is_empty() {
+        return f32::INFINITY;
+    }
+    match rule {
+        Rule::Otsu => otsu(&sorted).threshold,
+        Rule::Pot => peaks_over_threshold(&sorted),
+        Rule::Auto => {
+            let split = otsu(&sorted);
+            let tail = NullTail::fit(&sorted);
+            let normal = tail.probability(split.threshold) < POT_RATE;
+            if split.has_two_groups() && normal {
+                split.threshold
+            } else {
+                tail.false_discovery_threshold(&sorted)
+            }
+        }
+    }
+}
+
+/// The best split of the roots of scores into two groups.
+struct Split {
+    threshold: f32,
+    flagged: f64,
+    /// Ashman's D of the groups.
+    separation: f64,
+    /// Pixels in the middle third between the groups' means, as a share of the smaller group.
+    between: f64,
+}
+
+impl Split {
+    fn has_two_groups(&self) -> bool {
+        self.flagged > 0.0
+            && self.flagged <= MAX_FLAGGED
+            && self.separation >= MIN_SEPARATION
+            && self.between <= MAX_BETWEEN
+    }
+}
+
+/// The split of ascending scores that maximises the variance between groups of their roots.
+///
+/// # Source
+/// Otsu, IEEE Trans. SMC 9 (1979) 62, on the values themselves rather than a histogram; Ashman et al., AJ 108
+/// (1994) 2348, for D.
+fn otsu(sorted: &[f32]) -> Split {
+    let roots: Vec<f64> = sorted
+        .iter()
+        .map(|&s| f64::from(s).max(0.0).sqrt())
+        .collect();
+    let total: f64 = roots.iter().sum();
+    let num = roots.len();
+    let mut sum = 0.0;
+    let mut best = (0.0, num);
+    for i in 1..num {
+        sum += roots[i - 1];
+        if roots[i] == roots[i - 1] {
+            continue;
+        }
+        let (low, high) = (i as f64, (num - i) as f64);
+        let variance = low * high * (sum / low - (total - sum) / high).powi(2);
+        if variance > best.0 {
+            best = (variance, i);
+        }
+    }
+    let (low, high) = roots.split_at(best.1);
+    if high.is_empty() {
+        return Split {
+            threshold: sorted[num - 1],
+            flagged: 0.0,
+            separation: 0.0,
+            between: 1.0,
+        };
+    }
+    let ((mean_low, sd_low), (mean_high, sd_high)) = (mean_sd(low), mean_sd(high));
+    let distance = mean_high - mean_low;
+    let middle = mean_low + distance / 3.0..mean_high - distance / 3.0;
+    let between = roots.iter().filter(|r| middle.contains(r)).count() as f64;
+    let root = 0.5 * (low[low.len() - 1] + high[0]);
+    Split {
+        // Between the groups, and below the upper one after rounding too.
+        threshold: ((root * root) as f32).clamp(sorted[best.1 - 1], sorted[best.1].next_down()),
+        flagged: high.len() as f64 / num as f64,
+        separation: distance / (0.5 * (sd_low.powi(2) + sd_high.powi(2))).sqrt(),
+        between: between / low.len().min(high.len()) as f64,
+    }
+}
+
+fn mean_sd(values: &[f64]) -> (f64, f64) {
+    let num = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / num;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / num;
+    (mean, variance.sqrt())
+}
+
+/// The score that 1 in 1000 exceed if the tail above the 95th percentile is exponential.
+///
+/// # Source
+/// Coles, An Introduction to Statistical Modeling of Extreme Values, sec. 4.3, shape 0.
+fn peaks_over_threshold(sorted: &[f32]) -> f32 {
+    let start = sorted_quantile(sorted, POT_START);
+    let excesses: Vec<f64> = sorted
+        .iter()
+        .map(|&s| f64::from(s) - start)
+        .filter(|&e| e > 0.0)
+        .collect();
+    // The median, unlike the mean, stands anomalies in up to half of the tail.
+    let scale = match excesses.len() {
+        0 => 0.0,
+        n => excesses[n / 2] / 2f64.ln(),
+    };
+    (start + scale * ((1.0 - POT_START) / POT_RATE).ln()) as f32
+}
+
+/// An exponential tail of the normal pixels, read off where anomalies do not reach.
+struct NullTail {
+    start: f64,
+    probability_at_start: f64,
+    scale: f64,
+}
+
+impl NullTail {
+    fn fit(sorted: &[f32]) -> NullTail {
+        let [lower, upper] = NULL_TAIL;
+        let start = sorted_quantile(sorted, upper);
+        let rise = start - sorted_quantile(sorted, lower);
+        NullTail {
+            start,
+            probability_at_start: 1.0 - upper,
+            // Distances of many dimensions thin out faster than this further up, which errs on the safe side.
+            scale: rise / ((1.0 - lower) / (1.0 - upper)).ln(),
+        }
+    }
+
+    /// The probability that a normal pixel scores above `score`, from `start` up.
+    fn probability(&self, score: f32) -> f64 {
+        let excess = f64::from(score) - self.start;
+        if excess <= 0.0 {
+            return self.probability_at_start;
+        }
+        self.probability_at_start * (-excess / self.scale).exp()
+    }
+
+    /// # Source
+    /// Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995) 289.
+    fn false_discovery_threshold(&self, sorted: &[f32]) -> f32 {
+        let num = sorted.len();
+        let flagged = (1..=num).rev().find(|&k| {
+            let score = sorted[num - k];
+            self.probability(score) <= FALSE_DISCOVERY_RATE * k as f64 / num as f64
+        });
+        match flagged {
+            // Just below the lowest flagged score.
+            Some(k) => sorted[num - k].next_down(),
+            None => sorted[num - 1],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Squares of `0.8 N(0, 1) + 2`, by the normal's quantiles: the shape of a clean cube's shift scores.
+    fn clean(num: usize) -> Vec<f32> {
+        let normal = |p: f64| {
+            // Logistic approximation of the normal quantile; its tail is a little heavier.
+            (p / (1.0 - p)).ln() / 1.702
+        };
+        (0..num)
+            .map(|i| {
+                (normal((i as f64 + 0.5) / num as f64) * 0.8 + 2.0)
+                    .max(0.0)
+                    .powi(2) as f32
+            })
+            .collect()
+    }
+
+    fn share_above(scores: &[f32], threshold: f32) -> f64 {
+        scores.iter().filter(|&&s| s > threshold).count() as f64 / scores.len() as f64
+    }
+
+    #[test]
+    fn auto_flags_next_to_nothing_on_a_clean_map() {
+        let scores = clean(20_000);
+        assert!(share_above(&scores, threshold(Rule::Auto, &scores)) <= 1e-3);
+        assert!(share_above(&scores, threshold(Rule::Otsu, &scores)) > 0.1);
+        assert!(share_above(&scores, threshold(Rule::Pot, &scores)) < 6e-3);
+    }
+
+    #[test]
+    fn auto_finds_a_few_and_many_anomalies() {
+        for anomalous in [10, 100, 600] {
+            let mut scores = clean(20_000);
+            scores
+                .extend((0..anomalous).map(|i| (9.0 + 3.0 * i as f32 / anomalous as f32).powi(2)));
+            let t = threshold(Rule::Auto, &scores);
+            let flagged = scores.iter().filter(|&&s| s > t).count();
+            assert!(
+                flagged >= anomalous && flagged <= anomalous + 20,
+                "{anomalous}: {flagged}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_halves_are_phases_not_anomalies() {
+        let mut scores = clean(1000);
+        scores.extend(clean(1000).iter().map(|s| s + 400.0));
+        let t = threshold(Rule::Auto, &scores);
+        assert!(share_above(&scores, t) < 0.01);
+    }
+
+    #[test]
+    fn degenerate_maps_flag_nothing() {
+        for rule in [Rule::Auto, Rule::Otsu, Rule::Pot] {
+            assert_eq!(threshold(rule, &[]), f32::INFINITY);
+            assert_eq!(threshold(rule, &[f32::NAN]), f32::INFINITY);
+            let flat = [3.0; 50];
+            assert_eq!(share_above(&flat, threshold(rule, &flat)), 0.0, "{rule:?}");
+            let zero = [0.0; 50];
+            assert_eq!(share_above(&zero, threshold(rule, &zero)), 0.0, "{rule:?}");
+        }
+    }
+}

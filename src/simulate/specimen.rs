@@ -1,0 +1,255 @@
+//! The specimen under the scan: thickness, atom columns, and where the probe really was.
+
+use std::f64::consts::TAU;
+
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::material::Material;
+use super::random::{Purpose, Randomness};
+
+const PIXEL_ANGSTROM: f64 = 0.33;
+const SCAN_ROTATION_DEGREES: f64 = 7.0;
+/// Over which the fields are correlated, pixels.
+const CORRELATION_PX: f64 = 18.0;
+const THICKNESS_RMS: f64 = 0.12;
+const BACKGROUND_RANGE: f64 = 0.03;
+/// Of the probe over the whole scan, pixels.
+const PROBE_DRIFT_PX: f64 = 2.0;
+const LINE_JITTER_PX: f64 = 0.25;
+/// Of the energy drift, rms per scan line.
+const LINE_ENERGY_SHARE: f64 = 0.05;
+const WAVES: usize = 48;
+/// Points per side on which the range of a column's signal is sought.
+const CELL_POINTS: usize = 48;
+
+/// A smooth random field of mean 0 and rms 1, known at any place: a sum of plane waves with a Gaussian spectrum.
+struct Field {
+    /// Wave vector (y, x) in radians per pixel, and phase.
+    waves: Vec<[f64; 3]>,
+}
+
+impl Field {
+    fn new(random: &mut impl rand::Rng) -> Field {
+        let waves = (0..WAVES)
+            .map(|_| {
+                let k: [f64; 2] = [0; 2].map(|_: i32| StandardNormal.sample(&mut *random));
+                [
+                    k[0] / CORRELATION_PX,
+                    k[1] / CORRELATION_PX,
+                    TAU * random.random::<f64>(),
+                ]
+            })
+            .collect();
+        Field { waves }
+    }
+
+    fn at(&self, y: f64, x: f64) -> f64 {
+        let sum: f64 = self
+            .waves
+            .iter()
+            .map(|[ky, kx, phase]| (ky * y + kx * x + phase).cos())
+            .sum();
+        sum * (2.0 / self.waves.len() as f64).sqrt()
+    }
+}
+
+/// How one edge's signal varies over the unit cell.
+struct Columns {
+    sites: Vec<[f64; 2]>,
+    sigma: f64,
+    mean: f64,
+    half_range: f64,
+}
+
+impl Columns {
+    fn new(sites: &[[f64; 2]], sigma: f64) -> Columns {
+        let mut columns = Columns {
+            sites: sites.to_vec(),
+            sigma,
+            mean: 0.0,
+            half_range: 1.0,
+        };
+        let (mut low, mut high, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
+        for i in 0..CELL_POINTS * CELL_POINTS {
+            let place = [i / CELL_POINTS, i % CELL_POINTS].map(|k| k as f64 / CELL_POINTS as f64);
+            let value = columns.density(place);
+            (low, high, sum) = (low.min(value), high.max(value), sum + value);
+        }
+        columns.mean = sum / (CELL_POINTS * CELL_POINTS) as f64;
+        columns.half_range = (0.5 * (high - low)).max(f64::MIN_POSITIVE);
+        columns
+    }
+
+    /// `sigma` and `place` in units of the cell; the nearest image of each column counts.
+    fn density(&self, place: [f64; 2]) -> f64 {
+        let gaussian = |distance: f64| {
+            let wrapped = distance - distance.round();
+            // The images on either side matter where a column is wide.
+            [-1.0, 0.0, 1.0]
+                .iter()
+                .map(|image| (-0.5 * ((wrapped + image) / self.sigma).powi(2)).exp())
+                .sum::<f64>()
+        };
+        self.sites
+            .iter()
+            .map(|site| gaussian(place[0] - site[0]) * gaussian(place[1] - site[1]))
+            .sum()
+    }
+}
+
+/// What holds for one scan line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// Energies read too high by this, eV.
+    pub energy_drift_ev: f64,
+    /// The probe is off by this along x, pixels.
+    pub jitter_px: f64,
+}
+
+/// How much of the specimen is at a pixel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// In inelastic mean free paths.
+    pub thickness: f64,
+    /// Of the background, relative to the mean specimen's.
+    pub background: f64,
+    /// Of each of the material's edges, relative to the mean specimen's.
+    pub edges: Vec<f64>,
+}
+
+/// Everything about the specimen and the scan that is not noise.
+pub struct Specimen {
+    randomness: Randomness,
+    rows: f64,
+    mean_thickness: f64,
+    energy_drift_ev: f64,
+    drift_phase: f64,
+    thickness: Field,
+    background: Field,
+    columns: Vec<Columns>,
+    cell_px: f64,
+    modulation: f64,
+}
+
+impl Specimen {
+    /// `rows` is the number of scan lines; `thickness` in mean free paths; `energy_drift_ev` peak to peak.
+    pub fn new(
+        material: &Material,
+        randomness: Randomness,
+        rows: usize,
+        thickness: f64,
+        energy_drift_ev: f64,
+    ) -> Specimen {
+        let mut random = randomness.stream(Purpose::Specimen, 0);
+        Specimen {
+            randomness,
+            rows: rows as f64,
+            mean_thickness: thickness,
+            energy_drift_ev,
+            drift_phase: TAU * random.random::<f64>(),
+            thickness: Field::new(&mut random),
+            background: Field::new(&mut random),
+            columns: material
+                .edges
+                .iter()
+                .map(|edge| {
+                    Columns::new(
+                        &edge.sites,
+                        edge.column_sigma_angstrom / material.cell_angstrom,
+                    )
+                })
+                .collect(),
+            cell_px: material.cell_angstrom / PIXEL_ANGSTROM,
+            modulation: material.lattice_modulation,
+        }
+    }
+
+    /// The drift and jitter of scan line `y`.
+    pub fn line(&self, y: usize) -> Line {
+        let mut random = self.randomness.stream(Purpose::Line, y as u64);
+        let [energy, place]: [f64; 2] = [0; 2].map(|_: i32| StandardNormal.sample(&mut random));
+        let slow = 0.5 * (TAU * y as f64 / self.rows + self.drift_phase).sin();
+        Line {
+            energy_drift_ev: self.energy_drift_ev * (slow + LINE_ENERGY_SHARE * energy),
+            jitter_px: LINE_JITTER_PX * place,
+        }
+    }
+
+    /// The specimen at pixel `(y, x)` of a scan line.
+    pub fn place(&self, y: usize, x: usize, line: &Line) -> Place {
+        let done = y as f64 / self.rows;
+        let (y, x) = (y as f64, x as f64);
+        let thickness = (self.mean_thickness * (1.0 + THICKNESS_RMS * self.thickness.at(y, x)))
+            .max(0.05 * self.mean_thickness);
+        // Single scattering: what a thicker specimen adds in atoms it partly loses to scattering outside of the range.
+        let amount = thickness / self.mean_thickness * (self.mean_thickness - thickness).exp();
+        let background = amount * (1.0 + BACKGROUND_RANGE * self.background.at(y, x).tanh());
+        let probe_y = y + PROBE_DRIFT_PX * done;
+        let probe_x = x + line.jitter_px + PROBE_DRIFT_PX * done * done;
+        let (sin, cos) = SCAN_ROTATION_DEGREES.to_radians().sin_cos();
+        let cell = [
+            (cos * probe_y - sin * probe_x) / self.cell_px,
+            (sin * probe_y + cos * probe_x) / self.cell_px,
+        ];
+        let edges = self.columns.iter().map(|columns| {
+            let relative = (columns.density(cell) - columns.mean) / columns.half_range;
+            amount * (1.0 + self.modulation * relative)
+        });
+        Place {
+            thickness,
+            background,
+            edges: edges.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::material::bismuth_ferrite;
+    use super::*;
+
+    #[test]
+    fn fields_have_their_mean_and_spread_and_columns_their_range() {
+        let randomness = Randomness { seed: 3, cube: 0 };
+        let specimen = Specimen::new(&bismuth_ferrite(), randomness, 200, 0.55, 1.0);
+        let line = Line {
+            energy_drift_ev: 0.0,
+            jitter_px: 0.0,
+        };
+        let places: Vec<Place> = (0..400 * 400)
+            .step_by(7)
+            .map(|i| specimen.place(i / 400, i % 400, &line))
+            .collect();
+        let n = places.len() as f64;
+        let mean = places.iter().map(|p| p.thickness).sum::<f64>() / n;
+        let rms = (places
+            .iter()
+            .map(|p| (p.thickness - mean).powi(2))
+            .sum::<f64>()
+            / n)
+            .sqrt();
+        assert!(
+            (mean - 0.55).abs() < 0.02 && (rms / mean - 0.12).abs() < 0.03,
+            "{mean} {rms}"
+        );
+        let iron: Vec<f64> = places.iter().map(|p| p.edges[1] / p.background).collect();
+        let (low, high) = iron
+            .iter()
+            .fold((9.0, 0.0), |(l, h): (f64, f64), &v| (l.min(v), h.max(v)));
+        assert!(
+            (high - low) / 0.70 > 0.9 && (high - low) / 0.70 < 1.2,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn the_energy_drifts_by_what_was_asked() {
+        let randomness = Randomness { seed: 3, cube: 0 };
+        let specimen = Specimen::new(&bismuth_ferrite(), randomness, 200, 0.55, 1.0);
+        let drifts: Vec<f64> = (0..200).map(|y| specimen.line(y).energy_drift_ev).collect();
+        let range = drifts.iter().fold(f64::MIN, |a, &b| a.max(b))
+            - drifts.iter().fold(f64::MAX, |a, &b| a.min(b));
+        assert!((1.0..1.5).contains(&range), "{range}");
+    }
+}

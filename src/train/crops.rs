@@ -1,0 +1,250 @@
+//! The patches that training draws: which, and from where they are read.
+//!
+//! A crop is a function of the seed and of its number in the whole training, so that ranks, threads and interruptions
+//! change nothing.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use ndarray::{s, Array2, Array3};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{Length, Model};
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::preprocess::noise::NoiseModel;
+use crate::preprocess::prepare::Prepared;
+use crate::shard::{owned, reflect, Extent, Lines, Plan};
+use crate::stream::Cube;
+
+/// Most patches that validation looks at.
+const VALIDATION_PATCHES: usize = 64;
+
+/// One patch: electrons `[y, x, energy]`, 0 in the pixels that training leaves out.
+pub struct Crop {
+    pub counts: Array3<f32>,
+    /// Unit normal of the reparameterisation, `[latent]`.
+    pub noise: Vec<f32>,
+}
+
+/// Where crops come from.
+pub struct Crops<'a> {
+    cubes: &'a [Cube],
+    plan: Plan,
+    patch: [usize; 2],
+    latent: usize,
+    seed: u64,
+    noise: NoiseModel,
+    mean: Vec<f32>,
+    /// Lanes of this rank.
+    lanes: Range<usize>,
+    /// This rank's lines, prepared, where they fit the memory that the configuration gives.
+    cached: Vec<(Lines, Prepared)>,
+    validation: Vec<(usize, usize, usize)>,
+}
+
+impl<'a> Crops<'a> {
+    /// # Collective
+    /// # Errors
+    /// Unreadable data.
+    pub fn new(comm: &Comm, config: &Config, cubes: &'a [Cube], model: &Model) -> Result<Self> {
+        let extents: Vec<Extent> = cubes
+            .iter()
+            .map(|cube| Extent {
+                rows: cube.size()[0],
+                columns: cube.size()[1],
+                chunk_rows: cube.info().chunk_rows,
+            })
+            .collect();
+        let patch = model.spec.patch;
+        let train = &config.train;
+        let plan = Plan::new(&extents, patch, train.lanes, train.validation);
+        let lanes = owned(plan.lanes.len(), comm.rank(), comm.size());
+        let mut crops = Crops {
+            cubes,
+            patch,
+            latent: model.spec.latent,
+            seed: config.seed,
+            noise: model.noise,
+            mean: model.mean.iter().map(|&share| share as f32).collect(),
+            validation: validation_places(&plan, cubes, patch[1]),
+            cached: Vec::new(),
+            lanes,
+            plan,
+        };
+        let cached = crops.fill_cache(config.io.memory_mib << 20);
+        comm.agree(cached)?;
+        Ok(crops)
+    }
+
+    /// Keeps this rank's lines in memory where they take at most half of what is allowed. Rank-local.
+    fn fill_cache(&mut self, memory: u64) -> Result<()> {
+        let lines = self.plan.lines_read(self.lanes.clone());
+        let voxels: usize = lines
+            .iter()
+            .map(|run| {
+                run.rows.len() * self.cubes[run.cube].size()[1] * self.cubes[run.cube].energy.size
+            })
+            .sum();
+        if voxels as u64 * 4 > memory / 2 {
+            return Ok(());
+        }
+        for run in lines {
+            let cube = &self.cubes[run.cube];
+            let prepared = cube
+                .lines(run.rows.clone(), &self.noise)
+                .with_context(|| cube.info().path.display().to_string())?;
+            self.cached.push((run, prepared));
+        }
+        Ok(())
+    }
+
+    /// Says how the work is spread. Rank-local.
+    pub fn describe(&self, comm: &Comm, config: &Config, length: Length) {
+        if !comm.is_root() {
+            return;
+        }
+        let slots = config.train.global_batch / config.train.micro_batch;
+        log::info!(
+            "steps={} steps_per_epoch={} lanes={} micro_batches={slots} validation_patches={} cached={}",
+            length.steps,
+            length.steps_per_epoch,
+            self.plan.lanes.len(),
+            self.validation.len(),
+            !self.cached.is_empty()
+        );
+        if self.validation.is_empty() && config.train.validation > 0.0 {
+            log::info!("validation is off: the archive is too small to set lines apart");
+        }
+        if comm.size() > slots.min(self.plan.lanes.len()) {
+            log::warn!(
+                "{} ranks share {slots} micro-batches from {} lanes: some idle while training; raise \
+                 train.global_batch to {} and train.learning_rate by the square root of that factor",
+                comm.size(),
+                self.plan.lanes.len(),
+                comm.size() * config.train.micro_batch
+            );
+        }
+    }
+
+    /// The micro-batches of `slots` that this rank works on at `step`.
+    pub fn mine(&self, step: usize, slots: usize) -> Vec<usize> {
+        (0..slots)
+            .filter(|&slot| self.lanes.contains(&self.plan.lane_of(step, slot, slots)))
+            .collect()
+    }
+
+    /// Sample `sample` of micro-batch `slot`; `size` samples in each of `slots`. Rank-local.
+    pub fn draw(
+        &self,
+        step: usize,
+        slot: usize,
+        slots: usize,
+        sample: usize,
+        size: usize,
+    ) -> Result<Crop> {
+        let number = ((step * slots + slot) * size + sample) as u64;
+        // One stream of random numbers for each sample of the whole training.
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(number + 1);
+        let lane = self.plan.lane_of(step, slot, slots);
+        let (cube, y, x) = self.plan.crop(lane, rng.random::<f64>());
+        let noise = (0..self.latent)
+            .map(|_| StandardNormal.sample(&mut rng))
+            .collect();
+        let counts = self.counts(cube, y, x)?;
+        Ok(Crop { counts, noise })
+    }
+
+    /// The mean spectrum `[energy]`, sum 1.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Number of patches that validation looks at.
+    pub fn validation_patches(&self) -> usize {
+        self.validation.len()
+    }
+
+    /// Validation patch `i`, without noise. Rank-local.
+    pub fn validation_patch(&self, i: usize) -> Result<Array3<f32>> {
+        let (cube, y, x) = self.validation[i];
+        self.counts(cube, y, x)
+    }
+
+    /// Electrons of the patch at `y`, `x`, mirrored where the cube is smaller.
+    fn counts(&self, cube: usize, y: usize, x: usize) -> Result<Array3<f32>> {
+        let source = &self.cubes[cube];
+        let [height, width] = source.size();
+        let rows = y..(y + self.patch[0]).min(height);
+        let columns = x..(x + self.patch[1]).min(width);
+        let held = self.cached.iter().find(|(lines, _)| {
+            lines.cube == cube && lines.rows.start <= rows.start && rows.end <= lines.rows.end
+        });
+        let window = match held {
+            Some((lines, prepared)) => {
+                let rows = rows.start - lines.rows.start..rows.end - lines.rows.start;
+                Window {
+                    counts: prepared
+                        .counts
+                        .slice(s![rows.clone(), columns.clone(), ..])
+                        .to_owned(),
+                    valid: prepared.valid.slice(s![rows, columns.clone()]).to_owned(),
+                }
+            }
+            None => {
+                let prepared = source
+                    .window(rows.clone(), columns.clone(), &self.noise)
+                    .with_context(|| source.info().path.display().to_string())?;
+                Window {
+                    counts: prepared.counts,
+                    valid: prepared.valid,
+                }
+            }
+        };
+        Ok(self.mirror(source, window, y, x))
+    }
+
+    fn mirror(&self, cube: &Cube, window: Window, y: usize, x: usize) -> Array3<f32> {
+        let (rows, columns, channels) = window.counts.dim();
+        let mut patch = Array3::zeros((self.patch[0], self.patch[1], channels));
+        for i in 0..self.patch[0] {
+            for j in 0..self.patch[1] {
+                let (row, column) = (reflect(i as isize, rows), reflect(j as isize, columns));
+                let untrained = cube
+                    .untrained
+                    .as_ref()
+                    .is_some_and(|map| map[[y + row, x + column]]);
+                if window.valid[[row, column]] && !untrained {
+                    patch
+                        .slice_mut(s![i, j, ..])
+                        .assign(&window.counts.slice(s![row, column, ..]));
+                }
+            }
+        }
+        patch
+    }
+}
+
+struct Window {
+    counts: Array3<f32>,
+    valid: Array2<bool>,
+}
+
+/// Patches side by side along the validation blocks, thinned out evenly.
+fn validation_places(plan: &Plan, cubes: &[Cube], width: usize) -> Vec<(usize, usize, usize)> {
+    let places: Vec<(usize, usize, usize)> = plan
+        .validation
+        .iter()
+        .flat_map(|block| {
+            let last = cubes[block.cube].size()[1].saturating_sub(width);
+            (0..=last)
+                .step_by(width)
+                .map(|x| (block.cube, block.rows.start, x))
+        })
+        .collect();
+    let kept = places.len().min(VALIDATION_PATCHES);
+    (0..kept).map(|i| places[i * places.len() / kept]).collect()
+}

@@ -1,0 +1,156 @@
+//! What training tells: a line of `metrics.jsonl` for each step and epoch, a progress bar on a terminal, else log lines.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::Length;
+use crate::comm::Comm;
+
+/// Between two log lines where there is no terminal to draw a bar on.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// One step, as `metrics.jsonl` holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepLine {
+    pub step: usize,
+    pub epoch: usize,
+    pub loss: f64,
+    pub reconstruction: f64,
+    pub kl: f64,
+    pub kl_weight: f64,
+    pub grad_norm: f64,
+    pub learning_rate: f64,
+    pub patches_per_s: f64,
+}
+
+/// One epoch, as `metrics.jsonl` holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct EpochLine {
+    pub epoch: usize,
+    pub step: usize,
+    /// Mean loss of the epoch's steps.
+    pub train: f64,
+    /// Mean loss of the validation patches.
+    pub validation: Option<f64>,
+}
+
+/// Root writes; the other ranks hold an empty one.
+pub struct Log {
+    root: Option<Root>,
+}
+
+struct Root {
+    file: BufWriter<File>,
+    bar: ProgressBar,
+    steps: usize,
+    told: Instant,
+    terminal: bool,
+}
+
+impl Log {
+    /// Goes on with `metrics.jsonl` after `step`: what an interrupted run wrote beyond it is taken off. Rank-local.
+    ///
+    /// # Errors
+    /// An output that cannot be written.
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: Length) -> Result<Log> {
+        if !comm.is_root() {
+            return Ok(Log { root: None });
+        }
+        let path = directory.join("metrics.jsonl");
+        let place = || format!("cannot write {}", path.display());
+        let kept: String = match fs::read_to_string(&path) {
+            Ok(text) => text
+                .lines()
+                .filter(|line| step_of(line).is_some_and(|written| written <= step))
+                .flat_map(|line| [line, "\n"])
+                .collect(),
+            Err(_) => String::new(),
+        };
+        let mut file = BufWriter::new(File::create(&path).with_context(place)?);
+        file.write_all(kept.as_bytes()).with_context(place)?;
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal {
+            ProgressBar::new(length.steps as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        let style =
+            ProgressStyle::with_template("train {bar:30} {pos}/{len} steps, {eta} left, {msg}")
+                .context("the progress bar's template is wrong")?;
+        bar.set_style(style);
+        bar.set_position(step as u64);
+        Ok(Log {
+            root: Some(Root {
+                file,
+                bar,
+                steps: length.steps,
+                told: Instant::now(),
+                terminal,
+            }),
+        })
+    }
+
+    /// Rank-local.
+    pub fn step(&mut self, line: &StepLine) -> Result<()> {
+        let Some(root) = &mut self.root else {
+            return Ok(());
+        };
+        root.write(line)?;
+        root.bar.set_position(line.step as u64);
+        root.bar.set_message(format!("loss {:.3}", line.loss));
+        if !root.terminal && (root.told.elapsed() >= PAUSE || line.step == root.steps) {
+            root.told = Instant::now();
+            log::info!(
+                "epoch={} step={}/{} loss={:.4} recon={:.4} kl={:.4} grad_norm={:.3} patches_per_s={:.0}",
+                line.epoch,
+                line.step,
+                root.steps,
+                line.loss,
+                line.reconstruction,
+                line.kl,
+                line.grad_norm,
+                line.patches_per_s
+            );
+        }
+        Ok(())
+    }
+
+    /// Rank-local.
+    pub fn epoch(&mut self, line: &EpochLine) -> Result<()> {
+        match &mut self.root {
+            Some(root) => {
+                root.write(line)?;
+                // Whoever watches the run sees whole epochs.
+                root.file.flush().context("cannot write metrics.jsonl")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Root {
+    fn write(&mut self, line: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.file, line).context("cannot write metrics.jsonl")?;
+        self.file
+            .write_all(b"\n")
+            .context("cannot write metrics.jsonl: make room or choose another output")
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The step of a line; none where the line was cut short.
+fn step_of(line: &str) -> Option<usize> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(line.get("step")?.as_u64()? as usize)
+}

@@ -1,0 +1,115 @@
+//! Adam over the flat parameters, with clipping and the one-cycle schedule.
+
+use rayon::prelude::*;
+
+/// Values that one thread works on at once; also the blocks in which the norm is summed, so it is fixed.
+const BLOCK: usize = 1 << 14;
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// The Euclidean norm of a gradient, the same for any number of threads.
+pub fn norm(gradient: &[f32]) -> f64 {
+    let blocks: Vec<f64> = gradient
+        .par_chunks(BLOCK)
+        .map(|block| block.iter().map(|&g| g as f64 * g as f64).sum())
+        .collect();
+    blocks.iter().sum::<f64>().sqrt()
+}
+
+/// One step of Adam, in place; `step` counts from 1 and `gradient` is scaled by `factor` first.
+///
+/// # Source
+/// Kingma & Ba 2015, algorithm 1.
+pub fn adam(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradient: &[f32],
+    factor: f64,
+    learning_rate: f64,
+    step: usize,
+) {
+    // 1 - beta2 lost digits if it were formed in f32.
+    let correction1 = 1.0 - BETA1.powi(step as i32);
+    let correction2 = 1.0 - BETA2.powi(step as i32);
+    let rate = (learning_rate / correction1) as f32;
+    let inverse = (1.0 / correction2.sqrt()) as f32;
+    let (beta1, rest1) = (BETA1 as f32, (1.0 - BETA1) as f32);
+    let (beta2, rest2) = (BETA2 as f32, (1.0 - BETA2) as f32);
+    let factor = factor as f32;
+    weights
+        .par_chunks_mut(BLOCK)
+        .zip(first.par_chunks_mut(BLOCK))
+        .zip(second.par_chunks_mut(BLOCK))
+        .zip(gradient.par_chunks(BLOCK))
+        .for_each(|(((weights, first), second), gradient)| {
+            for (((w, m), v), g) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
+                let g = g * factor;
+                *m = beta1 * *m + rest1 * g;
+                *v = beta2 * *v + rest2 * g * g;
+                *w -= rate * *m / (v.sqrt() * inverse + EPSILON as f32);
+            }
+        });
+}
+
+/// The learning rate before step `step` (from 0) of `steps`: a cosine up over the first 30 %, a cosine down after.
+///
+/// # Source
+/// Smith & Topin 2018; the shape and the divisors 25 and 1e4 are those of PyTorch's OneCycleLR.
+pub fn one_cycle(step: usize, steps: usize, peak: f64) -> f64 {
+    let (start, end) = (peak / 25.0, peak / 25.0 / 1e4);
+    let last = (steps.max(2) - 1) as f64;
+    let rise = (0.3 * steps as f64 - 1.0).max(1.0);
+    let step = step as f64;
+    let cosine = |from: f64, to: f64, share: f64| {
+        to + (from - to) / 2.0 * (1.0 + (std::f64::consts::PI * share.clamp(0.0, 1.0)).cos())
+    };
+    if step <= rise {
+        cosine(start, peak, step / rise)
+    } else {
+        cosine(peak, end, (step - rise) / (last - rise).max(1.0))
+    }
+}
+
+/// Weight of the Kullback-Leibler term before step `step`: it grows over the first 20 %.
+pub fn warm_up(step: usize, steps: usize, weight: f64) -> f64 {
+    weight * ((step + 1) as f64 / (0.2 * steps as f64).max(1.0)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_step_moves_by_the_learning_rate_against_the_gradient() {
+        let (mut w, mut m, mut v) = (vec![1.0f32, 1.0], vec![0.0; 2], vec![0.0; 2]);
+        adam(&mut w, &mut m, &mut v, &[3.0, -0.5], 1.0, 0.01, 1);
+        assert!((w[0] - 0.99).abs() < 1e-6 && (w[1] - 1.01).abs() < 1e-6);
+    }
+
+    #[test]
+    fn adam_agrees_with_f64_over_many_steps() {
+        let (mut w, mut m, mut v) = (vec![0.5f32], vec![0.0], vec![0.0]);
+        let (mut w64, mut m64, mut v64) = (0.5f64, 0.0, 0.0);
+        for t in 1..=200 {
+            let g = (t as f64 * 0.37).sin();
+            adam(&mut w, &mut m, &mut v, &[g as f32], 1.0, 1e-2, t);
+            m64 = 0.9 * m64 + 0.1 * g;
+            v64 = 0.999 * v64 + 0.001 * g * g;
+            let (c1, c2) = (1.0 - 0.9f64.powi(t as i32), 1.0 - 0.999f64.powi(t as i32));
+            w64 -= 1e-2 * (m64 / c1) / ((v64 / c2).sqrt() + 1e-8);
+        }
+        assert!((w[0] as f64 - w64).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_cycle_rises_to_its_peak_and_ends_near_zero() {
+        let rates: Vec<f64> = (0..100).map(|step| one_cycle(step, 100, 1.0)).collect();
+        assert!((rates[0] - 0.04).abs() < 1e-12);
+        assert!((rates[29] - 1.0).abs() < 1e-12);
+        assert!(rates[99] < 1e-5);
+        assert_eq!(warm_up(9, 100, 2.0), 1.0);
+        assert_eq!(warm_up(50, 100, 2.0), 2.0);
+    }
+}
