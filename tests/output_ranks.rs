@@ -167,6 +167,12 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
         (_, 1) => 3..ny,
         _ => 0..0,
     };
+    // What does not fit fails on every rank and never gets the final name; the next attempt replaces it.
+    let writer = HspyWriter::create(comm, path)?;
+    let unwritten = writer.finish(small()).expect_err("nothing was written");
+    let message = format!("{unwritten:#}");
+    assert!(message.contains("its data were never written"), "{message}");
+    assert!(!path.exists());
     let mut writer = HspyWriter::create(comm, path)?;
 
     let cube = signal_path("01 residual / cube");

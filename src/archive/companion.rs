@@ -77,7 +77,7 @@ fn numbers(dataset: &Dataset) -> Result<ArrayD<f64>> {
     {
         return Ok(dataset.read_dyn::<bool>()?.mapv(f64::from));
     }
-    file::numeric_dtype(dataset)?;
+    file::numeric_dtype(dataset).with_context(|| dataset.filename())?;
     dataset
         .read_dyn::<f64>()
         .with_context(|| format!("{}: cannot be read", dataset.filename()))

@@ -34,8 +34,9 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
     }
     File::with_options()
         .with_fapl(|fapl| {
-            // Blocks of rows touch each chunk in order: a chunk that was read whole is the first to go (w0 = 1).
-            fapl.file_locking(false).chunk_cache(cache_slots(cache), cache, 1.0)
+            // HDF5 prefers to drop chunks that were read whole. To drop nothing else (w0 = 1) would suit bands of
+            // rows, but then chunks that were read in part pile up past the limit.
+            fapl.file_locking(false).chunk_cache(cache_slots(cache), cache, 0.75)
         })
         .open(path)
         .map_err(|cause| {
@@ -92,8 +93,10 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
 /// [`Invalid`] for all that is not a plain integer or float: no broken file, but the wrong one.
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
-        let place = format!("{}: dataset {}", dataset.filename(), dataset.name());
-        Err(anyhow!(Invalid(format!("{place} holds {what}; {mend}"))))
+        let name = dataset.name();
+        Err(anyhow!(Invalid(format!(
+            "dataset {name} holds {what}; {mend}"
+        ))))
     };
     let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
     match stored {
@@ -156,9 +159,8 @@ pub(crate) fn check_filters(dataset: &Dataset) -> Result<()> {
         })
         .collect();
     bail!(
-        "{}: dataset {} is compressed with filter {}, which this HDF5 lacks; set HDF5_PLUGIN_PATH to its plugin, or \
+        "dataset {} is compressed with filter {}, which this HDF5 lacks; set HDF5_PLUGIN_PATH to its plugin, or \
          repack the file with `h5repack -f GZIP=4` where the filter is installed",
-        dataset.filename(),
         dataset.name(),
         missing.join(", ")
     )

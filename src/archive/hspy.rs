@@ -171,7 +171,7 @@ fn insist(mut layout: Layout) -> Result<Layout> {
 /// The axes of the signal in `group`, one per dimension of `shape`; what is missing has HyperSpy's defaults.
 ///
 /// # Errors
-/// Axes that contradict the data, or a signal axis with uneven steps.
+/// Axes that contradict the data.
 pub(crate) fn axes(
     group: &Group,
     shape: &[usize],
@@ -220,15 +220,26 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     match even {
         Ok((offset, scale)) => (axis.offset, axis.scale) = (offset, scale),
         Err(error) if navigate => {
-            problems.push(format!("axis-{i} ({}) is a {kind}, not uniform: its indices are taken", axis.name));
+            problems.push(format!(
+                "axis-{i} ({}) is a {kind}, not uniform: its indices are taken",
+                axis.name
+            ));
             log::debug!("axis-{i}: {error:#}");
-            axis = Axis { name: axis.name, navigate, ..index_axis("", size) };
+            axis = Axis {
+                name: axis.name,
+                navigate,
+                ..index_axis("", size)
+            };
         }
-        Err(error) => bail!(
-            "axis-{i} ({}) is a {kind} and not uniform: {error:#}; in HyperSpy, s.interpolate_on_axis('uniform', \
-             axis={i}) makes it so",
-            axis.name
-        ),
+        Err(error) => {
+            // It must not pass for a calibrated one: the energy check refuses this scale.
+            axis.scale = f64::NAN;
+            problems.push(format!(
+                "axis-{i} ({}) is a {kind} and not uniform: {error:#}; in HyperSpy, \
+                 s.interpolate_on_axis('uniform', axis={i}) makes it so",
+                axis.name
+            ));
+        }
     }
     Ok(axis)
 }

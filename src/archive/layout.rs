@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{bail, Result};
+use hdf5::datatype::ByteOrder;
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Hyperslab, Selection, SliceOrIndex};
 use ndarray::{Array3, ArrayD, Axis as Dimension};
 use serde::{Deserialize, Serialize};
@@ -60,7 +62,7 @@ impl Layout {
         }
         if !axis.scale.is_finite() || !axis.offset.is_finite() {
             self.energy = Err(format!(
-                "its energy axis is not finite (offset {}, scale {})",
+                "its energy axis is not uniform, or not finite (offset {}, scale {})",
                 axis.offset, axis.scale
             ));
         } else if axis.scale <= 0.0 {
@@ -153,7 +155,7 @@ impl Layout {
             return Ok(Array3::zeros(shape));
         }
         let ranges: Vec<SliceOrIndex> = ranges.into_iter().map(SliceOrIndex::from).collect();
-        let stored: ArrayD<f32> = dataset.read_slice(Selection::from(Hyperslab::from(ranges)))?;
+        let stored: ArrayD<f32> = read_f32(dataset, Hyperslab::from(ranges).into())?;
 
         let order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
         let mut cube = stored.permuted_axes(order);
@@ -167,6 +169,39 @@ impl Layout {
         } else {
             cube.as_standard_layout().into_owned()
         })
+    }
+}
+
+/// Reads `part` as float32, rounded to the nearest as Rust and numpy do.
+///
+/// HDF5 rounds so as well, but not where it must swap the bytes of wide numbers first; these are read as they are,
+/// which costs their size in memory once more.
+fn read_f32(dataset: &Dataset, part: Selection) -> hdf5::Result<ArrayD<f32>> {
+    let stored = dataset.dtype()?;
+    let is_swapped =
+        !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();
+    if !is_swapped {
+        return dataset.read_slice(part);
+    }
+    Ok(match stored.to_descriptor()? {
+        TypeDescriptor::Float(FloatSize::U8) => {
+            dataset.read_slice(part)?.mapv(|value: f64| value as f32)
+        }
+        TypeDescriptor::Integer(IntSize::U4 | IntSize::U8) => {
+            dataset.read_slice(part)?.mapv(|value: i64| value as f32)
+        }
+        TypeDescriptor::Unsigned(IntSize::U4 | IntSize::U8) => {
+            dataset.read_slice(part)?.mapv(|value: u64| value as f32)
+        }
+        _ => dataset.read_slice(part)?,
+    })
+}
+
+fn native_order() -> ByteOrder {
+    if cfg!(target_endian = "big") {
+        ByteOrder::BigEndian
+    } else {
+        ByteOrder::LittleEndian
     }
 }
 

@@ -14,7 +14,7 @@ const DEEPEST: usize = 16;
 /// The dataset `wanted`, or the only three-dimensional numeric one of `file`.
 ///
 /// # Errors
-/// None or several: lists the numeric datasets with their shapes, and how to choose.
+/// Several, or none at all: lists the numeric datasets with their shapes, and how to choose.
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     if let Some(name) = wanted {
         if let Ok(dataset) = file.dataset(name) {
@@ -23,10 +23,13 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
     let mut found = Vec::new();
     collect(file, "", &mut Vec::new(), &mut found)?;
-    let listed = match &found[..] {
+    let (numeric, other): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(_, dataset)| numeric_dtype(dataset).is_ok());
+    let listed = match &numeric[..] {
         [] => "no numeric dataset at all".to_string(),
-        found => {
-            let lines: Vec<String> = found
+        numeric => {
+            let lines: Vec<String> = numeric
                 .iter()
                 .map(|(name, dataset)| format!("{name} {:?}", dataset.shape()))
                 .collect();
@@ -36,22 +39,32 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     if let Some(name) = wanted {
         bail!("no dataset {name:?} in it; archive.dataset can be one of: {listed}");
     }
-    let cubes: Vec<&(String, Dataset)> = found
-        .iter()
-        .filter(|(_, dataset)| dataset.ndim() == 3)
-        .collect();
+    let is_cube = |(_, dataset): &&(String, Dataset)| dataset.ndim() == 3;
+    let cubes: Vec<&(String, Dataset)> = numeric.iter().filter(is_cube).collect();
     match cubes[..] {
-        [(name, dataset)] => describe(file, name, dataset),
-        [] => {
-            bail!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}")
-        }
+        [(name, dataset)] => return describe(file, name, dataset),
+        [] => (),
         _ => {
             bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}")
         }
     }
+    // A cube of complex numbers deserves a better answer than that there is no cube.
+    if let Some((_, dataset)) = other.iter().find(is_cube) {
+        numeric_dtype(dataset)?;
+    }
+    let reason =
+        format!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}");
+    // Still worth describing: the reader refuses it with the reason.
+    match numeric.iter().max_by_key(|(_, dataset)| dataset.size()) {
+        Some((name, dataset)) => Ok(Layout {
+            energy: Err(reason),
+            ..describe(file, name, dataset)?
+        }),
+        None => bail!(reason),
+    }
 }
 
-/// Adds the numeric datasets at and below `group` with their paths, each once however often it is linked.
+/// Adds the datasets at and below `group` with their paths, each once however often it is linked.
 fn collect(
     group: &Group,
     path: &str,
@@ -76,7 +89,7 @@ fn collect(
         }
         seen.push(identity);
         if let Ok(dataset) = group.dataset(&name) {
-            if dataset.ndim() > 0 && numeric_dtype(&dataset).is_ok() {
+            if dataset.ndim() > 0 {
                 found.push((below, dataset));
             }
         } else if let Ok(inner) = group.group(&name) {
@@ -129,7 +142,8 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         axis.navigate = dim != energy;
     }
     if axes[energy] == index_axis("", shape[energy]) {
-        problems.push("no energy calibration: its channels are counted from 0".into());
+        problems.push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
+        axes[energy].units = "eV".into();
     }
     Ok(Layout {
         format: format_of(&parent),

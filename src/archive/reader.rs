@@ -61,10 +61,11 @@ pub struct Reader {
 /// # Errors
 /// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
 pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
+    let shown = || path.display().to_string();
     let opened = file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
     let dataset = open_dataset(&opened, path, &layout)?;
-    let dtype = file::numeric_dtype(&dataset)?;
+    let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
     // Stored order, but for the energy.
     let mut order: Vec<usize> = (0..layout.axes.len()).collect();
     let mut problems = layout.problems.clone();
@@ -95,18 +96,24 @@ impl Reader {
     /// Names the file, what is wrong with it, and how to mend that: no such file, no HDF5, cut short, several cubes,
     /// no energy axis, unreadable values or compression.
     pub fn open(path: &Path, options: &Options) -> Result<Reader> {
+        let shown = || path.display().to_string();
         let opened = file::open(path, 0)?;
         let layout = find(&opened, path, options)?;
         let dataset = open_dataset(&opened, path, &layout)?;
-        let dtype = file::numeric_dtype(&dataset)?;
-        file::check_filters(&dataset)?;
+        let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
+        file::check_filters(&dataset).with_context(shown)?;
         let energy = match &layout.energy {
             Ok(energy) => *energy,
-            Err(reason) => bail!(
-                "{}: {} is no EELS spectrum image: {reason}",
-                path.display(),
-                layout.dataset
-            ),
+            Err(reason) => {
+                let mut reasons = vec![reason.clone()];
+                reasons.extend(layout.problems.clone());
+                bail!(
+                    "{}: {} is no EELS spectrum image: {}",
+                    shown(),
+                    layout.dataset,
+                    reasons.join("; ")
+                )
+            }
         };
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 
