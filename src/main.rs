@@ -1,1 +1,210 @@
-fn main() {}
+//! The command line: reads arguments and configuration, starts MPI, runs one command, ends every rank alike.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use coreloss::comm::{self, Comm};
+use coreloss::config::{Config, Invalid};
+use coreloss::run::{self, Ending, Stage, Start};
+
+/// Finds anomalous spectra in archives of EELS spectrum images.
+///
+/// Works alone, under `mpirun -n N` and under `srun --mpi=pmix`.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done; 1 failed; 2 bad configuration or usage; 3 done, some inputs set \
+    aside; 75 stopped by a signal after a checkpoint (start it again to go on)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole pipeline: train, PCA, score, maps and report; goes on where an earlier run stopped.
+    Run(RunArguments),
+    /// Trains the 3D-CVAE only.
+    Train(RunArguments),
+    /// Principal components and their scores only; needs no trained model.
+    Pca(RunArguments),
+    /// Scores with the model that `train` left in the output folder.
+    Score(RunArguments),
+    /// Draws report.html of a finished run anew.
+    Report(ConfigArguments),
+    /// Writes the simulated cubes of a configuration, with their truth.
+    Simulate(ConfigArguments),
+}
+
+#[derive(Args)]
+struct ConfigArguments {
+    /// YAML file; see configs/ for examples.
+    config: PathBuf,
+    /// Lays a value over the file: --set train.steps=800 --set 'archive.inputs=[a.hspy, b.hspy]'.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Removes the results of earlier runs in the output folder first.
+    #[arg(long, conflicts_with = "resume")]
+    fresh: bool,
+    /// Refuses to start where there is no checkpoint to go on from.
+    #[arg(long)]
+    resume: bool,
+}
+
+impl RunArguments {
+    fn start(&self) -> Start {
+        match (self.fresh, self.resume) {
+            (true, _) => Start::Fresh,
+            (_, true) => Start::Resume,
+            _ => Start::Continue,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // One thread for each operator: rayon spreads whole micro-batches and tiles over the threads instead, so that their
+    // number never changes a sum.
+    std::env::set_var("OMP_NUM_THREADS", "1");
+    std::env::set_var("MKL_NUM_THREADS", "1");
+    let cli = Cli::parse();
+    let session = match comm::init() {
+        Ok(session) => session,
+        Err(error) => {
+            eprintln!("coreloss: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let comm = session.comm();
+    match start(&comm, &cli.command) {
+        Ok(ending) => {
+            comm.barrier();
+            ExitCode::from(match ending {
+                Ending::Done => 0,
+                Ending::SomeSetAside => 3,
+                Ending::Stopped => 75,
+            })
+        }
+        Err(error) => comm.fail(&error),
+    }
+}
+
+fn start(comm: &Comm, command: &Command) -> Result<Ending> {
+    start_log(comm);
+    let arguments = match command {
+        Command::Run(run) | Command::Train(run) | Command::Pca(run) | Command::Score(run) => {
+            &run.config
+        }
+        Command::Report(config) | Command::Simulate(config) => config,
+    };
+    let config = read_config(comm, arguments)?;
+    comm.watch(config.comm.watchdog_s);
+    start_threads(comm)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    match command {
+        Command::Run(run) => staged(comm, &config, Stage::All, run, &stop),
+        Command::Train(run) => staged(comm, &config, Stage::Train, run, &stop),
+        Command::Pca(run) => staged(comm, &config, Stage::Pca, run, &stop),
+        Command::Score(run) => staged(comm, &config, Stage::Score, run, &stop),
+        Command::Report(_) => run::report(comm, &config),
+        Command::Simulate(_) => run::simulate(comm, &config),
+    }
+}
+
+fn staged(
+    comm: &Comm,
+    config: &Config,
+    stage: Stage,
+    arguments: &RunArguments,
+    stop: &Arc<AtomicBool>,
+) -> Result<Ending> {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
+        comm.agree(
+            signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"),
+        )?;
+    }
+    run::run(comm, config, stage, arguments.start(), stop)
+}
+
+/// Root reads the file, every rank parses the same bytes.
+///
+/// # Collective
+fn read_config(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
+    let path = &arguments.config;
+    let read = if comm.is_root() {
+        std::fs::read_to_string(path).map_err(|error| {
+            Invalid(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))
+            .into()
+        })
+    } else {
+        Ok(String::new())
+    };
+    let text = comm.broadcast(Some(comm.agree(read)?));
+    comm.agree(Config::parse(
+        &path.display().to_string(),
+        &text,
+        &arguments.set,
+    ))
+}
+
+/// Root tells, the others only warn; everyone names its rank.
+fn start_log(comm: &Comm) {
+    let (rank, size) = (comm.rank(), comm.size());
+    let level = if comm.is_root() { "info" } else { "warn" };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(move |out, record| {
+            let target = record.target();
+            writeln!(
+                out,
+                "[{rank}/{size}] {} {target}: {}",
+                record.level(),
+                record.args()
+            )
+        })
+        .init();
+}
+
+/// As many threads on every rank: those of the Slurm task, else the cores of the node divided by its ranks.
+///
+/// # Collective
+fn start_threads(comm: &Comm) -> Result<()> {
+    let (_, local_ranks) = comm.local_rank();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let given = ["CORELOSS_THREADS", "SLURM_CPUS_PER_TASK"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
+    let wanted = given.unwrap_or(cores / local_ranks).max(1);
+    // The fewest over ranks.
+    let threads = (u64::MAX - comm.max_u64(u64::MAX - wanted as u64)) as usize;
+    comm.agree(
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start threads"),
+    )?;
+    tch::set_num_threads(1);
+    if comm.is_root() {
+        log::info!(
+            "coreloss {} ({}), ranks={} threads_per_rank={threads}",
+            env!("CARGO_PKG_VERSION"),
+            env!("CORELOSS_REVISION"),
+            comm.size()
+        );
+    }
+    Ok(())
+}

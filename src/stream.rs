@@ -1,8 +1,10 @@
 //! A cube as the models see it: clean electrons of any window, read and prepared when asked for.
 
+use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Mutex;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use ndarray::{s, Array2, Array3};
 
 use crate::archive::{self, Reader, Source};
@@ -167,6 +169,7 @@ impl Cube {
 }
 
 /// What one look at the raw values tells of a set of cubes.
+#[derive(Clone, Copy)]
 pub struct Survey {
     pub noise: NoiseModel,
     /// Bound on the electrons of one channel, summed over all pixels.
@@ -263,7 +266,8 @@ fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
         .map(|(&total, &ignored)| {
             let dark = vacuum.is_some_and(|vacuum| total < vacuum);
             // Not `total <= floor`: a total that is no number has no signal either.
-            (ignored || dark || !(total > floor)) as u8
+            let signal = total.partial_cmp(&floor) == Some(Ordering::Greater);
+            (ignored || dark || !signal) as u8
         })
         .collect();
     let kept = ignored.iter().filter(|&&flag| flag == 0).count();
@@ -304,9 +308,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mea
         let mine = blocks.owned(comm.rank(), comm.size());
         let added = mine.into_iter().try_for_each(|block| {
             let rows = blocks.rows(block);
-            let prepared = cube
-                .lines(rows.clone(), &survey.noise)
-                .with_context(|| cube.info.path.display().to_string())?;
+            let prepared = cube.lines(rows.clone(), &survey.noise)?;
             for (line, y) in rows.enumerate() {
                 let mut total = vec![0f64; channels + 1];
                 for x in 0..cube.size()[1] {
@@ -350,4 +352,87 @@ pub struct Mean {
     pub electrons_per_pixel: f64,
     /// Share of the voxels that were taken for spikes.
     pub spike_share: f64,
+}
+
+/// This rank's lines of a cube, prepared once where they fit the memory, else whenever they are asked for.
+pub struct Band<'a> {
+    pub cube: &'a Cube,
+    /// The lines that this rank answers for.
+    pub lines: Range<usize>,
+    noise: NoiseModel,
+    /// All that will be asked for, where it fits.
+    held: Option<(Range<usize>, Prepared)>,
+    /// Else what was read last: single lines of it are asked for next.
+    recent: Mutex<Option<(Range<usize>, Prepared)>>,
+}
+
+impl<'a> Band<'a> {
+    /// `halo` holds `lines` and what else will be asked for; `memory` in bytes. Rank-local.
+    pub fn open(
+        cube: &'a Cube,
+        noise: NoiseModel,
+        lines: Range<usize>,
+        halo: Range<usize>,
+        memory: u64,
+    ) -> Result<Band<'a>> {
+        let [_, columns, channels] = cube.shape();
+        let bytes = 4 * (halo.len() * columns * channels) as u64;
+        let held = if !halo.is_empty() && bytes <= memory / 4 {
+            Some((halo.clone(), cube.lines(halo, &noise)?))
+        } else {
+            None
+        };
+        Ok(Band {
+            cube,
+            lines,
+            noise,
+            held,
+            recent: Mutex::new(None),
+        })
+    }
+
+    /// Clean electrons of whole lines. Rank-local.
+    pub fn lines(&self, rows: Range<usize>) -> Result<Prepared> {
+        if let Some(part) = self.held.as_ref().and_then(|held| part_of(held, &rows)) {
+            return Ok(part);
+        }
+        let mut recent = self.recent.lock().expect("no thread panics while it reads");
+        if let Some(part) = recent.as_ref().and_then(|recent| part_of(recent, &rows)) {
+            return Ok(part);
+        }
+        let read = (rows.clone(), self.cube.lines(rows.clone(), &self.noise)?);
+        let part = part_of(&read, &rows).expect("what was read is what was asked for");
+        *recent = Some(read);
+        Ok(part)
+    }
+
+    /// Electrons `[y, x, energy]` of whole lines. Rank-local.
+    pub fn counts(&self, rows: Range<usize>) -> Result<Array3<f32>> {
+        Ok(self.lines(rows)?.counts)
+    }
+
+    /// Gives `work` this rank's lines, a block at a time. Rank-local.
+    pub fn each_block(
+        &self,
+        mut work: impl FnMut(Range<usize>, &Prepared) -> Result<()>,
+    ) -> Result<()> {
+        let blocks = self.cube.blocks();
+        (0..blocks.count())
+            .map(|block| blocks.rows(block))
+            .filter(|rows| self.lines.start <= rows.start && rows.end <= self.lines.end)
+            .try_for_each(|rows| work(rows.clone(), &self.lines(rows)?))
+    }
+}
+
+/// `rows` out of the prepared lines of a larger range; `None` where they are not all in it.
+fn part_of((range, prepared): &(Range<usize>, Prepared), rows: &Range<usize>) -> Option<Prepared> {
+    if rows.start < range.start || range.end < rows.end {
+        return None;
+    }
+    let part = rows.start - range.start..rows.end - range.start;
+    Some(Prepared {
+        counts: prepared.counts.slice(s![part.clone(), .., ..]).to_owned(),
+        valid: prepared.valid.slice(s![part.clone(), ..]).to_owned(),
+        spikes: prepared.spikes.slice(s![part, ..]).to_owned(),
+    })
 }

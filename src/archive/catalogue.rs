@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
 use glob::{MatchOptions, Pattern};
+use serde::{Deserialize, Serialize};
 
 /// What a directory is searched for.
 const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
@@ -15,7 +16,7 @@ const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 const COMPANIONS: [&str; 4] = [".truth.hspy", ".mask.hspy", ".coreloss.hspy", ".partial"];
 
 /// One file of an archive.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub path: PathBuf,
     /// The path below the inputs' common root, without its extension unless two files differ in nothing else.

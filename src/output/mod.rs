@@ -14,3 +14,6 @@ mod transfer;
 pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_text, signal_titles};
+
+/// A type that datasets can hold.
+pub use hdf5::H5Type as Value;

@@ -104,16 +104,25 @@ fn remove_results(directory: &Path) -> Result<()> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
             let name = name.unwrap_or_default();
             let ours = name.ends_with(".coreloss.hspy")
                 || name.ends_with(".coreloss.hspy.partial")
-                || ["config.yaml", "metrics.jsonl", "summary.json", "report.html"].contains(&&name[..])
+                || [
+                    "config.yaml",
+                    "metrics.jsonl",
+                    "summary.json",
+                    "report.html",
+                ]
+                .contains(&&name[..])
                 || folder.ends_with("checkpoints") && name.contains(".safetensors");
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
             } else if ours {
-                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
     }

@@ -63,7 +63,12 @@ impl SetAside {
 /// An empty list, a named input that does not open, cubes of different energy axes.
 pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
-    let cubes = open_all(comm, config, config.archive.inputs.as_slice(), &mut set_aside)?;
+    let cubes = open_all(
+        comm,
+        config,
+        config.archive.inputs.as_slice(),
+        &mut set_aside,
+    )?;
     let training = match &config.archive.train_inputs {
         Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
         None => None,

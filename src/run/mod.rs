@@ -4,6 +4,7 @@ mod analyse;
 mod folder;
 mod inputs;
 mod pages;
+mod regions;
 mod simulate;
 mod summary;
 mod write;
@@ -51,12 +52,21 @@ pub enum Stage {
 /// # Errors
 /// Everything that is wrong with a named input, the configuration, the output folder or the training; the same on
 /// every rank.
-pub fn run(comm: &Comm, config: &Config, stage: Stage, start: Start, stop: &AtomicBool) -> Result<Ending> {
+pub fn run(
+    comm: &Comm,
+    config: &Config,
+    stage: Stage,
+    start: Start,
+    stop: &AtomicBool,
+) -> Result<Ending> {
     let mut clock = Clock::start();
     let directory = &config.output.dir;
     if folder::open(comm, config, stage, start)? == folder::State::Finished {
         if comm.is_root() {
-            println!("{} is finished: nothing to do (--fresh starts anew)", directory.display());
+            println!(
+                "{} is finished: nothing to do (--fresh starts anew)",
+                directory.display()
+            );
         }
         return Ok(Ending::Done);
     }

@@ -34,14 +34,21 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
         write_cube(comm, config, cube, index as u64)
             .with_context(|| format!("simulate.cubes: {}", cube.name))?;
         if comm.is_root() {
-            println!("{}", specification.dir.join(format!("{}.hspy", cube.name)).display());
+            println!(
+                "{}",
+                specification
+                    .dir
+                    .join(format!("{}.hspy", cube.name))
+                    .display()
+            );
         }
     }
     Ok(Ending::Done)
 }
 
 fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
-    let plain = !cube.name.is_empty() && !cube.name.contains(['/', '\\']) && !cube.name.starts_with('.');
+    let plain =
+        !cube.name.is_empty() && !cube.name.contains(['/', '\\']) && !cube.name.starts_with('.');
     ensure!(plain, "the name {:?} is no plain file name", cube.name);
     let scene = comm.agree(Scene::new(&cube.scene, index))?;
     let [rows, columns, channels] = scene.shape();
@@ -51,15 +58,22 @@ fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Resu
     let path = |suffix: &str| config.simulate.dir.join(format!("{}.{suffix}", cube.name));
     let mut file = HspyWriter::create(comm, &path("hspy"))?;
     let chunk_rows = blocks.rows(0).len();
-    file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
+    file.create_dataset::<f32>(
+        &spectra,
+        &[rows, columns, channels],
+        &[chunk_rows, columns, channels],
+    )?;
     let mut classes = Vec::new();
     // As many rounds as the rank with most blocks has.
     let rounds = blocks.count().div_ceil(comm.size()) + 1;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     for round in 0..rounds {
         let lines = mine.get(round).map_or(0..0, |&block| blocks.rows(block));
-        let made: Vec<(Array2<f32>, Vec<i32>)> =
-            lines.clone().into_par_iter().map(|y| scene.row(y)).collect();
+        let made: Vec<(Array2<f32>, Vec<i32>)> = lines
+            .clone()
+            .into_par_iter()
+            .map(|y| scene.row(y))
+            .collect();
         let mut counts = Array3::zeros((lines.len(), columns, channels));
         for (mut line, (values, labels)) in counts.axis_iter_mut(Dim(0)).zip(made) {
             line.assign(&values);
@@ -88,7 +102,11 @@ fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Resu
         ("scene".to_string(), serde_json::to_string(&cube.scene)?),
         ("version".to_string(), env!("CARGO_PKG_VERSION").to_string()),
     ]);
-    let axes = vec![place("y", rows, true), place("x", columns, true), scene.energy()];
+    let axes = vec![
+        place("y", rows, true),
+        place("x", columns, true),
+        scene.energy(),
+    ];
     file.finish(Small {
         signals: vec![signal("spectra", axes, "EELS")],
         texts: texts.clone(),

@@ -126,7 +126,10 @@ impl Summary {
     pub fn read(directory: &Path) -> Result<Summary> {
         let path = directory.join("summary.json");
         let text = fs::read_to_string(&path).with_context(|| {
-            format!("{} holds no finished run: run `coreloss run` first", directory.display())
+            format!(
+                "{} holds no finished run: run `coreloss run` first",
+                directory.display()
+            )
         })?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
@@ -134,12 +137,16 @@ impl Summary {
     /// Tells root's terminal what was found and where it is.
     pub fn print(&self, config: &Config) {
         for cube in &self.cubes {
-            println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);
+            println!(
+                "{}  {:?}, {} pixels ignored",
+                cube.name, cube.shape, cube.ignored
+            );
             println!("  method  score        flagged   best F1        F1  precision    recall");
             for (method, scores) in &cube.methods {
                 for (score, found) in scores {
                     let chosen = cube.default.method == *method && cube.default.score == *score;
-                    let metric = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
+                    let metric =
+                        |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
                     println!(
                         "{} {method:<7} {score:<12} {:>7} {:>9} {:>9} {:>10} {:>9}",
                         if chosen { ">" } else { " " },

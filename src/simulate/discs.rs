@@ -3,8 +3,8 @@
 use anyhow::{bail, Result};
 use rand::RngExt;
 
-use crate::config::Anomaly;
 use super::random::{Purpose, Randomness};
+use crate::config::Anomaly;
 
 /// Normal pixels between two discs: their spatial means must not mix.
 const GAP_PX: f64 = 3.0;

@@ -6,10 +6,10 @@ use ndarray::Array2;
 use super::detector::{Detector, SPREAD};
 use super::discs::{place_discs, Disc};
 use super::material::bismuth_ferrite;
-use crate::config::{AnomalyKind, SceneOptions};
 use super::random::{Purpose, Randomness};
 use super::specimen::{Place, Specimen};
 use super::spectra::{Component, Grid};
+use crate::config::{AnomalyKind, SceneOptions};
 use crate::cube::Axis;
 
 /// What an anomaly does to the specimen's edges.

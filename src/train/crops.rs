@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ndarray::{s, Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -93,9 +93,7 @@ impl<'a> Crops<'a> {
         }
         for run in lines {
             let cube = &self.cubes[run.cube];
-            let prepared = cube
-                .lines(run.rows.clone(), &self.noise)
-                .with_context(|| cube.info().path.display().to_string())?;
+            let prepared = cube.lines(run.rows.clone(), &self.noise)?;
             self.cached.push((run, prepared));
         }
         Ok(())
@@ -195,9 +193,7 @@ impl<'a> Crops<'a> {
                 }
             }
             None => {
-                let prepared = source
-                    .window(rows.clone(), columns.clone(), &self.noise)
-                    .with_context(|| source.info().path.display().to_string())?;
+                let prepared = source.window(rows.clone(), columns.clone(), &self.noise)?;
                 Window {
                     counts: prepared.counts,
                     valid: prepared.valid,

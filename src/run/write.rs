@@ -1,0 +1,412 @@
+//! The file of one cube: `ID.coreloss.hspy`, maps by all ranks, tables and provenance by root.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use ndarray::{Array2, ArrayView, Axis as Dim, IxDyn};
+
+use super::analyse::{Analysis, Method};
+use super::regions::{region_spectra, summarise};
+use super::summary::{Choice, CubeSummary, ScoreSummary};
+use crate::archive;
+use crate::comm::Comm;
+use crate::config::{Config, Reconstruction};
+use crate::cube::Axis;
+use crate::evaluate::{detection, ranking};
+use crate::output::{
+    read_text, signal_path, Data, HspyWriter, LearningResults, Signal, Small, SmallSignal, Value,
+};
+use crate::score::{regions, threshold};
+use crate::stream::Cube;
+
+/// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
+pub const COUNTS: &str = "00_counts";
+pub const MEAN: &str = "01_mean_spectrum";
+pub const REGIONS: &str = "30_regions";
+pub const REGION_SPECTRA: &str = "31_region_spectra";
+pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
+pub const SHIFT: &str = "33_estimated_shift_ev";
+pub const LATENT: &str = "40_latent";
+pub const PCA: &str = "50_pca";
+const RECONSTRUCTION: &str = "60_reconstruction";
+
+/// The map of one score.
+pub fn map_title(method: &str, score: &str) -> String {
+    format!("10_{method}_{score}")
+}
+
+fn mask_title(method: &str, score: &str) -> String {
+    format!("20_{method}_{score}_mask")
+}
+
+/// The scores of a method by name.
+fn score_maps(method: &Method) -> [(&'static str, &[f32]); 4] {
+    let scores = &method.scores;
+    [
+        ("combined", &scores.combined),
+        ("shift", &scores.shift),
+        ("composition", &scores.composition),
+        ("pcc", &scores.pcc),
+    ]
+}
+
+/// Where the results of a cube go.
+pub fn path(config: &Config, name: &str) -> PathBuf {
+    config.output.dir.join(format!("{name}.coreloss.hspy"))
+}
+
+/// What an earlier run found in this very file, if it was finished.
+///
+/// # Collective
+/// # Errors
+/// A file that is gone.
+pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<CubeSummary>> {
+    let found = if comm.is_root() {
+        found_earlier(config, cube)
+    } else {
+        Ok(None)
+    };
+    // As text: the summary's maps have no fixed layout.
+    let text: Option<String> = comm.broadcast(Some(comm.agree(found)?));
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
+    let path = path(config, &cube.info().id);
+    let same = path.exists()
+        && read_text(&path, "fingerprint")
+            .is_ok_and(|before| cube.fingerprint().is_ok_and(|now| now == before));
+    // A file from before a change is written anew.
+    Ok(if same {
+        read_text(&path, "summary").ok()
+    } else {
+        None
+    })
+}
+
+/// Thresholds, regions, metrics and the file.
+///
+/// # Collective
+/// # Errors
+/// A truth map of another size; an output that cannot be written.
+pub fn write(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    analysis: &Analysis,
+) -> Result<CubeSummary> {
+    let [height, width] = cube.size();
+    let band = &analysis.band.lines;
+    let truth = comm.agree(if comm.is_root() {
+        archive::truth(&cube.info().path, cube.size())
+    } else {
+        Ok(None)
+    })?;
+    let truth: Option<Vec<i32>> = truth.map(|truth| truth.iter().copied().collect());
+    let default = Choice {
+        method: analysis.methods[0].name.clone(),
+        score: "combined".into(),
+    };
+    let chunk_rows = analysis.blocks.rows(0).len();
+    let mut file = HspyWriter::create(comm, &path(config, &cube.info().id))?;
+    let mut signals = Vec::new();
+    let maps = MapWriter {
+        cube,
+        chunk_rows,
+        start: band.start,
+    };
+
+    maps.write(&mut file, &mut signals, COUNTS, &analysis.totals, false)?;
+    let mut methods: BTreeMap<String, BTreeMap<String, ScoreSummary>> = BTreeMap::new();
+    let mut found_regions = Vec::new();
+    let mut labels = vec![0i32; height * width];
+    for method in &analysis.methods {
+        for (score, local) in score_maps(method) {
+            let gathered = comm.gather_bands(local);
+            let mut limit = [0f32];
+            if let Some(values) = &gathered {
+                limit[0] = threshold(config.score.threshold, values);
+            }
+            comm.broadcast_into(&mut limit);
+            let [limit] = limit;
+            maps.write(
+                &mut file,
+                &mut signals,
+                &map_title(&method.name, score),
+                local,
+                false,
+            )?;
+            let mask: Vec<u8> = local.iter().map(|&value| (value > limit) as u8).collect();
+            maps.write(
+                &mut file,
+                &mut signals,
+                &mask_title(&method.name, score),
+                &mask,
+                true,
+            )?;
+            if let Some(values) = gathered {
+                let summary = summarise_score(&values, truth.as_deref(), limit);
+                methods
+                    .entry(method.name.clone())
+                    .or_default()
+                    .insert(score.into(), summary);
+                if method.name == default.method && score == default.score {
+                    let map = Array2::from_shape_vec((height, width), values)
+                        .context("a map has a value for each pixel")?;
+                    let (list, map) = regions(map.view(), limit);
+                    found_regions = list;
+                    labels = map.into_raw_vec_and_offset().0;
+                }
+            }
+        }
+    }
+    comm.broadcast_into(&mut labels);
+    let local_labels = &labels[band.start * width..band.end * width];
+    maps.write(&mut file, &mut signals, REGIONS, local_labels, false)?;
+    let shifts = &analysis.methods[0].scores.estimated_shift_ev;
+    maps.write(&mut file, &mut signals, SHIFT, shifts, false)?;
+    let found_shifts = comm.gather_bands(shifts);
+    write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
+    write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
+    if config.output.reconstruction == Reconstruction::Window {
+        write_reconstruction(comm, &mut file, &mut signals, cube, analysis)?;
+    }
+    signals.push(SmallSignal {
+        signal: Signal {
+            title: MEAN.into(),
+            axes: vec![cube.energy.clone()],
+            signal_type: "EELS".into(),
+        },
+        data: Data::F64(ArrayView::from(&analysis.mean[..]).to_owned().into_dyn()),
+        learning_results: None,
+    });
+    if config.output.reconstruction != Reconstruction::None {
+        signals.extend(region_spectra(comm, cube, analysis, &labels)?);
+    }
+    let summary = CubeSummary {
+        name: cube.info().id.clone(),
+        shape: cube.shape(),
+        ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
+        methods,
+        default,
+        regions: summarise(&found_regions, &labels, found_shifts.as_deref(), width),
+    };
+    let texts = provenance(comm, config, cube, analysis, &summary)?;
+    file.finish(Small { signals, texts })?;
+    // The maps of summaries were made on root.
+    let text = comm.broadcast(Some(serde_json::to_string(&summary)?));
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Writes maps of this rank's lines.
+struct MapWriter<'a> {
+    cube: &'a Cube,
+    chunk_rows: usize,
+    start: usize,
+}
+
+impl MapWriter<'_> {
+    /// `navigate`: a mask of places, as decompositions take it; else an image.
+    ///
+    /// # Collective
+    fn write<T: Value + Clone>(
+        &self,
+        file: &mut HspyWriter,
+        signals: &mut Vec<SmallSignal>,
+        title: &str,
+        local: &[T],
+        navigate: bool,
+    ) -> Result<()> {
+        let [height, width] = self.cube.size();
+        let name = signal_path(title);
+        file.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])?;
+        let local = ArrayView::from_shape(IxDyn(&[local.len() / width, width]), local)
+            .context("a band holds whole lines")?;
+        file.write(&name, &[self.start, 0], local)?;
+        signals.push(parallel(title, place_axes(self.cube, navigate), ""));
+        Ok(())
+    }
+}
+
+fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
+    SmallSignal {
+        signal: Signal {
+            title: title.into(),
+            axes,
+            signal_type: signal_type.into(),
+        },
+        data: Data::Parallel,
+        learning_results: None,
+    }
+}
+
+fn place_axes(cube: &Cube, navigate: bool) -> Vec<Axis> {
+    [&cube.info().y, &cube.info().x]
+        .map(|axis| Axis {
+            navigate,
+            ..axis.clone()
+        })
+        .to_vec()
+}
+
+/// An axis that counts things.
+pub fn index_axis(name: &str, size: usize) -> Axis {
+    Axis {
+        name: name.into(),
+        units: String::new(),
+        scale: 1.0,
+        offset: 0.0,
+        size,
+        navigate: true,
+    }
+}
+
+fn summarise_score(values: &[f32], truth: Option<&[i32]>, limit: f32) -> ScoreSummary {
+    let ranked = truth.and_then(|truth| ranking(values, truth));
+    let detected = truth.and_then(|truth| detection(values, truth, limit));
+    ScoreSummary {
+        threshold: limit.is_finite().then_some(limit),
+        flagged: values.iter().filter(|&&value| value > limit).count(),
+        auroc: ranked.as_ref().map(|found| found.auroc),
+        average_precision: ranked.as_ref().map(|found| found.average_precision),
+        best_f1: ranked.as_ref().map(|found| found.best_f1),
+        f1: detected.map(|found| found.f1),
+        precision: detected.map(|found| found.precision),
+        recall: detected.map(|found| found.recall),
+    }
+}
+
+/// # Collective
+fn write_latent(
+    file: &mut HspyWriter,
+    signals: &mut Vec<SmallSignal>,
+    cube: &Cube,
+    analysis: &Analysis,
+    chunk_rows: usize,
+) -> Result<()> {
+    let Some(latent) = &analysis.latent else {
+        return Ok(());
+    };
+    let ([height, width], size) = (cube.size(), latent.dim().0);
+    let name = signal_path(LATENT);
+    file.create_dataset::<f32>(&name, &[size, height, width], &[1, chunk_rows, width])?;
+    file.write(
+        &name,
+        &[0, analysis.band.lines.start, 0],
+        latent.view().into_dyn(),
+    )?;
+    let mut axes = vec![index_axis("latent dimension", size)];
+    axes.extend(place_axes(cube, false));
+    signals.push(parallel(LATENT, axes, ""));
+    Ok(())
+}
+
+/// The decomposition, on a signal of the cube's shape whose data are not copied.
+///
+/// # Collective
+fn write_pca(
+    file: &mut HspyWriter,
+    signals: &mut Vec<SmallSignal>,
+    cube: &Cube,
+    analysis: &Analysis,
+    chunk_rows: usize,
+) -> Result<()> {
+    let ([height, width], k) = (cube.size(), analysis.loadings.ncols());
+    let name = format!("Experiments/{PCA}/learning_results/loadings");
+    file.create_dataset::<f64>(&name, &[height * width, k], &[chunk_rows * width, k])?;
+    let start = analysis.band.lines.start * width;
+    file.write(&name, &[start, 0], analysis.loadings.view().into_dyn())?;
+    let found = &analysis.decomposition;
+    let mut axes = place_axes(cube, true);
+    axes.push(cube.energy.clone());
+    signals.push(SmallSignal {
+        signal: Signal {
+            title: PCA.into(),
+            axes,
+            signal_type: "EELS".into(),
+        },
+        data: Data::Declared {
+            chunk: vec![chunk_rows, width, cube.energy.size],
+        },
+        learning_results: Some(LearningResults {
+            factors: found.factors.clone(),
+            explained_variance: found.explained_variance.clone(),
+            explained_variance_ratio: found.explained_variance_ratio.clone(),
+            poissonian_noise_normalized: found.poisson,
+            output_dimension: k,
+        }),
+    });
+    Ok(())
+}
+
+/// Every pixel as the CVAE explains it, from the first to the last energy of the windows.
+///
+/// # Collective
+fn write_reconstruction(
+    comm: &Comm,
+    file: &mut HspyWriter,
+    signals: &mut Vec<SmallSignal>,
+    cube: &Cube,
+    analysis: &Analysis,
+) -> Result<()> {
+    if analysis.tiles.is_none() {
+        return Ok(());
+    }
+    let low = analysis
+        .windows
+        .iter()
+        .map(|w| w.background_ev[0].min(w.range_ev[0]));
+    let high = analysis.windows.iter().map(|w| w.range_ev[1]);
+    let channels = cube.energy.indices(
+        low.fold(f64::INFINITY, f64::min),
+        high.fold(f64::NEG_INFINITY, f64::max),
+    );
+    let [height, width] = cube.size();
+    let blocks = analysis.blocks;
+    let chunk = [blocks.rows(0).len(), width, channels.len()];
+    let name = signal_path(RECONSTRUCTION);
+    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk)?;
+    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
+    for round in 0..comm.max_u64(mine.len() as u64) as usize {
+        let rows = mine.get(round).map_or(0..0, |&block| blocks.rows(block));
+        let mut values = ndarray::Array3::zeros((rows.len(), width, channels.len()));
+        let done = analysis.reconstruct(rows.clone(), |y, line| {
+            let part = line.slice(ndarray::s![.., channels.clone()]);
+            values.index_axis_mut(Dim(0), y - rows.start).assign(&part);
+            Ok(())
+        });
+        comm.agree(done)?;
+        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn())?;
+    }
+    let mut axes = place_axes(cube, true);
+    axes.push(cube.energy.slice(channels));
+    signals.push(parallel(RECONSTRUCTION, axes, "EELS"));
+    Ok(())
+}
+
+/// Where the results come from.
+fn provenance(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    analysis: &Analysis,
+    summary: &CubeSummary,
+) -> Result<BTreeMap<String, String>> {
+    let texts = [
+        ("config", config.to_yaml()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+        ("revision", env!("CORELOSS_REVISION").to_string()),
+        ("ranks", comm.size().to_string()),
+        ("seed", config.seed.to_string()),
+        ("input", cube.info().path.display().to_string()),
+        ("fingerprint", cube.fingerprint()?),
+        ("cube", serde_json::to_string(cube.info())?),
+        ("windows", serde_json::to_string(&analysis.windows)?),
+        ("summary", serde_json::to_string(summary)?),
+    ];
+    Ok(texts
+        .into_iter()
+        .map(|(name, text)| (name.to_string(), text))
+        .collect())
+}
