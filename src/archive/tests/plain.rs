@@ -1,0 +1,220 @@
+//! Plain HDF5 and NeXus, number types, and files that are refused whatever their format.
+
+use super::*;
+
+#[test]
+fn every_number_becomes_a_float32() {
+    fn check<T: H5Type>(folder: &Folder, name: &str, low: T, high: T, expected: [f32; 2]) {
+        let (path, file) = folder.file(&format!("{name}.h5"));
+        let data = ArrayD::from_shape_vec(IxDyn(&[1, 1, 2]), vec![low, high]).unwrap();
+        file.new_dataset_builder()
+            .with_data(data.view())
+            .create("data")
+            .unwrap();
+        file.close().unwrap();
+        let reader = open(&path);
+        assert_eq!(reader.info().dtype, name);
+        assert_eq!(read_all(&reader).into_raw_vec_and_offset().0, expected);
+    }
+    let folder = Folder::new();
+    check(&folder, "int8", i8::MIN, i8::MAX, [-128.0, 127.0]);
+    check(&folder, "uint8", 0u8, 255, [0.0, 255.0]);
+    check(&folder, "int16", i16::MIN, i16::MAX, [-32768.0, 32767.0]);
+    check(&folder, "uint16", 0u16, 65535, [0.0, 65535.0]);
+    check(
+        &folder,
+        "int32",
+        i32::MIN,
+        i32::MAX,
+        [i32::MIN as f32, i32::MAX as f32],
+    );
+    check(&folder, "uint32", 0u32, u32::MAX, [0.0, u32::MAX as f32]);
+    check(
+        &folder,
+        "int64",
+        i64::MIN,
+        i64::MAX,
+        [i64::MIN as f32, i64::MAX as f32],
+    );
+    check(&folder, "uint64", 0u64, u64::MAX, [0.0, u64::MAX as f32]);
+    check(
+        &folder,
+        "float32",
+        f32::NEG_INFINITY,
+        0.1,
+        [f32::NEG_INFINITY, 0.1],
+    );
+    check(&folder, "float64", 0.1f64, 1e300, [0.1, f32::INFINITY]);
+}
+
+#[test]
+fn complex_and_colours_are_refused_in_words() {
+    #[derive(H5Type, Clone)]
+    #[repr(C)]
+    struct Complex {
+        r: f32,
+        i: f32,
+    }
+    #[derive(H5Type, Clone)]
+    #[repr(C)]
+    #[allow(non_snake_case)]
+    struct Colour {
+        R: u8,
+        G: u8,
+        B: u8,
+    }
+    let folder = Folder::new();
+    let (path, file) = folder.file("complex.hspy");
+    let data = ArrayD::from_elem(IxDyn(&[2, 2, 2]), Complex { r: 1.0, i: 0.0 });
+    experiment(&file, "cube", &data, &[Y, X, E], "EELS");
+    file.close().unwrap();
+    assert!(refusal(&path).contains("complex"));
+    let error = inspect(&path, &Options::default()).unwrap_err();
+    assert_eq!(crate::comm::exit_code(&error), 2);
+
+    let (path, file) = folder.file("colour.hspy");
+    let data = ArrayD::from_elem(IxDyn(&[2, 2]), Colour { R: 1, G: 2, B: 3 });
+    experiment(&file, "picture", &data, &[Y, X], "");
+    file.close().unwrap();
+    assert!(refusal(&path).contains("RGB"));
+}
+
+#[test]
+fn files_that_are_no_files_are_named() {
+    let folder = Folder::new();
+    let path = folder.path("empty.hspy");
+    std::fs::write(&path, "").unwrap();
+    assert!(refusal(&path).contains("empty"));
+    std::fs::write(&path, "not an HDF5 file at all").unwrap();
+    assert!(refusal(&path).contains("no HDF5 file"));
+    assert!(refusal(&folder.path("missing.hspy")).contains("No such file"));
+    assert!(refusal(folder.0.path()).contains("no regular file"));
+
+    let (path, file) = folder.file("whole.hspy");
+    experiment(&file, "cube", &values().into_dyn(), &[Y, X, E], "EELS");
+    file.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [100, bytes.len() / 2, bytes.len() - 1] {
+        let path = folder.path(&format!("cut{length}.hspy"));
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let message = refusal(&path);
+        assert!(
+            message.contains("cut short") && message.contains("copy it again"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn plain_files_offer_their_datasets() {
+    let folder = Folder::new();
+    let (path, file) = folder.file("plain.h5");
+    file.new_dataset_builder()
+        .with_data(&values())
+        .create("entry/counts")
+        .unwrap();
+    file.new_dataset_builder()
+        .with_data(&[1.0f64, 2.0])
+        .create("other")
+        .unwrap();
+    file.link_hard("entry", "alias").unwrap();
+    file.link_soft("/nowhere", "dangling").unwrap();
+    file.close().unwrap();
+    let reader = open(&path);
+    assert_eq!(
+        (reader.info().format.as_str(), read_all(&reader)),
+        ("hdf5", values())
+    );
+    assert!(reader
+        .problems()
+        .iter()
+        .any(|problem| problem.contains("no energy calibration")));
+
+    let (path, file) = folder.file("two.h5");
+    for name in ["a", "b"] {
+        file.new_dataset_builder()
+            .with_data(&values())
+            .create(name)
+            .unwrap();
+    }
+    file.close().unwrap();
+    assert!(refusal(&path).contains("a [3, 4, 5], b [3, 4, 5]"));
+    let wanted = |name: &str| Options {
+        dataset: Some(name.into()),
+        ..Options::default()
+    };
+    assert!(Reader::open(&path, &wanted("/b")).is_ok());
+    assert!(
+        format!("{:#}", Reader::open(&path, &wanted("c")).err().unwrap())
+            .contains("one of: a [3, 4, 5]")
+    );
+}
+
+#[test]
+fn nexus_axes_calibrate() {
+    let folder = Folder::new();
+    let (path, file) = folder.file("si.nxs");
+    let group = file.create_group("entry/data").unwrap();
+    text(&group, "NX_class", "NXdata");
+    let stored = values()
+        .permuted_axes([2, 0, 1])
+        .as_standard_layout()
+        .into_owned();
+    group
+        .new_dataset_builder()
+        .with_data(&stored)
+        .create("data")
+        .unwrap();
+    let names: Vec<VarLenUnicode> = ["energy", "y", "x"]
+        .iter()
+        .map(|name| name.parse().unwrap())
+        .collect();
+    group
+        .new_attr_builder()
+        .with_data(&names)
+        .create("axes")
+        .unwrap();
+    let energy: Vec<f32> = (0..5).map(|i| 0.45 + 0.001 * i as f32).collect();
+    let dataset = group
+        .new_dataset_builder()
+        .with_data(&energy)
+        .create("energy")
+        .unwrap();
+    let units: VarLenUnicode = "keV".parse().unwrap();
+    dataset
+        .new_attr::<VarLenUnicode>()
+        .create("units")
+        .unwrap()
+        .write_scalar(&units)
+        .unwrap();
+    drop((group, dataset));
+    file.close().unwrap();
+    let reader = open(&path);
+    assert_eq!(
+        (reader.info().format.as_str(), read_all(&reader)),
+        ("nexus", values())
+    );
+    assert!(
+        (reader.info().energy.scale - 1.0).abs() < 1e-4,
+        "{:?}",
+        reader.info().energy
+    );
+}
+
+#[test]
+fn a_fingerprint_knows_the_data_not_the_path() {
+    let folder = Folder::new();
+    let (path, file) = folder.file("a.hspy");
+    experiment(&file, "cube", &values().into_dyn(), &[Y, X, E], "EELS");
+    file.close().unwrap();
+    let before = open(&path).fingerprint().unwrap();
+    let moved = folder.path("b.hspy");
+    std::fs::rename(&path, &moved).unwrap();
+    assert_eq!(open(&moved).fingerprint().unwrap(), before);
+}
+
+#[test]
+fn a_reader_can_move_to_a_prefetch_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Reader>();
+}
