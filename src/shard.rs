@@ -159,13 +159,10 @@ fn training_runs(extents: &[Extent], patch: [usize; 2], validation: &[Lines]) ->
     for (cube, extent) in extents.iter().enumerate() {
         let origins = extent.origins(patch)[0];
         let block = validation.iter().find(|block| block.cube == cube);
-        let parts = match block {
-            None => vec![0..origins],
-            Some(block) => vec![
-                0..block.rows.start.saturating_sub(patch[0]),
-                (block.rows.end + 1).min(origins)..origins,
-            ],
-        };
+        let apart = block.map_or(origins..origins, |block| {
+            block.rows.start.saturating_sub(patch[0])..(block.rows.end + 1).min(origins)
+        });
+        let parts = [0..apart.start, apart.end..origins];
         runs.extend(
             parts
                 .into_iter()

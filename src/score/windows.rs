@@ -248,6 +248,7 @@ fn window(energy: &Axis, edge: &Edge, onsets: &[f64]) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::{Options, Reader};
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
         Axis {
@@ -350,11 +351,9 @@ mod tests {
             return;
         }
         let mean = |name: &str| -> Vec<f64> {
-            let file = hdf5::File::open(folder.join(name)).unwrap();
-            let experiments = file.group("Experiments").unwrap();
-            let first = &experiments.member_names().unwrap()[0];
-            let dataset = experiments.dataset(&format!("{first}/data")).unwrap();
-            let cube: ndarray::Array3<f32> = dataset.read().unwrap();
+            let reader = Reader::open(&folder.join(name), &Options::default()).unwrap();
+            let [rows, columns, channels] = reader.info().shape();
+            let cube = reader.read(0..rows, 0..columns, 0..channels).unwrap();
             let pixels = (cube.shape()[0] * cube.shape()[1]) as f64;
             (0..cube.shape()[2])
                 .map(|i| {

@@ -106,8 +106,8 @@ fn pixels(disc: &Disc, [height, width]: [usize; 2]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::crate::config::AnomalyKind;
     use super::*;
+    use crate::config::AnomalyKind;
 
     fn anomaly(discs: usize, concentration: Option<f64>) -> Anomaly {
         Anomaly {

@@ -217,8 +217,8 @@ impl LineSpectra<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::crate::config::Anomaly;
     use super::*;
+    use crate::config::Anomaly;
     use crate::preprocess::noise::NoiseStatistics;
     use ndarray::{s, Array3};
 

@@ -59,6 +59,12 @@ impl Length {
     }
 }
 
+/// Keeps libtorch's operators to one thread each: work is spread by micro-batch and tile, so that the number of threads
+/// changes no sum. Rank-local; call it before any tensor is made.
+pub fn one_thread_per_operator() {
+    tch::set_num_threads(1);
+}
+
 /// The device of this rank: a GPU of its node where libtorch has one and it is wanted, else the CPU.
 ///
 /// # Collective
@@ -117,7 +123,7 @@ pub fn train(
         epoch_loss.push(line.loss);
         log.step(&line)?;
         let done = engine.steps_done();
-        let epoch_over = done % length.steps_per_epoch == 0 || done == length.steps;
+        let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
         let epoch = done.div_ceil(length.steps_per_epoch);
         if epoch_over {
             let validation = engine.validate(&crops)?;
@@ -130,7 +136,7 @@ pub fn train(
             epoch_loss.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
-        let due = epoch_over && epoch % config.train.checkpoint_epochs == 0;
+        let due = epoch_over && epoch.is_multiple_of(config.train.checkpoint_epochs);
         if due || stopping || done == length.steps {
             engine.write_checkpoint(directory)?;
         }
