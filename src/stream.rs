@@ -162,6 +162,7 @@ impl Cube {
             let inner = columns.start - read_columns.start..columns.end - read_columns.start;
             prepared.counts = prepared.counts.slice(s![.., inner.clone(), ..]).to_owned();
             prepared.valid = prepared.valid.slice(s![.., inner.clone()]).to_owned();
+            prepared.share = prepared.share.slice(s![.., inner.clone()]).to_owned();
             prepared.spikes = prepared.spikes.slice(s![.., inner]).to_owned();
         }
         Ok(prepared)
@@ -433,6 +434,7 @@ fn part_of((range, prepared): &(Range<usize>, Prepared), rows: &Range<usize>) ->
     Some(Prepared {
         counts: prepared.counts.slice(s![part.clone(), .., ..]).to_owned(),
         valid: prepared.valid.slice(s![part.clone(), ..]).to_owned(),
+        share: prepared.share.slice(s![part.clone(), ..]).to_owned(),
         spikes: prepared.spikes.slice(s![part, ..]).to_owned(),
     })
 }

@@ -227,6 +227,7 @@ fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
 struct Pair {
     counts: Array2<f32>,
     valid: Vec<bool>,
+    share: Vec<f32>,
     reconstruction: Array2<f32>,
 }
 
@@ -270,7 +271,10 @@ impl<'a> Collector<'a> {
                     }
                 }
                 let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
-                (self.scorer.line(counts, reconstruction, &pair.valid), sum)
+                let features = self
+                    .scorer
+                    .line(counts, reconstruction, &pair.valid, &pair.share);
+                (features, sum)
             })
             .collect();
         for (features, sum) in found {
@@ -318,6 +322,7 @@ fn score_cvae(
                 reconstruction: electrons(line.shares, counts.view()),
                 counts,
                 valid,
+                share: prepared.share.row(0).to_vec(),
             });
             Ok(())
         },
@@ -346,6 +351,7 @@ fn score_pca(
             collector.push(Pair {
                 counts: line(i).to_owned(),
                 valid: prepared.valid.row(i).to_vec(),
+                share: prepared.share.row(i).to_vec(),
                 reconstruction,
             });
         }

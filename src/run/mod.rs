@@ -107,9 +107,12 @@ pub fn run(
         if comm.any(stop.load(Ordering::Relaxed)) {
             return Ok(Ending::Stopped);
         }
-        if let Some(done) = write::finished(comm, config, cube)? {
-            summaries.push(done);
-            continue;
+        // A stage that was asked for by name is done again.
+        if stage == Stage::All {
+            if let Some(done) = write::finished(comm, config, cube)? {
+                summaries.push(done);
+                continue;
+            }
         }
         match score_cube(comm, config, cube, &survey, model.as_ref(), &mut clock) {
             Ok(summary) => summaries.push(summary),

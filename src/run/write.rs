@@ -17,7 +17,7 @@ use crate::evaluate::{detection, ranking};
 use crate::output::{
     read_text, signal_path, Data, HspyWriter, LearningResults, Signal, Small, SmallSignal, Value,
 };
-use crate::score::{regions, threshold};
+use crate::score::{flag, regions, Flags};
 use crate::stream::Cube;
 
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
@@ -124,12 +124,22 @@ pub fn write(
     for method in &analysis.methods {
         for (score, local) in score_maps(method) {
             let gathered = comm.gather_bands(local);
-            let mut limit = [0f32];
-            if let Some(values) = &gathered {
-                limit[0] = threshold(config.score.threshold, values);
-            }
-            comm.broadcast_into(&mut limit);
-            let [limit] = limit;
+            let mut mask = vec![0u8; height * width];
+            let flags = match gathered {
+                Some(values) => {
+                    let map = Array2::from_shape_vec((height, width), values)
+                        .context("a map has a value for each pixel")?;
+                    let flags = flag(
+                        config.score.threshold,
+                        map.view(),
+                        config.preprocess.spatial_mean,
+                    );
+                    mask = flags.flagged.iter().map(|&flag| flag as u8).collect();
+                    Some((map, flags))
+                }
+                None => None,
+            };
+            comm.broadcast_into(&mut mask);
             maps.write(
                 &mut file,
                 &mut signals,
@@ -137,27 +147,19 @@ pub fn write(
                 local,
                 false,
             )?;
-            let mask: Vec<u8> = local.iter().map(|&value| (value > limit) as u8).collect();
-            maps.write(
-                &mut file,
-                &mut signals,
-                &mask_title(&method.name, score),
-                &mask,
-                true,
-            )?;
-            if let Some(values) = gathered {
-                let summary = summarise_score(&values, truth.as_deref(), limit);
-                methods
-                    .entry(method.name.clone())
-                    .or_default()
-                    .insert(score.into(), summary);
+            let local_mask = &mask[band.start * width..band.end * width];
+            let title = mask_title(&method.name, score);
+            maps.write(&mut file, &mut signals, &title, local_mask, true)?;
+            if let Some((map, flags)) = flags {
                 if method.name == default.method && score == default.score {
-                    let map = Array2::from_shape_vec((height, width), values)
-                        .context("a map has a value for each pixel")?;
-                    let (list, map) = regions(map.view(), limit);
+                    let (list, map) = regions(map.view(), flags.flagged.view());
                     found_regions = list;
                     labels = map.into_raw_vec_and_offset().0;
                 }
+                methods.entry(method.name.clone()).or_default().insert(
+                    score.into(),
+                    summarise_score(&map, truth.as_deref(), &flags),
+                );
             }
         }
     }
@@ -262,12 +264,14 @@ pub fn index_axis(name: &str, size: usize) -> Axis {
     }
 }
 
-fn summarise_score(values: &[f32], truth: Option<&[i32]>, limit: f32) -> ScoreSummary {
-    let ranked = truth.and_then(|truth| ranking(values, truth));
-    let detected = truth.and_then(|truth| detection(values, truth, limit));
+fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> ScoreSummary {
+    let values: Vec<f32> = map.iter().copied().collect();
+    let flagged: Vec<bool> = flags.flagged.iter().copied().collect();
+    let ranked = truth.and_then(|truth| ranking(&values, truth));
+    let detected = truth.and_then(|truth| detection(&values, truth, &flagged));
     ScoreSummary {
-        threshold: limit.is_finite().then_some(limit),
-        flagged: values.iter().filter(|&&value| value > limit).count(),
+        threshold: flags.threshold.is_finite().then_some(flags.threshold),
+        flagged: flagged.iter().filter(|&&flag| flag).count(),
         auroc: ranked.as_ref().map(|found| found.auroc),
         average_precision: ranked.as_ref().map(|found| found.average_precision),
         best_f1: ranked.as_ref().map(|found| found.best_f1),
