@@ -197,7 +197,7 @@ fn start_threads(comm: &Comm) -> Result<()> {
             .build_global()
             .context("cannot start threads"),
     )?;
-    coreloss::train::one_thread_per_operator();
+    coreloss::device::one_thread_per_operator();
     if comm.is_root() {
         log::info!(
             "coreloss {} ({}), ranks={} threads_per_rank={threads}",

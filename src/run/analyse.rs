@@ -9,12 +9,13 @@ use rayon::prelude::*;
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, Window, Windows};
+use crate::device;
 use crate::model::Tiles;
 use crate::pca::{Decomposition, Scatter};
 use crate::score::{find_windows, whole_axis, LineFeatures, LineScorer, Scores};
 use crate::shard::Blocks;
 use crate::stream::{Band, Cube, Survey};
-use crate::train::{device, Model};
+use crate::train::Model;
 
 /// Lines whose features are computed together.
 const LINES: usize = 16;
@@ -65,7 +66,7 @@ impl<'a> Analysis<'a> {
             Some(model) => Some(Tiles::new(
                 &model.spec,
                 &model.parameters,
-                device(comm, config.train.device)?,
+                device::choose(comm, config.train.device)?,
                 &model.mean,
                 cube.size(),
             )),
