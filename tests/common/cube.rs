@@ -102,6 +102,7 @@ fn add_data<T: H5Type + Clone>(group: &Group, name: &str, values: &ArrayD<T>) {
         .new_dataset_builder()
         .with_data(values.view())
         .chunk(chunk)
+        .deflate(1)
         .create(name)
         .expect("a new group takes data");
 }

@@ -116,6 +116,19 @@ pub fn coreloss<S: AsRef<OsStr>>(ranks: usize, arguments: &[S]) -> Command {
     command
 }
 
+/// `command` as a shell starts it after `script`, for which `$0` is `word`.
+pub fn after(script: &str, word: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{script} && exec \"$@\""), word]);
+    shell.arg(command.get_program()).args(command.get_args());
+    let set = command.get_envs();
+    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// Runs the program on `ranks` ranks of one thread.
 pub fn mpirun<S: AsRef<OsStr>>(ranks: usize, arguments: &[S], limit: Duration) -> Ended {
     Job::of(coreloss(ranks, arguments)).wait(limit)
