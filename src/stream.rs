@@ -17,6 +17,10 @@ use crate::preprocess::prepare::{prepare_rows, PrepareOptions, Prepared, HALO};
 use crate::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
 use crate::shard::Blocks;
 
+/// In how many pieces lines to keep are read. Preparing a piece takes twice its size beside what is kept; a piece reads a
+/// few lines of its neighbours again.
+const PIECES: usize = 4;
+
 /// An open cube, cropped in energy, with what is ignored in it.
 pub struct Cube {
     reader: Reader,
@@ -130,6 +134,29 @@ impl Cube {
         self.window(rows, 0..self.size()[1], noise)
     }
 
+    /// As [`Cube::lines`], for lines to keep: what is needed on the way is half of what is kept, not twice as much.
+    /// Rank-local.
+    pub fn lines_to_keep(&self, rows: Range<usize>, noise: &NoiseModel) -> Result<Prepared> {
+        let [_, columns, channels] = self.shape();
+        let mut kept = Prepared {
+            counts: Array3::zeros((rows.len(), columns, channels)),
+            valid: Array2::from_elem((rows.len(), columns), false),
+            spikes: Array2::zeros((rows.len(), columns)),
+        };
+        let piece = rows.len().div_ceil(PIECES).max(1);
+        for start in rows.clone().step_by(piece) {
+            let part = start..(start + piece).min(rows.end);
+            let place = part.start - rows.start..part.end - rows.start;
+            let read = self.lines(part, noise)?;
+            let counts = kept.counts.slice_mut(s![place.clone(), .., ..]);
+            read.counts.assign_to(counts);
+            read.valid
+                .assign_to(kept.valid.slice_mut(s![place.clone(), ..]));
+            read.spikes.assign_to(kept.spikes.slice_mut(s![place, ..]));
+        }
+        Ok(kept)
+    }
+
     /// Clean electrons of a window, the same to the bit in any larger one. Rank-local.
     pub fn window(
         &self,
@@ -179,29 +206,31 @@ pub struct Survey {
 
 /// Fits the noise model, finds the vacuum of each cube and adds it to what the cube ignores.
 ///
+/// A cube that cannot be read, or has no pixel with signal, goes to `set_aside`, which all ranks call alike; it is then
+/// gone from `cubes` and from the statistics.
+///
 /// # Collective
 /// # Errors
-/// Unreadable data; a cube without a pixel that has signal.
-pub fn survey(comm: &Comm, cubes: &mut [Cube], config: &Config) -> Result<Survey> {
+/// Those of `set_aside`.
+pub fn survey(
+    comm: &Comm,
+    cubes: &mut Vec<Cube>,
+    config: &Config,
+    mut set_aside: impl FnMut(&Cube, anyhow::Error) -> Result<()>,
+) -> Result<Survey> {
     let mut statistics = NoiseStatistics::default();
     let mut positive = 0f64;
-    for cube in cubes.iter_mut() {
-        let mut totals = Vec::new();
-        let read = read_raw(comm, cube, &mut statistics, &mut totals, &mut positive);
-        comm.agree(read)?;
-        let totals = comm.gather_bands(&totals);
-        let ignored = comm.agree(match totals {
-            Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
-            None => Ok(Vec::new()),
-        })?;
-        let mut ignored: Vec<u8> = if comm.is_root() {
-            ignored
-        } else {
-            vec![0; cube.ignored.len()]
-        };
-        comm.broadcast_into(&mut ignored);
-        for (flag, ignored) in cube.ignored.iter_mut().zip(ignored) {
-            *flag = ignored != 0;
+    for mut cube in std::mem::take(cubes) {
+        let mut own = NoiseStatistics::default();
+        let mut largest = 0f64;
+        match survey_cube(comm, &mut cube, config, &mut own, &mut largest) {
+            Ok(()) => {
+                let counts = statistics.counts_mut().iter_mut().zip(own.counts());
+                counts.for_each(|(sum, count)| *sum += count);
+                positive = positive.max(largest);
+                cubes.push(cube);
+            }
+            Err(error) => set_aside(&cube, error)?,
         }
     }
     comm.sum_i64(statistics.counts_mut());
@@ -223,6 +252,33 @@ pub fn survey(comm: &Comm, cubes: &mut [Cube], config: &Config) -> Result<Survey
         noise,
         bound: (largest / noise.gain) * pixels as f64,
     })
+}
+
+/// # Collective
+fn survey_cube(
+    comm: &Comm,
+    cube: &mut Cube,
+    config: &Config,
+    statistics: &mut NoiseStatistics,
+    largest: &mut f64,
+) -> Result<()> {
+    let mut totals = Vec::new();
+    let read = read_raw(comm, cube, statistics, &mut totals, largest);
+    comm.agree(read)?;
+    let found = comm.agree(match comm.gather_bands(&totals) {
+        Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
+        None => Ok(Vec::new()),
+    })?;
+    let mut ignored = if comm.is_root() {
+        found
+    } else {
+        vec![0; cube.ignored.len()]
+    };
+    comm.broadcast_into(&mut ignored);
+    for (flag, ignored) in cube.ignored.iter_mut().zip(ignored) {
+        *flag = ignored != 0;
+    }
+    Ok(())
 }
 
 /// Takes in this rank's blocks: noise statistics, totals per pixel and the largest voxel. Rank-local.
@@ -379,7 +435,7 @@ impl<'a> Band<'a> {
         let [_, columns, channels] = cube.shape();
         let bytes = 4 * (halo.len() * columns * channels) as u64;
         let held = if !halo.is_empty() && bytes <= memory / 4 {
-            Some((halo.clone(), cube.lines(halo, &noise)?))
+            Some((halo.clone(), cube.lines_to_keep(halo, &noise)?))
         } else {
             None
         };

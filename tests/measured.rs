@@ -1,8 +1,11 @@
 //! The preprocessing held to measured cubes: what it must find there, and what it must leave alone.
 //! Skipped, and said so, where `../shared/data` is absent.
 
+mod common;
+
 use std::path::PathBuf;
 
+use common::skip;
 use coreloss::preprocess::despike::despike;
 use coreloss::preprocess::noise::{NoiseModel, NoiseStatistics};
 use coreloss::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
@@ -13,7 +16,7 @@ fn measured(name: &str) -> Option<Array3<f32>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("../shared/data/real").join(name);
     if !path.exists() {
-        println!("SKIPPED: {} is absent", path.display());
+        skip(&format!("{} is absent", path.display()));
         return None;
     }
     let file = hdf5::File::open(&path).expect("a measured cube opens");

@@ -1,13 +1,17 @@
 //! The parallel writer under `mpirun -n 1,2,3`: uneven bands, idle ranks, shared chunks, agreed errors.
 //!
-//! This program runs itself under mpirun. Where `HYPERSPY_PYTHON` names a Python with HyperSpy, that judges the files.
+//! This program runs itself under mpirun. HyperSpy judges the files.
+
+mod common;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
+use common::{ask_python, Job};
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
@@ -16,6 +20,7 @@ use coreloss::output::{
 };
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 
+const LIMIT: Duration = Duration::from_secs(60);
 const SHAPE: [usize; 3] = [7, 5, 40];
 
 fn main() {
@@ -30,36 +35,20 @@ fn parent() {
     let folder = tempfile::tempdir().unwrap();
     for ranks in ["1", "2", "3"] {
         let path = folder.path().join(format!("new/folder/ranks{ranks}.hspy"));
-        let status = Command::new("mpirun")
-            .args(["-n", ranks, "--oversubscribe"])
+        let mut command = Command::new("mpirun");
+        command
+            .args(["-n", ranks, "--oversubscribe", "--bind-to", "none"])
             .arg(std::env::current_exe().unwrap())
             .arg("rank")
             .arg(&path)
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .env("OMP_NUM_THREADS", "1")
-            .status()
-            .expect("mpirun runs");
-        assert!(status.success(), "{ranks} ranks: {status}");
+            .env("OMP_NUM_THREADS", "1");
+        Job::of(command).wait(LIMIT).succeeded();
         check(&path);
-        judge(&path);
+        ask_python("hyperspy_judge.py", &[&path]);
         println!("output_ranks: {ranks} ranks ok");
     }
-}
-
-fn judge(path: &Path) {
-    let Ok(python) = std::env::var("HYPERSPY_PYTHON") else {
-        return println!("HYPERSPY_PYTHON is not set: HyperSpy was not asked");
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hyperspy_judge.py");
-    let status = Command::new(python)
-        .arg(script)
-        .arg(path)
-        // libtorch's libraries are not Python's.
-        .env_remove("LD_LIBRARY_PATH")
-        .status()
-        .expect("python runs");
-    assert!(status.success(), "HyperSpy on {}: {status}", path.display());
 }
 
 /// A value that tells where it belongs.

@@ -49,6 +49,10 @@ impl SetAside {
     }
 
     fn record(&mut self, comm: &Comm, path: String, reason: String) {
+        if self.failed.iter().any(|(failed, _)| *failed == path) {
+            // Met before, as an input that is both scored and trained on.
+            return;
+        }
         if comm.is_root() {
             log::warn!("set aside: {reason}");
         }

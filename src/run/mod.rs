@@ -76,10 +76,19 @@ pub fn run(
         mut set_aside,
     } = inputs::open(comm, config)?;
 
-    let surveyed = survey(comm, &mut cubes, config)?;
+    let mut surveyed = |cubes: &mut Vec<Cube>| {
+        let found = survey(comm, cubes, config, |cube, error| {
+            set_aside.push(comm, cube, error)
+        })?;
+        if cubes.is_empty() {
+            bail!("none of the inputs can be used: {}", set_aside.reasons());
+        }
+        Ok(found)
+    };
+    let scored = surveyed(&mut cubes)?;
     let trained_on = match training.as_mut() {
-        Some(training) => survey(comm, training, config)?,
-        None => surveyed,
+        Some(training) => surveyed(training)?,
+        None => scored,
     };
     clock.lap("survey");
     let model = if stage == Stage::Pca {
@@ -100,7 +109,7 @@ pub fn run(
     let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
-        bound: surveyed.bound * surveyed.noise.gain / noise.gain,
+        bound: scored.bound * scored.noise.gain / noise.gain,
     };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {

@@ -93,7 +93,7 @@ impl<'a> Crops<'a> {
         }
         for run in lines {
             let cube = &self.cubes[run.cube];
-            let prepared = cube.lines(run.rows.clone(), &self.noise)?;
+            let prepared = cube.lines_to_keep(run.rows.clone(), &self.noise)?;
             self.cached.push((run, prepared));
         }
         Ok(())

@@ -54,13 +54,20 @@ struct Root {
 }
 
 impl Log {
-    /// Goes on with `metrics.jsonl` after `step`: what an interrupted run wrote beyond it is taken off. Rank-local.
+    /// Goes on with `metrics.jsonl` after `step`: what an interrupted run wrote beyond it is taken off.
+    ///
+    /// Also gives, on root, the losses of the steps of the epoch that was interrupted. Rank-local.
     ///
     /// # Errors
     /// An output that cannot be written.
-    pub fn open(comm: &Comm, directory: &Path, step: usize, length: Length) -> Result<Log> {
+    pub fn open(
+        comm: &Comm,
+        directory: &Path,
+        step: usize,
+        length: Length,
+    ) -> Result<(Log, Vec<f64>)> {
         if !comm.is_root() {
-            return Ok(Log { root: None });
+            return Ok((Log { root: None }, Vec::new()));
         }
         let path = directory.join("metrics.jsonl");
         let place = || format!("cannot write {}", path.display());
@@ -72,8 +79,18 @@ impl Log {
                 .collect(),
             Err(_) => String::new(),
         };
-        let mut file = BufWriter::new(File::create(&path).with_context(place)?);
-        file.write_all(kept.as_bytes()).with_context(place)?;
+        let epoch_began = step - step % length.steps_per_epoch;
+        let losses = kept
+            .lines()
+            .filter_map(|line| loss_after(line, epoch_began));
+        let losses = losses.collect();
+        // By a new name first: a run that is killed again at once keeps its history.
+        let partial = directory.join("metrics.jsonl.partial");
+        fs::write(&partial, &kept)
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(place)?;
+        let file = File::options().append(true).open(&path);
+        let file = BufWriter::new(file.with_context(place)?);
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal {
             ProgressBar::new(length.steps as u64)
@@ -85,7 +102,7 @@ impl Log {
                 .context("the progress bar's template is wrong")?;
         bar.set_style(style);
         bar.set_position(step as u64);
-        Ok(Log {
+        let log = Log {
             root: Some(Root {
                 file,
                 bar,
@@ -93,7 +110,8 @@ impl Log {
                 told: Instant::now(),
                 terminal,
             }),
-        })
+        };
+        Ok((log, losses))
     }
 
     /// Rank-local.
@@ -127,8 +145,16 @@ impl Log {
             Some(root) => {
                 root.write(line)?;
                 // Whoever watches the run sees whole epochs.
-                root.file.flush().context("cannot write metrics.jsonl")
+                self.flush()
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Brings to the file what was written, as a checkpoint must find it. Rank-local.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.root {
+            Some(root) => root.file.flush().context("cannot write metrics.jsonl"),
             None => Ok(()),
         }
     }
@@ -147,6 +173,13 @@ impl Drop for Root {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// The loss in the line of a step after `step`.
+fn loss_after(line: &str, step: usize) -> Option<f64> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let is_later = line.get("step")?.as_u64()? as usize > step;
+    is_later.then_some(line.get("loss")?.as_f64()?)
 }
 
 /// The step of a line; none where the line was cut short.

@@ -91,9 +91,9 @@ pub fn train(
     }
     let crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
     crops.describe(comm, config, length);
-    let mut log = comm.agree(Log::open(comm, directory, checkpoint.step, length))?;
+    let opened = Log::open(comm, directory, checkpoint.step, length);
+    let (mut log, mut epoch_loss) = comm.agree(opened)?;
     let mut engine = Engine::new(comm, config, device, length, checkpoint);
-    let mut epoch_loss = Vec::new();
     while engine.steps_done() < length.steps {
         let line = engine.step(&crops)?;
         epoch_loss.push(line.loss);
@@ -114,6 +114,7 @@ pub fn train(
         let stopping = comm.any(stop.load(Ordering::Relaxed));
         let due = epoch_over && epoch.is_multiple_of(config.train.checkpoint_epochs);
         if due || stopping || done == length.steps {
+            comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
         }
         if stopping && done < length.steps {

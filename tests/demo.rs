@@ -1,0 +1,315 @@
+//! The demonstration at its full length and defaults: equal to the bit for any number of ranks and threads, through
+//! kills and signals, readable in HyperSpy, and right about what was planted.
+//!
+//! A full run takes about a minute on two cores, so all tests here share one simulation and one reference run, and run
+//! one after the other.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use common::result::{assert_equal, datasets, findings, metrics, summary, weights};
+use common::{alone, ask_python, coreloss, files, folder, mpirun, send, set, shipped, Ended, Job};
+
+/// Of a full run: several times what it takes on two cores that others use as well.
+const LIMIT: Duration = Duration::from_secs(600);
+
+struct Demo {
+    archive: PathBuf,
+    /// The unbroken run on one rank of two threads.
+    reference: PathBuf,
+}
+
+/// The simulated archive and the reference run; hold [`alone`] when asking.
+fn demo() -> &'static Demo {
+    static DEMO: OnceLock<Demo> = OnceLock::new();
+    DEMO.get_or_init(|| {
+        let root = folder("demo");
+        let demo = Demo {
+            archive: root.join("archive"),
+            reference: root.join("reference"),
+        };
+        simulate(2, &demo.archive);
+        let mut command = coreloss(1, &arguments(&demo, "run", &demo.reference, &[]));
+        command.env("CORELOSS_THREADS", "2");
+        Job::of(command).wait(LIMIT).succeeded();
+        demo
+    })
+}
+
+fn simulate(ranks: usize, archive: &Path) {
+    let mut arguments = vec!["simulate".to_string(), shipped("demo.yaml")];
+    arguments.extend(set("simulate.dir", archive.display()));
+    mpirun(ranks, &arguments, Duration::from_secs(120)).succeeded();
+}
+
+/// The demonstration's configuration as it ships, but for where it reads and writes.
+fn arguments(demo: &Demo, command: &str, output: &Path, more: &[&str]) -> Vec<String> {
+    let mut arguments = vec![command.to_string(), shipped("demo.yaml")];
+    arguments.extend(set("output", output.display()));
+    arguments.extend(set("simulate.dir", demo.archive.display()));
+    arguments.extend(set(
+        "archive.inputs",
+        format!("[{}/*.hspy]", demo.archive.display()),
+    ));
+    arguments.extend(more.iter().map(|text| text.to_string()));
+    arguments
+}
+
+fn run(demo: &Demo, ranks: usize, output: &Path, more: &[&str]) -> Ended {
+    mpirun(ranks, &arguments(demo, "run", output, more), LIMIT)
+}
+
+#[test]
+fn simulated_cubes_are_equal_for_any_number_of_ranks() {
+    let _alone = alone();
+    let demo = demo();
+    let inputs = files(&demo.archive, ".hspy");
+    assert_eq!(inputs.len(), 6, "three cubes and their truth: {inputs:?}");
+    for ranks in [1, 3, 4] {
+        let again = folder("simulate");
+        simulate(ranks, &again);
+        for path in &inputs {
+            let other = again.join(path.file_name().expect("a name"));
+            let (one, other) = (datasets(path), datasets(&other));
+            assert!(one == other, "{} differs on {ranks} ranks", path.display());
+        }
+    }
+}
+
+#[test]
+fn losses_weights_and_maps_are_equal_on_1_2_3_and_4_ranks() {
+    let _alone = alone();
+    let demo = demo();
+    // At the full length that the configuration asks for.
+    let lines = metrics(&demo.reference);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.get("loss").is_some())
+            .count(),
+        800
+    );
+    assert_eq!(weights(&demo.reference).0, "step-00000800.safetensors");
+    for ranks in [2, 3, 4] {
+        let output = folder(&format!("ranks-{ranks}"));
+        run(demo, ranks, &output, &[]).succeeded();
+        assert_equal(&demo.reference, &output);
+        assert_eq!(summary(&output)["ranks"], ranks);
+        assert_eq!(
+            summary(&output)["peak_rss_mib"].as_array().map(Vec::len),
+            Some(ranks)
+        );
+    }
+}
+
+/// One run that is killed three times and stopped by a signal twice, each time on another number of ranks.
+#[test]
+fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
+    let _alone = alone();
+    let demo = demo();
+    let output = folder("broken");
+    // The default of ten epochs would lose up to ten to a kill. Where checkpoints are written changes no result.
+    let often = ["--set", "train.checkpoint_epochs=3"];
+    let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
+    let epochs = || {
+        let text = fs::read_to_string(output.join("metrics.jsonl")).unwrap_or_default();
+        text.lines()
+            .filter(|line| line.starts_with("{\"epoch\""))
+            .count()
+    };
+    let step = || {
+        let found = files(&output, ".safetensors");
+        let name = found
+            .last()
+            .expect("a checkpoint")
+            .file_stem()
+            .expect("a name");
+        let number = name.to_string_lossy().replace("step-", "");
+        number.parse::<usize>().expect("a step")
+    };
+
+    // Killed outright while it trains, on two numbers of ranks.
+    for (ranks, epoch) in [(2, 14), (3, 31)] {
+        let mut job = start(ranks);
+        job.until("an epoch was done", LIMIT, || epochs() >= epoch);
+        job.kill();
+        assert!((6 * (epoch - 4)..800).contains(&step()), "step {}", step());
+        assert!(files(&output, ".coreloss.hspy").is_empty());
+    }
+    // Asked to stop as srun and scancel do, each rank by itself.
+    let mut job = start(4);
+    let before = step();
+    job.until("an epoch was done", LIMIT, || epochs() >= 45);
+    job.ranks()
+        .into_iter()
+        .for_each(|rank| send(rank, libc::SIGTERM));
+    job.wait(Duration::from_secs(60)).exits(75);
+    let stopped = step();
+    assert!(stopped > before && stopped < 800, "step {stopped}");
+    // And as batch scripts do, through mpirun.
+    let mut job = start(1);
+    job.until("an epoch was done", LIMIT, || epochs() >= 52);
+    job.signal(libc::SIGUSR1);
+    job.wait(Duration::from_secs(60)).exits(75);
+    assert!(step() > stopped && step() < 800, "step {}", step());
+
+    // Killed while it scores, with one cube done.
+    let mut job = start(3);
+    job.until("a cube was scored", LIMIT, || {
+        !files(&output, ".coreloss.hspy").is_empty()
+    });
+    job.kill();
+    assert_eq!(step(), 800);
+    let scored = files(&output, ".coreloss.hspy");
+    let times = |paths: &[PathBuf]| -> Vec<_> {
+        let time = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified());
+        paths
+            .iter()
+            .map(|path| time(path).expect("a file has a time"))
+            .collect()
+    };
+    let before = times(&scored);
+    assert!(!output.join("summary.json").exists());
+
+    let last = start(2).wait(LIMIT);
+    last.succeeded();
+    assert_equal(&demo.reference, &output);
+    assert_eq!(
+        times(&scored),
+        before,
+        "a cube that was done was scored again"
+    );
+    assert!(
+        !last.stderr.contains("steps_per_epoch"),
+        "it trained again:\n{}",
+        last.dump()
+    );
+    assert!(files(&output, ".partial").is_empty());
+}
+
+#[test]
+fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
+    let _alone = alone();
+    let demo = demo();
+    let quick = Duration::from_secs(60);
+    let call = |ranks: usize, output: &Path, more: &[&str]| {
+        mpirun(ranks, &arguments(demo, "run", output, more), quick)
+    };
+    let before = findings(&demo.reference);
+    for ranks in [1, 3] {
+        let done = call(ranks, &demo.reference, &[]);
+        done.succeeded().says("is finished").says("--fresh");
+        let other = call(
+            ranks,
+            &demo.reference,
+            &["--set", "train.learning_rate=0.001"],
+        );
+        other
+            .exits(2)
+            .says("train.learning_rate: 0.002 -> 0.001")
+            .says("--fresh")
+            .without_panic();
+        let other = call(ranks, &demo.reference, &["--set", "seed=2"]);
+        other.exits(2).says("seed: 1 -> 2");
+        let none = call(ranks, &folder("resume"), &["--resume"]);
+        none.exits(2).says("holds no checkpoint").without_panic();
+    }
+    // Where results go and how much memory reading them may take are no part of them.
+    call(2, &demo.reference, &["--set", "io.memory_mib=512"])
+        .succeeded()
+        .says("is finished");
+    call(2, &demo.reference, &["--resume"])
+        .succeeded()
+        .says("is finished");
+    call(2, &demo.reference, &["--resume", "--fresh"]).exits(2);
+    assert_eq!(findings(&demo.reference), before);
+
+    // A few steps, so that starting anew shows in the number of lines.
+    let output = folder("fresh");
+    let few = ["--set", "train.steps=4"];
+    let fewer = ["--set", "train.steps=3"];
+    call(2, &output, &few).succeeded();
+    let steps = || {
+        metrics(&output)
+            .iter()
+            .filter(|line| line.get("loss").is_some())
+            .count()
+    };
+    assert_eq!(steps(), 4);
+    fs::write(output.join("notes.txt"), "not ours").expect("a folder takes a file");
+    call(2, &output, &fewer)
+        .exits(2)
+        .says("train.steps: 4 -> 3");
+    assert_eq!(steps(), 4);
+    call(2, &output, &[&fewer[..], &["--fresh"]].concat()).succeeded();
+    assert_eq!(
+        (steps(), weights(&output).0.as_str()),
+        (3, "step-00000003.safetensors")
+    );
+    assert!(
+        output.join("notes.txt").exists(),
+        "--fresh removed what is not coreloss's"
+    );
+}
+
+#[test]
+fn the_default_score_finds_the_planted_shifts() {
+    let _alone = alone();
+    let summary = summary(&demo().reference);
+    let cubes = summary["cubes"].as_array().expect("cubes");
+    let shown = |name: &str| {
+        let cube = cubes
+            .iter()
+            .find(|cube| cube["name"] == name)
+            .unwrap_or_else(|| panic!("no {name}"));
+        let (method, score) = (&cube["default"]["method"], &cube["default"]["score"]);
+        let (method, score) = (
+            method.as_str().expect("a method"),
+            score.as_str().expect("a score"),
+        );
+        (cube, cube["methods"][method][score].clone())
+    };
+    for name in ["shift_5.4eV", "shift_2.4eV"] {
+        let (cube, found) = shown(name);
+        let f1 = found["f1"]
+            .as_f64()
+            .expect("there is truth beside the cube");
+        assert!(
+            f1 >= 0.95,
+            "{name}: F1 {f1} by its own threshold: {found:#}"
+        );
+        // PCA's row stands beside it.
+        assert!(cube["methods"]["pca3"]["pcc"]["f1"].is_number(), "{name}");
+        let regions = cube["regions"].as_array().expect("regions");
+        assert!(!regions.is_empty(), "{name} has no region");
+    }
+    // Listed honestly, whatever it is.
+    let (_, oxygen) = shown("oxygen_minus_30");
+    for metric in [
+        "f1",
+        "best_f1",
+        "auroc",
+        "average_precision",
+        "precision",
+        "recall",
+    ] {
+        assert!(
+            oxygen[metric].is_number(),
+            "{metric} of oxygen_minus_30: {oxygen:#}"
+        );
+    }
+}
+
+#[test]
+fn every_file_of_the_demo_opens_in_hyperspy() {
+    let _alone = alone();
+    let demo = demo();
+    let mut all = files(&demo.archive, ".hspy");
+    all.extend(files(&demo.reference, ".hspy"));
+    assert_eq!(all.len(), 9, "cubes, truth and results: {all:?}");
+    ask_python("hyperspy_judge.py", &all);
+}

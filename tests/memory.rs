@@ -1,0 +1,217 @@
+//! Law 4: memory is bounded by the configuration, not by the archive. A cube four times larger than `io.memory_mib`
+//! runs through the whole pipeline below a limit that the kernel holds.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::result::{maps, summary};
+use common::{after, alone, coreloss, folder, Ended, Job};
+
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// The smallest that the configuration allows.
+const MEMORY_MIB: f64 = 64.0;
+/// 256 MiB of float32.
+const LARGE: [usize; 3] = [256, 256, 1024];
+/// Of as many channels, so that the model takes as much; next to nothing of its own.
+const TINY: [usize; 3] = [16, 16, 1024];
+/// What law 4 leaves outside of `io.memory_mib`: 64 floats for each pixel of the large cube.
+const PER_PIXEL_MIB: f64 = (64 * 4 * LARGE[0] * LARGE[1]) as f64 / (1 << 20) as f64;
+/// `mpirun` itself, shared memory between the ranks, and the kernel's tables.
+const LAUNCHER_MIB: f64 = 96.0;
+
+#[test]
+fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
+    let _alone = alone();
+    let folder = folder("memory");
+    // Four steps: what training holds is held from the first on, and a slow model would show no more.
+    let yaml = format!(
+        "train: {{steps: 4}}\npca: {{components: [3]}}\nsimulate:\n  dir: .\n  cubes:\n\
+         \x20   - {{name: large, scene: {{shape: {LARGE:?}, dispersion_ev: 0.4}}}}\n\
+         \x20   - {{name: tiny, scene: {{shape: {TINY:?}, dispersion_ev: 0.4}}}}\n"
+    );
+    fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
+    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
+        .wait(LIMIT)
+        .succeeded();
+    let voxels: usize = LARGE.iter().product();
+    assert!(voxels as f64 * 4.0 >= 4.0 * MEMORY_MIB * (1 << 20) as f64);
+
+    for (ranks, threads) in [(1, 2), (2, 1)] {
+        let output = |name: &str| folder.join(format!("{name}-{ranks}"));
+        let run = |name: &str, memory: f64| {
+            let sets = [
+                format!("archive.inputs=[{name}.hspy]"),
+                format!("output={}", output(name).display()),
+                format!("io.memory_mib={memory}"),
+            ];
+            let mut arguments = vec!["run", "run.yaml", "--fresh"];
+            sets.iter().for_each(|set| arguments.extend(["--set", set]));
+            let mut command = command(&folder, ranks, &arguments);
+            command.env("CORELOSS_THREADS", threads.to_string());
+            command
+        };
+        Job::of(run("tiny", MEMORY_MIB)).wait(LIMIT).succeeded();
+        let baseline = peak(&output("tiny"));
+        let allowed = baseline + MEMORY_MIB + PER_PIXEL_MIB / ranks as f64;
+
+        let limited = Limit::new(ranks as f64 * allowed + LAUNCHER_MIB, allowed);
+        limited.job(run("large", MEMORY_MIB)).succeeded();
+        let used = peak(&output("large"));
+        eprintln!(
+            "{ranks} ranks, {}: baseline {baseline:.0} MiB, with the large cube {used:.0} MiB, allowed {allowed:.0} MiB",
+            limited.what()
+        );
+        assert!(
+            used <= allowed,
+            "a rank held {used:.0} MiB, and {allowed:.0} MiB are allowed"
+        );
+        assert!(!maps(&output("large")).is_empty());
+
+        // The limit is real: with leave to hold the cube, the same run breaks it.
+        let greedy = limited.job(run("large", 4096.0));
+        assert!(
+            greedy.code() != 0,
+            "the limit held nothing back:\n{}",
+            greedy.dump()
+        );
+    }
+}
+
+/// What is kept in memory, where there is enough, is as bounded as what is streamed.
+#[test]
+fn a_cube_that_just_fits_is_held_within_the_memory() {
+    let _alone = alone();
+    let folder = folder("held");
+    let yaml = "train: {steps: 1, validation: 0}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
+         simulate:\n  dir: .\n  cubes:\n    - {name: cube, scene: {shape: [256, 256, 256]}}\n\
+         \x20   - {name: tiny, scene: {shape: [16, 16, 256]}}\n";
+    fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
+    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
+        .wait(LIMIT)
+        .succeeded();
+    // Half of it holds the 64 MiB of training crops: the most that is ever held.
+    let memory = 132.0;
+    let mut peaks = Vec::new();
+    for name in ["tiny", "cube"] {
+        let sets = [
+            format!("archive.inputs=[{name}.hspy]"),
+            format!("output={name}"),
+            format!("io.memory_mib={memory}"),
+        ];
+        let mut arguments = vec!["run", "run.yaml"];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        let ended = Job::of(command(&folder, 1, &arguments)).wait(LIMIT);
+        ended.succeeded().says("cached=true");
+        peaks.push(peak(&folder.join(name)));
+    }
+    let allowed = peaks[0] + memory + PER_PIXEL_MIB;
+    eprintln!(
+        "held: baseline {:.0} MiB, {:.0} MiB, allowed {allowed:.0} MiB",
+        peaks[0], peaks[1]
+    );
+    assert!(
+        peaks[1] <= allowed,
+        "{:.0} MiB, and {allowed:.0} MiB are allowed",
+        peaks[1]
+    );
+}
+
+fn command(folder: &Path, ranks: usize, arguments: &[&str]) -> Command {
+    let mut command = coreloss(ranks, arguments);
+    command.current_dir(folder);
+    command
+}
+
+/// Most memory of any rank, MiB.
+fn peak(output: &Path) -> f64 {
+    let summary = summary(output);
+    let ranks = summary["peak_rss_mib"].as_array().expect("a list").iter();
+    ranks
+        .map(|rank| rank.as_f64().expect("a number"))
+        .fold(0.0, f64::max)
+}
+
+/// A limit that the kernel holds a job to.
+enum Limit {
+    /// A control group of the memory controller (version 1 or 2): pages in use by the whole job.
+    Group(PathBuf),
+    /// `RLIMIT_DATA`, bytes: what each process has asked for.
+    Data(u64),
+}
+
+impl Limit {
+    /// `job` MiB for all processes together, else `process` MiB for each.
+    fn new(job: f64, process: f64) -> Limit {
+        let bytes = |mib: f64| (mib as u64) << 20;
+        if let Some(group) = make_group(bytes(job)) {
+            return Limit::Group(group);
+        }
+        // What is asked for and never touched counts as well: buffers of MPI and libtorch, a heap for each thread.
+        Limit::Data(bytes(process) + (512 << 20))
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            Limit::Group(_) => "control group",
+            Limit::Data(_) => "RLIMIT_DATA",
+        }
+    }
+
+    fn job(&self, command: Command) -> Ended {
+        let command = match self {
+            Limit::Group(group) => {
+                let processes = group.join("cgroup.procs");
+                let word = processes.to_str().expect("a group's path is text");
+                after("echo $$ > \"$0\"", word, &command)
+            }
+            Limit::Data(bytes) => after("ulimit -d $0", &(bytes >> 10).to_string(), &command),
+        };
+        Job::of(command).wait(LIMIT)
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        if let Limit::Group(group) = self {
+            // It empties a moment after its last process.
+            for _ in 0..100 {
+                if fs::remove_dir(&*group).is_ok() || !group.exists() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            eprintln!("the control group {} could not be removed", group.display());
+        }
+    }
+}
+
+/// A group below this process's own, so that it stays within whatever holds the tests; none where that is not allowed.
+fn make_group(bytes: u64) -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let name = format!("coreloss-test-{}", std::process::id());
+    let candidates = own.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        Some((PathBuf::from(format!("{root}{path}")).join(&name), file))
+    });
+    for (group, file) in candidates {
+        if fs::create_dir(&group).is_err() {
+            continue;
+        }
+        if fs::write(group.join(file), bytes.to_string()).is_ok() {
+            return Some(group);
+        }
+        let _ = fs::remove_dir(&group);
+    }
+    None
+}
