@@ -96,12 +96,15 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
 }
 
 fn summary(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Summary {
-    // Stored order, but for the energy.
+    // Stored order where there is no energy.
     let mut order: Vec<usize> = (0..layout.axes.len()).collect();
+    if let Ok(energy) = layout.energy {
+        let [y, x] = layout.places(energy);
+        order = [y, x, Some(energy)].into_iter().flatten().collect();
+    }
     let mut problems = layout.problems;
-    match &layout.energy {
-        Ok(energy) => order.sort_by_key(|dim| dim == energy),
-        Err(reason) => problems.push(format!("no EELS spectrum image: {reason}")),
+    if let Err(reason) = layout.energy {
+        problems.push(format!("no EELS spectrum image: {reason}"));
     }
     Summary {
         path: path.to_path_buf(),

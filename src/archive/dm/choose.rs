@@ -75,7 +75,10 @@ pub(crate) fn choose(
                 let reasons: Vec<String> = (energies.into_iter().enumerate())
                     .filter_map(|(index, energy)| Some(format!("image {index}: {}", energy.err()?)))
                     .collect();
-                chosen.layout.energy = Err(reasons.join("; "));
+                chosen.layout.energy = Err(format!(
+                    "{}; archive.image can insist on one",
+                    reasons.join("; ")
+                ));
             }
             Ok(chosen)
         }

@@ -190,9 +190,7 @@ impl Image {
         match self.axes_in_ev()[..] {
             [dim] => Ok(dim),
             [] if is_eels && !self.axes.is_empty() => Ok(self.usual_energy()),
-            [] => Err(
-                "no axis of it is in eV, and no Meta Data:Signal says EELS; archive.image reads it all the same".into(),
-            ),
+            [] => Err("no axis of it is in eV, and no Meta Data:Signal says EELS".into()),
             _ => Err("several of its axes are in eV".into()),
         }
     }

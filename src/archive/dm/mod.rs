@@ -20,6 +20,8 @@ use super::layout::Layout;
 use number::Number;
 
 pub(crate) use data::Stored;
+#[cfg(test)]
+pub(crate) use tags::read as read_tags;
 
 /// The cube in a file, not yet opened for its values.
 pub(crate) struct Found {
