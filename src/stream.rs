@@ -43,6 +43,7 @@ impl Cube {
     pub fn open(source: &Source, config: &Config) -> Result<Cube> {
         let options = archive::Options {
             dataset: config.archive.dataset.clone(),
+            image: config.archive.image,
             memory: (config.io.memory_mib << 20) as usize / 8,
         };
         let reader = Reader::open(&source.path, &options)?;

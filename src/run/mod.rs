@@ -3,6 +3,7 @@
 mod analyse;
 mod folder;
 mod inputs;
+mod inspect;
 mod pages;
 mod regions;
 mod simulate;
@@ -20,6 +21,7 @@ use crate::stream::{survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
+pub use inspect::inspect;
 pub use simulate::simulate;
 pub use summary::Summary;
 
