@@ -1,9 +1,12 @@
 //! The commands: what a user asks for, made of the modules above.
 
 mod analyse;
+mod arrays;
+mod components;
 mod folder;
 mod inputs;
 mod inspect;
+mod methods;
 mod pages;
 mod regions;
 mod simulate;
