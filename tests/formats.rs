@@ -35,23 +35,28 @@ fn skip(why: &str) {
 
 /// What the judge prints; none, and said so, where there is no judge.
 fn judge(command: &str, paths: &[PathBuf]) -> Option<String> {
+    let mut arguments = vec![PathBuf::from(command)];
+    arguments.extend_from_slice(paths);
+    python("tests/rosettasciio_judge.py", &arguments)
+}
+
+/// What a script of this repository prints; none, and said so, where there is no Python for it.
+fn python(script: &str, arguments: &[PathBuf]) -> Option<String> {
     let Ok(python) = std::env::var("CORELOSS_PYTHON") else {
         skip("CORELOSS_PYTHON names no Python with RosettaSciIO");
         return None;
     };
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rosettasciio_judge.py");
     let output = Command::new(python)
-        .arg(script)
-        .arg(command)
-        .args(paths)
+        .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(script))
+        .args(arguments)
         .output()
-        .expect("the judge starts");
+        .expect("Python starts");
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Some(String::from_utf8(output.stdout).expect("the judge writes UTF-8"))
+    Some(String::from_utf8(output.stdout).expect("scripts write UTF-8"))
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -267,4 +272,29 @@ fn the_nanocubes_are_the_same_in_every_format() {
     };
     let plain = Reader::open(&folder.path().join("x.h5"), &plain).expect("opens");
     assert_eq!(read_all(&plain), values);
+}
+
+#[test]
+fn a_converted_file_is_the_same_cube() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["sto_lsmo_interface", "fecr_linescan"] {
+        let source = data.join("real").join(name).with_extension("dm3");
+        let arguments = ["-o".into(), folder.path().to_path_buf(), source.clone()];
+        if python("scripts/convert.py", &arguments).is_none() {
+            return;
+        }
+        let open = |path: &Path| Reader::open(path, &Options::default()).expect("opens");
+        let original = open(&source);
+        let converted = open(&folder.path().join(name).with_extension("hspy"));
+        assert_eq!(read_all(&converted), read_all(&original), "{name}");
+        let (a, b) = (original.info(), converted.info());
+        assert_eq!(
+            (&a.y.scale, &a.x.scale, &a.energy),
+            (&b.y.scale, &b.x.scale, &b.energy)
+        );
+        let (a, b) = (original.microscope(), converted.microscope());
+        assert_eq!(a.exposure_s, b.exposure_s, "{name}");
+        assert_eq!(a.collection_angle_mrad, b.collection_angle_mrad, "{name}");
+    }
 }

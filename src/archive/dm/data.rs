@@ -32,7 +32,7 @@ impl Stored {
     /// Reads `part`, one range per stored dimension, as float32. Rank-local.
     ///
     /// The array's dimensions are the stored ones; in memory the energy is the fastest. Beside it two buffers of
-    /// [`BUFFER`] bytes are used, or of one line of the part where that is longer.
+    /// 8 MiB are used, or of one line of the part where that is longer.
     ///
     /// # Errors
     /// A file that became shorter, or cannot be read.

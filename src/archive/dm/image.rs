@@ -151,7 +151,8 @@ fn microscope(tags: &Tag) -> Microscope {
             .or_else(|| of("EELS:Convergence semi-angle (mrad)")),
         collection_angle_mrad: of("EELS:Experimental Conditions:Collection semi-angle (mrad)")
             .or_else(|| of("EELS:Collection semi-angle (mrad)")),
-        exposure_s: of("EELS:Acquisition:Exposure (s)"),
+        exposure_s: of("EELS:Acquisition:Exposure (s)")
+            .map(|seconds| seconds * of("EELS:Acquisition:Number of frames").unwrap_or(1.0)),
         gain_factor: brightness("Scale"),
         gain_offset: brightness("Origin"),
         intensity_units: text("ImageData:Calibrations:Brightness:Units"),

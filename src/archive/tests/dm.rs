@@ -150,6 +150,38 @@ fn windows_of_large_cubes_are_read_in_pieces() {
 }
 
 #[test]
+fn a_cube_larger_than_memory_is_read_by_windows() {
+    use std::os::unix::fs::FileExt;
+    let folder = Folder::new();
+    let [ne, ny, nx] = [2048u32, 3000, 2500];
+    let marker = [0xab; 16];
+    let large = Spec {
+        sizes: vec![nx, ny, ne],
+        data: Node::Array(4, 2, marker.to_vec()),
+        ..energy_first(FORM, "large", [1, 1, 1], 450.0)
+    };
+    // The data are a hole in the file, but for one value.
+    let mut head = FORM.file(&document(vec![large]));
+    let place = head.windows(16).position(|part| part == marker).unwrap();
+    let tail = head.split_off(place).split_off(marker.len());
+    let count = u64::from(ne) * u64::from(ny) * u64::from(nx);
+    head[place - 8..].copy_from_slice(&count.to_be_bytes());
+    let path = folder.path("large.dm4");
+    let file = std::fs::File::create(&path).unwrap();
+    file.write_all_at(&head, 0).unwrap();
+    file.write_all_at(&tail, place as u64 + count * 2).unwrap();
+    let (e, y, x) = (2000, 1501, 2400);
+    let value = place as u64 + ((e * 3000 + y) * 2500 + x) * 2;
+    file.write_all_at(&7u16.to_le_bytes(), value).unwrap();
+
+    let reader = open(&path);
+    assert_eq!(reader.info().shape(), [3000, 2500, 2048]);
+    let window = reader.read(1500..1502, 2300..2500, 0..2048).unwrap();
+    assert_eq!(window[[1, 100, 2000]], 7.0);
+    assert_eq!(window.sum(), 7.0);
+}
+
+#[test]
 fn the_core_loss_image_is_chosen_by_its_tags() {
     let folder = Folder::new();
     let cube = |title, first| energy_first(FORM, title, [6, 2, 2], first);

@@ -8,6 +8,8 @@ mod dm_hostile;
 
 mod hspy;
 
+mod labelled;
+
 mod plain;
 
 use std::path::{Path, PathBuf};
