@@ -77,21 +77,33 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
     })
 }
 
-/// F1, precision and recall of `score > threshold` against the truth (above 0: anomalous).
+/// F1, precision and recall of the flagged pixels against the truth (above 0: anomalous).
 ///
-/// NaN scores are not counted. `None` without both a positive and a negative among the rest. Precision is 0
+/// Pixels with NaN scores are not counted. `None` without both a positive and a negative among the rest. Precision is 0
 /// when nothing is flagged.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn detection(scores: &[f32], truth: &[i32], threshold: f32) -> Option<Detection> {
-    let pixels = counted(scores, truth);
+pub fn detection(scores: &[f32], truth: &[i32], flagged: &[bool]) -> Option<Detection> {
+    assert_eq!(scores.len(), flagged.len(), "one flag for each score");
+    let marked: Vec<f32> = scores
+        .iter()
+        .zip(flagged)
+        .map(|(score, &flag)| {
+            if score.is_nan() {
+                f32::NAN
+            } else {
+                f32::from(u8::from(flag))
+            }
+        })
+        .collect();
+    let pixels = counted(&marked, truth);
     let positives = pixels.iter().filter(|p| p.1).count() as f64;
     if positives == 0.0 || positives == pixels.len() as f64 {
         return None;
     }
-    let flagged = pixels.iter().filter(|p| p.0 > threshold).count() as f64;
-    let hits = pixels.iter().filter(|p| p.0 > threshold && p.1).count() as f64;
+    let flagged = pixels.iter().filter(|p| p.0 > 0.0).count() as f64;
+    let hits = pixels.iter().filter(|p| p.0 > 0.0 && p.1).count() as f64;
     Some(Detection {
         f1: 2.0 * hits / (flagged + positives),
         precision: if flagged > 0.0 { hits / flagged } else { 0.0 },
@@ -122,7 +134,13 @@ mod tests {
     fn a_perfect_order_is_perfect() {
         let r = ranking(&[0.1, 0.2, 3.0, 4.0], &[0, 0, 2, 1]).unwrap();
         assert_eq!((r.auroc, r.average_precision, r.best_f1), (1.0, 1.0, 1.0));
-        let d = detection(&[0.1, 0.2, 3.0, 4.0], &[0, 0, 2, 1], r.best_threshold).unwrap();
+        assert!(r.best_threshold >= 0.2 && r.best_threshold < 3.0);
+        let d = detection(
+            &[0.1, 0.2, 3.0, 4.0],
+            &[0, 0, 2, 1],
+            &[false, false, true, true],
+        )
+        .unwrap();
         assert_eq!((d.f1, d.precision, d.recall), (1.0, 1.0, 1.0));
     }
 
@@ -148,8 +166,8 @@ mod tests {
     fn nan_pixels_and_single_classes_do_not_count() {
         assert!(ranking(&[f32::NAN, 1.0], &[1, 0]).is_none());
         assert!(ranking(&[], &[]).is_none());
-        assert!(detection(&[1.0, 2.0], &[1, 1], 0.0).is_none());
-        let d = detection(&[f32::NAN, 1.0, 0.0], &[1, 1, 0], 2.0).unwrap();
+        assert!(detection(&[1.0, 2.0], &[1, 1], &[true, true]).is_none());
+        let d = detection(&[f32::NAN, 1.0, 0.0], &[1, 1, 0], &[false; 3]).unwrap();
         assert_eq!((d.f1, d.precision, d.recall), (0.0, 0.0, 0.0));
     }
 }

@@ -8,6 +8,8 @@ pub mod config;
 
 pub mod comm;
 
+pub mod device;
+
 pub mod cube;
 
 pub mod archive;

@@ -41,6 +41,8 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
+    /// Describes files: shape, axes, instrument, images, and what is wrong with them.
+    Inspect(InspectArguments),
 }
 
 #[derive(Args)]
@@ -62,6 +64,19 @@ struct RunArguments {
     /// Refuses to start where there is no checkpoint to go on from.
     #[arg(long)]
     resume: bool,
+}
+
+#[derive(Args)]
+struct InspectArguments {
+    /// HyperSpy, HDF5, NeXus, EMD, DM3 and DM4 files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// One line of JSON for each file.
+    #[arg(long)]
+    json: bool,
+    /// Chooses what to describe: --set archive.image=1, --set archive.dataset=entry/data.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 impl RunArguments {
@@ -103,39 +118,39 @@ fn main() -> ExitCode {
 
 fn start(comm: &Comm, command: &Command) -> Result<Ending> {
     start_log(comm);
-    let arguments = match command {
-        Command::Run(run) | Command::Train(run) | Command::Pca(run) | Command::Score(run) => {
-            &run.config
-        }
-        Command::Report(config) | Command::Simulate(config) => config,
-    };
-    let config = read_config(comm, arguments)?;
-    comm.watch(config.comm.watchdog_s);
-    start_threads(comm)?;
-    let stop = Arc::new(AtomicBool::new(false));
     match command {
-        Command::Run(run) => staged(comm, &config, Stage::All, run, &stop),
-        Command::Train(run) => staged(comm, &config, Stage::Train, run, &stop),
-        Command::Pca(run) => staged(comm, &config, Stage::Pca, run, &stop),
-        Command::Score(run) => staged(comm, &config, Stage::Score, run, &stop),
-        Command::Report(_) => run::report(comm, &config),
-        Command::Simulate(_) => run::simulate(comm, &config),
+        Command::Run(run) => staged(comm, Stage::All, run),
+        Command::Train(run) => staged(comm, Stage::Train, run),
+        Command::Pca(run) => staged(comm, Stage::Pca, run),
+        Command::Score(run) => staged(comm, Stage::Score, run),
+        Command::Report(config) => run::report(comm, &prepare(comm, config)?),
+        Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
+        Command::Inspect(inspect) => {
+            let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
+            run::inspect(comm, &config, &inspect.files, inspect.json)
+        }
     }
 }
 
-fn staged(
-    comm: &Comm,
-    config: &Config,
-    stage: Stage,
-    arguments: &RunArguments,
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
+fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {
+    let config = prepare(comm, &arguments.config)?;
+    let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
         comm.agree(
             signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"),
         )?;
     }
-    run::run(comm, config, stage, arguments.start(), stop)
+    run::run(comm, &config, stage, arguments.start(), &stop)
+}
+
+/// Reads the configuration and starts what it asks for: the watchdog and the threads.
+///
+/// # Collective
+fn prepare(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
+    let config = read_config(comm, arguments)?;
+    comm.watch(config.comm.watchdog_s);
+    start_threads(comm)?;
+    Ok(config)
 }
 
 /// Root reads the file, every rank parses the same bytes.
@@ -197,7 +212,7 @@ fn start_threads(comm: &Comm) -> Result<()> {
             .build_global()
             .context("cannot start threads"),
     )?;
-    coreloss::train::one_thread_per_operator();
+    coreloss::device::one_thread_per_operator();
     if comm.is_root() {
         log::info!(
             "coreloss {} ({}), ranks={} threads_per_rank={threads}",

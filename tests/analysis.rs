@@ -9,7 +9,7 @@ use coreloss::config::{Rule, Window};
 use coreloss::cube::Axis;
 use coreloss::evaluate::{detection, ranking};
 use coreloss::pca::Scatter;
-use coreloss::score::{find_windows, regions, threshold, LineFeatures, LineScorer, Scores};
+use coreloss::score::{find_windows, flag, regions, LineFeatures, LineScorer, Scores};
 use ndarray::{s, Array1, Array2, Array3, ArrayView2};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -168,7 +168,14 @@ fn scores(
     let lines = scene.lines(comm);
     let features: Vec<LineFeatures> = lines
         .clone()
-        .map(|y| scorer.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid()))
+        .map(|y| {
+            scorer.line(
+                scene.line(y),
+                reconstruct(scene.line(y)).view(),
+                &valid(),
+                &[1.0; WIDTH],
+            )
+        })
         .collect();
     let mean_model = mean(comm, lines.map(|y| reconstruct(scene.line(y))));
     scorer.scores(comm, &features, &mean_model).unwrap()
@@ -188,15 +195,18 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     for value in &map {
         digest.update(value.to_le_bytes());
     }
-    let finite: Vec<f32> = map.iter().copied().filter(|v| !v.is_nan()).collect();
-    let cut = threshold(Rule::Auto, &finite);
-    let flagged = finite.iter().filter(|&&v| v > cut).count() as f64 / finite.len() as f64;
     let best = ranking(&map, truth).map_or(f64::NAN, |r| r.best_f1);
-    let auto = detection(&map, truth, cut).map_or(f64::NAN, |d| d.f1);
-    let otsu = detection(&map, truth, threshold(Rule::Otsu, &finite)).map_or(f64::NAN, |d| d.f1);
-    let pot = detection(&map, truth, threshold(Rule::Pot, &finite)).map_or(f64::NAN, |d| d.f1);
-    let shape = (HEIGHT, WIDTH);
-    let (areas, _) = regions(ArrayView2::from_shape(shape, &map).unwrap(), cut);
+    let view = ArrayView2::from_shape((HEIGHT, WIDTH), &map).unwrap();
+    // The scene is not blurred: every pixel above the threshold stands for itself.
+    let f1 = |rule: Rule| {
+        let flagged = flag(rule, view, 1).flagged.into_raw_vec_and_offset().0;
+        detection(&map, truth, &flagged).map_or(f64::NAN, |d| d.f1)
+    };
+    let (auto, otsu, pot) = (f1(Rule::Auto), f1(Rule::Otsu), f1(Rule::Pot));
+    let flags = flag(Rule::Auto, view, 1);
+    let num_flagged = flags.flagged.iter().filter(|&&flag| flag).count();
+    let flagged = num_flagged as f64 / map.iter().filter(|v| !v.is_nan()).count() as f64;
+    let (areas, _) = regions(view, flags.flagged.view());
     let hex: String = digest.finalize()[..8]
         .iter()
         .map(|b| format!("{b:02x}"))

@@ -30,7 +30,8 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
         bail!("{shown}: is empty (0 bytes); copy or export it again");
     }
     if !has_signature(path).with_context(|| format!("{shown}: cannot be read"))? {
-        bail!("{shown}: is no HDF5 file, whatever its name says; open it in HyperSpy and save it as .hspy");
+        bail!("{shown}: is no HDF5 file and none of Gatan's (DM3, DM4), whatever its name says; convert it with \
+             scripts/convert.py, or open it in HyperSpy and save it as .hspy");
     }
     File::with_options()
         .with_fapl(|fapl| {

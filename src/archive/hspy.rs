@@ -102,6 +102,7 @@ fn describe(file: &File, name: &str) -> Result<Layout> {
     Ok(Layout {
         format: "hspy",
         dataset: format!("Experiments/{name}/data"),
+        x_before_y: false,
         energy: energy_dim(&axes, signal_type.as_deref()),
         axes,
         problems,
@@ -252,21 +253,31 @@ fn microscope(group: &Group) -> Microscope {
             .ok()
             .and_then(|group| number(&group, name))
     };
-    let title = group
-        .group("metadata/General")
-        .ok()
-        .and_then(|general| text(&general, "title"));
+    let text_of = |path: &str, name: &str| {
+        group
+            .group(&format!("metadata/{path}"))
+            .ok()
+            .and_then(|group| text(&group, name))
+    };
     Microscope {
-        title,
+        title: text_of("General", "title"),
+        instrument: text_of("Acquisition_instrument/TEM", "microscope"),
+        detector: text_of("Acquisition_instrument/TEM/Detector/EELS", "spectrometer"),
         beam_energy_kev: of("Acquisition_instrument/TEM", "beam_energy"),
         convergence_angle_mrad: of("Acquisition_instrument/TEM", "convergence_angle"),
         collection_angle_mrad: of(
             "Acquisition_instrument/TEM/Detector/EELS",
             "collection_angle",
         ),
+        exposure_s: of("Acquisition_instrument/TEM/Detector/EELS", "dwell_time"),
         gain_factor: of(
             "Signal/Noise_properties/Variance_linear_model",
             "gain_factor",
         ),
+        gain_offset: of(
+            "Signal/Noise_properties/Variance_linear_model",
+            "gain_offset",
+        ),
+        intensity_units: None,
     }
 }

@@ -12,15 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::cube::{Axis, CubeInfo};
 
-/// What a file tells of the instrument; each value may be absent.
+/// What a file tells of the instrument and of its values; each may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Microscope {
     pub title: Option<String>,
+    pub instrument: Option<String>,
+    /// Spectrometer or camera.
+    pub detector: Option<String>,
     pub beam_energy_kev: Option<f64>,
     pub convergence_angle_mrad: Option<f64>,
     pub collection_angle_mrad: Option<f64>,
-    /// Variance per count, HyperSpy's `Variance_linear_model.gain_factor`.
+    /// Of one pixel.
+    pub exposure_s: Option<f64>,
+    /// HyperSpy's `Variance_linear_model.gain_factor`, and what it takes from Gatan files for that: the scale of
+    /// intensity, `(stored - gain_offset) * gain_factor` being in `intensity_units`.
     pub gain_factor: Option<f64>,
+    pub gain_offset: Option<f64>,
+    /// `Counts`, `e-`, ...
+    pub intensity_units: Option<String>,
 }
 
 /// One dataset as its file describes it.
@@ -31,6 +40,8 @@ pub(crate) struct Layout {
     pub axes: Vec<Axis>,
     /// The stored dimension that is the energy loss, or why this is no EELS spectrum image.
     pub energy: Result<usize, String>,
+    /// Whether x is stored before y.
+    pub x_before_y: bool,
     /// What a reader should know, but can live with.
     pub problems: Vec<String>,
     pub microscope: Microscope,
@@ -87,6 +98,7 @@ impl Layout {
     pub fn places(&self, energy: usize) -> [Option<usize>; 2] {
         let places: Vec<usize> = (0..self.axes.len()).filter(|&dim| dim != energy).collect();
         match places[..] {
+            [x, y] if self.x_before_y => [Some(y), Some(x)],
             [y, x] => [Some(y), Some(x)],
             [x] => [None, Some(x)],
             _ => [None, None],
@@ -134,12 +146,12 @@ impl Layout {
         }
     }
 
-    /// Reads `[y, x, energy]` from `dataset`, whatever order it is stored in.
+    /// Reads `[y, x, energy]`, whatever order it is stored in: `stored` reads one range per stored dimension.
     pub fn read(
         &self,
-        dataset: &Dataset,
         energy: usize,
         part: [Range<usize>; 3],
+        stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<f32>>,
     ) -> Result<Array3<f32>> {
         let [y, x] = self.places(energy);
         let [rows, columns, channels] = part;
@@ -154,9 +166,7 @@ impl Layout {
         if shape.contains(&0) {
             return Ok(Array3::zeros(shape));
         }
-        let ranges: Vec<SliceOrIndex> = ranges.into_iter().map(SliceOrIndex::from).collect();
-        let stored: ArrayD<f32> = read_f32(dataset, Hyperslab::from(ranges).into())?;
-
+        let stored = stored(ranges)?;
         let order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
         let mut cube = stored.permuted_axes(order);
         while cube.ndim() < 3 {
@@ -176,7 +186,9 @@ impl Layout {
 ///
 /// HDF5 rounds so as well, but not where it must swap the bytes of wide numbers first; these are read as they are,
 /// which costs their size in memory once more.
-fn read_f32(dataset: &Dataset, part: Selection) -> hdf5::Result<ArrayD<f32>> {
+pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<f32>> {
+    let ranges: Vec<SliceOrIndex> = part.into_iter().map(SliceOrIndex::from).collect();
+    let part: Selection = Hyperslab::from(ranges).into();
     let stored = dataset.dtype()?;
     let is_swapped =
         !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();

@@ -8,6 +8,8 @@ mod catalogue;
 
 mod companion;
 
+mod dm;
+
 mod file;
 
 pub(crate) mod hspy;

@@ -1,9 +1,10 @@
-//! Plain HDF5, NeXus and EMD: any numeric dataset, its axes from the datasets beside it.
+//! Plain HDF5, NeXus (`NXdata`) and EMD (NCEM's): any numeric dataset, its axes from the datasets beside it.
 
 use anyhow::{bail, ensure, Context, Result};
+use hdf5::types::{VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, Group};
 
-use super::attribute::{text, texts};
+use super::attribute::{number, text, texts};
 use super::file::numeric_dtype;
 use super::layout::{in_ev, index_axis, uniform, Layout, Microscope};
 use crate::cube::Axis;
@@ -11,7 +12,8 @@ use crate::cube::Axis;
 /// Deep enough for any real file, and an end to links that go in circles.
 const DEEPEST: usize = 16;
 
-/// The dataset `wanted`, or the only three-dimensional numeric one of `file`.
+/// The dataset `wanted`, or the only three-dimensional numeric one of `file`, or of several the one that NeXus or EMD
+/// attributes make the signal.
 ///
 /// # Errors
 /// Several, or none at all: lists the numeric datasets with their shapes, and how to choose.
@@ -40,11 +42,25 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
         bail!("no dataset {name:?} in it; archive.dataset can be one of: {listed}");
     }
     let is_cube = |(_, dataset): &&(String, Dataset)| dataset.ndim() == 3;
-    let cubes: Vec<&(String, Dataset)> = numeric.iter().filter(is_cube).collect();
-    match cubes[..] {
-        [(name, dataset)] => return describe(file, name, dataset),
-        [] => (),
+    // What is three-dimensional in a Velox file are stacks of pictures.
+    let cubes: Vec<&(String, Dataset)> = numeric
+        .iter()
+        .filter(|cube| is_cube(cube) && !is_velox(file))
+        .collect();
+    let signals: Vec<&(String, Dataset)> = numeric
+        .iter()
+        .filter(|(name, dataset)| is_signal(file, name, dataset, cubes.is_empty()))
+        .collect();
+    match (&cubes[..], &signals[..]) {
+        (&[(name, dataset)], _) | (_, &[(name, dataset)]) => return describe(file, name, dataset),
+        ([], _) => (),
         _ => {
+            let by_default = default_group(file);
+            let of_default = |(name, _): &&&(String, Dataset)| parent_of(name) == by_default;
+            let mut chosen = signals.iter().filter(of_default);
+            if let (Some((name, dataset)), None) = (chosen.next(), chosen.next()) {
+                return describe(file, name, dataset);
+            }
             bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}")
         }
     }
@@ -52,8 +68,14 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     if let Some((_, dataset)) = other.iter().find(is_cube) {
         numeric_dtype(dataset)?;
     }
-    let reason =
-        format!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}");
+    let reason = if is_velox(file) {
+        format!(
+            "a Velox file, whose spectra are packed in a way that is not read; save its EELS spectrum image as .dm4 or \
+             .hspy, or name a plain dataset by archive.dataset, of: {listed}"
+        )
+    } else {
+        format!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}")
+    };
     // Still worth describing: the reader refuses it with the reason.
     match numeric.iter().max_by_key(|(_, dataset)| dataset.size()) {
         Some((name, dataset)) => Ok(Layout {
@@ -101,6 +123,74 @@ fn collect(
     Ok(())
 }
 
+/// The group that holds `path`; the root's name is empty.
+fn parent_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+fn open_parent(file: &File, path: &str) -> Result<Group> {
+    let parent = parent_of(path);
+    let place = if parent.is_empty() { "/" } else { parent };
+    file.group(place).with_context(|| format!("group {place}"))
+}
+
+/// Whether attributes make `dataset` at `path` the spectra of its group: a cube, or, where `flat` ones will do, a line
+/// or a spectrum with an axis in eV.
+fn is_signal(file: &File, path: &str, dataset: &Dataset, flat: bool) -> bool {
+    let Ok(parent) = open_parent(file, path) else {
+        return false;
+    };
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_told = text(&parent, "signal").as_deref() == Some(name)
+        || number(dataset, "signal") == Some(1.0)
+        || (parent.attr("emd_group_type").is_ok() && name.starts_with("data"));
+    let is_flat = || {
+        (1..3).contains(&dataset.ndim())
+            && describe(file, path, dataset).is_ok_and(|layout| {
+                layout
+                    .energy
+                    .is_ok_and(|dim| in_ev(&layout.axes[dim].units).is_some())
+            })
+    };
+    is_told && (dataset.ndim() == 3 || (flat && is_flat()))
+}
+
+/// Where the attributes `default` lead from the root, NeXus's way to say what to show first.
+fn default_group(file: &File) -> String {
+    let mut path = String::new();
+    for _ in 0..DEEPEST {
+        let place = if path.is_empty() { "/" } else { &path };
+        let Some(next) = file
+            .group(place)
+            .ok()
+            .and_then(|group| text(&group, "default"))
+        else {
+            break;
+        };
+        path = if path.is_empty() {
+            next
+        } else {
+            format!("{path}/{next}")
+        };
+    }
+    path
+}
+
+/// Thermo Fisher's dialect of EMD: it says so in a dataset of its root.
+fn is_velox(file: &File) -> bool {
+    let Ok(version) = file.dataset("Version") else {
+        return false;
+    };
+    version
+        .read_raw::<VarLenAscii>()
+        .map(|texts| texts.iter().any(|text| text.contains("Velox")))
+        .or_else(|_| {
+            let texts = version.read_raw::<VarLenUnicode>()?;
+            Ok::<bool, hdf5::Error>(texts.iter().any(|text| text.contains("Velox")))
+        })
+        .unwrap_or(false)
+}
+
 /// Axes and energy of `dataset` at `path`.
 fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let shape = dataset.shape();
@@ -108,12 +198,7 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         !shape.is_empty(),
         "dataset {path} is a single value, not a spectrum image"
     );
-    let parent = match path.rsplit_once('/') {
-        Some((parent, _)) => file
-            .group(parent)
-            .with_context(|| format!("group {parent}"))?,
-        None => file.group("/")?,
-    };
+    let parent = open_parent(file, path)?;
     let mut problems = Vec::new();
     let named = axis_names(&parent, dataset);
     let mut axes = Vec::new();
@@ -145,8 +230,12 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         problems.push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
         axes[energy].units = "eV".into();
     }
+    let places = axes.iter().filter(|axis| axis.navigate);
+    let places: Vec<String> = places.map(|axis| axis.name.to_lowercase()).collect();
     Ok(Layout {
         format: format_of(&parent),
+        // EMD files of several programs turn the cube round.
+        x_before_y: places == ["x", "y"],
         dataset: path.to_string(),
         axes,
         energy: Ok(energy),
@@ -176,6 +265,16 @@ fn axis_names(parent: &Group, dataset: &Dataset) -> Vec<String> {
             .flat_map(|names| names.trim_matches(['[', ']']).split([':', ',']))
             .map(|name| name.trim().to_string())
             .collect();
+        // NeXus may tell each axis its dimension.
+        let indices: Vec<Option<f64>> = names
+            .iter()
+            .map(|name| number(parent, &format!("{name}_indices")))
+            .collect();
+        if !names.is_empty() && indices.iter().all(Option::is_some) {
+            let place = |dim: usize| indices.iter().position(|&index| index == Some(dim as f64));
+            let named = |dim| place(dim).map_or(".".into(), |at| names[at].clone());
+            return (0..ndim).map(named).collect();
+        }
         if names.len() == ndim {
             return names;
         }

@@ -11,8 +11,8 @@ use ndarray::Array3;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::layout::{Layout, Microscope};
-use super::{file, hspy, plain};
+use super::layout::{read_f32, Layout, Microscope};
+use super::{dm, file, hspy, plain};
 use crate::cube::{Axis, CubeInfo};
 
 /// How to read a cube.
@@ -20,6 +20,8 @@ use crate::cube::{Axis, CubeInfo};
 pub struct Options {
     /// Path of the dataset, where a file holds several (`archive.dataset`).
     pub dataset: Option<String>,
+    /// Which image of a Gatan file, thumbnails not counted (`archive.image`).
+    pub image: Option<usize>,
     /// Most bytes for the cache of decoded chunks.
     pub memory: usize,
 }
@@ -28,6 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             dataset: None,
+            image: None,
             memory: 64 << 20,
         }
     }
@@ -42,6 +45,10 @@ pub struct Summary {
     pub dtype: String,
     pub chunks: Option<Vec<usize>>,
     pub axes: Vec<Axis>,
+    /// Every image of a Gatan file, in the order that `archive.image` counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    pub microscope: Microscope,
     pub problems: Vec<String>,
 }
 
@@ -50,8 +57,14 @@ pub struct Reader {
     info: CubeInfo,
     layout: Layout,
     energy: usize,
+    stored: Stored,
+}
+
+/// Where the values lie.
+enum Stored {
     /// The file closes with its last dataset.
-    dataset: Dataset,
+    Hdf5(Dataset),
+    Gatan(dm::Stored),
 }
 
 /// Describes `path` without reading a spectrum. Rank-local.
@@ -62,59 +75,75 @@ pub struct Reader {
 /// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
 pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
     let shown = || path.display().to_string();
+    if dm::is_dm(path) {
+        let found = dm::find(path, options.image).with_context(shown)?;
+        let dtype = found.dtype().into();
+        let images = found.images;
+        return Ok(Summary {
+            images,
+            ..summary(path, found.layout, dtype, None)
+        });
+    }
     let opened = file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
     let dataset = open_dataset(&opened, path, &layout)?;
     let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
-    // Stored order, but for the energy.
-    let mut order: Vec<usize> = (0..layout.axes.len()).collect();
-    let mut problems = layout.problems.clone();
-    match &layout.energy {
-        Ok(energy) => order.sort_by_key(|dim| dim == energy),
-        Err(reason) => problems.push(format!("no EELS spectrum image: {reason}")),
-    }
+    let mut summary = summary(path, layout, dtype, dataset.chunk());
     if let Err(error) = file::check_filters(&dataset) {
-        problems.push(format!("{error:#}"));
+        summary.problems.push(format!("{error:#}"));
     }
-    Ok(Summary {
+    Ok(summary)
+}
+
+fn summary(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Summary {
+    // Stored order where there is no energy.
+    let mut order: Vec<usize> = (0..layout.axes.len()).collect();
+    if let Ok(energy) = layout.energy {
+        let [y, x] = layout.places(energy);
+        order = [y, x, Some(energy)].into_iter().flatten().collect();
+    }
+    let mut problems = layout.problems;
+    if let Err(reason) = layout.energy {
+        problems.push(format!("no EELS spectrum image: {reason}"));
+    }
+    Summary {
         path: path.to_path_buf(),
         format: layout.format.into(),
         shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),
         dtype,
-        chunks: dataset
-            .chunk()
-            .map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
+        chunks: chunk.map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
         axes: order.iter().map(|&dim| layout.axes[dim].clone()).collect(),
+        images: Vec::new(),
+        microscope: layout.microscope,
         problems,
-    })
+    }
 }
 
 impl Reader {
     /// Opens the EELS spectrum image in `path`; a line becomes `1 x N`, a lone spectrum `1 x 1`. Rank-local.
     ///
     /// # Errors
-    /// Names the file, what is wrong with it, and how to mend that: no such file, no HDF5, cut short, several cubes,
-    /// no energy axis, unreadable values or compression.
+    /// Names the file, what is wrong with it, and how to mend that: no such file, no known format, cut short, several
+    /// cubes, no energy axis, unreadable values or compression.
     pub fn open(path: &Path, options: &Options) -> Result<Reader> {
         let shown = || path.display().to_string();
+        if dm::is_dm(path) {
+            let found = dm::find(path, options.image).with_context(shown)?;
+            let energy = energy_of(&found.layout, path)?;
+            let stored = found.open(path, energy).with_context(shown)?;
+            return Ok(Reader {
+                info: (found.layout).cube(energy, path, found.dtype().into(), None),
+                layout: found.layout,
+                energy,
+                stored: Stored::Gatan(stored),
+            });
+        }
         let opened = file::open(path, 0)?;
         let layout = find(&opened, path, options)?;
         let dataset = open_dataset(&opened, path, &layout)?;
         let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
         file::check_filters(&dataset).with_context(shown)?;
-        let energy = match &layout.energy {
-            Ok(energy) => *energy,
-            Err(reason) => {
-                let mut reasons = vec![reason.clone()];
-                reasons.extend(layout.problems.clone());
-                bail!(
-                    "{}: {} is no EELS spectrum image: {}",
-                    shown(),
-                    layout.dataset,
-                    reasons.join("; ")
-                )
-            }
-        };
+        let energy = energy_of(&layout, path)?;
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 
         // The cache is fixed when a file is opened, its best size known only after: open once more.
@@ -127,7 +156,7 @@ impl Reader {
             info,
             layout,
             energy,
-            dataset,
+            stored: Stored::Hdf5(dataset),
         })
     }
 
@@ -148,8 +177,9 @@ impl Reader {
 
     /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
     ///
-    /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. Data
-    /// whose energy is not stored last are copied once more in memory. Rank-local.
+    /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. HDF5 data
+    /// whose energy is not stored last are copied once more in memory; Gatan's are put in order as they are read, so
+    /// that a window of a cube costs its own size and some 20 MiB. Rank-local.
     ///
     /// # Errors
     /// A range outside the cube, or data that cannot be read or decoded.
@@ -175,8 +205,12 @@ impl Reader {
             "{}: {part:?} was asked for, which lies outside",
             place()
         );
+        let stored = |part| match &self.stored {
+            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
+            Stored::Gatan(stored) => stored.read(&part),
+        };
         self.layout
-            .read(&self.dataset, self.energy, part.clone())
+            .read(self.energy, part.clone(), stored)
             .with_context(|| {
                 format!(
                     "{}: cannot read {part:?}; copy the file again, it may be damaged",
@@ -211,6 +245,26 @@ impl Reader {
             .take(16)
             .map(|byte| format!("{byte:02x}"))
             .collect())
+    }
+}
+
+/// The stored dimension of the energy.
+///
+/// # Errors
+/// Data that are no EELS spectrum image: why.
+fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
+    match &layout.energy {
+        Ok(energy) => Ok(*energy),
+        Err(reason) => {
+            let mut reasons = vec![reason.clone()];
+            reasons.extend(layout.problems.clone());
+            bail!(
+                "{}: {} is no EELS spectrum image: {}",
+                path.display(),
+                layout.dataset,
+                reasons.join("; ")
+            )
+        }
     }
 }
 

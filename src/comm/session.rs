@@ -55,8 +55,11 @@ impl Comm {
     /// An agreed error is told by root; one that only this rank knows is told here.
     pub fn fail(&self, error: &anyhow::Error) -> ! {
         let agreed = error.downcast_ref::<AgreedError>();
-        let teller = agreed.is_none() || self.is_root();
-        if teller {
+        if agreed.is_none() && !self.is_root() {
+            // All ranks may have met it at once: then root tells it, and the job is over before this pause is.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        if agreed.is_none() || self.is_root() {
             let rank = agreed.map_or(self.rank(), |agreed| agreed.rank);
             eprintln!(
                 "coreloss: error on rank {rank} of {}: {error:#}",

@@ -1,7 +1,7 @@
 //! What the user asked for: YAML read into types that the rest of the program can rely on.
 //!
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
-//! know, and [`Config::validate`] names everything that is wrong, not the first thing.
+//! know, and and it names everything that is wrong, not the first thing.
 
 mod parse;
 mod sections;

@@ -311,6 +311,24 @@ mod tests {
     }
 
     #[test]
+    fn every_shipped_configuration_is_valid() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                Config::parse(&path.display().to_string(), &text, &[]).unwrap();
+                read += 1;
+            }
+        }
+        assert!(read >= 3);
+    }
+
+    #[test]
     fn an_override_of_an_unknown_key_is_refused() {
         let message = refused("seed: 1\n", &["trian.steps=4"]);
         assert!(message.contains("Did you mean `train`?"), "{message}");

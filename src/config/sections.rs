@@ -57,6 +57,9 @@ pub struct Archive {
     pub train_inputs: Option<OneOrMany<String>>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
+    /// Which image of a Gatan file (`coreloss inspect` lists them from 0, thumbnails left out); the core-loss
+    /// spectrum image by default.
+    pub image: Option<usize>,
     /// `[low, high]` in eV; all by default.
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore or to train on only.
@@ -69,6 +72,7 @@ impl Default for Archive {
             inputs: OneOrMany::Many(Vec::new()),
             train_inputs: None,
             dataset: None,
+            image: None,
             energy_range_ev: None,
             regions: Vec::new(),
         }

@@ -29,6 +29,8 @@ pub struct Prepared {
     pub counts: Array3<f32>,
     /// `[row, x]`: not ignored, and measured.
     pub valid: Array2<bool>,
+    /// `[row, x]`: pixels whose mean this is, of those in a full window; less beside borders and ignored pixels.
+    pub share: Array2<f32>,
     /// `[row, x]`: voxels that were replaced.
     pub spikes: Array2<u32>,
 }
@@ -67,6 +69,20 @@ pub fn prepare_rows(
     };
     let inner = wanted.start - near.start..wanted.end - near.start;
     let near_valid = valid.slice(s![near, ..]);
+    let reach = options.window / 2;
+    let share = Array2::from_shape_fn((wanted.len(), width), |(line, x)| {
+        let row = inner.start + line;
+        let window = s![
+            row.saturating_sub(reach)..(row + reach + 1).min(near_valid.nrows()),
+            x.saturating_sub(reach)..(x + reach + 1).min(width)
+        ];
+        let averaged = near_valid
+            .slice(window)
+            .iter()
+            .filter(|&&valid| valid)
+            .count();
+        averaged as f32 / (options.window * options.window) as f32
+    });
     let mut counts = Array3::zeros((wanted.len(), width, channels));
     counts
         .axis_iter_mut(Dim(0))
@@ -83,6 +99,7 @@ pub fn prepare_rows(
     Prepared {
         counts,
         valid: valid.slice(s![wanted, ..]).to_owned(),
+        share,
         spikes,
     }
 }

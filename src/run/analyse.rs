@@ -2,22 +2,21 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
-use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
-use rayon::prelude::*;
+use anyhow::Result;
+use ndarray::{Array2, Array3, Axis as Dim};
 
+use super::components::{decompose, loadings};
+use super::methods::{electrons, score_cvae, score_pca};
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, Window, Windows};
+use crate::device;
 use crate::model::Tiles;
-use crate::pca::{Decomposition, Scatter};
-use crate::score::{find_windows, whole_axis, LineFeatures, LineScorer, Scores};
+use crate::pca::Decomposition;
+use crate::score::{find_windows, whole_axis, LineScorer, Scores};
 use crate::shard::Blocks;
 use crate::stream::{Band, Cube, Survey};
-use crate::train::{device, Model};
-
-/// Lines whose features are computed together.
-const LINES: usize = 16;
+use crate::train::Model;
 
 /// Everything found in one cube; maps are this rank's band of whole lines.
 pub struct Analysis<'a> {
@@ -65,7 +64,7 @@ impl<'a> Analysis<'a> {
             Some(model) => Some(Tiles::new(
                 &model.spec,
                 &model.parameters,
-                device(comm, config.train.device)?,
+                device::choose(comm, config.train.device)?,
                 &model.mean,
                 cube.size(),
             )),
@@ -102,7 +101,7 @@ impl<'a> Analysis<'a> {
         }
         let counts = config.pca.components.as_slice();
         let most = counts.iter().copied().max().unwrap_or(1);
-        let decomposition = decompose(comm, config, &band, blocks, sums, survey, pixels, most)?;
+        let decomposition = decompose(comm, &band, config.pca.poisson, sums, pixels as u64, most)?;
         let loadings = loadings(comm, &band, &decomposition, most)?;
         clock.lap("pca");
         for &k in counts {
@@ -212,234 +211,4 @@ fn describe(comm: &Comm, cube: &Cube, scorer: &LineScorer) {
             window.name
         );
     }
-}
-
-/// A reconstructed line in electrons `[x, energy]`: shares times what was counted.
-fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
-    for (mut share, spectrum) in shares.outer_iter_mut().zip(counts.outer_iter()) {
-        let total = spectrum.iter().map(|&u| u as f64).sum::<f64>() as f32;
-        share.mapv_inplace(|value| value * total);
-    }
-    shares
-}
-
-/// A line and what a method makes of it; `[x, energy]` in electrons.
-struct Pair {
-    counts: Array2<f32>,
-    valid: Vec<bool>,
-    reconstruction: Array2<f32>,
-}
-
-/// Collects the features of reconstructed lines, a few at a time on all threads, and the mean reconstruction.
-struct Collector<'a> {
-    scorer: &'a LineScorer,
-    features: Vec<LineFeatures>,
-    waiting: Vec<Pair>,
-    sum: ExactSum,
-}
-
-impl<'a> Collector<'a> {
-    fn new(scorer: &'a LineScorer, channels: usize, bound: f64) -> Self {
-        // A model may answer more electrons in a channel than were counted there.
-        let bound = bound.max(1.0) * 1024.0;
-        Collector {
-            scorer,
-            features: Vec::new(),
-            waiting: Vec::new(),
-            sum: ExactSum::new(channels, bound),
-        }
-    }
-
-    fn push(&mut self, pair: Pair) {
-        self.waiting.push(pair);
-        if self.waiting.len() >= LINES {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let found: Vec<(LineFeatures, Vec<f64>)> = self
-            .waiting
-            .par_iter()
-            .map(|pair| {
-                let mut sum = vec![0f64; pair.counts.ncols()];
-                let lines = pair.reconstruction.outer_iter().zip(&pair.valid);
-                for (spectrum, _) in lines.filter(|(_, &valid)| valid) {
-                    for (sum, &value) in sum.iter_mut().zip(spectrum) {
-                        *sum += value as f64;
-                    }
-                }
-                let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
-                (self.scorer.line(counts, reconstruction, &pair.valid), sum)
-            })
-            .collect();
-        for (features, sum) in found {
-            self.features.push(features);
-            self.sum.add(&sum);
-        }
-        self.waiting.clear();
-    }
-
-    /// # Collective
-    fn scores(mut self, comm: &Comm) -> Result<Scores> {
-        self.flush();
-        let valid = self.features.iter().flat_map(|line| &line.valid);
-        let pixels = comm
-            .sum_u64(valid.filter(|&&valid| valid).count() as u64)
-            .max(1);
-        let mean = self.sum.total(comm)?;
-        let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
-        self.scorer.scores(comm, &self.features, &mean)
-    }
-}
-
-/// # Collective
-fn score_cvae(
-    comm: &Comm,
-    scorer: &LineScorer,
-    band: &Band,
-    tiles: &Tiles,
-    bound: f64,
-    codes: &mut Array3<f32>,
-) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
-    let done = tiles.reconstruct(
-        band.lines.clone(),
-        |rows| band.counts(rows),
-        |line| {
-            let prepared = band.lines(line.y..line.y + 1)?;
-            let counts = prepared.counts.index_axis_move(Dim(0), 0);
-            let valid = prepared.valid.row(0).to_vec();
-            let y = line.y - band.lines.start;
-            for (x, _) in valid.iter().enumerate().filter(|(_, &valid)| valid) {
-                codes.slice_mut(s![.., y, x]).assign(&line.latent.row(x));
-            }
-            collector.push(Pair {
-                reconstruction: electrons(line.shares, counts.view()),
-                counts,
-                valid,
-            });
-            Ok(())
-        },
-    );
-    comm.agree(done)?;
-    collector.scores(comm)
-}
-
-/// # Collective
-fn score_pca(
-    comm: &Comm,
-    scorer: &LineScorer,
-    band: &Band,
-    decomposition: &Decomposition,
-    k: usize,
-    bound: f64,
-) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
-    let done = band.each_block(|rows, prepared| {
-        let line = |i: usize| prepared.counts.index_axis(Dim(0), i);
-        let rebuilt: Vec<Array2<f32>> = (0..rows.len())
-            .into_par_iter()
-            .map(|i| decomposition.reconstruct(line(i), k))
-            .collect();
-        for (i, reconstruction) in rebuilt.into_iter().enumerate() {
-            collector.push(Pair {
-                counts: line(i).to_owned(),
-                valid: prepared.valid.row(i).to_vec(),
-                reconstruction,
-            });
-        }
-        Ok(())
-    });
-    comm.agree(done)?;
-    collector.scores(comm)
-}
-
-/// Principal components of the cube's pixels that count.
-///
-/// # Collective
-#[allow(clippy::too_many_arguments)]
-fn decompose(
-    comm: &Comm,
-    config: &Config,
-    band: &Band,
-    blocks: Blocks,
-    sums: &[f64],
-    survey: &Survey,
-    pixels: f64,
-    most: usize,
-) -> Result<Decomposition> {
-    let scale: Option<Vec<f64>> = config
-        .pca
-        .poisson
-        .then(|| sums.iter().map(|&sum| sum.max(0.0).sqrt()).collect());
-    // A sum of squares is at most the square of the sum where nothing is negative.
-    let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
-    let mut scatter = Scatter::new(
-        sums.len(),
-        scale.as_deref(),
-        largest * largest.min(survey.bound),
-    )?;
-    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
-    let summed = mine
-        .chunks(rayon::current_num_threads())
-        .try_for_each(|some| {
-            let products = some
-                .par_iter()
-                .map(|&block| {
-                    let prepared = band.lines(blocks.rows(block))?;
-                    let spectra = prepared
-                        .counts
-                        .outer_iter()
-                        .zip(prepared.valid.outer_iter())
-                        .flat_map(|(line, valid)| {
-                            let spectra: Vec<Vec<f32>> = line
-                                .outer_iter()
-                                .zip(valid)
-                                .filter(|(_, &valid)| valid)
-                                .map(|(spectrum, _)| spectrum.to_vec())
-                                .collect();
-                            spectra
-                        });
-                    let values: Vec<f32> = spectra.flatten().collect();
-                    let shape = (values.len() / sums.len(), sums.len());
-                    let matrix =
-                        Array2::from_shape_vec(shape, values).context("spectra have one length")?;
-                    scatter.product(matrix.view())
-                })
-                .collect::<Result<Vec<Vec<f64>>>>()?;
-            products.iter().for_each(|product| scatter.add(product));
-            Ok(())
-        });
-    comm.agree(summed)?;
-    scatter.decompose(comm, pixels as u64, most)
-}
-
-/// `[lines * x, k]`, NaN where a pixel is ignored.
-///
-/// # Collective
-fn loadings(
-    comm: &Comm,
-    band: &Band,
-    decomposition: &Decomposition,
-    k: usize,
-) -> Result<Array2<f64>> {
-    let width = band.cube.size()[1];
-    let k = k.min(decomposition.num_components());
-    let mut loadings = Array2::from_elem((band.lines.len() * width, k), f64::NAN);
-    let done = band.each_block(|rows, prepared| {
-        for (i, y) in rows.enumerate() {
-            let found = decomposition.loadings(prepared.counts.index_axis(Dim(0), i), k);
-            for (x, &valid) in prepared.valid.row(i).iter().enumerate() {
-                if valid {
-                    loadings
-                        .row_mut((y - band.lines.start) * width + x)
-                        .assign(&found.row(x));
-                }
-            }
-        }
-        Ok(())
-    });
-    comm.agree(done)?;
-    Ok(loadings)
 }

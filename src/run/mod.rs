@@ -1,8 +1,12 @@
 //! The commands: what a user asks for, made of the modules above.
 
 mod analyse;
+mod arrays;
+mod components;
 mod folder;
 mod inputs;
+mod inspect;
+mod methods;
 mod pages;
 mod regions;
 mod simulate;
@@ -20,6 +24,7 @@ use crate::stream::{survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
+pub use inspect::inspect;
 pub use simulate::simulate;
 pub use summary::Summary;
 
@@ -116,9 +121,12 @@ pub fn run(
         if comm.any(stop.load(Ordering::Relaxed)) {
             return Ok(Ending::Stopped);
         }
-        if let Some(done) = write::finished(comm, config, cube)? {
-            summaries.push(done);
-            continue;
+        // A stage that was asked for by name is done again.
+        if stage == Stage::All {
+            if let Some(done) = write::finished(comm, config, cube)? {
+                summaries.push(done);
+                continue;
+            }
         }
         match score_cube(comm, config, cube, &survey, model.as_ref(), &mut clock) {
             Ok(summary) => summaries.push(summary),

@@ -118,7 +118,8 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         name: summary.name.clone(),
         shape: summary.shape,
         pixel_size: (!info.x.units.is_empty()).then(|| (info.x.scale, info.x.units.clone())),
-        mean_image: map(COUNTS)?,
+        // Per channel, as the report's image is labelled.
+        mean_image: map(COUNTS)? / summary.shape[2] as f32,
         energy_ev: energy.values(),
         mean_spectrum: mean.iter().map(|&value| value as f64).collect(),
         windows: windows

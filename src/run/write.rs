@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, ArrayView, Axis as Dim, IxDyn};
+use ndarray::{Array2, ArrayView, IxDyn};
 
 use super::analyse::{Analysis, Method};
+use super::arrays;
 use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use crate::archive;
@@ -14,10 +15,8 @@ use crate::comm::Comm;
 use crate::config::{Config, Reconstruction};
 use crate::cube::Axis;
 use crate::evaluate::{detection, ranking};
-use crate::output::{
-    read_text, signal_path, Data, HspyWriter, LearningResults, Signal, Small, SmallSignal, Value,
-};
-use crate::score::{regions, threshold};
+use crate::output::{read_text, signal_path, Data, HspyWriter, Signal, Small, SmallSignal, Value};
+use crate::score::{flag, regions, Flags};
 use crate::stream::Cube;
 
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
@@ -29,7 +28,6 @@ pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
 pub const SHIFT: &str = "33_estimated_shift_ev";
 pub const LATENT: &str = "40_latent";
 pub const PCA: &str = "50_pca";
-const RECONSTRUCTION: &str = "60_reconstruction";
 
 /// The map of one score.
 pub fn map_title(method: &str, score: &str) -> String {
@@ -124,12 +122,22 @@ pub fn write(
     for method in &analysis.methods {
         for (score, local) in score_maps(method) {
             let gathered = comm.gather_bands(local);
-            let mut limit = [0f32];
-            if let Some(values) = &gathered {
-                limit[0] = threshold(config.score.threshold, values);
-            }
-            comm.broadcast_into(&mut limit);
-            let [limit] = limit;
+            let mut mask = vec![0u8; height * width];
+            let flags = match gathered {
+                Some(values) => {
+                    let map = Array2::from_shape_vec((height, width), values)
+                        .context("a map has a value for each pixel")?;
+                    let flags = flag(
+                        config.score.threshold,
+                        map.view(),
+                        config.preprocess.spatial_mean,
+                    );
+                    mask = flags.flagged.iter().map(|&flag| flag as u8).collect();
+                    Some((map, flags))
+                }
+                None => None,
+            };
+            comm.broadcast_into(&mut mask);
             maps.write(
                 &mut file,
                 &mut signals,
@@ -137,27 +145,19 @@ pub fn write(
                 local,
                 false,
             )?;
-            let mask: Vec<u8> = local.iter().map(|&value| (value > limit) as u8).collect();
-            maps.write(
-                &mut file,
-                &mut signals,
-                &mask_title(&method.name, score),
-                &mask,
-                true,
-            )?;
-            if let Some(values) = gathered {
-                let summary = summarise_score(&values, truth.as_deref(), limit);
-                methods
-                    .entry(method.name.clone())
-                    .or_default()
-                    .insert(score.into(), summary);
+            let local_mask = &mask[band.start * width..band.end * width];
+            let title = mask_title(&method.name, score);
+            maps.write(&mut file, &mut signals, &title, local_mask, true)?;
+            if let Some((map, flags)) = flags {
                 if method.name == default.method && score == default.score {
-                    let map = Array2::from_shape_vec((height, width), values)
-                        .context("a map has a value for each pixel")?;
-                    let (list, map) = regions(map.view(), limit);
+                    let (list, map) = regions(map.view(), flags.flagged.view());
                     found_regions = list;
                     labels = map.into_raw_vec_and_offset().0;
                 }
+                methods.entry(method.name.clone()).or_default().insert(
+                    score.into(),
+                    summarise_score(&map, truth.as_deref(), &flags),
+                );
             }
         }
     }
@@ -167,10 +167,10 @@ pub fn write(
     let shifts = &analysis.methods[0].scores.estimated_shift_ev;
     maps.write(&mut file, &mut signals, SHIFT, shifts, false)?;
     let found_shifts = comm.gather_bands(shifts);
-    write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
-    write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
+    arrays::write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
+    arrays::write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
     if config.output.reconstruction == Reconstruction::Window {
-        write_reconstruction(comm, &mut file, &mut signals, cube, analysis)?;
+        arrays::write_reconstruction(comm, &mut file, &mut signals, cube, analysis)?;
     }
     signals.push(SmallSignal {
         signal: Signal {
@@ -229,7 +229,7 @@ impl MapWriter<'_> {
     }
 }
 
-fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
+pub fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
     SmallSignal {
         signal: Signal {
             title: title.into(),
@@ -241,7 +241,7 @@ fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
     }
 }
 
-fn place_axes(cube: &Cube, navigate: bool) -> Vec<Axis> {
+pub fn place_axes(cube: &Cube, navigate: bool) -> Vec<Axis> {
     [&cube.info().y, &cube.info().x]
         .map(|axis| Axis {
             navigate,
@@ -262,12 +262,14 @@ pub fn index_axis(name: &str, size: usize) -> Axis {
     }
 }
 
-fn summarise_score(values: &[f32], truth: Option<&[i32]>, limit: f32) -> ScoreSummary {
-    let ranked = truth.and_then(|truth| ranking(values, truth));
-    let detected = truth.and_then(|truth| detection(values, truth, limit));
+fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> ScoreSummary {
+    let values: Vec<f32> = map.iter().copied().collect();
+    let flagged: Vec<bool> = flags.flagged.iter().copied().collect();
+    let ranked = truth.and_then(|truth| ranking(&values, truth));
+    let detected = truth.and_then(|truth| detection(&values, truth, &flagged));
     ScoreSummary {
-        threshold: limit.is_finite().then_some(limit),
-        flagged: values.iter().filter(|&&value| value > limit).count(),
+        threshold: flags.threshold.is_finite().then_some(flags.threshold),
+        flagged: flagged.iter().filter(|&&flag| flag).count(),
         auroc: ranked.as_ref().map(|found| found.auroc),
         average_precision: ranked.as_ref().map(|found| found.average_precision),
         best_f1: ranked.as_ref().map(|found| found.best_f1),
@@ -275,114 +277,6 @@ fn summarise_score(values: &[f32], truth: Option<&[i32]>, limit: f32) -> ScoreSu
         precision: detected.map(|found| found.precision),
         recall: detected.map(|found| found.recall),
     }
-}
-
-/// # Collective
-fn write_latent(
-    file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
-    cube: &Cube,
-    analysis: &Analysis,
-    chunk_rows: usize,
-) -> Result<()> {
-    let Some(latent) = &analysis.latent else {
-        return Ok(());
-    };
-    let ([height, width], size) = (cube.size(), latent.dim().0);
-    let name = signal_path(LATENT);
-    file.create_dataset::<f32>(&name, &[size, height, width], &[1, chunk_rows, width])?;
-    file.write(
-        &name,
-        &[0, analysis.band.lines.start, 0],
-        latent.view().into_dyn(),
-    )?;
-    let mut axes = vec![index_axis("latent dimension", size)];
-    axes.extend(place_axes(cube, false));
-    signals.push(parallel(LATENT, axes, ""));
-    Ok(())
-}
-
-/// The decomposition, on a signal of the cube's shape whose data are not copied.
-///
-/// # Collective
-fn write_pca(
-    file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
-    cube: &Cube,
-    analysis: &Analysis,
-    chunk_rows: usize,
-) -> Result<()> {
-    let ([height, width], k) = (cube.size(), analysis.loadings.ncols());
-    let name = format!("Experiments/{PCA}/learning_results/loadings");
-    file.create_dataset::<f64>(&name, &[height * width, k], &[chunk_rows * width, k])?;
-    let start = analysis.band.lines.start * width;
-    file.write(&name, &[start, 0], analysis.loadings.view().into_dyn())?;
-    let found = &analysis.decomposition;
-    let mut axes = place_axes(cube, true);
-    axes.push(cube.energy.clone());
-    signals.push(SmallSignal {
-        signal: Signal {
-            title: PCA.into(),
-            axes,
-            signal_type: "EELS".into(),
-        },
-        data: Data::Declared {
-            chunk: vec![chunk_rows, width, cube.energy.size],
-        },
-        learning_results: Some(LearningResults {
-            factors: found.factors.clone(),
-            explained_variance: found.explained_variance.clone(),
-            explained_variance_ratio: found.explained_variance_ratio.clone(),
-            poissonian_noise_normalized: found.poisson,
-            output_dimension: k,
-        }),
-    });
-    Ok(())
-}
-
-/// Every pixel as the CVAE explains it, from the first to the last energy of the windows.
-///
-/// # Collective
-fn write_reconstruction(
-    comm: &Comm,
-    file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
-    cube: &Cube,
-    analysis: &Analysis,
-) -> Result<()> {
-    if analysis.tiles.is_none() {
-        return Ok(());
-    }
-    let low = analysis
-        .windows
-        .iter()
-        .map(|w| w.background_ev[0].min(w.range_ev[0]));
-    let high = analysis.windows.iter().map(|w| w.range_ev[1]);
-    let channels = cube.energy.indices(
-        low.fold(f64::INFINITY, f64::min),
-        high.fold(f64::NEG_INFINITY, f64::max),
-    );
-    let [height, width] = cube.size();
-    let blocks = analysis.blocks;
-    let chunk = [blocks.rows(0).len(), width, channels.len()];
-    let name = signal_path(RECONSTRUCTION);
-    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk)?;
-    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
-    for round in 0..comm.max_u64(mine.len() as u64) as usize {
-        let rows = mine.get(round).map_or(0..0, |&block| blocks.rows(block));
-        let mut values = ndarray::Array3::zeros((rows.len(), width, channels.len()));
-        let done = analysis.reconstruct(rows.clone(), |y, line| {
-            let part = line.slice(ndarray::s![.., channels.clone()]);
-            values.index_axis_mut(Dim(0), y - rows.start).assign(&part);
-            Ok(())
-        });
-        comm.agree(done)?;
-        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn())?;
-    }
-    let mut axes = place_axes(cube, true);
-    axes.push(cube.energy.slice(channels));
-    signals.push(parallel(RECONSTRUCTION, axes, "EELS"));
-    Ok(())
 }
 
 /// Where the results come from.

@@ -140,6 +140,9 @@ impl LineScorer {
 
     /// The features of one scan line: `u` and `reconstruction` are `[x, E]` counts, `valid` is `[x]`.
     ///
+    /// `share` `[x]` is the part of a full spatial mean that a pixel's counts are the mean of: those of less are noisier,
+    /// and their residuals count for less.
+    ///
     /// Rank-local and pure: the same line gives the same features wherever it is computed.
     ///
     /// # Panics
@@ -149,6 +152,7 @@ impl LineScorer {
         u: ArrayView2<f32>,
         reconstruction: ArrayView2<f32>,
         valid: &[bool],
+        share: &[f32],
     ) -> LineFeatures {
         assert_eq!(
             u.dim(),
@@ -181,7 +185,13 @@ impl LineScorer {
                     range.clone(),
                 );
                 let counts = range.map(|i| f64::from(u[[x, i]]));
-                window.fill(Residual::new(counts, &mu), pixel);
+                let mut residual = Residual::new(counts, &mu);
+                let weight = f64::from(share[x]).sqrt();
+                residual
+                    .values
+                    .iter_mut()
+                    .for_each(|value| *value *= weight);
+                window.fill(residual, pixel);
             }
         }
         let range = self.windows[self.pcc_window].shift.range.clone();

@@ -1,12 +1,13 @@
 //! How anomalous each spectrum is, given what a model makes of it.
 //!
 //! A scan line becomes features ([`LineScorer::line`]: rank-local, pure), the features of a whole cube become
-//! scores ([`LineScorer::scores`]: collective), and root turns a map of scores into a [`threshold()`] and
+//! scores ([`LineScorer::scores`]: collective), and root [flags](flag()) a map of scores and finds its
 //! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
 
 mod background;
 mod covariance;
 mod features;
+mod flag;
 mod line;
 mod pcc;
 mod quantile;
@@ -17,6 +18,7 @@ mod templates;
 mod threshold;
 mod windows;
 
+pub use flag::{flag, Flags};
 pub use line::{LineFeatures, LineScorer};
 pub use regions::{regions, Region};
 pub use scores::Scores;

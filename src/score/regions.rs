@@ -22,17 +22,17 @@ pub struct Region {
     pub peak_yx: [usize; 2],
 }
 
-/// The 8-connected areas of `scores` (`[y, x]`) above `threshold`, by descending highest score, and their label map.
+/// The 8-connected areas of `flagged` pixels (`[y, x]`) by descending highest score, and their label map.
 ///
-/// NaN pixels are not flagged and get 0. Rank-local.
-pub fn regions(scores: ArrayView2<f32>, threshold: f32) -> (Vec<Region>, Array2<i32>) {
+/// Rank-local.
+pub fn regions(scores: ArrayView2<f32>, flagged: ArrayView2<bool>) -> (Vec<Region>, Array2<i32>) {
     let (height, width) = scores.dim();
     let mut seen = Array2::from_elem((height, width), false);
     let mut areas: Vec<(Region, Vec<[usize; 2]>)> = Vec::new();
     for y in 0..height {
         for x in 0..width {
-            if scores[[y, x]] > threshold && !seen[[y, x]] {
-                let pixels = flood(scores, threshold, &mut seen, [y, x]);
+            if flagged[[y, x]] && !seen[[y, x]] {
+                let pixels = flood(flagged, &mut seen, [y, x]);
                 areas.push((describe(scores, &pixels), pixels));
             }
         }
@@ -50,13 +50,8 @@ pub fn regions(scores: ArrayView2<f32>, threshold: f32) -> (Vec<Region>, Array2<
 }
 
 /// The pixels of the area that `start` is in, in reading order.
-fn flood(
-    scores: ArrayView2<f32>,
-    threshold: f32,
-    seen: &mut Array2<bool>,
-    start: [usize; 2],
-) -> Vec<[usize; 2]> {
-    let (height, width) = scores.dim();
+fn flood(flagged: ArrayView2<bool>, seen: &mut Array2<bool>, start: [usize; 2]) -> Vec<[usize; 2]> {
+    let (height, width) = flagged.dim();
     let mut pixels = Vec::new();
     let mut open = vec![start];
     seen[start] = true;
@@ -64,7 +59,7 @@ fn flood(
         pixels.push([y, x]);
         for ny in y.saturating_sub(1)..(y + 2).min(height) {
             for nx in x.saturating_sub(1)..(x + 2).min(width) {
-                if scores[[ny, nx]] > threshold && !seen[[ny, nx]] {
+                if flagged[[ny, nx]] && !seen[[ny, nx]] {
                     seen[[ny, nx]] = true;
                     open.push([ny, nx]);
                 }
@@ -115,7 +110,7 @@ mod tests {
             [0.0, 0.0, 0.0, 0.0, 0.0],
             [3.0, 0.0, 0.0, 0.0, 1.0],
         ]);
-        let (regions, labels) = regions(scores.view(), 1.0);
+        let (regions, labels) = regions(scores.view(), scores.mapv(|s| s > 1.0).view());
         assert_eq!(regions.len(), 3);
         let first = &regions[0];
         assert_eq!((first.label, first.area_px, first.max_score), (1, 2, 7.0));
@@ -135,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_above_the_threshold_is_no_region() {
-        let (found, labels) = regions(arr2(&[[f32::NAN, 1.0]]).view(), 1.0);
+    fn nothing_flagged_is_no_region() {
+        let none = arr2(&[[false, false]]);
+        let (found, labels) = regions(arr2(&[[f32::NAN, 1.0]]).view(), none.view());
         assert!(found.is_empty());
         assert_eq!(labels.sum(), 0);
-        assert!(regions(Array2::zeros((0, 0)).view(), 0.0).0.is_empty());
     }
 }

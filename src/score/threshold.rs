@@ -10,6 +10,8 @@ const POT_START: f64 = 0.95;
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The tail of normal pixels is read off between these quantiles, below where anomalies are.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
+/// Normal pixels of a map that are taken for the heart of an anomaly, on average.
+const FALSE_SEEDS: f64 = 0.1;
 /// More flagged pixels than this are another phase, not anomalies.
 const MAX_FLAGGED: f64 = 0.25;
 /// Two groups: their distance in units of their spread, and the share of the smaller one allowed half way.
@@ -39,6 +41,18 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
             }
         }
     }
+}
+
+/// The score that a normal pixel of the whole map exceeds with a chance of one in ten; infinite without scores.
+///
+/// Rank-local.
+pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
+    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    if sorted.is_empty() {
+        return f32::INFINITY;
+    }
+    NullTail::fit(&sorted).exceeded_with(FALSE_SEEDS / sorted.len() as f64)
 }
 
 /// The best split of the roots of scores into two groups.
@@ -161,6 +175,11 @@ impl NullTail {
             return self.probability_at_start;
         }
         self.probability_at_start * (-excess / self.scale).exp()
+    }
+
+    /// The score that a normal pixel exceeds with `probability`, which lies below that at `start`.
+    fn exceeded_with(&self, probability: f64) -> f32 {
+        (self.start + self.scale * (self.probability_at_start / probability).ln().max(0.0)) as f32
     }
 
     /// # Source

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{ensure, Result};
 
 use crate::comm::Comm;
-use crate::config::{Auto, Config, Device};
+use crate::config::{Auto, Config};
+use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
 
@@ -59,31 +60,6 @@ impl Length {
     }
 }
 
-/// Keeps libtorch's operators to one thread each: work is spread by micro-batch and tile, so that the number of threads
-/// changes no sum. Rank-local; call it before any tensor is made.
-pub fn one_thread_per_operator() {
-    tch::set_num_threads(1);
-}
-
-/// The device of this rank: a GPU of its node where libtorch has one and it is wanted, else the CPU.
-///
-/// # Collective
-/// # Errors
-/// `train.device: cuda` without one.
-pub fn device(comm: &Comm, wanted: Device) -> Result<tch::Device> {
-    let (local, _) = comm.local_rank();
-    let gpus = tch::Cuda::device_count().max(0) as usize;
-    comm.agree(match wanted {
-        Device::Cpu => Ok(tch::Device::Cpu),
-        _ if gpus > 0 => Ok(tch::Device::Cuda(local % gpus)),
-        Device::Auto => Ok(tch::Device::Cpu),
-        Device::Cuda => Err(anyhow::anyhow!(
-            "train.device: cuda, but libtorch finds no GPU: run scripts/setup.sh --cuda on a node with a driver, \
-             or leave train.device at auto"
-        )),
-    })
-}
-
 /// Trains on `cubes`, going on from the newest checkpoint in `directory` where there is one.
 ///
 /// `stop` ends it after the step in progress, with a checkpoint.
@@ -98,7 +74,7 @@ pub fn train(
     directory: &Path,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let device = device(comm, config.train.device)?;
+    let device = device::choose(comm, config.train.device)?;
     let found = Checkpoint::newest(comm, directory)?;
     if let Some(checkpoint) = &found {
         comm.agree(checkpoint.check(config, &cubes[0].energy))?;

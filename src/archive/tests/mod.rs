@@ -1,5 +1,11 @@
 //! The readers on files of every kind that they promise to read or to refuse, made here.
 
+mod dm;
+
+mod dm_file;
+
+mod dm_hostile;
+
 mod hspy;
 
 mod plain;

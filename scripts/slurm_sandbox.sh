@@ -1,0 +1,213 @@
+#!/usr/bin/env bash
+# A Slurm of one node on this machine's loopback, to try jobs/ on: as root, on Debian or Ubuntu.
+#
+#   scripts/slurm_sandbox.sh start          starts it (installs slurm-wlm and munge first where they are missing)
+#   eval "$(scripts/slurm_sandbox.sh env)"  points sbatch, srun, squeue and scontrol of this shell to it
+#   scripts/slurm_sandbox.sh stop           ends its jobs and daemons and removes its folder
+#
+# All that it has is in one folder, $CORELOSS_SLURM_STATE or coreloss-slurm in the folder for temporary files; another
+# folder is another Slurm beside the first. `start` does nothing where it runs already, `stop` where it does not.
+set -euo pipefail
+
+state=${CORELOSS_SLURM_STATE:-${TMPDIR:-/tmp}/coreloss-slurm}
+# Seconds that the daemons have to come up, and to go.
+patience=30
+
+say() { echo "slurm_sandbox: $*" >&2; }
+
+die() {
+    say "$@"
+    exit 1
+}
+
+have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+# Runs the arguments every 0.2 s until they succeed; fails after $patience.
+wait_until() {
+    local tries=$((patience * 5))
+    until "$@"; do
+        [ "$((tries -= 1))" -gt 0 ] || return 1
+        sleep 0.2
+    done
+}
+
+not() { ! "$@"; }
+
+# Answers only for this folder's Slurm, and not longer than a few seconds.
+ask() { SLURM_CONF=$state/slurm.conf timeout 5 "$@"; }
+
+node_is_up() { ask sinfo -h -o %T 2>/dev/null | grep -Eqx 'idle|mixed|allocated|completing'; }
+
+install_packages() {
+    local missing=()
+    { have slurmctld && have slurmd && have sbatch; } || missing+=(slurm-wlm)
+    have munged || missing+=(munge)
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    have apt-get || die "missing: ${missing[*]} (Debian's names); install Slurm and munge"
+    say "installing ${missing[*]}"
+    apt-get update -q >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
+}
+
+# A port that nobody listens on, below those that the kernel gives to outgoing connections.
+free_port() {
+    local port
+    while :; do
+        port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+write_configuration() {
+    local node cpus
+    node=$(hostname -s)
+    # At least four, so that jobs of two tasks and arrays run on a small machine too.
+    cpus=$(nproc)
+    [ "$cpus" -ge 4 ] || cpus=4
+    cat >"$state/slurm.conf" <<CONF
+ClusterName=coreloss
+SlurmctldHost=$node(127.0.0.1)
+SlurmctldPort=$(free_port)
+SlurmdPort=$(free_port)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+# cred_expire is also how long a requeued job waits; Slurm's default is 120 s.
+AuthInfo=socket=$state/munge/socket,cred_expire=5
+StateSaveLocation=$state/slurmctld
+SlurmdSpoolDir=$state/slurmd
+SlurmctldPidFile=$state/slurmctld.pid
+SlurmdPidFile=$state/slurmd.pid
+SlurmctldLogFile=$state/slurmctld.log
+SlurmdLogFile=$state/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MailProg=/bin/true
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+MpiDefault=pmix
+JobRequeue=1
+OverTimeLimit=0
+KillWait=10
+ReturnToService=2
+SchedulerParameters=batch_sched_delay=1,sched_interval=5,bf_interval=5
+# Fewer real cores than CPUs are no reason to drain the node.
+SlurmdParameters=config_overrides
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1024))
+PartitionName=sandbox Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+CONF
+}
+
+# The daemons know whose they are by CORELOSS_SANDBOX, and leave the lock (descriptor 9) alone.
+daemon() {
+    (
+        cd "$state"
+        PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$state/slurm.conf CORELOSS_SANDBOX=$state "$@" 9>&- </dev/null >>"$state/start.log" 2>&1
+    ) || die_with_log "$1 did not start" "$state/start.log"
+}
+
+die_with_log() {
+    tail -n 15 "$2" >&2 || true
+    die "$1; see $2"
+}
+
+start() {
+    [ "$(id -u)" = 0 ] || die "needs root: Slurm's daemons start jobs as other users"
+    install_packages
+    mkdir -p "$state"
+    chmod 755 "$state"
+    exec 9>"$state/lock"
+    flock -w 120 9 || die "another start or stop of $state does not end"
+    if node_is_up; then
+        say "runs already in $state"
+        return
+    fi
+    end_all
+    find "$state" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
+    mkdir "$state/munge" "$state/slurmctld" "$state/slurmd"
+    (umask 077 && head -c 1024 /dev/urandom >"$state/munge/key")
+    write_configuration
+    # Whoever can write to the folder's parents could put another socket there; on one's own machine that is no matter.
+    daemon munged --force --num-threads=2 --key-file="$state/munge/key" --socket="$state/munge/socket" \
+        --pid-file="$state/munge/pid" --seed-file="$state/munge/seed" --log-file="$state/munge/log"
+    daemon slurmctld -f "$state/slurm.conf"
+    daemon slurmd -f "$state/slurm.conf"
+    wait_until node_is_up || die_with_log "the node did not come up in $patience s" "$state/slurmctld.log"
+    say "runs in $state; now: eval \"\$(scripts/slurm_sandbox.sh env)\""
+}
+
+# The processes that belong to this folder: daemons and slurmstepd by their mark, jobs by number and configuration.
+members() {
+    local environ pid
+    for environ in /proc/[0-9]*/environ; do
+        pid=${environ#/proc/}
+        pid=${pid%/environ}
+        [ "$pid" != "$$" ] || continue
+        { tr '\0' '\n' <"$environ"; } 2>/dev/null | awk -v state="$state" '
+            $0 == "CORELOSS_SANDBOX=" state { daemon = 1 }
+            $0 == "SLURM_CONF=" state "/slurm.conf" { ours = 1 }
+            /^SLURM_JOB_ID=/ { job = 1 }
+            END { exit !(daemon || ours && job) }' && echo "$pid"
+    done
+    return 0
+}
+
+none_left() { [ -z "$(members)" ]; }
+
+no_jobs() { [ -z "$(ask squeue -h 2>/dev/null)" ]; }
+
+signal_all() {
+    local pids
+    mapfile -t pids < <(members)
+    [ "${#pids[@]}" = 0 ] || kill "-$1" "${pids[@]}" 2>/dev/null || true
+}
+
+# Ends jobs as Slurm does, then the daemons, then whatever is left.
+end_all() {
+    [ ! -e "$state/slurm.conf" ] || none_left || {
+        if ask scontrol ping >/dev/null 2>&1; then
+            # Pending ones first: none may start in the place of one that ends.
+            ask scancel --state=PENDING || true
+            ask scancel --state=RUNNING || true
+            wait_until no_jobs || say "some jobs do not end"
+        fi
+        signal_all TERM
+        wait_until none_left || signal_all KILL
+        wait_until none_left || die "these processes do not end: $(members | tr '\n' ' ')"
+    }
+}
+
+stop() {
+    if [ ! -d "$state" ]; then
+        say "nothing runs in $state"
+        return
+    fi
+    exec 9>"$state/lock"
+    flock -w 120 9 || die "another start or stop of $state does not end"
+    [ -e "$state/slurm.conf" ] || [ -z "$(find "$state" -mindepth 1 ! -name lock)" ] ||
+        die "$state is no folder of this script: left alone"
+    end_all
+    rm -rf "$state"
+    say "stopped"
+}
+
+environment() {
+    node_is_up || die "does not run in $state: scripts/slurm_sandbox.sh start"
+    # An allocation or the settings of another Slurm would count here too.
+    compgen -A export | sed -n '/^S\(LURM\|BATCH\|RUN\)_/s/^/unset /p'
+    printf 'export SLURM_CONF=%q\n' "$state/slurm.conf"
+}
+
+case ${1:-} in
+    start) start ;;
+    env) environment ;;
+    stop) stop ;;
+    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d' ;;
+    *)
+        say "usage: scripts/slurm_sandbox.sh start|env|stop"
+        exit 2
+        ;;
+esac

@@ -1,0 +1,135 @@
+//! Which image of a Gatan file is the cube.
+
+use anyhow::{anyhow, bail, ensure, Result};
+
+use super::image::{Image, Values};
+use super::number::Number;
+use crate::archive::layout::Layout;
+use crate::config::Invalid;
+
+/// The image that is the cube.
+pub(crate) struct Chosen {
+    pub index: usize,
+    pub number: Number,
+    pub layout: Layout,
+}
+
+/// The core-loss spectrum image among `images`, or image `wanted`.
+///
+/// Of several EELS images those of most dimensions count, and of these the one without the zero-loss peak.
+///
+/// # Errors
+/// No image at all, several core-loss ones (lists them), an image that is damaged or (as [`Invalid`]) not of real
+/// numbers. An image that is no EELS is described, with the reason.
+pub(crate) fn choose(
+    images: &[Image],
+    wanted: Option<usize>,
+    format: &'static str,
+) -> Result<Chosen> {
+    ensure!(!images.is_empty(), "a Gatan file without an image");
+    if let Some(index) = wanted {
+        let image = images.get(index).ok_or_else(|| {
+            anyhow!(
+                "no image {index} in it; archive.image can be one of: {}",
+                listed(images, 0..images.len())
+            )
+        })?;
+        let mut chosen = take(index, image, format)?;
+        let layout = &mut chosen.layout;
+        if let Err(reason) = &layout.energy {
+            layout.problems.push(format!(
+                "{reason}; read as EELS because archive.image names it"
+            ));
+            layout.energy = Ok(image.likely_energy());
+        }
+        navigate(layout);
+        return Ok(chosen);
+    }
+    let energies: Vec<Result<usize, String>> = images.iter().map(Image::energy).collect();
+    let mut eels: Vec<usize> = (0..images.len())
+        .filter(|&index| energies[index].is_ok())
+        .collect();
+    let most = eels.iter().map(|&index| images[index].axes.len()).max();
+    eels.retain(|&index| Some(images[index].axes.len()) == most);
+    let is_core = |index: &usize| {
+        energies[*index]
+            .as_ref()
+            .is_ok_and(|&dim| !images[*index].has_zero_loss(dim))
+    };
+    let core: Vec<usize> = eels.iter().copied().filter(is_core).collect();
+    match (&core[..], &eels[..]) {
+        (&[index], _) | (_, &[index]) => {
+            let mut chosen = take(index, &images[index], format)?;
+            navigate(&mut chosen.layout);
+            Ok(chosen)
+        }
+        (_, []) => {
+            // Still worth describing: the largest of real numbers, else the refusal of the first.
+            let is_real = |&index: &usize| matches!(images[index].values, Values::Real(_));
+            let index = (0..images.len())
+                .filter(is_real)
+                .max_by_key(|&index| images[index].shape().iter().product::<usize>())
+                .unwrap_or(0);
+            let mut chosen = take(index, &images[index], format)?;
+            if images.len() > 1 {
+                let reasons: Vec<String> = (energies.into_iter().enumerate())
+                    .filter_map(|(index, energy)| Some(format!("image {index}: {}", energy.err()?)))
+                    .collect();
+                chosen.layout.energy = Err(format!(
+                    "{}; archive.image can insist on one",
+                    reasons.join("; ")
+                ));
+            }
+            Ok(chosen)
+        }
+        _ => {
+            let several = if core.is_empty() { eels } else { core };
+            bail!(
+                "several EELS spectrum images; choose one by archive.image: {}",
+                listed(images, several)
+            )
+        }
+    }
+}
+
+/// Image `index` as it is laid out.
+fn take(index: usize, image: &Image, format: &'static str) -> Result<Chosen> {
+    let name = format!("image {index} ({})", image.title);
+    match &image.values {
+        Values::Real(number) => Ok(Chosen {
+            index,
+            number: *number,
+            layout: Layout {
+                format,
+                dataset: name,
+                axes: image.axes.clone(),
+                x_before_y: false,
+                energy: image.energy(),
+                problems: Vec::new(),
+                microscope: image.microscope.clone(),
+            },
+        }),
+        Values::Other(what) => Err(anyhow!(Invalid(format!(
+            "{name} holds {what}; save the one real quantity that is a spectrum image, such as its modulus"
+        )))),
+        Values::Broken(what) => bail!("{name} is damaged: {what}"),
+    }
+}
+
+/// Flags and names the axes that are places on the specimen.
+fn navigate(layout: &mut Layout) {
+    let Ok(energy) = layout.energy else { return };
+    let places = (0..layout.axes.len()).rev().filter(|&dim| dim != energy);
+    for (dim, name) in places.zip(["x", "y"]) {
+        layout.axes[dim].name = name.into();
+        layout.axes[dim].navigate = true;
+    }
+}
+
+fn listed(images: &[Image], indices: impl IntoIterator<Item = usize>) -> String {
+    let lines: Vec<String> = indices
+        .into_iter()
+        .map(|index| format!("{index} ({})", images[index].describe()))
+        .collect();
+    lines.join(", ")
+}

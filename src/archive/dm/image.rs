@@ -1,0 +1,227 @@
+//! The images that a Gatan file lists: shape, calibration, type and what its tags tell of the measurement.
+
+use super::number::Number;
+use super::tags::{Array, Tag, Tree};
+use crate::archive::layout::{in_ev, index_axis, Microscope};
+use crate::cube::Axis;
+
+/// One image.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub title: String,
+    /// One per dimension, the slowest on disk first.
+    pub axes: Vec<Axis>,
+    pub values: Values,
+    /// Bytes from the file's start to the first value.
+    pub offset: u64,
+    /// `ImageTags:Meta Data:Format`: `Spectrum image`, `Spectrum`, `Image`, ...
+    format: Option<String>,
+    /// `ImageTags:Meta Data:Signal`: `EELS`, `X-ray`, `CL`, ...
+    signal: Option<String>,
+    is_low_loss: bool,
+    pub microscope: Microscope,
+}
+
+/// What an image consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Values {
+    Real(Number),
+    /// Complex numbers or colours: no counts.
+    Other(&'static str),
+    /// The file contradicts itself.
+    Broken(String),
+}
+
+/// The images of `tree` in stored order, thumbnails left out: the order of HyperSpy's list.
+pub(crate) fn images(tree: &Tree) -> Vec<Image> {
+    let thumbnails: Vec<f64> = tree
+        .root
+        .list("Thumbnails")
+        .iter()
+        .filter_map(|(_, thumbnail)| thumbnail.number("ImageIndex"))
+        .collect();
+    let all = tree.root.list("ImageList");
+    let is_thumbnail = |index: usize| all.len() > 1 && thumbnails.contains(&(index as f64));
+    (all.iter().enumerate())
+        .filter(|&(index, _)| !is_thumbnail(index))
+        .filter_map(|(_, (_, tags))| image(tags))
+        .collect()
+}
+
+/// The image in `tags`; none where there are no data.
+fn image(tags: &Tag) -> Option<Image> {
+    let Some(Tag::Array(data)) = tags.get("ImageData:Data") else {
+        return None;
+    };
+    // Fastest first.
+    let sizes: Vec<f64> = tags
+        .list("ImageData:Dimensions")
+        .iter()
+        .filter_map(|(_, size)| match size {
+            Tag::Number(size) => Some(*size),
+            _ => None,
+        })
+        .collect();
+    let calibrations = tags.list("ImageData:Calibrations:Dimension");
+    let mut axes: Vec<Axis> = (sizes.iter().enumerate())
+        .map(|(dim, &size)| axis(calibrations.get(dim).map(|(_, tags)| tags), size as usize))
+        .rev()
+        .collect();
+    while axes.len() > 3 {
+        let Some(dim) = axes.iter().position(|axis| axis.size == 1) else {
+            break;
+        };
+        axes.remove(dim);
+    }
+    let of = |path: &str| tags.text(path).map(str::to_string);
+    Some(Image {
+        title: of("Name").unwrap_or_default(),
+        values: values(tags, data, &sizes),
+        offset: data.offset,
+        format: of("ImageTags:Meta Data:Format"),
+        signal: of("ImageTags:Meta Data:Signal"),
+        is_low_loss: tags.number("ImageTags:EELS:Acquisition:Is dual acquire low-loss")
+            == Some(1.0),
+        microscope: microscope(tags),
+        axes,
+    })
+}
+
+/// One dimension: Gatan's origin is in channels, and the wrong way round.
+fn axis(calibration: Option<&Tag>, size: usize) -> Axis {
+    let Some(tags) = calibration else {
+        return index_axis("", size);
+    };
+    let scale = tags.number("Scale").unwrap_or(1.0);
+    let origin = tags.number("Origin").unwrap_or(0.0);
+    Axis {
+        units: tags.text("Units").unwrap_or_default().to_string(),
+        scale,
+        // The sum turns -0 into 0.
+        offset: -origin * scale + 0.0,
+        ..index_axis("", size)
+    }
+}
+
+fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
+    let broken = |what: String| Values::Broken(format!("{what}; copy or export it again"));
+    let Some(data_type) = tags.number("ImageData:DataType") else {
+        return broken("its ImageData:DataType is missing".into());
+    };
+    let number = match (Number::of_image(data_type), data.element) {
+        (Some(number), _) => number,
+        (None, _) if matches!(data_type as i64, 3 | 5 | 13 | 27 | 28) => {
+            return Values::Other("complex values")
+        }
+        (None, _) if matches!(data_type as i64, 8 | 23) => return Values::Other("RGB colours"),
+        _ => {
+            return broken(format!(
+                "its ImageData:DataType is {data_type}, which is not known"
+            ))
+        }
+    };
+    let count = sizes.iter().try_fold(1u64, |count, &size| {
+        let whole = size >= 1.0 && size.fract() == 0.0 && size < 1e15;
+        whole.then(|| count.checked_mul(size as u64))?
+    });
+    let bytes = count.and_then(|count| count.checked_mul(number.size() as u64));
+    if sizes.is_empty() || bytes != Some(data.bytes) {
+        return broken(format!(
+            "its ImageData:Dimensions {sizes:?} of {} ({} bytes each) do not make up the {} bytes of ImageData:Data",
+            number.dtype(),
+            number.size(),
+            data.bytes
+        ));
+    }
+    Values::Real(number)
+}
+
+fn microscope(tags: &Tag) -> Microscope {
+    let of = |path: &str| tags.number(&format!("ImageTags:{path}"));
+    let text = |path: &str| tags.text(path).map(str::to_string);
+    let brightness = |name: &str| tags.number(&format!("ImageData:Calibrations:Brightness:{name}"));
+    Microscope {
+        title: text("Name"),
+        instrument: text("ImageTags:Session Info:Microscope")
+            .or_else(|| text("ImageTags:Microscope Info:Name")),
+        detector: text("ImageTags:EELS Spectrometer:Instrument name")
+            .or_else(|| text("ImageTags:Acquisition:Device:Name")),
+        beam_energy_kev: of("Microscope Info:Voltage").map(|volts| volts / 1e3),
+        convergence_angle_mrad: of("EELS:Experimental Conditions:Convergence semi-angle (mrad)")
+            .or_else(|| of("EELS:Convergence semi-angle (mrad)")),
+        collection_angle_mrad: of("EELS:Experimental Conditions:Collection semi-angle (mrad)")
+            .or_else(|| of("EELS:Collection semi-angle (mrad)")),
+        exposure_s: of("EELS:Acquisition:Exposure (s)"),
+        gain_factor: brightness("Scale"),
+        gain_offset: brightness("Origin"),
+        intensity_units: text("ImageData:Calibrations:Brightness:Units"),
+    }
+}
+
+impl Image {
+    /// Sizes, the slowest dimension on disk first.
+    pub fn shape(&self) -> Vec<usize> {
+        self.axes.iter().map(|axis| axis.size).collect()
+    }
+
+    /// What a user can choose by: title, stored shape and type.
+    pub fn describe(&self) -> String {
+        let dtype = match &self.values {
+            Values::Real(number) => number.dtype(),
+            Values::Other(what) => what,
+            Values::Broken(_) => "damaged",
+        };
+        format!("{:?} {:?} {dtype}", self.title, self.shape())
+    }
+
+    /// The dimension of the energy loss, or why this is no EELS spectrum image.
+    pub fn energy(&self) -> Result<usize, String> {
+        let is_eels = self.signal.as_deref() == Some("EELS");
+        match (&self.signal, &self.format) {
+            (Some(signal), _) if !is_eels => {
+                return Err(format!("its Meta Data:Signal is {signal}, not EELS"))
+            }
+            // A camera image of a spectrum has an energy axis too, beside one that is no place.
+            (_, Some(format)) if format == "Image" => {
+                return Err("its Meta Data:Format is Image: no spectra".into())
+            }
+            _ => (),
+        }
+        match self.axes_in_ev()[..] {
+            [dim] => Ok(dim),
+            [] if is_eels && !self.axes.is_empty() => Ok(self.usual_energy()),
+            [] => Err("no axis of it is in eV, and no Meta Data:Signal says EELS".into()),
+            _ => Err("several of its axes are in eV".into()),
+        }
+    }
+
+    /// The dimension of the energy in an image that the user insists on; there must be a dimension.
+    pub fn likely_energy(&self) -> usize {
+        match self.axes_in_ev()[..] {
+            [dim] => dim,
+            _ => self.usual_energy(),
+        }
+    }
+
+    fn axes_in_ev(&self) -> Vec<usize> {
+        (0..self.axes.len())
+            .filter(|&dim| in_ev(&self.axes[dim].units).is_some())
+            .collect()
+    }
+
+    /// DigitalMicrograph stores cubes with the energy slowest, lines and spectra with the energy fastest.
+    fn usual_energy(&self) -> usize {
+        if self.axes.len() == 3 {
+            0
+        } else {
+            self.axes.len() - 1
+        }
+    }
+
+    /// Whether the zero-loss peak is in the range of energy axis `dim`.
+    pub fn has_zero_loss(&self, dim: usize) -> bool {
+        let axis = &self.axes[dim];
+        let ends = [axis.value(0), axis.value(axis.size.saturating_sub(1))];
+        self.is_low_loss || (ends[0].min(ends[1]) <= 0.0 && ends[0].max(ends[1]) >= 0.0)
+    }
+}

@@ -1,0 +1,165 @@
+//! From reconstructed lines to scores, alike for every method.
+
+use anyhow::Result;
+use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
+use rayon::prelude::*;
+
+use crate::comm::{Comm, ExactSum};
+use crate::model::Tiles;
+use crate::pca::Decomposition;
+use crate::score::{LineFeatures, LineScorer, Scores};
+use crate::stream::Band;
+
+/// Lines whose features are computed together.
+const LINES: usize = 16;
+
+/// A reconstructed line in electrons `[x, energy]`: shares times what was counted.
+pub fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
+    for (mut share, spectrum) in shares.outer_iter_mut().zip(counts.outer_iter()) {
+        let total = spectrum.iter().map(|&u| u as f64).sum::<f64>() as f32;
+        share.mapv_inplace(|value| value * total);
+    }
+    shares
+}
+
+/// A line and what a method makes of it; `[x, energy]` in electrons.
+struct Pair {
+    counts: Array2<f32>,
+    valid: Vec<bool>,
+    share: Vec<f32>,
+    reconstruction: Array2<f32>,
+}
+
+/// Collects the features of reconstructed lines, a few at a time on all threads, and the mean reconstruction.
+struct Collector<'a> {
+    scorer: &'a LineScorer,
+    features: Vec<LineFeatures>,
+    waiting: Vec<Pair>,
+    sum: ExactSum,
+}
+
+impl<'a> Collector<'a> {
+    fn new(scorer: &'a LineScorer, channels: usize, bound: f64) -> Self {
+        // A model may answer more electrons in a channel than were counted there.
+        let bound = bound.max(1.0) * 1024.0;
+        Collector {
+            scorer,
+            features: Vec::new(),
+            waiting: Vec::new(),
+            sum: ExactSum::new(channels, bound),
+        }
+    }
+
+    fn push(&mut self, pair: Pair) {
+        self.waiting.push(pair);
+        if self.waiting.len() >= LINES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let found: Vec<(LineFeatures, Vec<f64>)> = self
+            .waiting
+            .par_iter()
+            .map(|pair| {
+                let mut sum = vec![0f64; pair.counts.ncols()];
+                let lines = pair.reconstruction.outer_iter().zip(&pair.valid);
+                for (spectrum, _) in lines.filter(|(_, &valid)| valid) {
+                    for (sum, &value) in sum.iter_mut().zip(spectrum) {
+                        *sum += value as f64;
+                    }
+                }
+                let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
+                let features = self
+                    .scorer
+                    .line(counts, reconstruction, &pair.valid, &pair.share);
+                (features, sum)
+            })
+            .collect();
+        for (features, sum) in found {
+            self.features.push(features);
+            self.sum.add(&sum);
+        }
+        self.waiting.clear();
+    }
+
+    /// # Collective
+    fn scores(mut self, comm: &Comm) -> Result<Scores> {
+        self.flush();
+        let valid = self.features.iter().flat_map(|line| &line.valid);
+        let pixels = comm
+            .sum_u64(valid.filter(|&&valid| valid).count() as u64)
+            .max(1);
+        let mean = self.sum.total(comm)?;
+        let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
+        self.scorer.scores(comm, &self.features, &mean)
+    }
+}
+
+/// Scores of this rank's lines against the CVAE; their latent codes go to `codes` `[latent, lines, x]`.
+///
+/// # Collective
+pub fn score_cvae(
+    comm: &Comm,
+    scorer: &LineScorer,
+    band: &Band,
+    tiles: &Tiles,
+    bound: f64,
+    codes: &mut Array3<f32>,
+) -> Result<Scores> {
+    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let done = tiles.reconstruct(
+        band.lines.clone(),
+        |rows| band.counts(rows),
+        |line| {
+            let prepared = band.lines(line.y..line.y + 1)?;
+            let counts = prepared.counts.index_axis_move(Dim(0), 0);
+            let valid = prepared.valid.row(0).to_vec();
+            let y = line.y - band.lines.start;
+            for (x, _) in valid.iter().enumerate().filter(|(_, &valid)| valid) {
+                codes.slice_mut(s![.., y, x]).assign(&line.latent.row(x));
+            }
+            collector.push(Pair {
+                reconstruction: electrons(line.shares, counts.view()),
+                counts,
+                valid,
+                share: prepared.share.row(0).to_vec(),
+            });
+            Ok(())
+        },
+    );
+    comm.agree(done)?;
+    collector.scores(comm)
+}
+
+/// Scores of this rank's lines against their first `k` principal components.
+///
+/// # Collective
+pub fn score_pca(
+    comm: &Comm,
+    scorer: &LineScorer,
+    band: &Band,
+    decomposition: &Decomposition,
+    k: usize,
+    bound: f64,
+) -> Result<Scores> {
+    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let done = band.each_block(|rows, prepared| {
+        let line = |i: usize| prepared.counts.index_axis(Dim(0), i);
+        let rebuilt: Vec<Array2<f32>> = (0..rows.len())
+            .into_par_iter()
+            .map(|i| decomposition.reconstruct(line(i), k))
+            .collect();
+        for (i, reconstruction) in rebuilt.into_iter().enumerate() {
+            collector.push(Pair {
+                counts: line(i).to_owned(),
+                valid: prepared.valid.row(i).to_vec(),
+                share: prepared.share.row(i).to_vec(),
+                reconstruction,
+            });
+        }
+        Ok(())
+    });
+    comm.agree(done)?;
+    collector.scores(comm)
+}

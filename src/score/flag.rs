@@ -1,0 +1,111 @@
+//! Which pixels of a score map are anomalous: above the threshold, part of something certain, and not a neighbour's blur.
+
+use ndarray::{s, Array2, ArrayView2};
+
+use super::regions::regions;
+use super::threshold::{certain, threshold};
+use crate::config::Rule;
+
+/// The root of a score grows with the share of anomalous specimen that the spatial mean brought into a pixel: a pixel
+/// beside an anomaly holds a third of it or less, one on its inner border more than half.
+const BLUR_SHARE: f32 = 0.35;
+
+/// The flags of one map.
+pub struct Flags {
+    /// Pixels at or below it are not flagged.
+    pub threshold: f32,
+    /// `[y, x]`.
+    pub flagged: Array2<bool>,
+}
+
+/// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the mean taken before.
+///
+/// `otsu` and `pot` flag what is above the threshold. `auto` also asks that a connected area holds a pixel that chance
+/// does not explain in the whole map, and leaves out the blur around stronger pixels. Rank-local, on the whole map.
+pub fn flag(rule: Rule, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
+    let all: Vec<f32> = scores.iter().copied().collect();
+    let limit = threshold(rule, &all);
+    let mut flagged = scores.mapv(|score| score > limit);
+    if rule == Rule::Auto {
+        let seed = certain(all.into_iter());
+        let (areas, labels) = regions(scores, flagged.view());
+        for (flag, &label) in flagged.iter_mut().zip(&labels) {
+            *flag = *flag && areas[label as usize - 1].max_score > seed;
+        }
+        let above = flagged.clone();
+        for ((y, x), flag) in flagged.indexed_iter_mut() {
+            let near = strongest_near(scores, above.view(), [y, x], spatial_mean - 1);
+            *flag = *flag && scores[[y, x]].sqrt() >= BLUR_SHARE * near.sqrt();
+        }
+    }
+    Flags {
+        threshold: limit,
+        flagged,
+    }
+}
+
+/// The highest flagged score within `reach` pixels.
+fn strongest_near(
+    scores: ArrayView2<f32>,
+    flagged: ArrayView2<bool>,
+    [y, x]: [usize; 2],
+    reach: usize,
+) -> f32 {
+    let (height, width) = scores.dim();
+    let part = s![
+        y.saturating_sub(reach)..(y + reach + 1).min(height),
+        x.saturating_sub(reach)..(x + reach + 1).min(width)
+    ];
+    let near = scores.slice(part);
+    let flags = flagged.slice(part);
+    let pairs = near.iter().zip(flags).filter(|(_, &flag)| flag);
+    pairs.map(|(&score, _)| score).fold(0.0, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Amplitude `height` in a square of specimen, seen through the 3 x 3 mean, over a ripple of normal pixels.
+    fn map(height: f32) -> (Array2<f32>, Array2<bool>) {
+        let truth = Array2::from_shape_fn((40, 40), |(y, x)| {
+            (10..15).contains(&y) && (20..25).contains(&x)
+        });
+        let scores = Array2::from_shape_fn((40, 40), |(y, x)| {
+            let near = truth.slice(s![
+                y.max(1) - 1..(y + 2).min(40),
+                x.max(1) - 1..(x + 2).min(40)
+            ]);
+            let share = near.iter().filter(|&&t| t).count() as f32 / 9.0;
+            let ripple = ((y * 40 + x) as f32 * 0.7).sin().abs() + 0.5;
+            (height * share).powi(2) + ripple.powi(2)
+        });
+        (scores, truth)
+    }
+
+    #[test]
+    fn the_blur_around_a_strong_anomaly_is_not_flagged() {
+        let (scores, truth) = map(30.0);
+        let flags = flag(Rule::Auto, scores.view(), 3);
+        // The corners of a square keep 4 of 9 parts, above the share.
+        assert_eq!(flags.flagged, truth);
+        let plain = scores.mapv(|score| score > flags.threshold);
+        assert!(plain != truth);
+    }
+
+    #[test]
+    fn without_a_mean_nothing_is_blur() {
+        let (scores, _) = map(30.0);
+        let flags = flag(Rule::Auto, scores.view(), 1);
+        assert_eq!(flags.flagged, scores.mapv(|score| score > flags.threshold));
+    }
+
+    #[test]
+    fn an_ignored_pixel_is_never_flagged() {
+        let (mut scores, _) = map(30.0);
+        scores[[12, 22]] = f32::NAN;
+        assert!(!flag(Rule::Auto, scores.view(), 3).flagged[[12, 22]]);
+        let none = Array2::from_elem((3, 3), f32::NAN);
+        assert!(!flag(Rule::Otsu, none.view(), 3).flagged.iter().any(|&f| f));
+    }
+}

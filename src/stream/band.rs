@@ -1,0 +1,95 @@
+//! The lines of a cube that one rank scores.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use anyhow::Result;
+use ndarray::{s, Array3};
+
+use super::Cube;
+use crate::preprocess::noise::NoiseModel;
+use crate::preprocess::prepare::Prepared;
+
+/// This rank's lines of a cube, prepared once where they fit the memory, else whenever they are asked for.
+pub struct Band<'a> {
+    pub cube: &'a Cube,
+    /// The lines that this rank answers for.
+    pub lines: Range<usize>,
+    noise: NoiseModel,
+    /// All that will be asked for, where it fits.
+    held: Option<(Range<usize>, Prepared)>,
+    /// Else what was read last: single lines of it are asked for next.
+    recent: Mutex<Option<(Range<usize>, Prepared)>>,
+}
+
+impl<'a> Band<'a> {
+    /// `halo` holds `lines` and what else will be asked for; `memory` in bytes. Rank-local.
+    pub fn open(
+        cube: &'a Cube,
+        noise: NoiseModel,
+        lines: Range<usize>,
+        halo: Range<usize>,
+        memory: u64,
+    ) -> Result<Band<'a>> {
+        let [_, columns, channels] = cube.shape();
+        let bytes = 4 * (halo.len() * columns * channels) as u64;
+        let held = if !halo.is_empty() && bytes <= memory / 4 {
+            Some((halo.clone(), cube.lines_to_keep(halo, &noise)?))
+        } else {
+            None
+        };
+        Ok(Band {
+            cube,
+            lines,
+            noise,
+            held,
+            recent: Mutex::new(None),
+        })
+    }
+
+    /// Clean electrons of whole lines. Rank-local.
+    pub fn lines(&self, rows: Range<usize>) -> Result<Prepared> {
+        if let Some(part) = self.held.as_ref().and_then(|held| part_of(held, &rows)) {
+            return Ok(part);
+        }
+        let mut recent = self.recent.lock().expect("no thread panics while it reads");
+        if let Some(part) = recent.as_ref().and_then(|recent| part_of(recent, &rows)) {
+            return Ok(part);
+        }
+        let read = (rows.clone(), self.cube.lines(rows.clone(), &self.noise)?);
+        let part = part_of(&read, &rows).expect("what was read is what was asked for");
+        *recent = Some(read);
+        Ok(part)
+    }
+
+    /// Electrons `[y, x, energy]` of whole lines. Rank-local.
+    pub fn counts(&self, rows: Range<usize>) -> Result<Array3<f32>> {
+        Ok(self.lines(rows)?.counts)
+    }
+
+    /// Gives `work` this rank's lines, a block at a time. Rank-local.
+    pub fn each_block(
+        &self,
+        mut work: impl FnMut(Range<usize>, &Prepared) -> Result<()>,
+    ) -> Result<()> {
+        let blocks = self.cube.blocks();
+        (0..blocks.count())
+            .map(|block| blocks.rows(block))
+            .filter(|rows| self.lines.start <= rows.start && rows.end <= self.lines.end)
+            .try_for_each(|rows| work(rows.clone(), &self.lines(rows)?))
+    }
+}
+
+/// `rows` out of the prepared lines of a larger range; `None` where they are not all in it.
+fn part_of((range, prepared): &(Range<usize>, Prepared), rows: &Range<usize>) -> Option<Prepared> {
+    if rows.start < range.start || range.end < rows.end {
+        return None;
+    }
+    let part = rows.start - range.start..rows.end - range.start;
+    Some(Prepared {
+        counts: prepared.counts.slice(s![part.clone(), .., ..]).to_owned(),
+        valid: prepared.valid.slice(s![part.clone(), ..]).to_owned(),
+        share: prepared.share.slice(s![part.clone(), ..]).to_owned(),
+        spikes: prepared.spikes.slice(s![part, ..]).to_owned(),
+    })
+}

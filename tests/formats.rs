@@ -1,0 +1,270 @@
+//! The readers held to RosettaSciIO on every measured cube and format file of `../shared/data`, and on NeXus and EMD
+//! files that it writes: shape, axes, and values to the bit.
+//!
+//! Needs those files and `CORELOSS_PYTHON`, a Python with RosettaSciIO. Without them the tests say `SKIPPED`, and fail
+//! where `CI` is `true`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use coreloss::archive::{inspect, Options, Reader};
+use coreloss::comm::exit_code;
+use coreloss::cube::Axis;
+use ndarray::{s, Array3};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The folder of measured cubes and format files; none, and said so, where it is absent.
+fn data() -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if !path.exists() {
+        skip(&format!("{} is absent", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "SKIPPED: {why}; CI has to have it"
+    );
+}
+
+/// What the judge prints; none, and said so, where there is no judge.
+fn judge(command: &str, paths: &[PathBuf]) -> Option<String> {
+    let Ok(python) = std::env::var("CORELOSS_PYTHON") else {
+        skip("CORELOSS_PYTHON names no Python with RosettaSciIO");
+        return None;
+    };
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rosettasciio_judge.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(command)
+        .args(paths)
+        .output()
+        .expect("the judge starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(String::from_utf8(output.stdout).expect("the judge writes UTF-8"))
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn read_all(reader: &Reader) -> Array3<f32> {
+    let [rows, columns, channels] = reader.info().shape();
+    reader
+        .read(0..rows, 0..columns, 0..channels)
+        .expect("the whole cube is read")
+}
+
+/// Holds image `index` of `path`, or the chosen one, to what the judge says of it.
+fn check(path: &Path, options: &Options, expected: &Value) {
+    let place = format!("{} {:?}", path.display(), options.image);
+    let reader = Reader::open(path, options).unwrap_or_else(|error| panic!("{place}: {error:#}"));
+    let info = reader.info();
+    assert_eq!(info.dtype, expected["dtype"], "{place}");
+    let axes = expected["axes"].as_array().expect("a list of axes");
+    let mut found: Vec<&Axis> = vec![&info.y, &info.x, &info.energy];
+    // A line has one pixel across, a spectrum is one pixel.
+    let found = found.split_off(3 - axes.len());
+    assert_eq!(
+        info.shape().iter().product::<usize>(),
+        found.iter().map(|axis| axis.size).product::<usize>(),
+        "{place}"
+    );
+    for (axis, expected) in found.into_iter().zip(axes) {
+        // Energies come in eV.
+        let (factor, units) = match expected["units"].as_str().expect("text") {
+            "keV" => (1e3, "eV"),
+            units => (1.0, units),
+        };
+        let number = |name: &str| expected[name].as_f64().expect("a number") * factor;
+        assert_eq!(axis.size as u64, expected["size"], "{place}");
+        assert_eq!(axis.units, units, "{place}");
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs();
+        let is_dm = matches!(info.format.as_str(), "dm3" | "dm4");
+        for (value, expected) in [
+            (axis.scale, number("scale")),
+            (axis.offset, number("offset")),
+        ] {
+            assert!(
+                value == expected || (!is_dm && close(value, expected)),
+                "{place}: {} is {value}, not {expected}",
+                axis.name
+            );
+        }
+    }
+    let values = read_all(&reader);
+    let mut hash = Sha256::new();
+    for value in &values {
+        hash.update(value.to_le_bytes());
+    }
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(digest, expected["sha256"], "{place}: its values");
+
+    let [rows, columns, channels] = info.shape();
+    for part in [
+        [
+            rows / 2..rows,
+            columns / 3..columns.div_ceil(2),
+            0..channels,
+        ],
+        [0..1, 0..columns, channels / 2..channels],
+    ] {
+        let [y, x, energy] = part.clone();
+        let window = reader
+            .read(y.clone(), x.clone(), energy.clone())
+            .expect("a window is read");
+        let expected = values.slice(s![y, x, energy]);
+        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+        assert!(
+            window.shape() == expected.shape() && window.iter().zip(expected).all(same),
+            "{place}: {part:?}"
+        );
+    }
+}
+
+/// Holds every image of `path` to the judge's `images`: read, or refused as what it is.
+fn check_images(path: &Path, images: &[Value]) {
+    for (index, expected) in images.iter().enumerate() {
+        let options = Options {
+            image: Some(index),
+            ..Options::default()
+        };
+        let dtype = expected["dtype"].as_str().expect("text");
+        if !dtype.starts_with("complex") && !dtype.starts_with('[') {
+            check(path, &options, expected);
+            continue;
+        }
+        let error = Reader::open(path, &options).err().expect("refused");
+        let word = if dtype.starts_with('[') {
+            "RGB colours"
+        } else {
+            "complex values"
+        };
+        let message = format!("{error:#}");
+        assert!(
+            message.contains(word) && message.contains(&path.display().to_string()),
+            "{message}"
+        );
+        assert_eq!(exit_code(&error), 2, "{message}");
+    }
+    let eels: Vec<&Value> = images
+        .iter()
+        .filter(|image| image["signal_type"] == "EELS")
+        .collect();
+    match eels[..] {
+        [expected] => check(path, &Options::default(), expected),
+        _ => {
+            let refused = Reader::open(path, &Options::default());
+            assert!(refused.is_err(), "{} is no EELS", path.display());
+            if let Ok(summary) = inspect(path, &Options::default()) {
+                assert!(!summary.problems.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn measured_cubes_and_format_files_agree() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut found = Vec::new();
+    files_below(&data.join("real"), &mut found);
+    files_below(&data.join("formats"), &mut found);
+    for packed in found
+        .iter()
+        .filter(|path| path.to_string_lossy().ends_with(".tar.gz"))
+    {
+        let status = Command::new("tar")
+            .arg("-xzf")
+            .arg(packed)
+            .arg("-C")
+            .arg(folder.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .expect("tar starts");
+        assert!(status.success(), "{}", packed.display());
+    }
+    files_below(folder.path(), &mut found);
+    found.retain(|path| !path.to_string_lossy().ends_with(".tar.gz"));
+    let Some(said) = judge("describe", &found) else {
+        return;
+    };
+    assert_eq!(said.lines().count(), found.len());
+    for (path, line) in found.iter().zip(said.lines()) {
+        let images: Value = serde_json::from_str(line).expect("a line of JSON");
+        let images = images.as_array().expect("a list of images");
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "hspy")
+        {
+            check(path, &Options::default(), &images[0]);
+        } else {
+            check_images(path, images);
+        }
+        println!("agrees: {}", path.display());
+    }
+}
+
+#[test]
+fn the_nanocubes_are_the_same_in_every_format() {
+    let Some(data) = data() else { return };
+    let open = |path: &Path| Reader::open(path, &Options::default()).expect("opens");
+    let dm3 = open(&data.join("real/fe_oxide_nanocubes.dm3"));
+    let source = data.join("real/fe_oxide_nanocubes.hspy");
+    let hspy = open(&source);
+    let values = read_all(&dm3);
+    let axes = |reader: &Reader| {
+        let info = reader.info();
+        [info.y.clone(), info.x.clone(), info.energy.clone()]
+    };
+    assert_eq!(axes(&dm3), axes(&hspy));
+    assert_eq!(values, read_all(&hspy));
+    assert_eq!(dm3.microscope().beam_energy_kev, Some(200.0));
+    assert_eq!(dm3.microscope().gain_factor, hspy.microscope().gain_factor);
+    assert_eq!(dm3.microscope().instrument, hspy.microscope().instrument);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    if judge("write", &[source, folder.path().to_path_buf()]).is_none() {
+        return;
+    }
+    let written = ["x.nxs", "x.emd"].map(|name| folder.path().join(name));
+    let Some(said) = judge("describe", &written) else {
+        return;
+    };
+    for (path, line) in written.iter().zip(said.lines()) {
+        let images: Value = serde_json::from_str(line).expect("a line of JSON");
+        check(path, &Options::default(), &images[0]);
+        assert_eq!(read_all(&open(path)), values, "{}", path.display());
+    }
+    let plain = Options {
+        dataset: Some("some/where/counts".into()),
+        ..Options::default()
+    };
+    let plain = Reader::open(&folder.path().join("x.h5"), &plain).expect("opens");
+    assert_eq!(read_all(&plain), values);
+}

@@ -1,0 +1,85 @@
+"""Says what RosettaSciIO reads from files, for comparison with our readers.
+
+Usage: rosettasciio_judge.py describe FILE...      one line of JSON for each file
+       rosettasciio_judge.py write SOURCE DIR      the first signal of SOURCE as DIR/x.nxs, x.emd and x.h5
+
+Of each image: title, signal type, type of value, axes with the energy last (the one in eV or keV, else of a cube the
+slowest, else the last), and the SHA-256 of its values as little-endian float32 in that order.
+"""
+
+import hashlib
+import importlib
+import json
+import pathlib
+import sys
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+
+READERS = {
+    ".dm3": "digitalmicrograph",
+    ".dm4": "digitalmicrograph",
+    ".hspy": "hspy",
+    ".nxs": "nexus",
+    ".emd": "emd",
+}
+
+
+def read(path):
+    return importlib.import_module(f"rsciio.{READERS[path.suffix]}").file_reader(str(path))
+
+
+def units(axis):
+    return axis.get("units") if isinstance(axis.get("units"), str) else ""
+
+
+def describe_image(image):
+    data = np.asarray(image["data"])
+    # Readers that leave out the index give the axes in order.
+    axes = sorted(image["axes"], key=lambda axis: axis.get("index_in_array", 0))
+    energies = [i for i, axis in enumerate(axes) if units(axis) in ("eV", "keV")]
+    energy = energies[0] if energies else 0 if data.ndim == 3 else data.ndim - 1
+    order = [i for i in range(data.ndim) if i != energy] + [energy]
+    described = {
+        "title": image["metadata"]["General"].get("title", ""),
+        "signal_type": image["metadata"].get("Signal", {}).get("signal_type", ""),
+        "dtype": str(data.dtype),
+        "axes": [
+            {
+                "size": int(axes[i]["size"]),
+                "scale": float(axes[i]["scale"]),
+                "offset": float(axes[i]["offset"]),
+                "units": units(axes[i]),
+            }
+            for i in order
+        ],
+        "sha256": "",
+    }
+    if data.dtype.kind in "biuf":
+        values = np.ascontiguousarray(data.transpose(order), dtype="<f4")
+        described["sha256"] = hashlib.sha256(values.tobytes()).hexdigest()
+    return described
+
+
+def write(source, folder):
+    import h5py
+
+    # The writers choke on some of what the readers keep.
+    metadata = {"General": {"title": "SI of cubes"}, "Signal": {"signal_type": "EELS"}}
+    signal = {**read(source)[0], "metadata": metadata, "original_metadata": {}}
+    importlib.import_module("rsciio.nexus").file_writer(str(folder / "x.nxs"), signal)
+    importlib.import_module("rsciio.emd").file_writer(str(folder / "x.emd"), signal)
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["some/where/counts"] = signal["data"]
+
+
+if __name__ == "__main__":
+    command, *names = sys.argv[1:]
+    paths = [pathlib.Path(name) for name in names]
+    if command == "describe":
+        for path in paths:
+            print(json.dumps([describe_image(image) for image in read(path)]))
+    else:
+        write(*paths)
