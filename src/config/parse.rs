@@ -177,8 +177,17 @@ fn set(tree: &mut Value, assignment: &str) -> Result<()> {
             "--set {assignment}: write it as key=value, for example --set train.steps=800"
         ))
     })?;
-    let value: Value = serde_yaml::from_str(text)
-        .map_err(|error| Invalid(format!("--set {assignment}: the value is no YAML: {error}")))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| {
+        // The commonest of them: to YAML, *.hspy is an alias.
+        let mend = if text.contains('*') {
+            "; put a glob that begins with * in quotes, as in --set 'archive.inputs=[\"*.hspy\"]'"
+        } else {
+            ""
+        };
+        Invalid(format!(
+            "--set {assignment}: the value is no YAML: {error}{mend}"
+        ))
+    })?;
     let mut node = tree;
     let parts: Vec<&str> = key.trim().split('.').collect();
     for (depth, part) in parts.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The output folder: what a run finds there and what it makes of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -54,7 +54,8 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
         remove_results(directory)?;
     }
     let path = directory.join("config.yaml");
-    if path.exists() {
+    // A run that failed before its first result, by a mistyped name perhaps, left nothing that another could spoil.
+    if path.exists() && results(directory)?.iter().any(|result| *result != path) {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let before = Config::parse(&path.display().to_string(), &text, &[])?;
         let mut comparable = before.clone();
@@ -98,8 +99,9 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     Ok(State::Open)
 }
 
-/// Removes what runs write, and nothing else.
-fn remove_results(directory: &Path) -> Result<()> {
+/// The files below `directory` that runs write.
+fn results(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     let mut folders = vec![directory.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
@@ -121,10 +123,17 @@ fn remove_results(directory: &Path) -> Result<()> {
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
             } else if ours {
-                fs::remove_file(&path)
-                    .with_context(|| format!("cannot remove {}", path.display()))?;
+                found.push(path);
             }
         }
+    }
+    Ok(found)
+}
+
+/// Removes what runs write, and nothing else.
+fn remove_results(directory: &Path) -> Result<()> {
+    for path in results(directory)? {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     let checkpoints = directory.join("checkpoints");
     if checkpoints.exists() {
