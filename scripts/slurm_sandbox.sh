@@ -205,7 +205,7 @@ case ${1:-} in
     start) start ;;
     env) environment ;;
     stop) stop ;;
-    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d' ;;
+    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
     *)
         say "usage: scripts/slurm_sandbox.sh start|env|stop"
         exit 2
