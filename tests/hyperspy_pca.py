@@ -39,7 +39,7 @@ def main(cube, result):
     signal.decomposition(
         normalize_poissonian_noise=poisson,
         algorithm="SVD",
-        output_dimension=components,
+        # All components: with fewer, HyperSpy's ratios are shares of those alone.
         print_info=False,
     )
     theirs = signal.learning_results

@@ -59,6 +59,7 @@ pub fn write_hspy<T: H5Type + Clone>(path: &Path, values: &Array3<T>) {
         set(&axis, "offset", offset);
         set(&axis, "size", size as i64);
         set(&axis, "navigate", navigate);
+        set(&axis, "is_binned", !navigate);
         set_text(&axis, "_type", "UniformDataAxis");
     }
     describe(&file, &group, "EELS");
@@ -92,6 +93,15 @@ fn describe(file: &File, group: &Group, signal_type: &str) {
     set_text(file, "file_format_version", "3.3");
     let kind = group.create_group("metadata/Signal").expect("groups");
     set_text(&kind, "signal_type", signal_type);
+    let general = group.create_group("metadata/General").expect("groups");
+    set_text(&general, "title", "spectra");
+    // HyperSpy refuses files without these.
+    for needed in ["original_metadata", "learning_results"] {
+        group.create_group(needed).expect("groups");
+    }
+    let attributes = group.create_group("attributes").expect("groups");
+    set(&attributes, "_lazy", false);
+    set(&attributes, "ragged", false);
 }
 
 fn add_data<T: H5Type + Clone>(group: &Group, name: &str, values: &ArrayD<T>) {
