@@ -6,6 +6,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod case;
 pub mod cube;
 pub mod result;
 
