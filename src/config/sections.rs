@@ -60,7 +60,7 @@ pub struct Archive {
     /// Which image of a Gatan file (`coreloss inspect` lists them from 0, thumbnails left out); the core-loss
     /// spectrum image by default.
     pub image: Option<usize>,
-    /// `[low, high]` in eV; all by default.
+    /// `[low, high]` in eV; by default all, but for the zero-loss peak where core losses follow it (then from 50 eV).
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore or to train on only.
     pub regions: Vec<Region>,

@@ -23,6 +23,22 @@ pub use survey::{mean_spectrum, survey, Mean, Survey};
 /// few lines of its neighbours again.
 const PIECES: usize = 4;
 
+/// Where core losses begin, eV: below lie the zero-loss peak and the plasmons, whose counts would drown them.
+const CORE_LOSS_EV: f64 = 50.0;
+/// A spectrum that reaches this far, eV, is looked at for its core losses.
+const REACHES_CORE_LOSS_EV: f64 = 150.0;
+
+/// The channels to look at where the user names no range: all, but for the zero-loss peak of a spectrum that reaches to
+/// core losses.
+fn core_loss(axis: &Axis) -> Range<usize> {
+    let last = axis.value(axis.size - 1);
+    if axis.value(0) <= 0.0 && last >= REACHES_CORE_LOSS_EV {
+        axis.indices(CORE_LOSS_EV, last)
+    } else {
+        0..axis.size
+    }
+}
+
 /// An open cube, cropped in energy, with what is ignored in it.
 pub struct Cube {
     reader: Reader,
@@ -56,8 +72,15 @@ impl Cube {
         let axis = &info.energy;
         let channels = match config.archive.energy_range_ev {
             Some([low, high]) => axis.indices(low, high),
-            None => 0..axis.size,
+            None => core_loss(axis),
         };
+        if config.archive.energy_range_ev.is_none() && channels.start > 0 {
+            log::info!(
+                "{}: the zero-loss peak and all below {CORE_LOSS_EV} eV are left out; archive.energy_range_ev takes \
+                 what you name",
+                place()
+            );
+        }
         ensure!(
             !channels.is_empty(),
             "{}: archive.energy_range_ev holds none of its energies, {:.1} to {:.1} eV",
@@ -199,5 +222,31 @@ impl Cube {
             prepared.spikes = prepared.spikes.slice(s![.., inner]).to_owned();
         }
         Ok(prepared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(offset: f64, scale: f64, size: usize) -> Axis {
+        Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale,
+            offset,
+            size,
+            navigate: false,
+        }
+    }
+
+    #[test]
+    fn the_zero_loss_peak_is_left_out_where_core_losses_follow() {
+        let whole = axis(-104.8, 0.69, 1028);
+        let channels = core_loss(&whole);
+        assert!(whole.value(channels.start) >= CORE_LOSS_EV && channels.end == 1028);
+        assert!(whole.value(channels.start - 1) < CORE_LOSS_EV);
+        assert_eq!(core_loss(&axis(-20.0, 0.1, 1000)), 0..1000);
+        assert_eq!(core_loss(&axis(420.0, 0.25, 2048)), 0..2048);
     }
 }
