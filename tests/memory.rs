@@ -72,8 +72,13 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
         );
         assert!(!maps(&output("large")).is_empty());
 
-        // The limit is real: with leave to hold the cube, the same run breaks it.
-        let greedy = limited.job(run("large", 4096.0));
+        // The limit is real: it ends a program that takes more.
+        let mut greedy = Command::new("dd");
+        let mib = ranks as f64 * allowed + LAUNCHER_MIB + 600.0;
+        greedy
+            .args(["if=/dev/zero", "of=/dev/null", "count=1"])
+            .arg(format!("bs={mib:.0}M"));
+        let greedy = limited.job(greedy);
         assert!(
             greedy.code() != 0,
             "the limit held nothing back:\n{}",
