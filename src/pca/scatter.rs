@@ -81,12 +81,13 @@ impl Scatter {
             );
         }
         // A copy into libtorch's memory: BLAS may round differently on another alignment.
-        let scaled = Tensor::f_from_slice(&scaled)
+        let matrix = Tensor::f_from_slice(&scaled)
             .and_then(|z| z.f_view([pixels as i64, channels as i64]))
             .context("PCA: a block cannot be handed to libtorch")?;
-        let product = scaled
+        drop(scaled);
+        let product = matrix
             .f_tr()
-            .and_then(|transposed| transposed.f_matmul(&scaled))
+            .and_then(|transposed| transposed.f_matmul(&matrix))
             .and_then(|product| product.f_contiguous())
             .context("PCA: the scatter matrix of a block failed")?;
         let mut values = vec![0.0; channels * channels];

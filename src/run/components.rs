@@ -35,20 +35,14 @@ pub fn decompose(
                 .par_iter()
                 .map(|&block| {
                     let prepared = band.lines(blocks.rows(block))?;
-                    let spectra = prepared
-                        .counts
-                        .outer_iter()
-                        .zip(prepared.valid.outer_iter())
-                        .flat_map(|(line, valid)| {
-                            let spectra: Vec<Vec<f32>> = line
-                                .outer_iter()
-                                .zip(valid)
-                                .filter(|(_, &valid)| valid)
-                                .map(|(spectrum, _)| spectrum.to_vec())
-                                .collect();
-                            spectra
-                        });
-                    let values: Vec<f32> = spectra.flatten().collect();
+                    let mut values = Vec::with_capacity(prepared.counts.len());
+                    let lines = prepared.counts.outer_iter();
+                    for (line, valid) in lines.zip(prepared.valid.outer_iter()) {
+                        let pixels = line.outer_iter().zip(valid).filter(|(_, &valid)| valid);
+                        pixels.for_each(|(spectrum, _)| values.extend(spectrum));
+                    }
+                    // Several threads do this at once: none keeps what it has done with.
+                    drop(prepared);
                     let shape = (values.len() / sums.len(), sums.len());
                     let matrix =
                         Array2::from_shape_vec(shape, values).context("spectra have one length")?;

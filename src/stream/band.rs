@@ -56,6 +56,8 @@ impl<'a> Band<'a> {
         if let Some(part) = recent.as_ref().and_then(|recent| part_of(recent, &rows)) {
             return Ok(part);
         }
+        // Before the next is read, not after.
+        *recent = None;
         let read = (rows.clone(), self.cube.lines(rows.clone(), &self.noise)?);
         let part = part_of(&read, &rows).expect("what was read is what was asked for");
         *recent = Some(read);
@@ -76,7 +78,15 @@ impl<'a> Band<'a> {
         (0..blocks.count())
             .map(|block| blocks.rows(block))
             .filter(|rows| self.lines.start <= rows.start && rows.end <= self.lines.end)
-            .try_for_each(|rows| work(rows.clone(), &self.lines(rows)?))
+            .try_for_each(|rows| {
+                // Not by `lines`: a block is asked for as a whole, and a second copy of it would serve nobody.
+                let held = self.held.as_ref().and_then(|held| part_of(held, &rows));
+                let prepared = match held {
+                    Some(part) => part,
+                    None => self.cube.lines(rows.clone(), &self.noise)?,
+                };
+                work(rows, &prepared)
+            })
     }
 }
 

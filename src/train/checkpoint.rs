@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -144,11 +144,10 @@ impl Checkpoint {
             ("parameters", self.model.parameters.values()),
             ("first_moment", &self.first_moment[..]),
             ("second_moment", &self.second_moment[..]),
-        ]
-        .map(|(name, values)| (name, to_bytes(values)));
+        ];
         let header = Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
-            checksum: checksum(tensors.iter().map(|(_, bytes)| &bytes[..])),
+            checksum: checksum(tensors.iter().map(|(_, values)| to_bytes(values))),
             step: self.step,
             spec: self.model.spec.clone(),
             energy: self.model.energy.clone(),
@@ -157,17 +156,26 @@ impl Checkpoint {
             config: self.config.clone(),
         };
         let metadata = HashMap::from([("coreloss".to_string(), serde_json::to_string(&header)?)]);
-        let views = tensors
-            .iter()
-            .map(|(name, bytes)| {
-                Ok((
-                    *name,
-                    TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?,
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        // By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
+        let mut end = 0;
+        let places = tensors.map(|(name, values)| {
+            let start = end;
+            end += 4 * values.len();
+            let info = TensorInfo {
+                dtype: Dtype::F32,
+                shape: vec![values.len()],
+                data_offsets: (start, end),
+            };
+            (name.to_string(), info)
+        });
+        let mut description = serde_json::to_vec(&Metadata::new(Some(metadata), places.into())?)?;
+        description.resize(description.len().next_multiple_of(8), b' ');
         let mut file = File::create(path)?;
-        file.write_all(&safetensors::serialize(views, Some(metadata))?)?;
+        file.write_all(&(description.len() as u64).to_le_bytes())?;
+        file.write_all(&description)?;
+        for (_, values) in tensors {
+            file.write_all(&to_bytes(values))?;
+        }
         file.sync_all()?;
         Ok(())
     }
@@ -260,7 +268,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn checksum<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+fn checksum(parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new();
     parts.for_each(|part| hash.update(part));
     hash.finalize()
@@ -270,10 +278,11 @@ fn checksum<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    let mut bytes = Vec::with_capacity(4 * values.len());
+    for value in values {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes
 }
 
 fn to_values(bytes: &[u8]) -> Vec<f32> {
