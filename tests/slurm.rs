@@ -363,7 +363,7 @@ fn assert_same_training(a: &Path, b: &Path) {
         [a, b].map(|out| Checkpoint::read(&out.join(&name)).expect("the last checkpoint is whole"));
     let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|v| v.to_bits()).collect() };
     assert!(
-        bits(&a.model.parameters.values()) == bits(&b.model.parameters.values()),
+        bits(a.model.parameters.values()) == bits(b.model.parameters.values()),
         "weights differ"
     );
     assert!(
