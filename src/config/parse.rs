@@ -96,6 +96,10 @@ impl Config {
             "train.checkpoint_epochs: at least 1",
         );
         require(train.lanes > 0, "train.lanes: at least 1");
+        require(
+            self.comm.backend != super::Backend::Nccl,
+            "comm.backend: nccl is not there yet; take auto or mpi",
+        );
         require(self.io.memory_mib >= 64, "io.memory_mib: at least 64");
         require(
             matches!(self.preprocess.spatial_mean, 1 | 3),
