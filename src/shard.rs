@@ -222,7 +222,7 @@ pub struct Blocks {
 }
 
 /// Voxels of a block, about: large enough for matrix products, small enough to hold many.
-const BLOCK_VOXELS: usize = 1 << 20;
+const BLOCK_VOXELS: usize = 1 << 19;
 
 impl Blocks {
     /// Blocks of a cube `[y, x, energy]`, a function of the cube alone.

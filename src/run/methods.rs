@@ -11,7 +11,7 @@ use crate::score::{LineFeatures, LineScorer, Scores};
 use crate::stream::Band;
 
 /// Lines whose features are computed together.
-const LINES: usize = 16;
+const LINES: usize = 4;
 
 /// A reconstructed line in electrons `[x, energy]`: shares times what was counted.
 pub fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
