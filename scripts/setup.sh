@@ -51,8 +51,16 @@ from_env() {
 
 have() { command -v "$1" >/dev/null; }
 
+# Whether bindgen finds a libclang: llvm-config and libclang-cpp, which it passes over, may be there without one.
 has_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    [ -n "${LIBCLANG_PATH:-}" ] && return
+    local folder library
+    for folder in "$(llvm-config --libdir 2>/dev/null)" /usr/lib/llvm-*/lib "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64; do
+        for library in "$folder"/libclang.so* "$folder"/libclang-[0-9]*.so*; do
+            [ ! -e "$library" ] || return 0
+        done
+    done
+    return 1
 }
 
 # A Python that can make virtual environments, of 3.$1 or newer and no newer than there are wheels for.
