@@ -41,6 +41,8 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
+    /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
+    Import(ImportArguments),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
     Inspect(InspectArguments),
 }
@@ -64,6 +66,22 @@ struct RunArguments {
     /// Refuses to start where there is no checkpoint to go on from.
     #[arg(long)]
     resume: bool,
+}
+
+#[derive(Args)]
+struct ImportArguments {
+    /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Folder of the copies: ID.hspy, small images as ID.survey.hspy; ids are the paths below the inputs' common root.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// One line of JSON for each file.
+    #[arg(long)]
+    json: bool,
+    /// Chooses and bounds: --set archive.image=1, --set archive.dataset=entry/data, --set io.memory_mib=512.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -125,6 +143,12 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Score(run) => staged(comm, Stage::Score, run),
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
+        Command::Import(import) => {
+            let config = comm.agree(Config::parse("import", "", &import.set))?;
+            comm.watch(config.comm.watchdog_s);
+            start_threads(comm)?;
+            run::import(comm, &config, &import.files, &import.output, import.json)
+        }
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             run::inspect(comm, &config, &inspect.files, inspect.json)

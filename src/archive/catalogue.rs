@@ -13,7 +13,13 @@ use serde::{Deserialize, Serialize};
 const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 
 /// Written beside cubes, never cubes themselves.
-const COMPANIONS: [&str; 4] = [".truth.hspy", ".mask.hspy", ".coreloss.hspy", ".partial"];
+const COMPANIONS: [&str; 5] = [
+    ".truth.hspy",
+    ".mask.hspy",
+    ".survey.hspy",
+    ".coreloss.hspy",
+    ".partial",
+];
 
 /// One file of an archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +33,7 @@ pub struct Source {
 
 /// Finds the files that `inputs` mean: paths, globs (`**` crosses directories), directories. Rank-local.
 ///
-/// Sorted by path, each file once. Globs and directories never give `*.truth.hspy`, `*.mask.hspy`,
+/// Sorted by path, each file once. Globs and directories never give `*.truth.hspy`, `*.mask.hspy`, `*.survey.hspy`,
 /// `*.coreloss.hspy` or `*.partial`.
 ///
 /// # Errors
@@ -252,6 +258,7 @@ mod tests {
             "a/x.hspy",
             "a/x.truth.hspy",
             "a/x.mask.hspy",
+            "a/x.survey.hspy",
             "a/x.coreloss.hspy",
             "a/y.coreloss.hspy.partial",
             "a/.hidden.hspy",

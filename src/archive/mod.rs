@@ -10,11 +10,15 @@ mod companion;
 
 mod dm;
 
+mod element;
+
 mod file;
 
 pub(crate) mod hspy;
 
 mod layout;
+
+mod metadata;
 
 mod plain;
 
@@ -25,7 +29,10 @@ mod tests;
 
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
+pub use dm::Picture;
+pub use element::Element;
 pub use layout::Microscope;
+pub use metadata::Metadata;
 pub use reader::{inspect, Options, Reader, Summary};
 
 pub(crate) use file::open as open_hdf5;

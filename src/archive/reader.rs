@@ -7,11 +7,14 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{bail, ensure, Context, Result};
 use hdf5::{Dataset, File};
-use ndarray::Array3;
+use ndarray::{Array3, ArrayD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::layout::{read_f32, Layout, Microscope};
+use super::dm::Picture;
+use super::element::Element;
+use super::layout::{read_f32, read_stored, Layout, Microscope};
+use super::metadata::{self, Metadata};
 use super::{dm, file, hspy, plain};
 use crate::cube::{Axis, CubeInfo};
 
@@ -175,6 +178,45 @@ impl Reader {
         &self.layout.microscope
     }
 
+    /// Path of the cube inside its file, or which image it is.
+    pub fn dataset(&self) -> &str {
+        &self.layout.dataset
+    }
+
+    /// The group of a HyperSpy file whose `metadata` and `original_metadata` are the cube's; none in other formats.
+    pub fn experiment(&self) -> Option<&str> {
+        let is_hspy = self.layout.format == "hspy";
+        (self.layout.dataset.strip_suffix("/data")).filter(|_| is_hspy)
+    }
+
+    /// What the file tells beside its values, whatever its format calls it; what [`Reader::experiment`] names is left
+    /// where it is. Rank-local.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let path = &self.info.path;
+        match &self.stored {
+            Stored::Gatan(_) => dm::metadata(path).with_context(|| path.display().to_string()),
+            Stored::Hdf5(_) if self.experiment().is_some() => Ok(Metadata::default()),
+            Stored::Hdf5(_) => Ok(metadata::of_hdf5(&*file::open(path, 0)?)),
+        }
+    }
+
+    /// The small images beside the cube, a Gatan file's survey above all, and in words those that are not small.
+    /// Rank-local.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn pictures(&self, options: &Options) -> Result<(Vec<Picture>, Vec<String>)> {
+        let path = &self.info.path;
+        match &self.stored {
+            Stored::Gatan(_) => dm::pictures(path, options.image),
+            Stored::Hdf5(_) => Ok(Default::default()),
+        }
+        .with_context(|| path.display().to_string())
+    }
+
     /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
     ///
     /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. HDF5 data
@@ -189,7 +231,35 @@ impl Reader {
         columns: Range<usize>,
         channels: Range<usize>,
     ) -> Result<Array3<f32>> {
-        let part = [rows, columns, channels];
+        self.part([rows, columns, channels], |part| match &self.stored {
+            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
+            Stored::Gatan(stored) => stored.read(&part),
+        })
+    }
+
+    /// As [`Reader::read`], but the values as they are stored: integers stay integers. `T` is what
+    /// [`with_element`](crate::with_element) gives for the type of the cube.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_stored<T: Element>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        channels: Range<usize>,
+    ) -> Result<Array3<T>> {
+        self.part([rows, columns, channels], |part| match &self.stored {
+            Stored::Hdf5(dataset) => Ok(read_stored(dataset, part)?),
+            Stored::Gatan(stored) => stored.read_stored(&part),
+        })
+    }
+
+    /// Reads `part` `[y, x, energy]`; `stored` reads one range for each stored dimension.
+    fn part<T: Copy + Default>(
+        &self,
+        part: [Range<usize>; 3],
+        stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<T>>,
+    ) -> Result<Array3<T>> {
         let shape = self.info.shape();
         let place = || {
             format!(
@@ -205,10 +275,6 @@ impl Reader {
             "{}: {part:?} was asked for, which lies outside",
             place()
         );
-        let stored = |part| match &self.stored {
-            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
-            Stored::Gatan(stored) => stored.read(&part),
-        };
         self.layout
             .read(self.energy, part.clone(), stored)
             .with_context(|| {

@@ -48,7 +48,8 @@ impl SetAside {
         Ok(())
     }
 
-    fn record(&mut self, comm: &Comm, path: String, reason: String) {
+    /// Sets the input at `path` aside; root says so.
+    pub fn record(&mut self, comm: &Comm, path: String, reason: String) {
         if self.failed.iter().any(|(failed, _)| *failed == path) {
             // Met before, as an input that is both scored and trained on.
             return;
@@ -101,18 +102,27 @@ pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
     })
 }
 
+/// The files that `inputs` mean.
+///
+/// # Collective
+/// # Errors
+/// As [`catalogue`], as bad usage.
+pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
+    let listed = if comm.is_root() {
+        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
+    } else {
+        Ok(Vec::new())
+    };
+    Ok(comm.broadcast(Some(comm.agree(listed)?)))
+}
+
 fn open_all(
     comm: &Comm,
     config: &Config,
     inputs: &[String],
     set_aside: &mut SetAside,
 ) -> Result<Vec<Cube>> {
-    let listed = if comm.is_root() {
-        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
-    } else {
-        Ok(Vec::new())
-    };
-    let sources: Vec<Source> = comm.broadcast(Some(comm.agree(listed)?));
+    let sources = list(comm, inputs)?;
     let mut cubes = Vec::new();
     for source in &sources {
         let path = source.path.display().to_string();

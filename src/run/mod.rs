@@ -4,6 +4,7 @@ mod analyse;
 mod arrays;
 mod components;
 mod folder;
+mod import;
 mod inputs;
 mod inspect;
 mod methods;
@@ -24,6 +25,7 @@ use crate::stream::{survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
+pub use import::import;
 pub use inspect::inspect;
 pub use simulate::simulate;
 pub use summary::Summary;
