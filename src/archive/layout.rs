@@ -59,7 +59,16 @@ impl Layout {
     /// Brings the energy axis to eV, and refuses what cannot be one.
     pub fn checked(mut self) -> Layout {
         let Ok(dim) = self.energy else { return self };
+        for (place, axis) in self.axes.iter().enumerate() {
+            if place != dim && (axis.scale == 0.0 || !axis.scale.is_finite()) {
+                self.problems.push(format!(
+                    "axis {:?} has scale {}: its places are not calibrated",
+                    axis.name, axis.scale
+                ));
+            }
+        }
         let axis = &mut self.axes[dim];
+        let counted = axis.offset == 0.0 && axis.scale == 1.0 && axis.size > 1;
         match in_ev(&axis.units) {
             Some(factor) => {
                 axis.scale *= factor;
@@ -74,6 +83,10 @@ impl Layout {
                 "the energy axis is in {}, which is no energy: taken as eV",
                 axis.units
             )),
+        }
+        if counted {
+            self.problems
+                .push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
         }
         axis.navigate = false;
         if axis.name.is_empty() {

@@ -12,6 +12,8 @@ mod dm;
 
 mod element;
 
+mod elsewhere;
+
 mod file;
 
 pub(crate) mod hspy;

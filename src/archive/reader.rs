@@ -15,7 +15,7 @@ use super::dm::Picture;
 use super::element::Element;
 use super::layout::{read_f32, read_stored, Layout, Microscope};
 use super::metadata::{self, Metadata};
-use super::{dm, file, hspy, plain};
+use super::{dm, elsewhere, file, hspy, plain};
 use crate::cube::{Axis, CubeInfo};
 
 /// How to read a cube.
@@ -92,8 +92,13 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
     let dataset = open_dataset(&opened, path, &layout)?;
     let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
     let mut summary = summary(path, layout, dtype, dataset.chunk());
-    if let Err(error) = file::check_filters(&dataset) {
-        summary.problems.push(format!("{error:#}"));
+    for check in [
+        file::check_filters(&dataset),
+        elsewhere::check(&dataset, path),
+    ] {
+        if let Err(error) = check {
+            summary.problems.push(format!("{error:#}"));
+        }
     }
     Ok(summary)
 }
@@ -146,6 +151,7 @@ impl Reader {
         let dataset = open_dataset(&opened, path, &layout)?;
         let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
         file::check_filters(&dataset).with_context(shown)?;
+        elsewhere::check(&dataset, path).with_context(shown)?;
         let energy = energy_of(&layout, path)?;
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 

@@ -10,12 +10,14 @@ use super::analyse::{Analysis, Method};
 use super::arrays;
 use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
-use crate::archive;
+use crate::archive::{self, Microscope};
 use crate::comm::Comm;
 use crate::config::{Config, Reconstruction};
 use crate::cube::Axis;
 use crate::evaluate::{detection, ranking};
-use crate::output::{read_text, signal_path, Data, HspyWriter, Signal, Small, SmallSignal, Value};
+use crate::output::{
+    read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value,
+};
 use crate::score::{flag, regions, Flags};
 use crate::stream::Cube;
 
@@ -108,6 +110,7 @@ pub fn write(
     };
     let chunk_rows = analysis.blocks.rows(0).len();
     let mut file = HspyWriter::create(comm, &path(config, &cube.info().id))?;
+    file.describe(about(cube));
     let mut signals = Vec::new();
     let maps = MapWriter {
         cube,
@@ -279,6 +282,24 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
     }
 }
 
+/// The instrument, for every signal; not the scale of the stored intensities, in which no result is.
+fn about(cube: &Cube) -> About {
+    let path = &cube.info().path;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    About {
+        microscope: Microscope {
+            gain_factor: None,
+            gain_offset: None,
+            intensity_units: None,
+            ..cube.microscope().clone()
+        },
+        original_filename: name,
+        ..About::default()
+    }
+}
+
 /// Where the results come from.
 fn provenance(
     comm: &Comm,
@@ -296,6 +317,7 @@ fn provenance(
         ("input", cube.info().path.display().to_string()),
         ("fingerprint", cube.fingerprint()?),
         ("cube", serde_json::to_string(cube.info())?),
+        ("microscope", serde_json::to_string(cube.microscope())?),
         ("windows", serde_json::to_string(&analysis.windows)?),
         ("summary", serde_json::to_string(summary)?),
     ];

@@ -8,7 +8,7 @@ use std::ops::Range;
 use anyhow::{ensure, Result};
 use ndarray::{s, Array2, Array3};
 
-use crate::archive::{self, Reader, Source};
+use crate::archive::{self, Microscope, Reader, Source};
 use crate::config::{Config, RegionUse};
 use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
@@ -127,6 +127,11 @@ impl Cube {
 
     pub fn info(&self) -> &CubeInfo {
         &self.info
+    }
+
+    /// What the file tells of the instrument.
+    pub fn microscope(&self) -> &Microscope {
+        self.reader.microscope()
     }
 
     /// `[y, x]` in pixels.

@@ -6,6 +6,8 @@ mod dm_file;
 
 mod dm_hostile;
 
+mod elsewhere;
+
 mod hspy;
 
 mod labelled;

@@ -14,6 +14,7 @@ use super::{existing, pictures, speed, Failure, Outcome};
 use crate::archive::{Element, Options, Reader, Source};
 use crate::comm::Comm;
 use crate::config::Config;
+use crate::cube::Axis;
 use crate::output::{signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal};
 use crate::with_element;
 
@@ -139,7 +140,7 @@ impl Job<'_> {
             texts,
         };
         file.finish_checked(small, |partial| self.compare::<T>(partial, &pieces, sum))
-            .map_err(fatal)?;
+            .map_err(Failure::Source)?;
         Ok((pieces.chunk, sum, pictures))
     }
 
@@ -158,12 +159,21 @@ impl Job<'_> {
         }
     }
 
+    /// The energy axis: what the reader took for eV is in eV.
+    fn energy(&self) -> Axis {
+        let mut axis = self.reader.info().energy.clone();
+        if !axis.units.is_empty() {
+            axis.units = "eV".into();
+        }
+        axis
+    }
+
     fn signal(&self) -> SmallSignal {
         let info = self.reader.info();
         SmallSignal {
             signal: Signal {
                 title: self.title.clone(),
-                axes: vec![info.y.clone(), info.x.clone(), info.energy.clone()],
+                axes: vec![info.y.clone(), info.x.clone(), self.energy()],
                 signal_type: "EELS".into(),
             },
             data: Data::Parallel,
@@ -244,7 +254,7 @@ impl Job<'_> {
         };
         let written = Reader::open(partial, &options)?;
         let (a, b) = (self.reader.info(), written.info());
-        if (&a.y, &a.x, &a.energy) != (&b.y, &b.x, &b.energy) {
+        if (&a.y, &a.x, &self.energy()) != (&b.y, &b.x, &b.energy) {
             bail!("{}: its axes are not the source's", partial.display());
         }
         Ok(written)
