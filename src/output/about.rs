@@ -1,6 +1,6 @@
 //! What is known of a measurement, in the places where HyperSpy and eXSpy look for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hdf5::{Group, Location};
@@ -80,7 +80,7 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
     add_members(&original, &about.original).context("original metadata")
 }
 
-fn copy(experiment: &Group, path: &PathBuf, from: &str) -> Result<()> {
+fn copy(experiment: &Group, path: &Path, from: &str) -> Result<()> {
     let source = open_hdf5(path, 0)?.group(from)?;
     for name in ["metadata", "original_metadata"] {
         if source.link_exists(name) {
