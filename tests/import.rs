@@ -47,18 +47,24 @@ fn lines(ended: &Ended) -> Vec<Value> {
 }
 
 /// A plain file of 16-bit integers stored energy first, which is contiguous and large enough to be met half-way.
-fn write_energy_first(path: &Path, [rows, columns, channels]: [usize; 3]) -> Array3<u16> {
+fn write_energy_first(
+    path: &Path,
+    [rows, columns, channels]: [usize; 3],
+    chunk: Option<[usize; 3]>,
+) -> Array3<u16> {
     let cube = Array3::from_shape_fn((rows, columns, channels), |(y, x, e)| {
         ((y * 7919 + x * 104_729 + e * 31) % 60_013) as u16
     });
     let file = hdf5::File::create(path).expect("a file can be made");
     let stored = cube.view().permuted_axes([2, 0, 1]);
     let group = file.create_group("entry").expect("groups");
-    (group
-        .new_dataset_builder()
-        .with_data(&stored.as_standard_layout()))
-    .create("counts")
-    .expect("a dataset");
+    let stored = stored.as_standard_layout();
+    let dataset = group.new_dataset_builder().with_data(&stored);
+    let dataset = match chunk {
+        Some(chunk) => dataset.chunk(chunk).deflate(1),
+        None => dataset,
+    };
+    dataset.create("counts").expect("a dataset");
     let text = |place: &hdf5::Location, name: &str, value: &str| {
         let value: hdf5::types::VarLenUnicode = value.parse().expect("text");
         let attribute = place.new_attr::<hdf5::types::VarLenUnicode>();
@@ -87,7 +93,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
         &sources.join("line.hspy"),
         &counts([1, 40, 70], 2).mapv(|value| value as i32),
     );
-    let cube = write_energy_first(&sources.join("first.nxs"), [37, 300, 512]);
+    let cube = write_energy_first(&sources.join("first.nxs"), [37, 300, 512], None);
     let mut checksums = Vec::new();
     for ranks in [1, 2, 3] {
         let output = folder.join(format!("out-{ranks}"));
@@ -151,6 +157,22 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
     ask_python("import_judge.py", &pairs);
 }
 
+/// A camera's file: a chunk is a plane of one energy, and each holds a part of every spectrum.
+#[test]
+fn chunks_that_span_the_cube_are_decoded_once() {
+    let _alone = alone();
+    let folder = folder("planes");
+    let source = folder.join("planes.nxs");
+    let cube = write_energy_first(&source, [192, 256, 512], Some([8, 192, 256]));
+    for ranks in [1, 2] {
+        let output = folder.join(format!("out-{ranks}"));
+        let ended = import(ranks, &[&source], &output, &["--set", "io.memory_mib=64"]);
+        ended.succeeded().says("unpacking it");
+        assert_eq!(values::<u16>(&output.join("planes.hspy")), cube);
+        assert!(files(&output, ".partial").is_empty());
+    }
+}
+
 #[test]
 fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
     let _alone = alone();
@@ -207,7 +229,7 @@ fn an_import_that_is_killed_is_done_again() {
     let _alone = alone();
     let folder = folder("killed");
     let source = folder.join("large.nxs");
-    let cube = write_energy_first(&source, [128, 256, 512]);
+    let cube = write_energy_first(&source, [128, 256, 512], None);
     for ranks in [1, 2, 3] {
         let output = folder.join(format!("out-{ranks}"));
         let arguments = [

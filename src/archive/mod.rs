@@ -26,6 +26,8 @@ mod plain;
 
 mod reader;
 
+mod unpacked;
+
 #[cfg(test)]
 mod tests;
 

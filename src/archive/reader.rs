@@ -15,7 +15,7 @@ use super::dm::Picture;
 use super::element::Element;
 use super::layout::{read_f32, read_stored, Layout, Microscope};
 use super::metadata::{self, Metadata};
-use super::{dm, elsewhere, file, hspy, plain};
+use super::{dm, elsewhere, file, hspy, plain, unpacked};
 use crate::cube::{Axis, CubeInfo};
 
 /// How to read a cube.
@@ -67,7 +67,8 @@ pub struct Reader {
 enum Stored {
     /// The file closes with its last dataset.
     Hdf5(Dataset),
-    Gatan(dm::Stored),
+    /// At a place of its own in a file: Gatan's, or one that was unpacked.
+    Plain(dm::Stored),
 }
 
 /// Describes `path` without reading a spectrum. Rank-local.
@@ -143,7 +144,7 @@ impl Reader {
                 info: (found.layout).cube(energy, path, found.dtype().into(), None),
                 layout: found.layout,
                 energy,
-                stored: Stored::Gatan(stored),
+                stored: Stored::Plain(stored),
             });
         }
         let opened = file::open(path, 0)?;
@@ -195,6 +196,45 @@ impl Reader {
         (self.layout.dataset.strip_suffix("/data")).filter(|_| is_hspy)
     }
 
+    /// Lines `[y]` of one decoded chunk where the energy is stored first: each chunk of those serves many lines.
+    pub fn lines_decoded_at_once(&self) -> usize {
+        let is_first = self.energy == 0 && self.layout.axes.len() == 3;
+        match &self.stored {
+            Stored::Hdf5(_) if is_first => self.info.chunk_rows,
+            _ => 1,
+        }
+    }
+
+    /// Writes what is `share` `[i, n]` of an HDF5 cube's values into the file at `place`, as [`Reader::unpacked`] reads
+    /// them. Rank-local.
+    ///
+    /// # Errors
+    /// Values that cannot be read; a full disk.
+    pub fn unpack<T: Element>(&self, place: &Path, share: [usize; 2], memory: usize) -> Result<()> {
+        let Stored::Hdf5(dataset) = &self.stored else {
+            bail!("{}: is not packed", self.info.path.display());
+        };
+        unpacked::write::<T>(dataset, place, share, memory)
+            .with_context(|| self.info.path.display().to_string())
+    }
+
+    /// Reads from now on what all shares of [`Reader::unpack`] wrote to `place`.
+    ///
+    /// # Errors
+    /// A file that is gone.
+    pub fn unpacked<T: Element>(&mut self, place: &Path) -> Result<()> {
+        let shown = || place.display().to_string();
+        self.stored = Stored::Plain(dm::Stored {
+            file: fs::File::open(place).with_context(shown)?,
+            offset: 0,
+            shape: self.layout.axes.iter().map(|axis| axis.size).collect(),
+            number: dm::Number::of_dtype(T::DTYPE).with_context(shown)?,
+            little: true,
+            energy: self.energy,
+        });
+        Ok(())
+    }
+
     /// What the file tells beside its values, whatever its format calls it; what [`Reader::experiment`] names is left
     /// where it is. Rank-local.
     ///
@@ -202,11 +242,17 @@ impl Reader {
     /// A file that cannot be read any more.
     pub fn metadata(&self) -> Result<Metadata> {
         let path = &self.info.path;
-        match &self.stored {
-            Stored::Gatan(_) => dm::metadata(path).with_context(|| path.display().to_string()),
-            Stored::Hdf5(_) if self.experiment().is_some() => Ok(Metadata::default()),
-            Stored::Hdf5(_) => Ok(metadata::of_hdf5(&*file::open(path, 0)?)),
+        if self.is_gatan() {
+            return dm::metadata(path).with_context(|| path.display().to_string());
         }
+        Ok(match self.experiment() {
+            Some(_) => Metadata::default(),
+            None => metadata::of_hdf5(&*file::open(path, 0)?),
+        })
+    }
+
+    fn is_gatan(&self) -> bool {
+        matches!(self.layout.format, "dm3" | "dm4")
     }
 
     /// The small images beside the cube, a Gatan file's survey above all, and in words those that are not small.
@@ -216,11 +262,10 @@ impl Reader {
     /// A file that cannot be read any more.
     pub fn pictures(&self, options: &Options) -> Result<(Vec<Picture>, Vec<String>)> {
         let path = &self.info.path;
-        match &self.stored {
-            Stored::Gatan(_) => dm::pictures(path, options.image),
-            Stored::Hdf5(_) => Ok(Default::default()),
+        if !self.is_gatan() {
+            return Ok(Default::default());
         }
-        .with_context(|| path.display().to_string())
+        dm::pictures(path, options.image).with_context(|| path.display().to_string())
     }
 
     /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
@@ -239,7 +284,7 @@ impl Reader {
     ) -> Result<Array3<f32>> {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
-            Stored::Gatan(stored) => stored.read(&part),
+            Stored::Plain(stored) => stored.read(&part),
         })
     }
 
@@ -256,7 +301,7 @@ impl Reader {
     ) -> Result<Array3<T>> {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset) => Ok(read_stored(dataset, part)?),
-            Stored::Gatan(stored) => stored.read_stored(&part),
+            Stored::Plain(stored) => stored.read_stored(&part),
         })
     }
 

@@ -21,10 +21,10 @@ use anyhow::{Context, Result};
 use super::layout::Layout;
 use super::metadata::Metadata;
 use image::Image;
-use number::Number;
 use tags::{Tag, Tree};
 
 pub(crate) use data::Stored;
+pub(crate) use number::Number;
 pub(crate) use picture::pictures;
 pub use picture::Picture;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{anyhow, bail, ensure, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use ndarray::Array3;
 
 use super::checksum::Checksum;
@@ -22,7 +22,7 @@ use crate::with_element;
 /// cache of decoded chunks take beside.
 const COPIES: usize = 6;
 
-/// Decoding the same chunks so many times is worth a word.
+/// Decoding the same chunks so many times costs more than a file between.
 const OFTEN: usize = 4;
 
 /// Copies the cube of `source` to `output`, unless it is there.
@@ -101,11 +101,12 @@ impl Job<'_> {
     /// Chunks, checksum, and where the small images are.
     ///
     /// # Collective
-    fn copy<T: Element>(&self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
+    fn copy<T: Element>(&mut self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
         let comm = self.comm;
         let shape = self.reader.info().shape();
         let pieces = Pieces::new(shape, size_of::<T>(), self.memory, comm.size());
-        self.warn_of_repeated_reading(&pieces);
+        self.unpack_where_needed::<T>(&pieces)
+            .map_err(Failure::Source)?;
         let name = signal_path(&self.title);
         let fatal = Failure::Fatal;
         let mut file = HspyWriter::create(comm, self.output).map_err(fatal)?;
@@ -144,19 +145,44 @@ impl Job<'_> {
         Ok((pieces.chunk, sum, pictures))
     }
 
-    /// HDF5 decodes whole chunks: those that span the cube are decoded once for each piece.
-    fn warn_of_repeated_reading(&self, pieces: &Pieces) {
-        let info = self.reader.info();
+    /// HDF5 decodes whole chunks. Where those are of many lines each, all of them would be decoded again for every
+    /// piece: such a cube is unpacked first, into a file that takes its whole size and is gone when it has been read.
+    ///
+    /// # Collective
+    fn unpack_where_needed<T: Element>(&mut self, pieces: &Pieces) -> Result<()> {
         let [lines, _] = pieces.of(0);
-        let times = info.chunk_rows.div_ceil(lines.len().max(1));
-        if self.comm.is_root() && times >= OFTEN {
-            log::warn!(
-                "{}: its chunks hold {} lines each and are decoded up to {times} times; more io.memory_mib helps, or \
-                 `h5repack -l` to chunks of few lines",
-                info.path.display(),
-                info.chunk_rows
-            );
+        let times = self.reader.lines_decoded_at_once() / lines.len().max(1);
+        if times < OFTEN {
+            return Ok(());
         }
+        let comm = self.comm;
+        let mut place = self.output.as_os_str().to_owned();
+        place.push(".unpacked.partial");
+        let place = PathBuf::from(place);
+        let size = (self.reader.info().shape().iter().product::<usize>() * size_of::<T>()) as u64;
+        comm.agree(if comm.is_root() {
+            log::info!(
+                "{}: each of its chunks holds many lines: unpacking it into {} first, {} MB",
+                self.source.path.display(),
+                place.display(),
+                size / 1_000_000
+            );
+            make(&place, size)
+        } else {
+            Ok(())
+        })?;
+        let share = [comm.rank(), comm.size()];
+        let unpacked = self.reader.unpack::<T>(&place, share, self.memory);
+        let unpacked = comm.agree(unpacked);
+        let opened = match unpacked {
+            Ok(()) => comm.agree(self.reader.unpacked::<T>(&place)),
+            Err(error) => Err(error),
+        };
+        // Open files are read to their end.
+        if comm.is_root() {
+            let _ = fs::remove_file(&place);
+        }
+        opened
     }
 
     /// The energy axis: what the reader took for eV is in eV.
@@ -268,4 +294,15 @@ impl Job<'_> {
             let _ = fs::remove_file(partial);
         }
     }
+}
+
+/// An empty file of `size` bytes, in a folder that is made where it is missing. Root only.
+fn make(place: &Path, size: u64) -> Result<()> {
+    let made = || {
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::File::create(place)?.set_len(size)
+    };
+    made().with_context(|| format!("{}: cannot be made", place.display()))
 }
