@@ -16,6 +16,8 @@ pub(crate) mod hspy;
 
 mod layout;
 
+mod low_loss;
+
 mod plain;
 
 mod reader;
@@ -26,6 +28,7 @@ mod tests;
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
 pub use layout::Microscope;
+pub use low_loss::low_loss;
 pub use reader::{inspect, Options, Reader, Summary};
 
 pub(crate) use file::open as open_hdf5;

@@ -1,8 +1,10 @@
 //! The commands: what a user asks for, made of the modules above.
 
+mod align;
 mod analyse;
 mod arrays;
 mod components;
+mod energy;
 mod folder;
 mod inputs;
 mod inspect;
@@ -90,11 +92,19 @@ pub fn run(
         }
         Ok(found)
     };
-    let scored = surveyed(&mut cubes)?;
-    let trained_on = match training.as_mut() {
-        Some(training) => surveyed(training)?,
-        None => scored,
+    let mut scored = surveyed(&mut cubes)?;
+    let mut trained_on = match training.as_mut() {
+        Some(training) => Some(surveyed(training)?),
+        None => None,
     };
+    energy::settle(
+        comm,
+        config,
+        training.as_mut().zip(trained_on.as_mut()),
+        (&mut cubes, &mut scored),
+        &mut set_aside,
+    )?;
+    let trained_on = trained_on.unwrap_or(scored);
     clock.lap("survey");
     let model = if stage == Stage::Pca {
         None

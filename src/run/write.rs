@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, ArrayView, IxDyn};
+use ndarray::{s, Array2, ArrayView, IxDyn};
 
 use super::analyse::{Analysis, Method};
 use super::arrays;
+use super::energy::EnergySummary;
 use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use crate::archive;
@@ -22,6 +23,8 @@ use crate::stream::Cube;
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
 pub const COUNTS: &str = "00_counts";
 pub const MEAN: &str = "01_mean_spectrum";
+pub const ENERGY_SHIFT: &str = "03_energy_shift";
+pub const THICKNESS: &str = "04_thickness";
 pub const REGIONS: &str = "30_regions";
 pub const REGION_SPECTRA: &str = "31_region_spectra";
 pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
@@ -116,6 +119,14 @@ pub fn write(
     };
 
     maps.write(&mut file, &mut signals, COUNTS, &analysis.totals, false)?;
+    if let Some(shifts) = &cube.shifts {
+        let local = shifts.map.slice(s![band.clone(), ..]);
+        let local: Vec<f32> = local.iter().copied().collect();
+        maps.write(&mut file, &mut signals, ENERGY_SHIFT, &local, false)?;
+    }
+    if let Some(thickness) = &analysis.thickness {
+        maps.write(&mut file, &mut signals, THICKNESS, thickness, false)?;
+    }
     let mut methods: BTreeMap<String, BTreeMap<String, ScoreSummary>> = BTreeMap::new();
     let mut found_regions = Vec::new();
     let mut labels = vec![0i32; height * width];
@@ -187,6 +198,7 @@ pub fn write(
     let summary = CubeSummary {
         name: cube.info().id.clone(),
         shape: cube.shape(),
+        energy: EnergySummary::of(cube),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,

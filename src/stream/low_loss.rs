@@ -1,0 +1,147 @@
+//! The low-loss spectra of a cube, streamed as its lines are.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use ndarray::ArrayView2;
+
+use crate::archive::Reader;
+use crate::comm::{Comm, ExactSum};
+use crate::preprocess::zero_loss::{log_ratio, zero_loss_ev};
+use crate::shard::Blocks;
+
+/// Beyond this the spectrum is inelastic, eV: where the zero-loss peak ends is looked for below.
+const ZERO_LOSS_END_EV: f64 = 15.0;
+/// The zero-loss peak does not end before, eV.
+const LEAST_END_EV: f64 = 1.0;
+/// The thickness needs most of the plasmons, which reach up to here, eV.
+const PLASMONS_EV: f64 = 60.0;
+
+/// An open low-loss cube, pixel for pixel that of a core-loss one.
+pub struct LowLoss {
+    reader: Reader,
+    /// The zero-loss peak lies within this of 0, eV.
+    bound_ev: f64,
+}
+
+impl LowLoss {
+    pub(super) fn new(reader: Reader, bound_ev: f64) -> LowLoss {
+        LowLoss { reader, bound_ev }
+    }
+
+    /// Its file, for messages.
+    pub fn path(&self) -> String {
+        self.reader.info().path.display().to_string()
+    }
+
+    /// Whether its energies reach far enough for a thickness.
+    pub fn holds_plasmons(&self) -> bool {
+        self.reader.info().energy.span()[1] >= PLASMONS_EV
+    }
+
+    /// Gives `work` the `channels` of `lines`, one line `[x, energy]` after the other. Rank-local.
+    fn each_line(
+        &self,
+        lines: Range<usize>,
+        channels: Range<usize>,
+        mut work: impl FnMut(usize, ArrayView2<f32>),
+    ) -> Result<()> {
+        let info = self.reader.info();
+        let columns = info.x.size;
+        let piece = Blocks::new([info.y.size, columns, channels.len()])
+            .rows(0)
+            .len();
+        for start in lines.clone().step_by(piece) {
+            let rows = start..(start + piece).min(lines.end);
+            let raw = self
+                .reader
+                .read(rows.clone(), 0..columns, channels.clone())?;
+            rows.zip(raw.outer_iter())
+                .for_each(|(y, line)| work(y, line));
+        }
+        Ok(())
+    }
+
+    /// The energy (eV) at which the zero-loss peak of each pixel of `lines` lies, NaN where none is found or `skip`
+    /// `[lines, x]` says so. Rank-local.
+    pub fn zero_loss(&self, lines: Range<usize>, skip: ArrayView2<bool>) -> Result<Vec<f32>> {
+        let energy = &self.reader.info().energy;
+        // Room for the smoothing at the bounds.
+        let channels = energy.indices(-1.5 * self.bound_ev - 2.0, 1.5 * self.bound_ev + 2.0);
+        let near = energy.slice(channels.clone());
+        let mut found = Vec::new();
+        self.each_line(lines.clone(), channels, |y, line| {
+            let skipped = skip.row(y - lines.start);
+            found.extend(line.outer_iter().zip(skipped).map(|(spectrum, &skip)| {
+                let place = (!skip).then(|| zero_loss_ev(spectrum, &near, self.bound_ev));
+                place.flatten().map_or(f32::NAN, |place| place as f32)
+            }));
+        })?;
+        Ok(found)
+    }
+
+    /// The thickness in inelastic mean free paths of each pixel of `lines`, this rank's of the cube; NaN as in
+    /// [`LowLoss::zero_loss`].
+    ///
+    /// The zero-loss peak ends where the mean spectrum behind it, all peaks laid upon each other, is lowest.
+    ///
+    /// # Collective
+    pub fn thickness(
+        &self,
+        comm: &Comm,
+        lines: Range<usize>,
+        skip: ArrayView2<bool>,
+    ) -> Result<Vec<f32>> {
+        let energy = &self.reader.info().energy;
+        let width = self.reader.info().x.size;
+        let places = comm.agree(self.zero_loss(lines.clone(), skip))?;
+        let first_line = lines.start;
+        let place = |y: usize, x: usize| f64::from(places[(y - first_line) * width + x]);
+        let tail = (ZERO_LOSS_END_EV / energy.scale).ceil() as usize;
+        let pixels = (self.reader.info().y.size * width) as f64;
+        let mut sum = ExactSum::new(tail, pixels.max(1.0));
+        let end = energy.indices(-self.bound_ev, self.bound_ev + ZERO_LOSS_END_EV + 1.0);
+        let summed = self.each_line(lines.clone(), end.clone(), |y, line| {
+            let mut behind = vec![0.0; tail];
+            for (x, spectrum) in line.outer_iter().enumerate() {
+                let from = ((place(y, x) - energy.value(end.start)) / energy.scale).round();
+                let highest = spectrum.iter().fold(0f32, |high, &v| high.max(v));
+                if from.is_nan() || highest <= 0.0 || !highest.is_finite() {
+                    continue;
+                }
+                // In units of the peak, so that the sum is bounded and thick pixels count as thin ones.
+                for (sum, &value) in behind
+                    .iter_mut()
+                    .zip(spectrum.iter().skip(from.max(0.0) as usize))
+                {
+                    *sum += f64::from((value / highest).clamp(0.0, 1.0));
+                }
+            }
+            sum.add(&behind);
+        });
+        comm.agree(summed)?;
+        let mean = sum.total(comm)?;
+        let first = ((LEAST_END_EV / energy.scale).ceil() as usize).clamp(1, tail.max(2) - 1);
+        let lowest = (first..tail).fold(first, |low, i| if mean[i] < mean[low] { i } else { low });
+        let threshold_ev = lowest as f64 * energy.scale;
+        let mut found = Vec::new();
+        let measured = self.each_line(lines, 0..energy.size, |y, line| {
+            found.extend(line.outer_iter().enumerate().map(|(x, spectrum)| {
+                let zero_loss = place(y, x);
+                if zero_loss.is_nan() {
+                    return f32::NAN;
+                }
+                log_ratio(spectrum, energy, zero_loss, threshold_ev)
+            }));
+        });
+        comm.agree(measured)?;
+        if comm.is_root() {
+            log::info!(
+                "{}: thickness by the log-ratio, the zero-loss peak ending {threshold_ev:.2} eV past its maximum{}",
+                self.path(),
+                if self.holds_plasmons() { "" } else { "; the spectra end before the plasmons, so it is too small" }
+            );
+        }
+        Ok(found)
+    }
+}
