@@ -42,7 +42,7 @@ fn noisy(
 
 /// By how much a pixel reads too high, eV: a drift over the lines and a jump in the middle of one.
 fn shift(y: usize, x: usize) -> f64 {
-    let jump = if y * SIZE + x > 100 { 2.5 } else { 0.0 };
+    let jump = if y * SIZE + x > 100 { -2.5 } else { 0.0 };
     0.8 * (y as f64 * 0.4).sin() + jump
 }
 
@@ -112,7 +112,7 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
         }
     }
 
-    // From -0.8 to 3.3 eV: half a channel at one end, two at the other are not measured in every pixel.
+    // From -3.3 to 0.8 eV: two channels at one end and one at the other are not measured in every pixel.
     let energy = &summary(&case.output(2))["cubes"][0]["energy"];
     assert_eq!(energy["align"]["unmeasured"], 1, "{energy}");
     assert_eq!(
