@@ -77,7 +77,7 @@ fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let path = path(config, &cube.info().id);
     let same = path.exists()
         && read_text(&path, "fingerprint")
-            .is_ok_and(|before| cube.fingerprint().is_ok_and(|now| now == before));
+            .is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
     // A file from before a change is written anew.
     Ok(if same {
         read_text(&path, "summary").ok()
@@ -306,7 +306,7 @@ fn provenance(
         ("ranks", comm.size().to_string()),
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),
-        ("fingerprint", cube.fingerprint()?),
+        ("fingerprint", cube.fingerprint(config)?),
         ("cube", serde_json::to_string(cube.info())?),
         ("windows", serde_json::to_string(&analysis.windows)?),
         ("summary", serde_json::to_string(summary)?),

@@ -14,6 +14,8 @@ use crate::shard::Blocks;
 const ZERO_LOSS_END_EV: f64 = 15.0;
 /// The zero-loss peak does not end before, eV.
 const LEAST_END_EV: f64 = 1.0;
+/// Behind its end the mean spectrum does not fall for so long, eV.
+const RISE_EV: f64 = 0.5;
 /// The thickness needs most of the plasmons, which reach up to here, eV.
 const PLASMONS_EV: f64 = 60.0;
 
@@ -32,6 +34,11 @@ impl LowLoss {
     /// Its file, for messages.
     pub fn path(&self) -> String {
         self.reader.info().path.display().to_string()
+    }
+
+    /// As [`Reader::fingerprint`]. Rank-local.
+    pub fn fingerprint(&self) -> Result<String> {
+        self.reader.fingerprint()
     }
 
     /// Whether its energies reach far enough for a thickness.
@@ -83,7 +90,7 @@ impl LowLoss {
     /// The thickness in inelastic mean free paths of each pixel of `lines`, this rank's of the cube; NaN as in
     /// [`LowLoss::zero_loss`].
     ///
-    /// The zero-loss peak ends where the mean spectrum behind it, all peaks laid upon each other, is lowest.
+    /// The zero-loss peak ends at the first minimum of the mean spectrum behind it, all peaks laid upon each other.
     ///
     /// # Collective
     pub fn thickness(
@@ -122,7 +129,9 @@ impl LowLoss {
         comm.agree(summed)?;
         let mean = sum.total(comm)?;
         let first = ((LEAST_END_EV / energy.scale).ceil() as usize).clamp(1, tail.max(2) - 1);
-        let lowest = (first..tail).fold(first, |low, i| if mean[i] < mean[low] { i } else { low });
+        let beyond = ((RISE_EV / energy.scale).ceil() as usize).max(1);
+        let is_lowest = |&i: &usize| mean[i..].iter().take(beyond + 1).all(|&v| v >= mean[i]);
+        let lowest = (first..tail).find(is_lowest).unwrap_or(tail - 1);
         let threshold_ev = lowest as f64 * energy.scale;
         let mut found = Vec::new();
         let measured = self.each_line(lines, 0..energy.size, |y, line| {

@@ -11,7 +11,7 @@ use anyhow::{ensure, Context, Result};
 use ndarray::{s, Array2, Array3};
 
 use crate::archive::{self, Reader, Source};
-use crate::config::Config;
+use crate::config::{Align, Config};
 use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
@@ -256,9 +256,17 @@ impl Cube {
         Blocks::new([rows, columns, channels.max(self.channels.len())])
     }
 
-    /// An identity of the file that does not know its path. Rank-local.
-    pub fn fingerprint(&self) -> Result<String> {
-        self.reader.fingerprint()
+    /// An identity of the files that its results come from, which does not know their paths. Rank-local.
+    pub fn fingerprint(&self, config: &Config) -> Result<String> {
+        let own = self.reader.fingerprint()?;
+        let preprocess = &config.preprocess;
+        if preprocess.align != Align::LowLoss && !preprocess.thickness {
+            return Ok(own);
+        }
+        Ok(match self.low_loss(config)? {
+            Some(low_loss) => format!("{own}-{}", low_loss.fingerprint()?),
+            None => own,
+        })
     }
 
     /// Stored values of whole lines, `[y, x, energy]`. Rank-local.
