@@ -236,6 +236,13 @@ fn joined_channels_keep_every_count() {
             ],
             0,
         );
+        // What decides the results belongs to what is gone on with.
+        case.run(
+            1,
+            &["preprocess.rebin=3", "archive.energy_range_ev=[420, 810]"],
+        )
+        .exits(2)
+        .says("preprocess.rebin");
         let shape = summary(&case.output(3))["cubes"][0]["shape"][2].as_u64();
         (
             shape.expect("a size") as usize,

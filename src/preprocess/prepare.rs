@@ -175,15 +175,22 @@ mod tests {
         }
     }
 
-    /// The rows of a cube prepared from the block with the halo that it needs.
+    /// The rows of a cube prepared from the block with the halo that it needs; `moved`: onto other energies.
     fn block(
         cube: &Array3<f32>,
         ignored: &Array2<bool>,
         rows: Range<usize>,
         window: usize,
+        moved: bool,
     ) -> Prepared {
         let first = rows.start.saturating_sub(HALO);
         let last = (rows.end + HALO).min(cube.dim().0);
+        let (height, width, channels) = cube.dim();
+        let target = axis(0.9, 1.4, channels / 2);
+        let resampling = Resampling::new(&axis(0.0, 1.0, channels), &target);
+        let shifts =
+            Array2::from_shape_fn((height, width), |(y, x)| 0.3 * (y + 2 * x) as f32 - 1.0);
+        let shifts = shifts.slice(s![first..last, ..]);
         prepare_rows(
             cube.slice(s![first..last, .., ..]),
             first,
@@ -191,8 +198,23 @@ mod tests {
             ignored.slice(s![first..last, ..]),
             &NOISE,
             &options(window),
-            None,
+            moved.then_some(Onto {
+                resampling: &resampling,
+                channels: target.size,
+                shifts: Some(shifts),
+            }),
         )
+    }
+
+    fn axis(offset: f64, scale: f64, size: usize) -> crate::cube::Axis {
+        crate::cube::Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale,
+            offset,
+            size,
+            navigate: false,
+        }
     }
 
     proptest! {
@@ -200,13 +222,13 @@ mod tests {
         #[test]
         fn any_cut_into_bands_gives_the_same_bits(
             shape in (1usize..9, 1usize..6, 1usize..12), salt in 0usize..101, cut in 0usize..9, second in 0usize..9,
-            window in prop_oneof![Just(1), Just(3)],
+            window in prop_oneof![Just(1), Just(3)], moved: bool,
         ) {
             let cube = cube(shape.into(), salt);
             let ignored = Array2::from_shape_fn((shape.0, shape.1), |(y, x)| (y * 5 + x + salt) % 7 == 0);
-            let whole = block(&cube, &ignored, 0..shape.0, window);
+            let whole = block(&cube, &ignored, 0..shape.0, window, moved);
             let (a, b) = (cut.min(second).min(shape.0), cut.max(second).min(shape.0));
-            let bands = [0..a, a..b, b..shape.0].map(|rows| block(&cube, &ignored, rows, window));
+            let bands = [0..a, a..b, b..shape.0].map(|rows| block(&cube, &ignored, rows, window, moved));
             let counts = concatenate(Dim(0), &bands.each_ref().map(|band| band.counts.view())).unwrap();
             let valid = concatenate(Dim(0), &bands.each_ref().map(|band| band.valid.view())).unwrap();
             let spikes = concatenate(Dim(0), &bands.each_ref().map(|band| band.spikes.view())).unwrap();
@@ -220,7 +242,7 @@ mod tests {
         let mut cube = Array3::from_elem((3, 3, 9), 170.0);
         cube[[1, 1, 4]] = 1e6;
         let ignored = Array2::from_elem((3, 3), false);
-        let ready = block(&cube, &ignored, 0..3, 3);
+        let ready = block(&cube, &ignored, 0..3, 3, false);
         assert_eq!(ready.spikes.sum(), 1);
         assert!(ready.counts.iter().all(|&u| u == 100.0));
         assert!(ready.valid.iter().all(|&v| v));
@@ -248,21 +270,13 @@ mod tests {
 
     #[test]
     fn pixels_that_read_too_high_are_brought_in_line_before_the_mean() {
-        let axis = |offset: f64, size: usize| crate::cube::Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.5,
-            offset,
-            size,
-            navigate: false,
-        };
         // An edge at channel 4, one channel higher for every pixel to the right.
         let cube = Array3::from_shape_fn(
             (3, 3, 12),
             |(_, x, e)| if e >= 4 + x { 170.0 } else { 17.0 },
         );
         let shifts = Array2::from_shape_fn((3, 3), |(_, x)| 0.5 * x as f32);
-        let resampling = Resampling::new(&axis(100.0, 12), &axis(100.0, 10));
+        let resampling = Resampling::new(&axis(100.0, 0.5, 12), &axis(100.0, 0.5, 10));
         let ready = prepare_rows(
             cube.view(),
             0,
