@@ -39,21 +39,23 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
     if highest <= MIN_CONTRAST * sorted[sorted.len() / 4] {
         return None;
     }
-    let clipped: Vec<f64> = (counts.iter().zip(&medians))
-        .map(|(&count, &median)| f64::from(count.min(2.0 * median)))
+    // The root makes the noise alike in all channels, and what is left of a spike small.
+    let roots: Vec<f64> = (counts.iter().zip(&medians))
+        .map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt())
         .collect();
     let look = (LOOK_EV / energy.scale).max(LOOK_CHANNELS);
-    let found = highest_of(near.clone(), |i| smoothed(&clipped, i, look));
-    // A Gaussian as wide as the peak loses least to noise; narrower than two channels it would see the channels.
-    let own = width(&medians, found, look.ceil() as usize).max(2.0);
+    let found = highest_of(near.clone(), |i| smoothed(&roots, i, look));
+    // A Gaussian as wide as the peak loses least to noise; narrower than two channels it would see the channels. The root
+    // of a Gaussian is one of sqrt(2) times its width.
+    let own = width(&medians, found, look.ceil() as usize).max(2.0) * 2f64.sqrt();
     let reach = look.ceil() as usize;
     let close = found.saturating_sub(reach).max(near.start)..(found + reach + 1).min(near.end);
-    let top = highest_of(close, |i| smoothed(&clipped, i, own));
+    let top = highest_of(close, |i| smoothed(&roots, i, own));
     // A maximum at the end of what was looked at is the flank of something else.
     if top <= near.start || top + 1 >= near.end || top == 0 || top + 1 >= counts.len() {
         return None;
     }
-    let [a, b, c] = [top - 1, top, top + 1].map(|i| smoothed(&clipped, i, own).ln());
+    let [a, b, c] = [top - 1, top, top + 1].map(|i| smoothed(&roots, i, own).ln());
     let bend = a - 2.0 * b + c;
     let part = if bend < 0.0 {
         0.5 * (a - c) / bend
@@ -203,9 +205,9 @@ mod tests {
             (0.25, 1.0, 1e5, 0.003, 0.008),
             (0.25, 1.0, 1e3, 0.02, 0.06),
             (0.05, 0.6, 1e4, 0.004, 0.012),
-            (0.69, 1.2, 1e6, 0.003, 0.008),
+            (0.69, 1.2, 1e6, 0.002, 0.006),
             // As narrow as a channel.
-            (0.69, 0.75, 1e6, 0.015, 0.03),
+            (0.69, 0.75, 1e6, 0.02, 0.04),
         ] {
             let energy = axis(-25.0, scale, (75.0 / scale) as usize);
             let found = errors(&energy, fwhm, peak, 0);
