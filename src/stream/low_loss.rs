@@ -41,11 +41,6 @@ impl LowLoss {
         self.reader.fingerprint()
     }
 
-    /// Whether its energies reach far enough for a thickness.
-    pub fn holds_plasmons(&self) -> bool {
-        self.reader.info().energy.span()[1] >= PLASMONS_EV
-    }
-
     /// Gives `work` the `channels` of `lines`, one line `[x, energy]` after the other. Rank-local.
     fn each_line(
         &self,
@@ -90,8 +85,6 @@ impl LowLoss {
     /// The thickness in inelastic mean free paths of each pixel of `lines`, this rank's of the cube; NaN as in
     /// [`LowLoss::zero_loss`].
     ///
-    /// The zero-loss peak ends at the first minimum of the mean spectrum behind it, all peaks laid upon each other.
-    ///
     /// # Collective
     pub fn thickness(
         &self,
@@ -99,29 +92,67 @@ impl LowLoss {
         lines: Range<usize>,
         skip: ArrayView2<bool>,
     ) -> Result<Vec<f32>> {
-        let energy = &self.reader.info().energy;
-        let width = self.reader.info().x.size;
+        let info = self.reader.info();
         let places = comm.agree(self.zero_loss(lines.clone(), skip))?;
-        let first_line = lines.start;
-        let place = |y: usize, x: usize| f64::from(places[(y - first_line) * width + x]);
+        let first = lines.start;
+        let line_places = |y: usize| &places[(y - first) * info.x.size..][..info.x.size];
+        let threshold_ev = self.end_of_zero_loss(comm, lines.clone(), &line_places)?;
+        let mut found = Vec::new();
+        let measured = self.each_line(lines, 0..info.energy.size, |y, line| {
+            let pixels = line.outer_iter().zip(line_places(y));
+            found.extend(pixels.map(|(spectrum, &place)| {
+                if place.is_nan() {
+                    return f32::NAN;
+                }
+                log_ratio(spectrum, &info.energy, f64::from(place), threshold_ev)
+            }));
+        });
+        comm.agree(measured)?;
+        if comm.is_root() {
+            let short = if info.energy.span()[1] < PLASMONS_EV {
+                "; the spectra end before the plasmons do, so it is too small"
+            } else {
+                ""
+            };
+            log::info!(
+                "{}: thickness by the log-ratio, the zero-loss peak ending {threshold_ev:.2} eV past its maximum{short}",
+                self.path()
+            );
+        }
+        Ok(found)
+    }
+
+    /// How far (eV) past its maximum the zero-loss peak ends: at the first minimum of the mean spectrum behind it, all
+    /// peaks laid upon each other.
+    ///
+    /// # Collective
+    fn end_of_zero_loss<'a>(
+        &self,
+        comm: &Comm,
+        lines: Range<usize>,
+        line_places: &impl Fn(usize) -> &'a [f32],
+    ) -> Result<f64> {
+        let info = self.reader.info();
+        let energy = &info.energy;
         let tail = (ZERO_LOSS_END_EV / energy.scale).ceil() as usize;
-        let pixels = (self.reader.info().y.size * width) as f64;
-        let mut sum = ExactSum::new(tail, pixels.max(1.0));
-        let end = energy.indices(-self.bound_ev, self.bound_ev + ZERO_LOSS_END_EV + 1.0);
-        let summed = self.each_line(lines.clone(), end.clone(), |y, line| {
+        let mut sum = ExactSum::new(tail, (info.y.size * info.x.size) as f64);
+        let near = energy.indices(-self.bound_ev, self.bound_ev + ZERO_LOSS_END_EV + 1.0);
+        let first_ev = energy.value(near.start);
+        let summed = self.each_line(lines, near, |y, line| {
             let mut behind = vec![0.0; tail];
-            for (x, spectrum) in line.outer_iter().enumerate() {
-                let from = ((place(y, x) - energy.value(end.start)) / energy.scale).round();
+            for (spectrum, &place) in line.outer_iter().zip(line_places(y)) {
                 let highest = spectrum.iter().fold(0f32, |high, &v| high.max(v));
-                if from.is_nan() || highest <= 0.0 || !highest.is_finite() {
+                if place.is_nan() || highest <= 0.0 || !highest.is_finite() {
                     continue;
                 }
+                let top = ((f64::from(place) - first_ev) / energy.scale)
+                    .round()
+                    .max(0.0);
                 // In units of the peak, so that the sum is bounded and thick pixels count as thin ones.
-                for (sum, &value) in behind
-                    .iter_mut()
-                    .zip(spectrum.iter().skip(from.max(0.0) as usize))
-                {
-                    *sum += f64::from((value / highest).clamp(0.0, 1.0));
+                for (sum, &value) in behind.iter_mut().zip(spectrum.iter().skip(top as usize)) {
+                    if value > 0.0 {
+                        *sum += f64::from((value / highest).min(1.0));
+                    }
                 }
             }
             sum.add(&behind);
@@ -132,25 +163,6 @@ impl LowLoss {
         let beyond = ((RISE_EV / energy.scale).ceil() as usize).max(1);
         let is_lowest = |&i: &usize| mean[i..].iter().take(beyond + 1).all(|&v| v >= mean[i]);
         let lowest = (first..tail).find(is_lowest).unwrap_or(tail - 1);
-        let threshold_ev = lowest as f64 * energy.scale;
-        let mut found = Vec::new();
-        let measured = self.each_line(lines, 0..energy.size, |y, line| {
-            found.extend(line.outer_iter().enumerate().map(|(x, spectrum)| {
-                let zero_loss = place(y, x);
-                if zero_loss.is_nan() {
-                    return f32::NAN;
-                }
-                log_ratio(spectrum, energy, zero_loss, threshold_ev)
-            }));
-        });
-        comm.agree(measured)?;
-        if comm.is_root() {
-            log::info!(
-                "{}: thickness by the log-ratio, the zero-loss peak ending {threshold_ev:.2} eV past its maximum{}",
-                self.path(),
-                if self.holds_plasmons() { "" } else { "; the spectra end before the plasmons, so it is too small" }
-            );
-        }
-        Ok(found)
+        Ok(lowest as f64 * energy.scale)
     }
 }
