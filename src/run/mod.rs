@@ -22,7 +22,7 @@ use anyhow::{bail, Result};
 
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::stream::{survey, Cube, Survey};
+use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
@@ -125,7 +125,7 @@ pub fn run(
     let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
-        bound: scored.bound * scored.noise.gain / noise.gain,
+        bound: bound(&cubes, &noise),
     };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {
