@@ -20,6 +20,7 @@ pub(crate) mod hspy;
 
 mod layout;
 
+mod low_loss;
 mod metadata;
 
 mod plain;
@@ -36,6 +37,7 @@ pub use companion::{truth, user_mask};
 pub use dm::Picture;
 pub use element::Element;
 pub use layout::Microscope;
+pub use low_loss::low_loss;
 pub use metadata::Metadata;
 pub use reader::{inspect, Options, Reader, Summary};
 

@@ -4,6 +4,7 @@
 //! know, and and it names everything that is wrong, not the first thing.
 
 mod parse;
+mod region;
 mod sections;
 mod simulate;
 
@@ -12,9 +13,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use region::{Region, RegionUse};
 pub use sections::{
-    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
-    Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
+    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess,
+    Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
 pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};

@@ -2,6 +2,7 @@
 
 use anyhow::{ensure, Result};
 
+use super::energy;
 use crate::archive::{catalogue, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Invalid};
@@ -65,36 +66,22 @@ impl SetAside {
 ///
 /// # Collective
 /// # Errors
-/// An empty list, a named input that does not open, cubes of different energy axes.
+/// An empty list, a named input that does not open or has too few energies in common with the first.
 pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
-    let cubes = open_all(
+    let mut cubes = open_all(
         comm,
         config,
         config.archive.inputs.as_slice(),
         &mut set_aside,
     )?;
-    let training = match &config.archive.train_inputs {
+    let mut training = match &config.archive.train_inputs {
         Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
         None => None,
     };
-    let all = cubes.iter().chain(training.iter().flatten());
-    let first = &cubes[0];
-    for cube in all {
-        ensure!(
-            cube.energy == first.energy,
-            "{} has {} channels of {} eV from {:.2} eV and {} has {} of {} eV from {:.2} eV: one model needs one energy \
-             axis; run them apart, or crop both to one range with archive.energy_range_ev",
-            first.info().path.display(),
-            first.energy.size,
-            first.energy.scale,
-            first.energy.offset,
-            cube.info().path.display(),
-            cube.energy.size,
-            cube.energy.scale,
-            cube.energy.offset
-        );
-    }
+    // Before anything is read: what does not belong together is soonest mended.
+    let rebin = config.preprocess.rebin;
+    energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
     Ok(Inputs {
         cubes,
         training,

@@ -1,8 +1,10 @@
 //! The commands: what a user asks for, made of the modules above.
 
+mod align;
 mod analyse;
 mod arrays;
 mod components;
+mod energy;
 mod folder;
 mod import;
 mod inputs;
@@ -21,7 +23,7 @@ use anyhow::{bail, Result};
 
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::stream::{survey, Cube, Survey};
+use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
@@ -92,11 +94,19 @@ pub fn run(
         }
         Ok(found)
     };
-    let scored = surveyed(&mut cubes)?;
-    let trained_on = match training.as_mut() {
-        Some(training) => surveyed(training)?,
-        None => scored,
+    let mut scored = surveyed(&mut cubes)?;
+    let mut trained_on = match training.as_mut() {
+        Some(training) => Some(surveyed(training)?),
+        None => None,
     };
+    energy::settle(
+        comm,
+        config,
+        training.as_mut().zip(trained_on.as_mut()),
+        (&mut cubes, &mut scored),
+        &mut set_aside,
+    )?;
+    let trained_on = trained_on.unwrap_or(scored);
     clock.lap("survey");
     let model = if stage == Stage::Pca {
         None
@@ -117,7 +127,7 @@ pub fn run(
     let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
-        bound: scored.bound * scored.noise.gain / noise.gain,
+        bound: bound(&cubes, &noise),
     };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, ArrayView, IxDyn};
+use ndarray::{s, Array2, ArrayView, IxDyn};
 
 use super::analyse::{Analysis, Method};
 use super::arrays;
+use super::energy::EnergySummary;
 use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use crate::archive::{self, Microscope};
@@ -24,6 +25,8 @@ use crate::stream::Cube;
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
 pub const COUNTS: &str = "00_counts";
 pub const MEAN: &str = "01_mean_spectrum";
+pub const ENERGY_SHIFT: &str = "03_energy_shift";
+pub const THICKNESS: &str = "04_thickness";
 pub const REGIONS: &str = "30_regions";
 pub const REGION_SPECTRA: &str = "31_region_spectra";
 pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
@@ -76,7 +79,7 @@ fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let path = path(config, &cube.info().id);
     let same = path.exists()
         && read_text(&path, "fingerprint")
-            .is_ok_and(|before| cube.fingerprint().is_ok_and(|now| now == before));
+            .is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
     // A file from before a change is written anew.
     Ok(if same {
         read_text(&path, "summary").ok()
@@ -119,6 +122,14 @@ pub fn write(
     };
 
     maps.write(&mut file, &mut signals, COUNTS, &analysis.totals, false)?;
+    if let Some(shifts) = &cube.shifts {
+        let local = shifts.map.slice(s![band.clone(), ..]);
+        let local: Vec<f32> = local.iter().copied().collect();
+        maps.write(&mut file, &mut signals, ENERGY_SHIFT, &local, false)?;
+    }
+    if let Some(thickness) = &analysis.thickness {
+        maps.write(&mut file, &mut signals, THICKNESS, thickness, false)?;
+    }
     let mut methods: BTreeMap<String, BTreeMap<String, ScoreSummary>> = BTreeMap::new();
     let mut found_regions = Vec::new();
     let mut labels = vec![0i32; height * width];
@@ -190,6 +201,7 @@ pub fn write(
     let summary = CubeSummary {
         name: cube.info().id.clone(),
         shape: cube.shape(),
+        energy: EnergySummary::of(cube),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,
@@ -315,7 +327,7 @@ fn provenance(
         ("ranks", comm.size().to_string()),
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),
-        ("fingerprint", cube.fingerprint()?),
+        ("fingerprint", cube.fingerprint(config)?),
         ("cube", serde_json::to_string(cube.info())?),
         ("microscope", serde_json::to_string(cube.microscope())?),
         ("windows", serde_json::to_string(&analysis.windows)?),

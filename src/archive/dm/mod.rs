@@ -133,6 +133,21 @@ fn format_of(tree: &Tree) -> &'static str {
     }
 }
 
+/// The image of `path` that holds the low-loss spectra of `[y, x]` pixels beside a core-loss one. Rank-local.
+///
+/// None where no EELS image of so many pixels reaches the zero-loss peak, or several do.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn low_loss_image(path: &Path, pixels: [usize; 2]) -> Result<Option<usize>> {
+    let images = Parsed::of(path)?.images;
+    let mut found = (0..images.len()).filter(|&index| choose::is_low_loss(&images[index], pixels));
+    Ok(match (found.next(), found.next()) {
+        (Some(index), None) => Some(index),
+        _ => None,
+    })
+}
+
 impl Found {
     /// The type of a stored value, as numpy writes it.
     pub fn dtype(&self) -> &'static str {

@@ -12,6 +12,8 @@ mod hspy;
 
 mod labelled;
 
+mod low_loss;
+
 mod plain;
 
 use std::path::{Path, PathBuf};
