@@ -41,7 +41,7 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
-    /// Describes files: shape, axes, instrument, images, and what is wrong with them.
+    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
     Inspect(InspectArguments),
 }
 
@@ -74,6 +74,9 @@ struct InspectArguments {
     /// One line of JSON for each file.
     #[arg(long)]
     json: bool,
+    /// Reads no spectrum: only what the files say of themselves.
+    #[arg(long)]
+    quick: bool,
     /// Chooses what to describe: --set archive.image=1, --set archive.dataset=entry/data.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -127,7 +130,9 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
-            run::inspect(comm, &config, &inspect.files, inspect.json)
+            comm.watch(config.comm.watchdog_s);
+            start_threads(comm)?;
+            run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
     }
 }
