@@ -202,7 +202,7 @@ mod tests {
             assert!(own.iter().any(|edge| edge.is_major), "{atomic_number}");
             let in_range = |edge: &&Edge| (RANGE_EV[0]..=RANGE_EV[1]).contains(&edge.onset_ev);
             assert!(
-                atomic_number < 3 || own.iter().any(|edge| edge.is_major && in_range(&edge)),
+                atomic_number < 3 || own.iter().any(|edge| edge.is_major && in_range(edge)),
                 "{atomic_number}"
             );
         }
