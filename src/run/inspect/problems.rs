@@ -76,8 +76,16 @@ pub fn of_spectra(measured: &Measured) -> Vec<String> {
                 format!("{name} some {:.0} eV {way}", error.abs())
             })
             .collect();
+        let errors = || off.iter().map(|(_, error)| *error);
+        let spread =
+            errors().fold(f64::NEG_INFINITY, f64::max) - errors().fold(f64::INFINITY, f64::min);
+        let what = if spread > AXIS_ERROR_EV {
+            "offset and dispersion"
+        } else {
+            "offset"
+        };
         problems.push(format!(
-            "the energy axis seems to be off ({}): calibrate it before windows are given by hand; scores do not mind",
+            "the energy axis seems to be off ({}): calibrate its {what} before windows are given by hand; scores do not mind",
             names.join(", ")
         ));
     }

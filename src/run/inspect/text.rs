@@ -67,10 +67,11 @@ fn rounded(value: f64) -> String {
     }
 }
 
+/// In per cent; what is too little for that as it is.
 fn percent(share: f64) -> String {
     match 100.0 * share {
         0.0 => "0 %".into(),
-        percent if percent < 0.01 => format!("{percent:.1e} %"),
+        percent if percent < 0.01 => format!("{share:.1e}"),
         percent => format!("{} %", rounded(percent)),
     }
 }
@@ -185,7 +186,7 @@ fn describe(edge: &EdgeReport) -> String {
         (None, []) => format!("unknown {from}"),
         (None, candidates) => {
             let first: Vec<&str> = candidates.iter().take(4).map(String::as_str).collect();
-            format!("{} {from}", first.join(" or "))
+            format!("perhaps {} {from}", first.join(" or "))
         }
     }
 }
