@@ -87,6 +87,8 @@ fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) 
             summary.problems.iter().any(told)
         };
         let news = obstacle.filter(|obstacle| !is_told(obstacle));
+        let file = format!("{}: ", path.display());
+        let news = news.map(|news| news.trim_start_matches(&file).to_string());
         summary.problems.extend(news);
         summary.problems.extend(problems::of_spectra(&measured));
         print(&summary, &measured, json)
