@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_line_that_a_neighbour_has_less_of_stays() {
         let mut raw = flat();
-        for (x, height) in [(0, 500.0), (1, 900.0), (2, 300.0)] {
+        for (x, height) in [(0, 600.0), (1, 900.0), (2, 300.0)] {
             raw[[1, x, 7]] += height;
             raw[[1, x, 8]] += 0.8 * height;
         }
