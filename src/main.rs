@@ -43,7 +43,7 @@ enum Command {
     Simulate(ConfigArguments),
     /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
     Import(ImportArguments),
-    /// Describes files: shape, axes, instrument, images, and what is wrong with them.
+    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
     Inspect(InspectArguments),
 }
 
@@ -92,6 +92,9 @@ struct InspectArguments {
     /// One line of JSON for each file.
     #[arg(long)]
     json: bool,
+    /// Reads no spectrum: only what the files say of themselves.
+    #[arg(long)]
+    quick: bool,
     /// Chooses what to describe: --set archive.image=1, --set archive.dataset=entry/data.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -151,7 +154,9 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         }
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
-            run::inspect(comm, &config, &inspect.files, inspect.json)
+            comm.watch(config.comm.watchdog_s);
+            start_threads(comm)?;
+            run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Analysis<'a> {
 /// the band.
 ///
 /// # Collective
-fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
+pub(super) fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
     let channels = band.cube.energy.size;
     let mut sum = ExactSum::new(channels + 1, bound.max(band.cube.ignored.len() as f64));
     let mut totals = Vec::new();

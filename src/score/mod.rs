@@ -6,9 +6,11 @@
 
 mod background;
 mod covariance;
+mod drift;
 mod features;
 mod flag;
 mod line;
+mod naming;
 mod pcc;
 mod quantile;
 mod refit;
@@ -18,9 +20,11 @@ mod templates;
 mod threshold;
 mod windows;
 
+pub use drift::Drift;
 pub use flag::{flag, Flags};
 pub use line::{LineFeatures, LineScorer};
+pub use naming::FoundEdge;
 pub use regions::{regions, Region};
 pub use scores::Scores;
 pub use threshold::threshold;
-pub use windows::{find_windows, whole_axis};
+pub use windows::{find_edges, find_windows, whole_axis};
