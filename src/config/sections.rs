@@ -108,7 +108,7 @@ pub struct Preprocess {
     pub read_noise: Auto<f64>,
     /// Replaces cosmic-ray spikes by the median of their neighbours.
     pub despike: bool,
-    /// Side in pixels of the spatial mean: 1 (none) or 3.
+    /// Side in pixels of the spatial mean before all else: 1 (none) or 3, as the paper's.
     pub spatial_mean: usize,
     /// Ignores vacuum, found by total counts.
     pub vacuum: bool,
@@ -120,7 +120,7 @@ impl Default for Preprocess {
             gain: Auto::Auto,
             read_noise: Auto::Auto,
             despike: true,
-            spatial_mean: 3,
+            spatial_mean: 1,
             vacuum: true,
         }
     }

@@ -5,20 +5,28 @@
 //! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
 
 mod background;
+mod calibrate;
 mod covariance;
 mod features;
 mod flag;
+mod group;
+mod kinds;
 mod line;
 mod pcc;
+mod pixels;
 mod quantile;
 mod refit;
 mod regions;
+mod scan;
 mod scores;
+mod settle;
 mod templates;
 mod threshold;
 mod windows;
 
-pub use flag::{flag, Flags};
+pub use flag::{flag, Flags, Meaning};
+pub use group::Family;
+pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use regions::{regions, Region};
 pub use scores::Scores;
