@@ -110,7 +110,7 @@ pub struct Preprocess {
     pub read_noise: Auto<f64>,
     /// Replaces cosmic-ray spikes by the median of their neighbours.
     pub despike: bool,
-    /// Side in pixels of the spatial mean: 1 (none) or 3.
+    /// Side in pixels of the spatial mean before all else: 1 (none) or 3, as the paper's.
     pub spatial_mean: usize,
     /// Ignores vacuum, found by total counts.
     pub vacuum: bool,
@@ -133,7 +133,7 @@ impl Default for Preprocess {
             gain: Auto::Auto,
             read_noise: Auto::Auto,
             despike: true,
-            spatial_mean: 3,
+            spatial_mean: 1,
             vacuum: true,
             align: Align::None,
             max_shift_ev: 10.0,

@@ -19,7 +19,7 @@ use crate::evaluate::{detection, ranking};
 use crate::output::{
     read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value,
 };
-use crate::score::{flag, regions, Flags};
+use crate::score::{flag, regions, Flags, Meaning};
 use crate::stream::Cube;
 
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
@@ -43,14 +43,14 @@ fn mask_title(method: &str, score: &str) -> String {
     format!("20_{method}_{score}_mask")
 }
 
-/// The scores of a method by name.
-fn score_maps(method: &Method) -> [(&'static str, &[f32]); 4] {
+/// The scores of a method by name, and what they mean.
+fn score_maps(method: &Method) -> [(&'static str, Meaning, &[f32]); 4] {
     let scores = &method.scores;
     [
-        ("combined", &scores.combined),
-        ("shift", &scores.shift),
-        ("composition", &scores.composition),
-        ("pcc", &scores.pcc),
+        ("combined", Meaning::Odds, &scores.combined),
+        ("shift", Meaning::Odds, &scores.shift),
+        ("composition", Meaning::Odds, &scores.composition),
+        ("pcc", Meaning::Distance, &scores.pcc),
     ]
 }
 
@@ -134,7 +134,7 @@ pub fn write(
     let mut found_regions = Vec::new();
     let mut labels = vec![0i32; height * width];
     for method in &analysis.methods {
-        for (score, local) in score_maps(method) {
+        for (score, meaning, local) in score_maps(method) {
             let gathered = comm.gather_bands(local);
             let mut mask = vec![0u8; height * width];
             let flags = match gathered {
@@ -143,6 +143,7 @@ pub fn write(
                         .context("a map has a value for each pixel")?;
                     let flags = flag(
                         config.score.threshold,
+                        meaning,
                         map.view(),
                         config.preprocess.spatial_mean,
                     );

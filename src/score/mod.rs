@@ -5,23 +5,31 @@
 //! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
 
 mod background;
+mod calibrate;
 mod covariance;
 mod drift;
 mod features;
 mod flag;
+mod group;
+mod kinds;
 mod line;
 mod naming;
 mod pcc;
+mod pixels;
 mod quantile;
 mod refit;
 mod regions;
+mod scan;
 mod scores;
+mod settle;
 mod templates;
 mod threshold;
 mod windows;
 
 pub use drift::Drift;
-pub use flag::{flag, Flags};
+pub use flag::{flag, Flags, Meaning};
+pub use group::Family;
+pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use naming::FoundEdge;
 pub use regions::{regions, Region};
