@@ -41,6 +41,8 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
+    /// Writes copies of measured cubes with known anomalies, with their truth.
+    Inject(ConfigArguments),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
     Inspect(InspectArguments),
 }
@@ -125,6 +127,7 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Score(run) => staged(comm, Stage::Score, run),
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
+        Command::Inject(config) => run::inject(comm, &prepare(comm, config)?),
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             run::inspect(comm, &config, &inspect.files, inspect.json)

@@ -3,7 +3,9 @@
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
 //! know, and and it names everything that is wrong, not the first thing.
 
+mod inject;
 mod parse;
+mod places;
 mod sections;
 mod simulate;
 
@@ -17,6 +19,8 @@ pub use sections::{
     Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
 
+pub use inject::{EdgeAnomaly, Inject, InjectedCube};
+pub use places::{Places, Shape};
 pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
 
 /// Bad configuration or usage: the program exits with 2.
@@ -49,6 +53,8 @@ pub struct Config {
     pub score: Score,
     /// What `coreloss simulate` writes.
     pub simulate: Simulate,
+    /// What `coreloss inject` writes.
+    pub inject: Inject,
 }
 
 /// Where results go and what they hold.

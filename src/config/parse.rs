@@ -167,6 +167,9 @@ impl Config {
                 problems.push(format!("simulate.cubes: {}: {error}", cube.name));
             }
         }
+        if let Err(error) = self.inject.validate() {
+            problems.push(format!("inject.cubes: {error}"));
+        }
         if problems.is_empty() {
             return Ok(());
         }

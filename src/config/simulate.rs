@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use serde::{Deserialize, Serialize};
+
+use super::places::{default_count, default_radius, within, Places, Shape};
 
 /// The cubes of one `coreloss simulate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,14 +81,24 @@ impl Default for SceneOptions {
     }
 }
 
-/// How the specimen differs inside an anomaly's discs. It is changed before the electrons are counted.
+/// How a spectrum differs where it is anomalous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
-    /// The Fe L2,3 edge lies `amount` eV higher (lower where negative).
+    /// The edge lies `amount` eV higher (lower where negative).
     Shift,
     /// The O K edge is weaker by the fraction `amount`.
     Oxygen,
+    /// The edge is stronger by the fraction `amount` (weaker where negative).
+    Scale,
+    /// The edge is wider: `amount` is the full width at half maximum of what is added, eV.
+    Broaden,
+    /// The first white line is stronger by the fraction `amount` while the second stays: L3 over L2.
+    Ratio,
+    /// The background falls with an exponent larger by `amount`.
+    Slope,
+    /// One channel is brighter by `amount`.
+    Spike,
 }
 
 /// One kind of anomaly and the discs that show it.
@@ -96,23 +108,28 @@ pub struct Anomaly {
     pub kind: AnomalyKind,
     /// eV for `shift` (at most 40 either way), a fraction from -1 to 1 for `oxygen`.
     pub amount: f64,
-    /// Number of discs, unless `concentration` is given.
-    #[serde(default = "default_discs")]
+    #[serde(default)]
+    pub shape: Shape,
+    /// Number of discs or single pixels, unless `concentration` is given.
+    #[serde(default = "default_count", alias = "count")]
     pub discs: usize,
     /// Smallest and largest radius of a disc in pixels.
     #[serde(default = "default_radius")]
     pub radius_px: [f64; 2],
-    /// Share of the cube's pixels in discs, 0 to 0.2: as many discs as it takes, the last one smaller.
+    /// Share of the cube's pixels in discs, 0 to 0.5: as many discs as it takes, the last one smaller.
     #[serde(default)]
     pub concentration: Option<f64>,
 }
 
-fn default_discs() -> usize {
-    4
-}
-
-fn default_radius() -> [f64; 2] {
-    [2.2, 4.2]
+impl Anomaly {
+    pub fn places(&self) -> Places {
+        Places {
+            shape: self.shape,
+            count: self.discs,
+            radius_px: self.radius_px,
+            concentration: self.concentration,
+        }
+    }
 }
 
 impl SceneOptions {
@@ -125,13 +142,6 @@ impl SceneOptions {
             "`shape` is {:?}: y, x and energy must be at least 1",
             self.shape
         );
-        let within = |name: &str, value: f64, low: f64, high: f64| {
-            ensure!(
-                (low..=high).contains(&value),
-                "`{name}` is {value}: give a value from {low} to {high}"
-            );
-            Ok(())
-        };
         within("energy_offset_ev", self.energy_offset_ev, 100.0, 3000.0)?;
         within("dispersion_ev", self.dispersion_ev, 0.005, 20.0)?;
         within("dose", self.dose, 1e-3, 1e12)?;
@@ -144,16 +154,9 @@ impl SceneOptions {
             match anomaly.kind {
                 AnomalyKind::Shift => within("amount", anomaly.amount, -40.0, 40.0)?,
                 AnomalyKind::Oxygen => within("amount", anomaly.amount, -1.0, 1.0)?,
+                _ => bail!("`kind`: simulated cubes have `shift` and `oxygen`"),
             }
-            let [low, high] = anomaly.radius_px;
-            within("radius_px", low, 0.5, 1e4)?;
-            within("radius_px", high, low, 1e4)?;
-            within(
-                "concentration",
-                anomaly.concentration.unwrap_or(0.0),
-                0.0,
-                0.2,
-            )?;
+            anomaly.places().validate()?;
         }
         Ok(())
     }

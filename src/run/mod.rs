@@ -4,8 +4,10 @@ mod analyse;
 mod arrays;
 mod components;
 mod folder;
+mod inject;
 mod inputs;
 mod inspect;
+mod labelled;
 mod methods;
 mod pages;
 mod regions;
@@ -24,6 +26,7 @@ use crate::stream::{survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
+pub use inject::inject;
 pub use inspect::inspect;
 pub use simulate::simulate;
 pub use summary::Summary;

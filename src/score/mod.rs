@@ -18,8 +18,10 @@ mod templates;
 mod threshold;
 mod windows;
 
+pub use background::PowerLaw;
 pub use flag::{flag, Flags};
 pub use line::{LineFeatures, LineScorer};
+pub use refit::shifted;
 pub use regions::{regions, Region};
 pub use scores::Scores;
 pub use threshold::threshold;

@@ -9,7 +9,7 @@ use super::material::bismuth_ferrite;
 use super::random::{Purpose, Randomness};
 use super::specimen::{Place, Specimen};
 use super::spectra::{Component, Grid};
-use crate::config::{AnomalyKind, SceneOptions};
+use crate::config::{Anomaly, AnomalyKind, Places, SceneOptions};
 use crate::cube::Axis;
 
 /// What an anomaly does to the specimen's edges.
@@ -68,8 +68,10 @@ impl Scene {
                     Change::Replaced(iron, edge(iron, anomaly.amount))
                 }
                 AnomalyKind::Oxygen => Change::Scaled(place_of("O")?, 1.0 - anomaly.amount),
+                _ => return None,
             })
         });
+        let places: Vec<Places> = options.anomalies.iter().map(Anomaly::places).collect();
         let mut scene = Scene {
             shape: options.shape,
             grid,
@@ -93,7 +95,13 @@ impl Scene {
                 .map(|index| edge(index, 0.0))
                 .collect(),
             changes: changes.collect(),
-            discs: place_discs(&options.anomalies, [height, width], randomness)?,
+            discs: place_discs(
+                &places,
+                [height, width],
+                height * width,
+                |_, _| true,
+                randomness,
+            )?,
             electrons: 1.0,
         };
         let mean = Place {
@@ -218,7 +226,6 @@ impl LineSpectra<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Anomaly;
     use crate::preprocess::noise::NoiseStatistics;
     use ndarray::{s, Array3};
 
@@ -226,6 +233,7 @@ mod tests {
         Anomaly {
             kind,
             amount,
+            shape: crate::config::Shape::Disc,
             discs: 2,
             radius_px: [2.2, 4.2],
             concentration: None,

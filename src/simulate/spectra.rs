@@ -15,7 +15,7 @@ const RESOLUTION_FWHM_EV: f64 = 0.9;
 const PLASMON_EV: f64 = 24.0;
 const PLASMON_FWHM_EV: f64 = 13.0;
 /// Gaussian sigma of a full width at half maximum of 1.
-const SIGMA_OF_FWHM: f64 = 0.424_660_9;
+pub(super) const SIGMA_OF_FWHM: f64 = 0.424_660_9;
 
 /// Energies that spectra are wanted at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +142,7 @@ fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
 }
 
 /// `values` moved up by `center_ev` and widened by a Gaussian `sigma_ev`, of sum 1; the first and last value go on.
-fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
+pub(super) fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
     let from = ((center_ev - 4.0 * sigma_ev) / step).floor() as isize;
     let to = ((center_ev + 4.0 * sigma_ev) / step).ceil() as isize;
     let weights: Vec<f64> = (from..=to)
