@@ -108,8 +108,9 @@ impl EdgeAnomaly {
             AnomalyKind::Broaden => within("amount", self.amount, 0.0, 40.0)?,
             AnomalyKind::Slope => within("amount", self.amount, -3.0, 3.0)?,
             AnomalyKind::Spike => within("amount", self.amount, 0.0, 1e9)?,
-            AnomalyKind::Oxygen => bail!(
-                "`oxygen` is for simulated cubes: here give `scale` with the O K edge and a negative `amount`"
+            AnomalyKind::Oxygen | AnomalyKind::Mixture => bail!(
+                "`oxygen` and `mixture` are for simulated cubes: here give `scale` with the O K edge and a negative \
+                 `amount`, or `broaden`"
             ),
         }
         ensure!(

@@ -3,7 +3,9 @@
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
 //! know, and and it names everything that is wrong, not the first thing.
 
+mod anomaly;
 mod inject;
+mod material;
 mod parse;
 mod places;
 mod sections;
@@ -19,9 +21,11 @@ pub use sections::{
     Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
 
+pub use anomaly::{Anomaly, AnomalyKind};
 pub use inject::{EdgeAnomaly, Inject, InjectedCube};
+pub use material::{Edge, Material, MaterialChoice, Peak, Step};
 pub use places::{Places, Shape};
-pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
+pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]

@@ -9,9 +9,45 @@ use ndarray::{Array2, Array3};
 
 use super::write::parallel;
 use crate::comm::Comm;
+use crate::config::{Config, Invalid};
 use crate::cube::Axis;
-use crate::output::{signal_path, HspyWriter, Small};
+use crate::output::{read_text, signal_path, HspyWriter, Small};
 use crate::shard::Blocks;
+use crate::stream::Cube;
+
+/// A text of cubes that are stored as their spatial mean: the ADU per electron to run them with.
+pub const AVERAGED: &str = "averaged_gain";
+
+/// Refuses cubes that are stored as their spatial mean where it would be taken once more.
+///
+/// # Collective
+/// # Errors
+/// Names the file and the options that it is to be run with.
+pub fn check_averaged<'a>(
+    comm: &Comm,
+    cubes: impl Iterator<Item = &'a Cube>,
+    config: &Config,
+) -> Result<()> {
+    let mut checked = Ok(());
+    if comm.is_root() && config.preprocess.spatial_mean != 1 {
+        let paths = cubes.map(|cube| &cube.info().path);
+        let found = paths
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "hspy")
+            })
+            .find_map(|path| Some((path, read_text(path, AVERAGED).ok()?)));
+        if let Some((path, gain)) = found {
+            checked = Err(Invalid(format!(
+                "{}: holds means of 3 x 3 pixels (`protocol` post or roll): give preprocess.spatial_mean=1, \
+                 preprocess.gain={gain}, preprocess.despike=false",
+                path.display()
+            ))
+            .into());
+        }
+    }
+    comm.agree(checked)
+}
 
 /// What a rank makes of some lines: spectra `[y, x, energy]` and the truth of each pixel, C order.
 pub type Made = (Array3<f32>, Vec<i32>);

@@ -83,6 +83,8 @@ pub fn run(
         mut training,
         mut set_aside,
     } = inputs::open(comm, config)?;
+    let all = cubes.iter().chain(training.iter().flatten());
+    labelled::check_averaged(comm, all, config)?;
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
         let found = survey(comm, cubes, config, |cube, error| {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ndarray::{Array2, Array3, Axis as Dim};
 use rayon::prelude::*;
 
-use super::labelled::write_labelled;
+use super::labelled::{write_labelled, AVERAGED};
 use super::Ending;
 use crate::comm::Comm;
 use crate::config::{Config, CubeSpec, Invalid};
@@ -46,7 +46,8 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
 }
 
 fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
-    let scene = comm.agree(Scene::new(&cube.scene, index))?;
+    let material = config.simulate.material(&cube.scene)?;
+    let scene = comm.agree(Scene::new(&cube.scene, &material, index))?;
     let [rows, columns, channels] = scene.shape();
     let place = |name: &str, size| Axis {
         name: name.into(),
@@ -56,10 +57,17 @@ fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Resu
         size,
         navigate: true,
     };
-    let texts = BTreeMap::from([
+    let mut texts = BTreeMap::from([
         ("scene".to_string(), serde_json::to_string(&cube.scene)?),
+        (
+            "material".to_string(),
+            serde_json::to_string(&config.simulate.material)?,
+        ),
         ("version".to_string(), env!("CARGO_PKG_VERSION").to_string()),
     ]);
+    if scene.is_averaged() {
+        texts.insert(AVERAGED.into(), cube.scene.gain.to_string());
+    }
     let axes = [place("y", rows), place("x", columns), scene.energy()];
     let folder = &config.simulate.dir;
     write_labelled(comm, folder, &cube.name, axes, &texts, |lines| {

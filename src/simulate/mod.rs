@@ -3,13 +3,13 @@
 //! The same anomalies can be put into measured cubes ([`inject`]).
 //!
 //! Pure arithmetic: every random number is a function of the seed, the cube, and the place in it, so that any rank may
-//! make any row. A scene is a [`material`] seen as component [`spectra`], laid out by the [`specimen`] with anomalous
-//! [`discs`], and counted by the [`detector`].
+//! make any row. A scene is a material seen as component [`spectra`], laid out by the [`specimen`] with anomalous [`discs`], mixed to
+//! what is [`expected`] and counted by the [`detector`].
 
 pub mod detector;
 pub mod discs;
+pub mod expected;
 pub mod inject;
-pub mod material;
 pub mod random;
 pub mod scene;
 pub mod specimen;
