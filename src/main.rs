@@ -41,6 +41,8 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
+    /// Writes copies of measured cubes with known anomalies, with their truth.
+    Inject(ConfigArguments),
     /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
     Import(ImportArguments),
     /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
@@ -152,6 +154,7 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             start_threads(comm)?;
             run::import(comm, &config, &import.files, &import.output, import.json)
         }
+        Command::Inject(config) => run::inject(comm, &prepare(comm, config)?),
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             comm.watch(config.comm.watchdog_s);

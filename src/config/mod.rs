@@ -3,7 +3,11 @@
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
 //! know, and and it names everything that is wrong, not the first thing.
 
+mod anomaly;
+mod inject;
+mod material;
 mod parse;
+mod places;
 mod region;
 mod sections;
 mod simulate;
@@ -19,7 +23,11 @@ pub use sections::{
     Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
-pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
+pub use anomaly::{Anomaly, AnomalyKind};
+pub use inject::{EdgeAnomaly, Inject, InjectedCube};
+pub use material::{Edge, Material, MaterialChoice, Peak, Step};
+pub use places::{Places, Shape};
+pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]
@@ -51,6 +59,8 @@ pub struct Config {
     pub score: Score,
     /// What `coreloss simulate` writes.
     pub simulate: Simulate,
+    /// What `coreloss inject` writes.
+    pub inject: Inject,
 }
 
 /// Where results go and what they hold.

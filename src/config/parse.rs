@@ -173,10 +173,11 @@ impl Config {
         );
         require(self.preprocess.rebin > 0, "preprocess.rebin: at least 1");
         require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
-        for cube in &self.simulate.cubes {
-            if let Err(error) = cube.scene.validate() {
-                problems.push(format!("simulate.cubes: {}: {error}", cube.name));
-            }
+        if let Err(error) = self.simulate.validate() {
+            problems.push(format!("simulate.cubes: {error:#}"));
+        }
+        if let Err(error) = self.inject.validate() {
+            problems.push(format!("inject.cubes: {error}"));
         }
         if problems.is_empty() {
             return Ok(());

@@ -7,8 +7,10 @@ mod components;
 mod energy;
 mod folder;
 mod import;
+mod inject;
 mod inputs;
 mod inspect;
+mod labelled;
 mod methods;
 mod pages;
 mod regions;
@@ -28,6 +30,7 @@ use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
 pub use import::import;
+pub use inject::inject;
 pub use inspect::inspect;
 pub use simulate::simulate;
 pub use summary::Summary;
@@ -84,6 +87,8 @@ pub fn run(
         mut training,
         mut set_aside,
     } = inputs::open(comm, config)?;
+    let all = cubes.iter().chain(training.iter().flatten());
+    labelled::check_averaged(comm, all, config)?;
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
         let found = survey(comm, cubes, config, |cube, error| {

@@ -26,12 +26,14 @@ mod templates;
 mod threshold;
 mod windows;
 
+pub use background::PowerLaw;
 pub use drift::Drift;
 pub use flag::{flag, Flags, Meaning};
 pub use group::Family;
 pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use naming::FoundEdge;
+pub use refit::shifted;
 pub use regions::{regions, Region};
 pub use scores::Scores;
 pub use threshold::threshold;
