@@ -114,6 +114,9 @@ impl LineScorer {
 
 /// `ln(1 + e^x)`, at least the smallest that still ranks.
 fn log_one_plus_exp(x: f32) -> f32 {
+    if x.is_nan() {
+        return x;
+    }
     let x = f64::from(x).max(-80.0);
     (x.max(0.0) + (-x.abs()).exp().ln_1p()) as f32
 }
