@@ -6,6 +6,8 @@
 
 pub mod config;
 
+pub mod attempt;
+
 pub mod comm;
 
 pub mod device;
@@ -37,3 +39,5 @@ pub mod simulate;
 pub mod report;
 
 pub mod run;
+
+pub mod sweep;

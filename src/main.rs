@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::run::{self, Ending, Stage, Start};
+use coreloss::sweep::{self, Which};
 
 /// Finds anomalous spectra in archives of EELS spectrum images.
 ///
@@ -41,6 +42,9 @@ enum Command {
     Report(ConfigArguments),
     /// Writes the simulated cubes of a configuration, with their truth.
     Simulate(ConfigArguments),
+    /// Many configurations from one file: plans, runs, shows and collects them.
+    #[command(subcommand)]
+    Sweep(SweepCommand),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
     Inspect(InspectArguments),
 }
@@ -64,6 +68,33 @@ struct RunArguments {
     /// Refuses to start where there is no checkpoint to go on from.
     #[arg(long)]
     resume: bool,
+}
+
+#[derive(Subcommand)]
+enum SweepCommand {
+    /// Prints the table of points.
+    Plan(ConfigArguments),
+    /// Runs one point, or one after the other those that are missing. Several may run at once on one folder.
+    Run {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// Runs this point only; by default that of the Slurm array's task.
+        #[arg(long, env = "SLURM_ARRAY_TASK_ID", value_name = "K")]
+        index: Option<usize>,
+        /// Runs what failed again, and nothing else.
+        #[arg(long)]
+        only_failed: bool,
+    },
+    /// Shows how every point stands: done, running, failed (and why) or missing.
+    Status {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Gathers table.csv, table.h5 and figures of what is done.
+    Collect(ConfigArguments),
 }
 
 #[derive(Args)]
@@ -125,6 +156,7 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Score(run) => staged(comm, Stage::Score, run),
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
+        Command::Sweep(command) => swept(comm, command),
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             run::inspect(comm, &config, &inspect.files, inspect.json)
@@ -134,23 +166,60 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
 
 fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {
     let config = prepare(comm, &arguments.config)?;
+    let stop = listen(comm)?;
+    run::run(comm, &config, stage, arguments.start(), &stop)
+}
+
+fn swept(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
+    let open = |arguments: &ConfigArguments| sweep::open(comm, &arguments.config, &arguments.set);
+    match command {
+        SweepCommand::Plan(config) => sweep::plan(comm, &open(config)?),
+        SweepCommand::Run {
+            config,
+            index,
+            only_failed,
+        } => {
+            let sweep = open(config)?;
+            begin(comm, &sweep.points[0].config)?;
+            let which = Which {
+                index: *index,
+                only_failed: *only_failed,
+            };
+            sweep::run(comm, &sweep, which, &listen(comm)?)
+        }
+        SweepCommand::Status { config, json } => sweep::status(comm, &open(config)?, *json),
+        SweepCommand::Collect(config) => sweep::collect(comm, &open(config)?),
+    }
+}
+
+/// Set by the signals that ask for an end.
+///
+/// # Collective
+fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
         comm.agree(
             signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"),
         )?;
     }
-    run::run(comm, &config, stage, arguments.start(), &stop)
+    Ok(stop)
 }
 
-/// Reads the configuration and starts what it asks for: the watchdog and the threads.
+/// Reads the configuration and starts what it asks for.
 ///
 /// # Collective
 fn prepare(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
     let config = read_config(comm, arguments)?;
-    comm.watch(config.comm.watchdog_s);
-    start_threads(comm)?;
+    begin(comm, &config)?;
     Ok(config)
+}
+
+/// Starts the watchdog and the threads.
+///
+/// # Collective
+fn begin(comm: &Comm, config: &Config) -> Result<()> {
+    comm.watch(config.comm.watchdog_s);
+    start_threads(comm)
 }
 
 /// Root reads the file, every rank parses the same bytes.

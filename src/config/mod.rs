@@ -6,6 +6,9 @@
 mod parse;
 mod sections;
 mod simulate;
+mod sweep;
+#[cfg(test)]
+mod sweep_tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +19,8 @@ pub use sections::{
     Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
     Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
+
+pub use sweep::{Plot, Point, Simulated, Sweep, SweepFile, METRICS};
 
 pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
 

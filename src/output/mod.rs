@@ -9,11 +9,14 @@ mod parallel;
 
 mod read;
 
+mod table;
+
 mod transfer;
 
 pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_text, signal_titles};
+pub use table::{write_csv, write_tables, Column, Values};
 
 /// A type that datasets can hold.
 pub use hdf5::H5Type as Value;

@@ -3,6 +3,7 @@
 //! Knows no HDF5 and no MPI: whoever has the figures fills [`Report`] on one rank.
 
 mod chart;
+mod compare;
 
 mod figure;
 mod page;
@@ -14,6 +15,8 @@ mod text;
 
 #[cfg(test)]
 mod example;
+
+pub use compare::{comparison, Line};
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

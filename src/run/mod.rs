@@ -25,12 +25,11 @@ use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
 pub use inspect::inspect;
-pub use simulate::simulate;
-pub use summary::Summary;
+pub use simulate::{simulate, write_cube};
+pub use summary::{CubeSummary, Summary};
 
 use analyse::Analysis;
 use inputs::{Inputs, SetAside};
-use summary::CubeSummary;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
