@@ -40,4 +40,6 @@ pub mod report;
 
 pub mod run;
 
+pub mod doctor;
+
 pub mod sweep;

@@ -1,7 +1,7 @@
 //! The command line: reads arguments and configuration, starts MPI, runs one command, ends every rank alike.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
+use coreloss::doctor;
 use coreloss::run::{self, Ending, Stage, Start};
 use coreloss::sweep::{self, Which};
 
@@ -31,7 +32,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// The whole pipeline: train, PCA, score, maps and report; goes on where an earlier run stopped.
-    Run(RunArguments),
+    Run {
+        #[command(flatten)]
+        run: RunArguments,
+        /// Says what it would do, take and need, from a few measured steps; writes nothing.
+        #[arg(long, conflicts_with_all = ["fresh", "resume"])]
+        dry_run: bool,
+    },
     /// Trains the 3D-CVAE only.
     Train(RunArguments),
     /// Principal components and their scores only; needs no trained model.
@@ -45,6 +52,8 @@ enum Command {
     /// Many configurations from one file: plans, runs, shows and collects them.
     #[command(subcommand)]
     Sweep(SweepCommand),
+    /// Looks for the traps of clusters, and says how to mend each; alone, under mpirun and under srun.
+    Doctor(DoctorArguments),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
     Inspect(InspectArguments),
 }
@@ -68,6 +77,18 @@ struct RunArguments {
     /// Refuses to start where there is no checkpoint to go on from.
     #[arg(long)]
     resume: bool,
+}
+
+#[derive(Args)]
+struct DoctorArguments {
+    /// Checks what this configuration asks for, too.
+    config: Option<PathBuf>,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Lays a value over the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -150,13 +171,22 @@ fn main() -> ExitCode {
 fn start(comm: &Comm, command: &Command) -> Result<Ending> {
     start_log(comm);
     match command {
-        Command::Run(run) => staged(comm, Stage::All, run),
+        Command::Run { run, dry_run: true } => run::dry_run(comm, &prepare(comm, &run.config)?),
+        Command::Run { run, .. } => staged(comm, Stage::All, run),
         Command::Train(run) => staged(comm, Stage::Train, run),
         Command::Pca(run) => staged(comm, Stage::Pca, run),
         Command::Score(run) => staged(comm, Stage::Score, run),
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
         Command::Sweep(command) => swept(comm, command),
+        Command::Doctor(arguments) => {
+            let config = match &arguments.config {
+                Some(path) => read_config(comm, path, &arguments.set)?,
+                None => comm.agree(Config::parse("doctor", "", &arguments.set))?,
+            };
+            begin(comm, &config)?;
+            doctor::doctor(comm, &config, arguments.json)
+        }
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             run::inspect(comm, &config, &inspect.files, inspect.json)
@@ -166,6 +196,7 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
 
 fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {
     let config = prepare(comm, &arguments.config)?;
+    doctor::at_start(comm, &config)?;
     let stop = listen(comm)?;
     run::run(comm, &config, stage, arguments.start(), &stop)
 }
@@ -181,6 +212,7 @@ fn swept(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
         } => {
             let sweep = open(config)?;
             begin(comm, &sweep.points[0].config)?;
+            doctor::at_start(comm, &sweep.points[0].config)?;
             let which = Which {
                 index: *index,
                 only_failed: *only_failed,
@@ -209,7 +241,7 @@ fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
 ///
 /// # Collective
 fn prepare(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
-    let config = read_config(comm, arguments)?;
+    let config = read_config(comm, &arguments.config, &arguments.set)?;
     begin(comm, &config)?;
     Ok(config)
 }
@@ -225,8 +257,7 @@ fn begin(comm: &Comm, config: &Config) -> Result<()> {
 /// Root reads the file, every rank parses the same bytes.
 ///
 /// # Collective
-fn read_config(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
-    let path = &arguments.config;
+fn read_config(comm: &Comm, path: &Path, overrides: &[String]) -> Result<Config> {
     let read = if comm.is_root() {
         std::fs::read_to_string(path).map_err(|error| {
             Invalid(format!(
@@ -239,11 +270,7 @@ fn read_config(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
         Ok(String::new())
     };
     let text = comm.broadcast(Some(comm.agree(read)?));
-    comm.agree(Config::parse(
-        &path.display().to_string(),
-        &text,
-        &arguments.set,
-    ))
+    comm.agree(Config::parse(&path.display().to_string(), &text, overrides))
 }
 
 /// Root tells, the others only warn; everyone names its rank.

@@ -20,3 +20,9 @@ pub use table::{write_csv, write_tables, Column, Values};
 
 /// A type that datasets can hold.
 pub use hdf5::H5Type as Value;
+
+/// The HDF5 that was loaded. Rank-local.
+pub fn hdf5_version() -> String {
+    let (major, minor, release) = hdf5::library_version();
+    format!("HDF5 {major}.{minor}.{release}")
+}

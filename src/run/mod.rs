@@ -9,6 +9,7 @@ mod inspect;
 mod methods;
 mod pages;
 mod regions;
+mod rehearsal;
 mod simulate;
 mod summary;
 mod write;
@@ -25,6 +26,7 @@ use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
 pub use inspect::inspect;
+pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
 pub use summary::{CubeSummary, Summary};
 
