@@ -6,8 +6,6 @@
 
 pub mod config;
 
-pub mod attempt;
-
 pub mod comm;
 
 pub mod device;
@@ -40,6 +38,10 @@ pub mod report;
 
 pub mod run;
 
+pub mod attempt;
+
 pub mod doctor;
 
 pub mod sweep;
+
+pub mod survey;

@@ -13,6 +13,7 @@ use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::doctor;
 use coreloss::run::{self, Ending, Stage, Start};
+use coreloss::survey;
 use coreloss::sweep::{self, Which};
 
 /// Finds anomalous spectra in archives of EELS spectrum images.
@@ -52,6 +53,8 @@ enum Command {
     /// Many configurations from one file: plans, runs, shows and collects them.
     #[command(subcommand)]
     Sweep(SweepCommand),
+    /// Scores a catalogue of many cubes and ranks them; goes on where it stopped, and takes in what was added.
+    Survey(ConfigArguments),
     /// Looks for the traps of clusters, and says how to mend each; alone, under mpirun and under srun.
     Doctor(DoctorArguments),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
@@ -179,6 +182,11 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
         Command::Sweep(command) => swept(comm, command),
+        Command::Survey(arguments) => {
+            let config = prepare(comm, arguments)?;
+            doctor::at_start(comm, &config)?;
+            survey::survey(comm, &config, &listen(comm)?)
+        }
         Command::Doctor(arguments) => {
             let config = match &arguments.config {
                 Some(path) => read_config(comm, path, &arguments.set)?,

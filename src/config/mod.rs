@@ -6,6 +6,7 @@
 mod parse;
 mod sections;
 mod simulate;
+mod survey;
 mod sweep;
 #[cfg(test)]
 mod sweep_tests;
@@ -20,6 +21,7 @@ pub use sections::{
     Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
 
+pub use survey::{Models, SurveyOptions};
 pub use sweep::{Plot, Point, Simulated, Sweep, SweepFile, METRICS};
 
 pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
@@ -54,6 +56,8 @@ pub struct Config {
     pub score: Score,
     /// What `coreloss simulate` writes.
     pub simulate: Simulate,
+    /// What `coreloss survey` does beside scoring.
+    pub survey: SurveyOptions,
 }
 
 /// Where results go and what they hold.

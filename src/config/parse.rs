@@ -182,6 +182,14 @@ impl Config {
                 "archive.regions: y and x are [first, one past last]",
             );
         }
+        require(
+            (self.survey.models == super::Models::Pretrained) == self.survey.pretrained.is_some(),
+            "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
+        );
+        require(
+            self.survey.train_cubes > 0,
+            "survey.train_cubes: at least 1",
+        );
         require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
         for cube in &self.simulate.cubes {
             if let Err(error) = cube.scene.validate() {

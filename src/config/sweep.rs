@@ -390,6 +390,7 @@ fn results(config: &Config) -> String {
     config.io = default.io;
     config.comm = default.comm;
     config.simulate = default.simulate;
+    config.survey = default.survey;
     config.train.device = default.train.device;
     config.train.checkpoint_epochs = default.train.checkpoint_epochs;
     format!("{:?}", config.given())

@@ -9,6 +9,7 @@ mod figure;
 mod page;
 mod picture;
 mod plot;
+mod ranking;
 mod scale;
 mod section;
 mod text;
@@ -17,6 +18,7 @@ mod text;
 mod example;
 
 pub use compare::{comparison, Line};
+pub use ranking::{ranking_html, RankedCube, RankedRegion};
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

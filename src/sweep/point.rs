@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::attempt::{Attempt, Claim, End};
+use crate::attempt::{claim, once, Turn};
 use crate::comm::Comm;
 use crate::config::{Config, Point, Simulated, Sweep};
 use crate::run::{self, Ending, Stage, Start};
@@ -36,12 +35,12 @@ pub fn run(
     folder: &Path,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
-    let turn = match claim(comm, &attempts(folder), stop)? {
-        Turn::Mine(attempt) => attempt,
+    let mine = match claim(comm, &attempts(folder), stop)? {
+        Turn::Mine(mine, _) => mine,
         Turn::Theirs(who) => return Ok(Outcome::Busy(who)),
     };
     let result = work(comm, sweep, point, folder, stop);
-    end(comm, turn, &result)?;
+    mine.end(comm, &result)?;
     Ok(match result {
         Ok(ending) => Outcome::Ended(ending),
         Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -146,73 +145,4 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     let partial = to.with_extension("partial");
     fs::copy(from, &partial)?;
     fs::rename(&partial, to)
-}
-
-/// Does `work` unless the file `done` is there; where another process is at it, waits for that.
-///
-/// # Collective
-fn once(
-    comm: &Comm,
-    attempts: &Path,
-    done: &Path,
-    stop: &Arc<AtomicBool>,
-    work: impl FnOnce() -> Result<Ending>,
-) -> Result<Ending> {
-    let is_done = || comm.broadcast(Some(done.exists()));
-    let mut told = false;
-    while !is_done() {
-        if comm.any(stop.load(Ordering::Relaxed)) {
-            return Ok(Ending::Stopped);
-        }
-        match claim(comm, attempts, stop)? {
-            Turn::Mine(attempt) => {
-                // Whoever was at it may have ended since the look.
-                let result = if is_done() { Ok(Ending::Done) } else { work() };
-                end(comm, attempt, &result)?;
-                return result;
-            }
-            Turn::Theirs(who) => {
-                if comm.is_root() && !told {
-                    log::info!("waits for {}, which {who} is making", done.display());
-                }
-                told = true;
-                std::thread::sleep(Duration::from_secs(1));
-            }
-        }
-    }
-    Ok(Ending::Done)
-}
-
-/// Whose turn it is, on every rank alike; root alone holds the attempt.
-enum Turn {
-    Mine(Option<Attempt>),
-    Theirs(String),
-}
-
-/// # Collective
-fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn> {
-    let claimed = comm.agree(if comm.is_root() {
-        Attempt::claim(folder, stop).map(Some)
-    } else {
-        Ok(None)
-    })?;
-    let (mine, who) = match claimed {
-        Some(Claim::Mine(attempt)) => (Some(attempt), None),
-        Some(Claim::Theirs(record)) => (None, Some(record.to_string())),
-        None => (None, None),
-    };
-    Ok(match comm.broadcast(Some(who)) {
-        Some(who) => Turn::Theirs(who),
-        None => Turn::Mine(mine),
-    })
-}
-
-/// # Collective
-fn end(comm: &Comm, attempt: Option<Attempt>, result: &Result<Ending>) -> Result<()> {
-    let end = match result {
-        Ok(Ending::Stopped) => End::Stopped,
-        Ok(_) => End::Done,
-        Err(error) => End::Failed(format!("{error:#}")),
-    };
-    comm.agree(attempt.map_or(Ok(()), |attempt| attempt.end(end)))
 }

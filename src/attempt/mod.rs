@@ -4,6 +4,8 @@
 //! number N. Attempt N + 1 may begin when N has ended, or when its process gives no more signs of life. A process that
 //! was only slow finds the next attempt there and stops. No database, no locks, no clock but the file system's.
 
+mod turn;
+
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -17,6 +19,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+pub use turn::{claim, once, Turn};
 
 /// A sign of life this often.
 const BEAT: Duration = Duration::from_secs(10);
@@ -68,6 +72,8 @@ pub enum Claim {
 pub struct Attempt {
     path: PathBuf,
     record: Record,
+    /// The attempt before, where that has ended.
+    before: Option<Record>,
     beating: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -91,9 +97,11 @@ impl Attempt {
         fs::create_dir_all(folder).with_context(place)?;
         loop {
             let number = count(folder) + 1;
-            if let Last::Running(other) = last(folder, &record, dead).with_context(place)? {
-                return Ok(Claim::Theirs(other));
-            }
+            let before = match last(folder, &record, dead).with_context(place)? {
+                Last::Running(other) => return Ok(Claim::Theirs(other)),
+                Last::Ended(before, _) => Some(before),
+                Last::Died(_) | Last::None => None,
+            };
             let path = file(folder, number);
             let mut made = match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(made) => made,
@@ -124,6 +132,7 @@ impl Attempt {
             return Ok(Claim::Mine(Attempt {
                 path,
                 record,
+                before,
                 beating: Some((stop, thread)),
             }));
         }
