@@ -58,8 +58,8 @@ pub fn ranking_html(
     let _ = writeln!(
         html,
         "<p class=\"found\">{}, {flagged} of them flagged, {} set aside.</p>\n<p class=\"note\">Surprise counts decades: \
-         at 3 it takes a thousand clean cubes for one region like this. It is a property of each cube's own scores, so \
-         cubes of any size and kind compare. Below 0 nothing is flagged.</p>",
+         at 3 it takes a thousand clean cubes for one region like this. A cube is held against the normal pixels of all \
+         cubes of its group, so cubes of any size and kind compare. Up to 0 nothing is flagged.</p>",
         counted(cubes.len(), "cube"),
         set_aside.len()
     );

@@ -22,5 +22,5 @@ pub use flag::{flag, Flags};
 pub use line::{LineFeatures, LineScorer};
 pub use regions::{regions, Region};
 pub use scores::Scores;
-pub use threshold::{threshold, Surprise};
+pub use threshold::threshold;
 pub use windows::{find_windows, whole_axis};

@@ -55,30 +55,6 @@ pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
     NullTail::fit(&sorted).exceeded_with(FALSE_SEEDS / sorted.len() as f64)
 }
 
-/// How surprising scores of a map are: comparable between maps of any size, method and score.
-pub struct Surprise {
-    tail: NullTail,
-    pixels: f64,
-}
-
-impl Surprise {
-    /// From the scores of all pixels, NaN left out; none without a score. Rank-local.
-    pub fn of(scores: impl Iterator<Item = f32>) -> Option<Surprise> {
-        let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
-        sorted.sort_by(f32::total_cmp);
-        (!sorted.is_empty()).then(|| Surprise {
-            tail: NullTail::fit(&sorted),
-            pixels: sorted.len() as f64,
-        })
-    }
-
-    /// Minus the decimal logarithm of the number of normal pixels of the whole map that would score so high: 0 where
-    /// there would be one, 3 where it takes a thousand such maps.
-    pub fn decades(&self, score: f64) -> f64 {
-        -(self.pixels * self.tail.probability(score as f32)).log10()
-    }
-}
-
 /// The best split of the roots of scores into two groups.
 struct Split {
     threshold: f32,
@@ -195,7 +171,7 @@ impl NullTail {
     /// The probability that a normal pixel scores above `score`, from `start` up.
     fn probability(&self, score: f32) -> f64 {
         let excess = f64::from(score) - self.start;
-        if excess <= 0.0 || self.scale <= 0.0 {
+        if excess <= 0.0 {
             return self.probability_at_start;
         }
         self.probability_at_start * (-excess / self.scale).exp()

@@ -6,6 +6,7 @@
 mod catalogue;
 mod ranking;
 mod schedule;
+mod surprise;
 
 use std::fs;
 use std::path::{Path, PathBuf};

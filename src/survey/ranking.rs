@@ -4,22 +4,28 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{share, Catalogue, Entry};
+use super::surprise::{Normal, Sketch};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{write_csv, write_tables, Column, Values};
 use crate::report::{ranking_html, RankedCube, RankedRegion};
 use crate::run::{read_thumbnail, scored_before, CubeSummary, RegionSummary};
-use crate::score::Surprise;
 use crate::stream::Cube;
 
-/// A scored cube with what its place in the ranking follows from.
+/// What a rank reads of a scored cube.
 #[derive(Serialize, Deserialize)]
-struct Ranked {
-    /// Place in the catalogue.
-    entry: usize,
+struct Read {
     /// As JSON, since maps have no fixed layout between ranks.
     summary: String,
-    /// Of the strongest region, or of the highest pixel where none is flagged; see [`Surprise::decades`].
+    highest: f32,
+    sketch: Sketch,
+}
+
+/// A scored cube with what its place in the ranking follows from.
+struct Ranked<'a> {
+    entry: &'a Entry,
+    summary: CubeSummary,
+    /// Of the strongest region; where none is flagged, of the highest pixel, but not above 0.
     surprise: f64,
     /// Of each region, in their order.
     regions: Vec<f64>,
@@ -31,72 +37,79 @@ struct Ranked {
 /// # Errors
 /// Results that cannot be read, a folder that cannot be written.
 pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue) -> Result<()> {
-    let places: Vec<usize> = (0..catalogue.entries.len()).collect();
-    let read = share(comm, &places, |&i| {
-        rank(config, &catalogue.entries[i], i).map_err(|error| format!("{error:#}"))
+    let found = share(comm, &catalogue.entries, |entry| {
+        read(config, entry).map_err(|error| format!("{error:#}"))
     });
-    let read: Result<Vec<Ranked>> = read
-        .into_iter()
-        .map(|ranked| ranked.map_err(anyhow::Error::msg))
-        .collect();
-    let mut ranked = read?;
-    ranked.sort_by(|a, b| b.surprise.total_cmp(&a.surprise));
+    let found: Result<Vec<Read>, String> = found.into_iter().collect();
+    let found = found.map_err(anyhow::Error::msg)?;
     comm.agree(if comm.is_root() {
-        write_on_root(config, catalogue, &ranked)
+        let ranked = rank(config, catalogue, &found);
+        ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
     } else {
         Ok(())
     })
 }
 
 /// Rank-local.
-fn rank(config: &Config, entry: &Entry, place: usize) -> Result<Ranked> {
+fn read(config: &Config, entry: &Entry) -> Result<Read> {
     let path = entry.source.path.display();
     let cube = Cube::open(&entry.source, config)?;
     let summary = scored_before(config, &cube)
         .with_context(|| format!("{path}: its results are gone; start the survey again"))?;
     let score = read_thumbnail(config, &summary)?.score;
-    let surprise = Surprise::of(score.iter().copied());
-    let decades = |score: f64| {
-        surprise
-            .as_ref()
-            .map_or(f64::NEG_INFINITY, |s| s.decades(score))
-    };
-    let regions: Vec<f64> = summary
-        .regions
-        .iter()
-        .map(|region| decades(region.mean_score))
-        .collect();
-    let highest = score.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let strongest = regions.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    Ok(Ranked {
-        entry: place,
-        surprise: match regions.is_empty() {
-            // What is not flagged ranks below what is.
-            true => decades(highest.into()).min(0.0),
-            false => strongest,
-        },
-        regions,
+    Ok(Read {
         summary: serde_json::to_string(&summary)?,
+        highest: score.iter().copied().fold(0.0, f32::max),
+        sketch: Sketch::of(score.iter().copied()),
     })
 }
 
-fn write_on_root(config: &Config, catalogue: &Catalogue, ranked: &[Ranked]) -> Result<()> {
-    let folder = &config.output.dir;
-    let mut cubes = Vec::with_capacity(ranked.len());
-    for ranked in ranked {
-        let summary: CubeSummary = serde_json::from_str(&ranked.summary)?;
-        cubes.push((ranked, &catalogue.entries[ranked.entry], summary));
+/// The cubes from the most surprising down; cubes of a group are held against the normal pixels of all of them.
+fn rank<'a>(config: &Config, catalogue: &'a Catalogue, found: &[Read]) -> Result<Vec<Ranked<'a>>> {
+    let window = config.preprocess.spatial_mean;
+    let mut ranked = Vec::with_capacity(found.len());
+    for group in catalogue.groups() {
+        let members = || {
+            let pairs = catalogue.entries.iter().zip(found);
+            pairs.filter(|(entry, _)| entry.group == group)
+        };
+        let normal = Normal::of(members().map(|(_, read)| &read.sketch));
+        for (entry, read) in members() {
+            let summary: CubeSummary = serde_json::from_str(&read.summary)?;
+            let of = |mean: f64, area| normal.surprise(mean, area, window, read.sketch.pixels);
+            let regions = summary.regions.iter();
+            let regions: Vec<f64> = regions
+                .map(|region| of(region.mean_score, region.area))
+                .collect();
+            let strongest = regions.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            ranked.push(Ranked {
+                entry,
+                surprise: match regions.is_empty() {
+                    true => of(read.highest.into(), 1).min(0.0),
+                    false => strongest,
+                },
+                regions,
+                summary,
+            });
+        }
     }
+    ranked.sort_by(|a, b| b.surprise.total_cmp(&a.surprise));
+    Ok(ranked)
+}
+
+fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Result<()> {
+    let folder = &config.output.dir;
     let path = |name: &str| folder.join(name);
-    write_csv(&path("ranking.csv"), &cube_table(&cubes))?;
-    write_csv(&path("regions.csv"), &region_table(&cubes))?;
+    write_csv(&path("ranking.csv"), &cube_table(cubes))?;
+    write_csv(&path("regions.csv"), &region_table(cubes))?;
     let tables = [
-        ("cubes", cube_table(&cubes)),
-        ("regions", region_table(&cubes)),
+        ("cubes", cube_table(cubes)),
+        ("regions", region_table(cubes)),
     ];
     write_tables(&path("ranking.h5"), &tables)?;
     let mut shown = Vec::new();
-    for (i, (ranked, entry, summary)) in cubes.iter().enumerate() {
+    for (i, ranked) in cubes.iter().enumerate() {
+        let (entry, summary) = (ranked.entry, &ranked.summary);
         let regions = summary.regions.iter().zip(&ranked.regions);
         let maps = match i < config.survey.shown {
             true => Some(read_thumbnail(config, summary)?),
@@ -148,42 +161,40 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, ranked: &[Ranked]) -> R
     Ok(())
 }
 
-type Scored<'a> = (&'a Ranked, &'a Entry, CubeSummary);
-
-fn cube_table(cubes: &[Scored]) -> Vec<Column> {
-    let text = |of: &dyn Fn(&Scored) -> String| Values::Text(cubes.iter().map(of).collect());
-    let integer = |of: &dyn Fn(&Scored) -> usize| {
+fn cube_table(cubes: &[Ranked]) -> Vec<Column> {
+    let text = |of: &dyn Fn(&Ranked) -> String| Values::Text(cubes.iter().map(of).collect());
+    let integer = |of: &dyn Fn(&Ranked) -> usize| {
         Values::Integer(cubes.iter().map(|cube| of(cube) as i64).collect())
     };
-    let flagged = |cube: &Scored| cube.2.regions.iter().map(|region| region.area).sum();
+    let flagged = |cube: &Ranked| cube.summary.regions.iter().map(|region| region.area).sum();
     vec![
         Column::new("rank", Values::Integer((1..=cubes.len() as i64).collect())),
-        Column::new("cube", text(&|cube| cube.2.name.clone())),
+        Column::new("cube", text(&|cube| cube.summary.name.clone())),
         Column::new(
             "surprise",
-            Values::Float(cubes.iter().map(|cube| cube.0.surprise).collect()),
+            Values::Float(cubes.iter().map(|cube| cube.surprise).collect()),
         ),
-        Column::new("regions", integer(&|cube| cube.2.regions.len())),
+        Column::new("regions", integer(&|cube| cube.summary.regions.len())),
         Column::new("flagged_px", integer(&flagged)),
-        Column::new("rows", integer(&|cube| cube.2.shape[0])),
-        Column::new("columns", integer(&|cube| cube.2.shape[1])),
-        Column::new("channels", integer(&|cube| cube.2.shape[2])),
-        Column::new("group", text(&|cube| cube.1.group.clone())),
-        Column::new("method", text(&|cube| cube.2.default.method.clone())),
-        Column::new("score", text(&|cube| cube.2.default.score.clone())),
+        Column::new("rows", integer(&|cube| cube.summary.shape[0])),
+        Column::new("columns", integer(&|cube| cube.summary.shape[1])),
+        Column::new("channels", integer(&|cube| cube.summary.shape[2])),
+        Column::new("group", text(&|cube| cube.entry.group.clone())),
+        Column::new("method", text(&|cube| cube.summary.default.method.clone())),
+        Column::new("score", text(&|cube| cube.summary.default.score.clone())),
         Column::new(
             "input",
-            text(&|cube| cube.1.source.path.display().to_string()),
+            text(&|cube| cube.entry.source.path.display().to_string()),
         ),
     ]
 }
 
-fn region_table(cubes: &[Scored]) -> Vec<Column> {
+fn region_table(cubes: &[Ranked]) -> Vec<Column> {
     let mut rows: Vec<_> = cubes
         .iter()
-        .flat_map(|(ranked, _, summary)| {
-            let regions = summary.regions.iter().zip(&ranked.regions);
-            regions.map(|(region, &surprise)| (summary.name.clone(), region, surprise))
+        .flat_map(|cube| {
+            let regions = cube.summary.regions.iter().zip(&cube.regions);
+            regions.map(|(region, &surprise)| (cube.summary.name.clone(), region, surprise))
         })
         .collect();
     rows.sort_by(|a, b| b.2.total_cmp(&a.2));
