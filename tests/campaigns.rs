@@ -219,7 +219,8 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
     };
     let case: PathBuf = slurm.path("case");
     fs::create_dir(&case).expect("a folder");
-    let count = std::env::var("CORELOSS_SURVEY_CUBES").map_or(60, |n| n.parse().expect("a number"));
+    let count =
+        std::env::var("CORELOSS_SURVEY_CUBES").map_or(200, |n| n.parse().expect("a number"));
     simulate(&case, 0..count);
     spoil(&case.join("archive"));
     let config = case.join("survey.yaml").display().to_string();
@@ -238,18 +239,25 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
         top.iter().all(|(name, _)| name.starts_with("planted")),
         "{found:?}"
     );
-    // Calibrated: of so few clean cubes of any kind none is surprising, and none by more than the others' kind.
+    // Calibrated: of the clean cubes of any kind few are surprising, one in a hundred by two decades if all were ideal.
+    let lowest_planted = top[planted - 1].1;
     for kind in 0..3 {
-        let clean = found[planted..].iter().filter(|(name, _)| {
-            name.rsplit('-')
+        let of_kind = |name: &str| {
+            let number = name
+                .rsplit('-')
                 .next()
-                .is_some_and(|i| i.parse::<usize>().is_ok_and(|i| i % 3 == kind))
-        });
-        let highest = clean
-            .map(|(_, surprise)| *surprise)
-            .fold(f64::MIN, f64::max);
-        assert!(highest < 3.0, "kind {kind}: {highest}");
-        assert!(highest < top[planted - 1].1 - 1.0, "{found:?}");
+                .and_then(|i| i.parse::<usize>().ok());
+            number.is_some_and(|i| i % 3 == kind)
+        };
+        let clean = found[planted..].iter().filter(|(name, _)| of_kind(name));
+        let clean: Vec<f64> = clean.map(|(_, surprise)| *surprise).collect();
+        let highest = clean.iter().copied().fold(f64::MIN, f64::max);
+        let surprising = clean.iter().filter(|&&surprise| surprise > 2.0).count();
+        assert!(surprising * 10 <= clean.len(), "kind {kind}: {clean:?}");
+        assert!(
+            highest < 4.0 && highest + 3.0 < lowest_planted,
+            "kind {kind}: {highest}"
+        );
     }
     let log = slurm.log(&job);
     for bad in ["cut", "start", "empty", "text", "garbled"] {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The tail of normal pixels is read off between these quantiles of all pixels of a group of cubes: low enough that
 /// anomalies do not reach it.
-const TAIL: [f64; 2] = [0.8, 0.95];
+const TAIL: [f64; 2] = [0.9, 0.98];
 /// Values by which a cube's scores are remembered.
 const KEPT: usize = 256;
 
@@ -114,7 +114,7 @@ mod tests {
         let clean = Sketch::of(exponential(500, 1.0).into_iter());
         let odd = Sketch::of(exponential(500, 1.0).into_iter().map(|score| score * 8.0));
         let own = Normal::of([&odd].into_iter());
-        let group = Normal::of([&clean; 19].into_iter().chain([&odd]));
+        let group = Normal::of([&clean; 39].into_iter().chain([&odd]));
         assert!(group.surprise(40.0, 9, 3, 500) > own.surprise(40.0, 9, 3, 500) + 5.0);
     }
 
