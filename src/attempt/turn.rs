@@ -13,13 +13,17 @@ use crate::run::Ending;
 
 /// Whose turn it is, on every rank alike.
 pub enum Turn {
-    /// With the attempt before, where that has ended.
-    Mine(Mine, Option<Record>),
+    Mine(Box<Mine>),
     Theirs(String),
 }
 
 /// This group's turn.
-pub struct Mine(Option<Attempt>);
+pub struct Mine {
+    /// Root's.
+    attempt: Option<Attempt>,
+    /// The attempt before, where that has ended.
+    pub before: Option<Record>,
+}
 
 /// # Collective
 /// # Errors
@@ -40,7 +44,10 @@ pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn>
     };
     Ok(match comm.broadcast(Some((before, theirs))) {
         (_, Some(who)) => Turn::Theirs(who),
-        (before, None) => Turn::Mine(Mine(mine), before),
+        (before, None) => Turn::Mine(Box::new(Mine {
+            attempt: mine,
+            before,
+        })),
     })
 }
 
@@ -56,7 +63,7 @@ impl Mine {
             Ok(_) => End::Done,
             Err(error) => End::Failed(format!("{error:#}")),
         };
-        comm.agree(self.0.map_or(Ok(()), |attempt| attempt.end(end)))
+        comm.agree(self.attempt.map_or(Ok(()), |attempt| attempt.end(end)))
     }
 }
 
@@ -79,7 +86,7 @@ pub fn once(
             return Ok(Ending::Stopped);
         }
         match claim(comm, attempts, stop)? {
-            Turn::Mine(mine, _) => {
+            Turn::Mine(mine) => {
                 // Whoever was at it may have ended since the look.
                 let result = if is_done() { Ok(Ending::Done) } else { work() };
                 mine.end(comm, &result)?;

@@ -12,7 +12,7 @@ use serde_yaml::{Mapping, Value};
 use sha2::{Digest, Sha256};
 
 use super::parse::{explain, lay, set};
-use super::{Config, CubeSpec, Invalid, OneOrMany};
+use super::{Config, CubeSpec, Invalid, OneOrMany, Simulate};
 
 /// A sweep as it is written down.
 #[derive(Deserialize)]
@@ -342,6 +342,11 @@ fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Simulated>) -> R
         ..MatchOptions::new()
     };
     let folder = &config.simulate.dir;
+    // What all cubes have in common counts for each of them.
+    let mut common = config.simulate.clone();
+    common.dir = Simulate::default().dir;
+    common.cubes.clear();
+    let common = serde_json::to_string(&common)?;
     let mut resolved = Vec::new();
     for input in inputs {
         let pattern = Pattern::new(input).ok();
@@ -356,7 +361,11 @@ fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Simulated>) -> R
             }
             found = true;
             let scene = serde_json::to_string(&cube.scene)?;
-            let name = format!("{}-{}", cube.name, hash(&format!("{index} {scene}")));
+            let name = format!(
+                "{}-{}",
+                cube.name,
+                hash(&format!("{index} {scene} {common}"))
+            );
             let cube = Simulated {
                 spec: CubeSpec {
                     name: name.clone(),

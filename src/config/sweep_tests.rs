@@ -128,3 +128,13 @@ fn what_is_wrong_is_named() {
     let nothing = SHIFTS.replace("sim/test*.hspy", "sim/toast.hspy");
     assert!(refused(&nothing).contains("means none of simulate.cubes"));
 }
+
+#[test]
+fn the_shipped_sweeps_expand() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sweeps");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(expand(&text).points.len() > 1, "{}", path.display());
+    }
+}

@@ -1,7 +1,6 @@
 //! Writes simulated cubes with known anomalies, and their truth.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use ndarray::{Array2, Array3, Axis as Dim};
@@ -32,7 +31,7 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
         .into());
     }
     for (index, cube) in specification.cubes.iter().enumerate() {
-        write_cube(comm, &specification.dir, cube, index as u64)
+        write_cube(comm, config, cube, index as u64)
             .with_context(|| format!("simulate.cubes: {}", cube.name))?;
         if comm.is_root() {
             println!(
@@ -47,12 +46,12 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `folder`; `index` is the cube's place in `simulate.cubes`.
+/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `simulate.dir`; `index` is the cube's place in `simulate.cubes`.
 ///
 /// # Collective
 /// # Errors
 /// A name that is no plain file name; a folder that cannot be written.
-pub fn write_cube(comm: &Comm, folder: &Path, cube: &CubeSpec, index: u64) -> Result<()> {
+pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
     let plain =
         !cube.name.is_empty() && !cube.name.contains(['/', '\\']) && !cube.name.starts_with('.');
     ensure!(plain, "the name {:?} is no plain file name", cube.name);
@@ -61,7 +60,7 @@ pub fn write_cube(comm: &Comm, folder: &Path, cube: &CubeSpec, index: u64) -> Re
     let blocks = Blocks::new([rows, columns, channels]);
     let spectra = signal_path("spectra");
     let truth = signal_path("truth");
-    let path = |suffix: &str| folder.join(format!("{}.{suffix}", cube.name));
+    let path = |suffix: &str| config.simulate.dir.join(format!("{}.{suffix}", cube.name));
     let mut file = HspyWriter::create(comm, &path("hspy"))?;
     let chunk_rows = blocks.rows(0).len();
     file.create_dataset::<f32>(

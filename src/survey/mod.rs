@@ -187,10 +187,10 @@ fn score_entry(
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
     let attempts = entry.attempts(config);
-    let Turn::Mine(mine, before) = attempt::claim(comm, &attempts, stop)? else {
+    let Turn::Mine(mut mine) = attempt::claim(comm, &attempts, stop)? else {
         return Ok(Ending::Done);
     };
-    let tried = before.filter(|before| before.began >= began);
+    let tried = mine.before.take().filter(|before| before.began >= began);
     let result = match tried.and_then(|before| before.ended) {
         Some(End::Done) => Ok(Ending::Done),
         Some(End::Failed(reason)) => Err(anyhow!(reason)),

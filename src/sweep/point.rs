@@ -36,7 +36,7 @@ pub fn run(
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let mine = match claim(comm, &attempts(folder), stop)? {
-        Turn::Mine(mine, _) => mine,
+        Turn::Mine(mine) => mine,
         Turn::Theirs(who) => return Ok(Outcome::Busy(who)),
     };
     let result = work(comm, sweep, point, folder, stop);
@@ -55,13 +55,14 @@ fn work(
     folder: &Path,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
+    let mut config = point.config.clone();
+    config.output.dir = folder.to_path_buf();
+    config.simulate.dir = sweep.output.join("archive");
     for cube in &point.simulated {
-        if simulated(comm, &sweep.output.join("archive"), cube, stop)? == Ending::Stopped {
+        if simulated(comm, &config, cube, stop)? == Ending::Stopped {
             return Ok(Ending::Stopped);
         }
     }
-    let mut config = point.config.clone();
-    config.output.dir = folder.to_path_buf();
     if !sweep.train {
         return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
@@ -77,21 +78,21 @@ fn work(
     run::run(comm, &config, Stage::All, Start::Continue, stop)
 }
 
-/// Makes a simulated cube unless it is there.
+/// Makes a simulated cube in `simulate.dir` unless it is there.
 ///
 /// # Collective
 fn simulated(
     comm: &Comm,
-    folder: &Path,
+    config: &Config,
     cube: &Simulated,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
-    let name = &cube.spec.name;
+    let (folder, name) = (&config.simulate.dir, &cube.spec.name);
     // Written after the cube.
     let truth = folder.join(format!("{name}.truth.hspy"));
     let attempts = folder.join("attempts").join(name);
     once(comm, &attempts, &truth, stop, || {
-        run::write_cube(comm, folder, &cube.spec, cube.index)
+        run::write_cube(comm, config, &cube.spec, cube.index)
             .with_context(|| format!("simulate.cubes: {name}"))?;
         Ok(Ending::Done)
     })
