@@ -9,6 +9,8 @@ use super::{inputs, Clock, Ending};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::doctor::BASE_MIB;
+use crate::model::Spec;
+use crate::shard::{Extent, Plan};
 use crate::stream::{survey, Cube};
 use crate::train::{rehearse, Rehearsal};
 
@@ -58,6 +60,19 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
         ));
     }
 
+    let spec = Spec::new(&config.model, energy.size)?;
+    let extents: Vec<Extent> = training
+        .iter()
+        .map(|cube| Extent {
+            rows: cube.size()[0],
+            columns: cube.size()[1],
+            chunk_rows: cube.info().chunk_rows,
+        })
+        .collect();
+    let train = &config.train;
+    let lanes = Plan::new(&extents, spec.patch, train.lanes, train.validation)
+        .lanes
+        .len();
     let set_aside = inputs.set_aside.list().len();
     let smallest = training.iter().map(voxels).min().unwrap_or(0);
     let place = training
@@ -73,7 +88,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     let found = survey(comm, &mut sample, config, |_, error| Err(error))?;
     let read = begun.elapsed().as_secs_f64();
     let rehearsal = rehearse(comm, config, &sample, &found, pixels, STEPS)?;
-    describe_training(config, &rehearsal, &mut lines);
+    describe_training(config, &rehearsal, lanes, &mut lines);
 
     let mut scoring = None;
     if smallest <= MOST_VOXELS {
@@ -127,7 +142,12 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
 
 const MIB: f64 = (1 << 20) as f64;
 
-fn describe_training(config: &Config, rehearsal: &Rehearsal, lines: &mut Vec<String>) {
+fn describe_training(
+    config: &Config,
+    rehearsal: &Rehearsal,
+    lanes: usize,
+    lines: &mut Vec<String>,
+) {
     let spec = &rehearsal.model.spec;
     let train = &config.train;
     let slots = train.global_batch.div_ceil(train.micro_batch);
@@ -139,11 +159,10 @@ fn describe_training(config: &Config, rehearsal: &Rehearsal, lines: &mut Vec<Str
         spec.latent
     ));
     lines.push(format!(
-        "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {} lanes, {} steps \
+        "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {lanes} lanes, {} steps \
          per epoch, {:.3} s per step",
         rehearsal.length.steps,
         train.global_batch,
-        rehearsal.lanes,
         rehearsal.length.steps_per_epoch,
         rehearsal.seconds_per_step
     ));

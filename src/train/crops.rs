@@ -99,11 +99,6 @@ impl<'a> Crops<'a> {
         Ok(())
     }
 
-    /// Runs of lines into which the archive is cut, over all ranks.
-    pub fn lanes(&self) -> usize {
-        self.plan.lanes.len()
-    }
-
     /// Says how the work is spread. Rank-local.
     pub fn describe(&self, comm: &Comm, config: &Config, length: Length) {
         if !comm.is_root() {

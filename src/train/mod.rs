@@ -130,7 +130,6 @@ pub struct Rehearsal {
     /// After those steps.
     pub model: Model,
     pub length: Length,
-    pub lanes: usize,
     pub seconds_per_step: f64,
 }
 
@@ -160,7 +159,6 @@ pub fn rehearse(
     let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
     Ok(Rehearsal {
         length,
-        lanes: crops.lanes(),
         seconds_per_step: seconds / steps as f64,
         model: engine.into_model(),
     })
