@@ -8,8 +8,6 @@ mod sections;
 mod simulate;
 mod survey;
 mod sweep;
-#[cfg(test)]
-mod sweep_tests;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Tests of the expansion.
 
-use super::sweep::*;
+use super::{Sweep, SweepFile};
 
 fn expand(text: &str) -> Sweep {
     let file = SweepFile::parse("sweep.yaml", text).unwrap();
