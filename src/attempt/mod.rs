@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub use turn::{claim, once, Turn};
+pub use turn::{claim, now, once, Turn};
 
 /// A sign of life this often.
 const BEAT: Duration = Duration::from_secs(10);
@@ -234,7 +234,7 @@ fn last(folder: &Path, me: &Record, dead: Duration) -> Result<Last> {
     }
     let gone = record.as_ref().is_some_and(|record| record.surely_gone(me));
     let silent = file.metadata()?.modified()?;
-    let silent = now(folder)?.duration_since(silent).unwrap_or_default();
+    let silent = time_in(folder)?.duration_since(silent).unwrap_or_default();
     // One that is being written just now has nothing in it yet.
     let record = record.unwrap_or(Record {
         host: "an unknown host".into(),
@@ -248,7 +248,7 @@ fn last(folder: &Path, me: &Record, dead: Duration) -> Result<Last> {
 }
 
 /// The time by the clock that dates the files in `folder`; this node's where one may not write there.
-fn now(folder: &Path) -> Result<SystemTime> {
+fn time_in(folder: &Path) -> Result<SystemTime> {
     let probe = folder.join(format!(".now-{}", std::process::id()));
     match File::create(&probe) {
         Ok(file) => {

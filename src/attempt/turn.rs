@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{anyhow, Result};
 
 use super::{Attempt, Claim, End, Record};
 use crate::comm::Comm;
@@ -52,6 +52,18 @@ pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn>
 }
 
 impl Mine {
+    /// Why the attempt before failed, if that began at `since` or later.
+    pub fn failed_since(&mut self, since: u64) -> Option<String> {
+        match self.before.take() {
+            Some(Record {
+                began,
+                ended: Some(End::Failed(reason)),
+                ..
+            }) if began >= since => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Tells how it ended, for those who come after.
     ///
     /// # Collective
@@ -67,7 +79,16 @@ impl Mine {
     }
 }
 
-/// Does `work` unless the file `done` is there; where another process is at it, waits for that.
+/// Seconds since 1970, by root's clock: attempts that began later are not of an earlier command.
+///
+/// # Collective
+pub fn now(comm: &Comm) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    comm.broadcast(Some(now.map_or(0, |now| now.as_secs())))
+}
+
+/// Does `work` unless the file `done` is there; where another process is at it, waits for that. What failed since
+/// `since` is not tried again.
 ///
 /// # Collective
 /// # Errors
@@ -76,6 +97,7 @@ pub fn once(
     comm: &Comm,
     attempts: &Path,
     done: &Path,
+    since: u64,
     stop: &Arc<AtomicBool>,
     work: impl FnOnce() -> Result<Ending>,
 ) -> Result<Ending> {
@@ -86,9 +108,13 @@ pub fn once(
             return Ok(Ending::Stopped);
         }
         match claim(comm, attempts, stop)? {
-            Turn::Mine(mine) => {
-                // Whoever was at it may have ended since the look.
-                let result = if is_done() { Ok(Ending::Done) } else { work() };
+            Turn::Mine(mut mine) => {
+                let result = match mine.failed_since(since) {
+                    Some(reason) => Err(anyhow!(reason)),
+                    // Whoever was at it may have ended since the look.
+                    None if is_done() => Ok(Ending::Done),
+                    None => work(),
+                };
                 mine.end(comm, &result)?;
                 return result;
             }

@@ -12,7 +12,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::{anyhow, bail, Context, Result};
 use glob::Pattern;
@@ -31,7 +30,7 @@ use catalogue::{Catalogue, Entry};
 /// # Errors
 /// A named input that cannot be used, an output that cannot be written, no cube that can be scored.
 pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<Ending> {
-    let began = now(comm);
+    let began = attempt::now(comm);
     run::open_folder(comm, config, Stage::Survey, Start::Continue)?;
     let mut catalogue = Catalogue::open(comm, config)?;
     let new: Vec<&Entry> = catalogue
@@ -56,7 +55,7 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             .collect();
         let costs = vec![1.0; groups.len()];
         let stopped = share_out(comm, &costs, stop, |ranks, i| {
-            train_group(ranks, config, &catalogue, groups[i], stop)
+            train_group(ranks, config, &catalogue, groups[i], began, stop)
         })?;
         if stopped {
             return Ok(Ending::Stopped);
@@ -128,6 +127,7 @@ fn train_group(
     config: &Config,
     catalogue: &Catalogue,
     group: &str,
+    began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
     let folder = model_folder(config, group);
@@ -142,7 +142,7 @@ fn train_group(
         .iter()
         .step_by(stride)
         .map(|entry| unnamed(&entry.source.path));
-    attempt::once(comm, &folder.join("attempts"), &done, stop, || {
+    attempt::once(comm, &folder.join("attempts"), &done, began, stop, || {
         let ending = train(comm, config, &folder, inputs.collect(), stop)?;
         if ending != Ending::Stopped {
             comm.agree(if comm.is_root() {
@@ -256,12 +256,4 @@ fn pretrained(comm: &Comm, config: &Config, entry: &Entry) -> Result<Model> {
         entry.energy.scale,
         entry.energy.offset
     )
-}
-
-/// Seconds since 1970, by root's clock.
-///
-/// # Collective
-fn now(comm: &Comm) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    comm.broadcast(Some(now.map_or(0, |now| now.as_secs())))
 }

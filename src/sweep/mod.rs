@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{bail, Result};
 
+use crate::attempt;
 use crate::comm::Comm;
 use crate::config::{Invalid, Point, Sweep, SweepFile};
 use crate::run::Ending;
@@ -122,6 +123,7 @@ pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> 
         ))
         .into());
     }
+    let began = attempt::now(comm);
     let folders: Vec<PathBuf> = comm.broadcast(Some(folders(sweep)));
     let mut failed = Vec::new();
     let mut ending = Ending::Done;
@@ -138,7 +140,7 @@ pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> 
         if comm.is_root() {
             log::info!("{name}");
         }
-        match point::run(comm, sweep, point, folder, stop)? {
+        match point::run(comm, sweep, point, folder, began, stop)? {
             Outcome::Ended(Ending::Stopped) => return Ok(Ending::Stopped),
             Outcome::Ended(Ending::Done) => (),
             Outcome::Ended(Ending::SomeSetAside) => ending = Ending::SomeSetAside,

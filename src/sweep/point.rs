@@ -33,13 +33,14 @@ pub fn run(
     sweep: &Sweep,
     point: &Point,
     folder: &Path,
+    began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let mine = match claim(comm, &attempts(folder), stop)? {
         Turn::Mine(mine) => mine,
         Turn::Theirs(who) => return Ok(Outcome::Busy(who)),
     };
-    let result = work(comm, sweep, point, folder, stop);
+    let result = work(comm, sweep, point, folder, began, stop);
     mine.end(comm, &result)?;
     Ok(match result {
         Ok(ending) => Outcome::Ended(ending),
@@ -53,13 +54,14 @@ fn work(
     sweep: &Sweep,
     point: &Point,
     folder: &Path,
+    began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
     let mut config = point.config.clone();
     config.output.dir = folder.to_path_buf();
     config.simulate.dir = sweep.output.join("archive");
     for cube in &point.simulated {
-        if simulated(comm, &config, cube, stop)? == Ending::Stopped {
+        if simulated(comm, &config, cube, began, stop)? == Ending::Stopped {
             return Ok(Ending::Stopped);
         }
     }
@@ -67,7 +69,7 @@ fn work(
         return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
     let model = sweep.output.join("models").join(&point.training);
-    if trained(comm, &model, &config, stop)? == Ending::Stopped {
+    if trained(comm, &model, &config, began, stop)? == Ending::Stopped {
         return Ok(Ending::Stopped);
     }
     comm.agree(if comm.is_root() {
@@ -85,13 +87,14 @@ fn simulated(
     comm: &Comm,
     config: &Config,
     cube: &Simulated,
+    began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
     let (folder, name) = (&config.simulate.dir, &cube.spec.name);
     // Written after the cube.
     let truth = folder.join(format!("{name}.truth.hspy"));
     let attempts = folder.join("attempts").join(name);
-    once(comm, &attempts, &truth, stop, || {
+    once(comm, &attempts, &truth, began, stop, || {
         run::write_cube(comm, config, &cube.spec, cube.index)
             .with_context(|| format!("simulate.cubes: {name}"))?;
         Ok(Ending::Done)
@@ -101,7 +104,13 @@ fn simulated(
 /// Trains in the folder `model` unless that was done.
 ///
 /// # Collective
-fn trained(comm: &Comm, model: &Path, config: &Config, stop: &Arc<AtomicBool>) -> Result<Ending> {
+fn trained(
+    comm: &Comm,
+    model: &Path,
+    config: &Config,
+    began: u64,
+    stop: &Arc<AtomicBool>,
+) -> Result<Ending> {
     let mut config = config.clone();
     let default = Config::default();
     config.output.dir = model.to_path_buf();
@@ -112,7 +121,7 @@ fn trained(comm: &Comm, model: &Path, config: &Config, stop: &Arc<AtomicBool>) -
         config.archive.inputs = inputs.clone();
     }
     let done = model.join("trained");
-    once(comm, &attempts(model), &done, stop, || {
+    once(comm, &attempts(model), &done, began, stop, || {
         let ending = run::run(comm, &config, Stage::Train, Start::Continue, stop)?;
         if ending != Ending::Stopped {
             comm.agree(if comm.is_root() {

@@ -48,7 +48,9 @@ pub(super) fn point(
         .transpose()?;
     config.archive.inputs = OneOrMany::Many(inputs);
     config.archive.train_inputs = training.map(OneOrMany::Many);
-    let (hash, training) = (hash(&results(&config)), hash(&trained(&config)));
+    let training = hash(&trained(&config));
+    let kind = if sweep.train { "" } else { "untrained " };
+    let hash = hash(&format!("{kind}{}", results(&config)));
     let folder = sweep.output.join("archive");
     for inputs in [
         Some(&mut config.archive.inputs),
