@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail, Context, Result};
 use glob::Pattern;
 
-use crate::attempt::{self, End, Turn};
+use crate::attempt::{self, End, Last, Turn};
 use crate::comm::Comm;
 use crate::config::{Config, Models, OneOrMany};
 use crate::run::{self, Ending, Stage, Start};
@@ -55,7 +55,9 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             .collect();
         let costs = vec![1.0; groups.len()];
         let stopped = share_out(comm, &costs, stop, |ranks, i| {
-            train_group(ranks, config, &catalogue, groups[i], began, stop)
+            // Its cubes will be set aside, with the reason.
+            let trained = train_group(ranks, config, &catalogue, groups[i], began, stop);
+            Ok(trained.unwrap_or(Ending::SomeSetAside))
         })?;
         if stopped {
             return Ok(Ending::Stopped);
@@ -209,7 +211,7 @@ fn score_entry(
 fn score(comm: &Comm, config: &Config, entry: &Entry, stop: &Arc<AtomicBool>) -> Result<Ending> {
     let own = model_folder(config, &entry.source.id);
     let model = match config.survey.models {
-        Models::PerGroup => newest(comm, &model_folder(config, &entry.group))?,
+        Models::PerGroup => group_model(comm, config, &entry.group)?,
         Models::PerCube => {
             let inputs = vec![unnamed(&entry.source.path)];
             if train(comm, config, &own, inputs, stop)? == Ending::Stopped {
@@ -229,6 +231,23 @@ fn score(comm: &Comm, config: &Config, entry: &Entry, stop: &Arc<AtomicBool>) ->
         })?;
     }
     Ok(Ending::Done)
+}
+
+/// # Collective
+/// # Errors
+/// Why there is none.
+fn group_model(comm: &Comm, config: &Config, group: &str) -> Result<Model> {
+    let folder = model_folder(config, group);
+    comm.agree(if comm.is_root() && !folder.join("trained").exists() {
+        let why = match attempt::state(&folder.join("attempts")) {
+            Ok(Last::Ended(_, End::Failed(reason))) => reason,
+            _ => "its training was interrupted; start the survey again".into(),
+        };
+        Err(anyhow!("no model of {group}: {why}"))
+    } else {
+        Ok(())
+    })?;
+    newest(comm, &folder)
 }
 
 /// # Collective
