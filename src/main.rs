@@ -150,6 +150,7 @@ fn main() -> ExitCode {
     std::env::set_var("OMP_NUM_THREADS", "1");
     std::env::set_var("MKL_NUM_THREADS", "1");
     let cli = Cli::parse();
+    doctor::before_mpi();
     let session = match comm::init() {
         Ok(session) => session,
         Err(error) => {

@@ -20,6 +20,15 @@ fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// Whether this is a process of srun's that no launcher of MPI's told anything.
+pub fn started_by_srun_without_pmi() -> bool {
+    let told = |name: &str| std::env::var_os(name).is_some();
+    told("SLURM_STEP_NUM_TASKS")
+        && !["PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"]
+            .into_iter()
+            .any(told)
+}
+
 /// Of processes that each think they are alone, only the first is to speak.
 pub fn is_first_of_many_alone() -> bool {
     number("SLURM_PROCID").is_none_or(|process| process == 0)

@@ -55,6 +55,16 @@ impl Finding {
     }
 }
 
+/// Says on stderr what Open MPI does not when it is about to fail: that srun started it without PMIx. Rank-local.
+pub fn before_mpi() {
+    if checks::started_by_srun_without_pmi() && checks::is_first_of_many_alone() {
+        eprintln!(
+            "coreloss: srun started this without PMIx, and the ranks may not find each other: use `srun --mpi=pmix` \
+             (`srun --mpi=list` shows what there is)"
+        );
+    }
+}
+
 /// Checks this machine, and what `config` asks of it, and prints what was found.
 ///
 /// # Collective

@@ -78,6 +78,17 @@ pub const METRICS: [&str; 8] = [
     "recall",
 ];
 
+/// Columns of the collected table that are no keys.
+const TAKEN: [&str; 7] = [
+    "point",
+    "state",
+    "cube",
+    "method",
+    "score",
+    "default_score",
+    "hash",
+];
+
 /// All points of a sweep.
 #[derive(Debug)]
 pub struct Sweep {
@@ -256,7 +267,7 @@ fn product<T: Clone>(first: Vec<Vec<T>>, second: Vec<Vec<T>>) -> Vec<Vec<T>> {
     pairs.collect()
 }
 
-/// The shortest ending of each key that no other has and that begins with a word.
+/// The shortest ending of each key that begins with a word and that nothing else has.
 fn columns(keys: &[String]) -> Vec<String> {
     let ending = |key: &str, length: usize| -> String {
         let parts: Vec<&str> = key.split('.').collect();
@@ -267,7 +278,8 @@ fn columns(keys: &[String]) -> Vec<String> {
         let good = |length: &usize| {
             let short = ending(key, *length);
             let word = short.starts_with(|c: char| c.is_alphabetic());
-            word && keys.iter().filter(|k| ending(k, *length) == short).count() == 1
+            let taken = TAKEN.contains(&&short[..]) || METRICS.contains(&&short[..]);
+            word && !taken && keys.iter().filter(|k| ending(k, *length) == short).count() == 1
         };
         ending(key, (1..=parts).find(good).unwrap_or(parts))
     };

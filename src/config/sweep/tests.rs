@@ -130,6 +130,13 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn columns_are_not_mistaken_for_results() {
+    let sweep = expand("output: o\ngrid: {score.threshold: [otsu, pot]}\n");
+    assert_eq!(sweep.columns, ["score.threshold"]);
+    assert_eq!(sweep.points[0].label, "score.threshold_otsu");
+}
+
+#[test]
 fn the_shipped_sweeps_expand() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sweeps");
     for entry in std::fs::read_dir(folder).unwrap() {
