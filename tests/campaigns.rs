@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::slurm::Sandbox;
-use common::{alone, coreloss, folder, Job};
+use common::{alone, coreloss, folder, mpirun, Job};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -302,6 +302,26 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
             .all(|(name, _)| name.starts_with("planted")),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
+    let _alone = alone();
+    let case = folder("rehearsal");
+    simulate(&case, 0..1);
+    let config = case.join("survey.yaml").display().to_string();
+    let told = mpirun(2, &["run", "--dry-run", &config], LIMIT);
+    told.succeeded();
+    for words in [
+        "24 x 28 x 80  clean-000",
+        "60 steps of 16 patches",
+        "MiB per rank",
+        "time       about",
+        "nothing was written",
+    ] {
+        assert!(told.stdout.contains(words), "{words}: {}", told.dump());
+    }
+    assert!(!case.join("survey").exists());
 }
 
 #[test]
