@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// anomalies do not reach it.
 const TAIL: [f64; 2] = [0.9, 0.98];
 /// Values by which a cube's scores are remembered.
-const KEPT: usize = 256;
+const KEPT: usize = 512;
 
 /// The scores of a cube in short: order statistics at even steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,15 +51,21 @@ impl Normal {
             .collect();
         weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+        // Each value stands in the middle of its weight; between two, a straight line.
         let quantile = |level: f64| {
+            let mut before: Option<(f64, f64)> = None;
             let mut sum = 0.0;
-            let reached = weighted.iter().find(|(_, weight)| {
+            for &(value, weight) in &weighted {
+                let here = (sum + 0.5 * weight, f64::from(value));
+                if here.0 >= level * total {
+                    let (place, value) = before.unwrap_or(here);
+                    let share = (level * total - place) / (here.0 - place).max(f64::MIN_POSITIVE);
+                    return value + share.clamp(0.0, 1.0) * (here.1 - value);
+                }
+                before = Some(here);
                 sum += weight;
-                sum >= level * total
-            });
-            reached
-                .or(weighted.last())
-                .map_or(0.0, |(value, _)| f64::from(*value))
+            }
+            before.map_or(0.0, |(_, value)| value)
         };
         let [lower, upper] = TAIL.map(quantile);
         let scale = (upper - lower) / ((1.0 - TAIL[0]) / (1.0 - TAIL[1])).ln();
@@ -76,9 +82,17 @@ impl Normal {
     ///
     /// `area` pixels of mean score `mean`, of which the spatial mean over `window` x `window` leaves fewer independent.
     pub fn surprise(&self, mean: f64, area: usize, window: usize, pixels: usize) -> f64 {
-        let log_p = self.log_share - ((mean - self.start) / self.scale).max(0.0);
+        let excess = (mean - self.start) / self.scale;
+        let log_p = self.log_share - excess.max(0.0);
         let independent = (area as f64 / (window * window) as f64).max(1.0);
-        -(independent * log_p + (pixels.max(1) as f64).ln()) / std::f64::consts::LN_10
+        let decades =
+            -(independent * log_p + (pixels.max(1) as f64).ln()) / std::f64::consts::LN_10;
+        // Where the tail has not begun, nothing is known of it.
+        if excess > 0.0 {
+            decades
+        } else {
+            decades.min(0.0)
+        }
     }
 }
 
@@ -123,7 +137,7 @@ mod tests {
         for values in [vec![], vec![f32::NAN; 4], vec![0.0; 50]] {
             let sketch = Sketch::of(values.into_iter());
             let normal = Normal::of([&sketch].into_iter());
-            assert!(normal.surprise(0.0, 1, 3, sketch.pixels) <= 1.5);
+            assert!(normal.surprise(0.0, 1, 3, sketch.pixels) <= 0.0);
         }
     }
 }
