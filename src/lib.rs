@@ -39,3 +39,11 @@ pub mod simulate;
 pub mod report;
 
 pub mod run;
+
+pub mod attempt;
+
+pub mod doctor;
+
+pub mod sweep;
+
+pub mod survey;

@@ -11,6 +11,8 @@ mod places;
 mod region;
 mod sections;
 mod simulate;
+mod survey;
+mod sweep;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub use inject::{EdgeAnomaly, Inject, InjectedCube};
 pub use material::{Edge, Material, MaterialChoice, Peak, Step};
 pub use places::{Places, Shape};
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
+pub use survey::{Models, SurveyOptions};
+pub use sweep::{Plot, Point, Simulated, Sweep, SweepFile, METRICS};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub struct Config {
     pub simulate: Simulate,
     /// What `coreloss inject` writes.
     pub inject: Inject,
+    /// What `coreloss survey` does beside scoring.
+    pub survey: SurveyOptions,
 }
 
 /// Where results go and what they hold.

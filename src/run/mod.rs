@@ -14,6 +14,7 @@ mod labelled;
 mod methods;
 mod pages;
 mod regions;
+mod rehearsal;
 mod simulate;
 mod summary;
 mod write;
@@ -23,21 +24,23 @@ use std::time::Instant;
 
 use anyhow::{bail, Result};
 
+use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
-pub use folder::Start;
+pub use folder::{open as open_folder, Start};
 pub use import::import;
 pub use inject::inject;
 pub use inspect::inspect;
-pub use simulate::simulate;
-pub use summary::Summary;
+pub use pages::{read_thumbnail, Thumbnail};
+pub use rehearsal::dry_run;
+pub use simulate::{simulate, write_cube};
+pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
 use inputs::{Inputs, SetAside};
-use summary::CubeSummary;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub enum Stage {
     Train,
     Pca,
     Score,
+    /// Many cubes of many kinds, by [`crate::survey`].
+    Survey,
 }
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
@@ -164,6 +169,41 @@ pub fn run(
         summary.print(config);
     }
     Ok(ending(&set_aside))
+}
+
+/// Scores one cube with `model` and writes its file into the output folder.
+///
+/// # Collective
+/// # Errors
+/// Unreadable data, an output that cannot be written.
+pub fn score_one(
+    comm: &Comm,
+    config: &Config,
+    source: &Source,
+    model: &Model,
+) -> Result<CubeSummary> {
+    let mut cubes = vec![comm.agree(Cube::open(source, config))?];
+    let mut found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
+    let mut set_aside = SetAside::default();
+    energy::settle(comm, config, None, (&mut cubes, &mut found), &mut set_aside)?;
+    let survey = Survey {
+        noise: model.noise,
+        bound: bound(&cubes, &model.noise),
+    };
+    score_cube(
+        comm,
+        config,
+        &cubes[0],
+        &survey,
+        Some(model),
+        &mut Clock::start(),
+    )
+}
+
+/// What is in the file of a cube, if that is from this very input: its findings. Rank-local.
+pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
+    let text = write::found_earlier(config, cube).ok()??;
+    serde_json::from_str(&text).ok()
 }
 
 /// Draws the report of a finished run anew.

@@ -45,7 +45,12 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
+/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `simulate.dir`; `index` is the cube's place in `simulate.cubes`.
+///
+/// # Collective
+/// # Errors
+/// A name that is no plain file name; a folder that cannot be written.
+pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
     let material = config.simulate.material(&cube.scene)?;
     let scene = comm.agree(Scene::new(&cube.scene, &material, index))?;
     let [rows, columns, channels] = scene.shape();

@@ -75,7 +75,8 @@ pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<Cube
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
+/// The summary, as text. Rank-local.
+pub fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let path = path(config, &cube.info().id);
     let same = path.exists()
         && read_text(&path, "fingerprint")
