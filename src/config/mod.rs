@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use sections::{
-    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
-    Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
+    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, Preprocess,
+    Preset, Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};

@@ -21,7 +21,7 @@ use std::time::Instant;
 use anyhow::{bail, Result};
 
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, PcaFit};
 use crate::stream::{survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
@@ -32,6 +32,7 @@ pub use simulate::simulate;
 pub use summary::Summary;
 
 use analyse::Analysis;
+use components::Fitted;
 use inputs::{Inputs, SetAside};
 use summary::CubeSummary;
 
@@ -110,14 +111,25 @@ pub fn run(
             None => return Ok(Ending::Stopped),
         }
     };
+    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
+    clock.lap("train");
+    let trained = if stage != Stage::Train && config.pca.fit == PcaFit::Training {
+        let survey = Survey {
+            noise,
+            bound: trained_on.bound * trained_on.noise.gain / noise.gain,
+        };
+        let training = training.as_deref().unwrap_or(&cubes);
+        Some(Fitted::to_training(comm, config, training, &survey)?)
+    } else {
+        None
+    };
     drop(training);
     give_memory_back();
-    clock.lap("train");
+    clock.lap("pca");
     if stage == Stage::Train {
         return Ok(ending(&set_aside));
     }
 
-    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
         bound: scored.bound * scored.noise.gain / noise.gain,
@@ -134,7 +146,8 @@ pub fn run(
                 continue;
             }
         }
-        match score_cube(comm, config, cube, &survey, model.as_ref(), &mut clock) {
+        let learned = (model.as_ref(), trained.as_ref());
+        match score_cube(comm, config, cube, &survey, learned, &mut clock) {
             Ok(summary) => summaries.push(summary),
             Err(error) => set_aside.push(comm, cube, error)?,
         }
@@ -224,10 +237,10 @@ fn score_cube(
     config: &Config,
     cube: &Cube,
     survey: &Survey,
-    model: Option<&Model>,
+    (model, trained): (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    let analysis = Analysis::of(comm, config, cube, survey, model, clock)?;
+    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)

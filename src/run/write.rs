@@ -39,14 +39,18 @@ fn mask_title(method: &str, score: &str) -> String {
 }
 
 /// The scores of a method by name.
-fn score_maps(method: &Method) -> [(&'static str, &[f32]); 4] {
+fn score_maps(method: &Method) -> Vec<(&'static str, &[f32])> {
     let scores = &method.scores;
-    [
+    let mut maps: Vec<(&'static str, &[f32])> = vec![
         ("combined", &scores.combined),
         ("shift", &scores.shift),
         ("composition", &scores.composition),
         ("pcc", &scores.pcc),
-    ]
+    ];
+    if let Some(rx) = &method.rx {
+        maps.extend([("rx", &rx.global[..]), ("rx_local", &rx.local[..])]);
+    }
+    maps
 }
 
 /// Where the results of a cube go.

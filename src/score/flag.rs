@@ -20,7 +20,7 @@ pub struct Flags {
 
 /// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the mean taken before.
 ///
-/// `otsu` and `pot` flag what is above the threshold. `auto` also asks that a connected area holds a pixel that chance
+/// All rules but `auto` flag what is above the threshold. `auto` also asks that a connected area holds a pixel that chance
 /// does not explain in the whole map, and leaves out the blur around stronger pixels. Rank-local, on the whole map.
 pub fn flag(rule: Rule, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
     let all: Vec<f32> = scores.iter().copied().collect();
