@@ -10,6 +10,8 @@ pub mod comm;
 
 pub mod device;
 
+pub mod edges;
+
 pub mod cube;
 
 pub mod archive;

@@ -43,7 +43,9 @@ enum Command {
     Simulate(ConfigArguments),
     /// Writes copies of measured cubes with known anomalies, with their truth.
     Inject(ConfigArguments),
-    /// Describes files: shape, axes, instrument, images, and what is wrong with them.
+    /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
+    Import(ImportArguments),
+    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
     Inspect(InspectArguments),
 }
 
@@ -69,6 +71,22 @@ struct RunArguments {
 }
 
 #[derive(Args)]
+struct ImportArguments {
+    /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Folder of the copies: ID.hspy, small images as ID.survey.hspy; ids are the paths below the inputs' common root.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// One line of JSON for each file.
+    #[arg(long)]
+    json: bool,
+    /// Chooses and bounds: --set archive.image=1, --set archive.dataset=entry/data, --set io.memory_mib=512.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
 struct InspectArguments {
     /// HyperSpy, HDF5, NeXus, EMD, DM3 and DM4 files.
     #[arg(required = true)]
@@ -76,6 +94,9 @@ struct InspectArguments {
     /// One line of JSON for each file.
     #[arg(long)]
     json: bool,
+    /// Reads no spectrum: only what the files say of themselves.
+    #[arg(long)]
+    quick: bool,
     /// Chooses what to describe: --set archive.image=1, --set archive.dataset=entry/data.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -127,10 +148,18 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Score(run) => staged(comm, Stage::Score, run),
         Command::Report(config) => run::report(comm, &prepare(comm, config)?),
         Command::Simulate(config) => run::simulate(comm, &prepare(comm, config)?),
+        Command::Import(import) => {
+            let config = comm.agree(Config::parse("import", "", &import.set))?;
+            comm.watch(config.comm.watchdog_s);
+            start_threads(comm)?;
+            run::import(comm, &config, &import.files, &import.output, import.json)
+        }
         Command::Inject(config) => run::inject(comm, &prepare(comm, config)?),
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
-            run::inspect(comm, &config, &inspect.files, inspect.json)
+            comm.watch(config.comm.watchdog_s);
+            start_threads(comm)?;
+            run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
     }
 }

@@ -13,10 +13,11 @@ use common::{after, alone, coreloss, folder, Ended, Job};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// The smallest that the configuration allows.
-const MEMORY_MIB: f64 = 64.0;
-/// 256 MiB of float32.
-const LARGE: [usize; 3] = [256, 256, 1024];
+/// Half more than the smallest that the configuration allows: peaks of the same run differ by up to 30 MiB, by what the
+/// allocator happens to keep.
+const MEMORY_MIB: f64 = 96.0;
+/// 384 MiB of float32.
+const LARGE: [usize; 3] = [384, 256, 1024];
 /// Of as many channels, so that the model takes as much; next to nothing of its own.
 const TINY: [usize; 3] = [16, 16, 1024];
 /// What law 4 leaves outside of `io.memory_mib`: 64 floats for each pixel of the large cube.

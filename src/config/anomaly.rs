@@ -12,7 +12,7 @@ use super::places::{default_count, default_radius, within, Places, Shape};
 pub enum AnomalyKind {
     /// The edge lies `amount` eV higher (lower where negative).
     Shift,
-    /// The O K edge is weaker by the fraction `amount`.
+    /// The O K edge is stronger by the fraction `amount`: -0.3 is a deficiency of 30 %.
     Oxygen,
     /// The edge is stronger by the fraction `amount` (weaker where negative).
     Scale,

@@ -8,6 +8,7 @@ mod inject;
 mod material;
 mod parse;
 mod places;
+mod region;
 mod sections;
 mod simulate;
 
@@ -16,9 +17,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use region::{Region, RegionUse};
 pub use sections::{
-    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, Preprocess,
-    Preset, Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
+    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
+    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
 use super::{Config, Invalid};
-use crate::config::{Auto, Region};
+use crate::config::Auto;
 
 impl Config {
     /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
@@ -155,12 +155,23 @@ impl Config {
                 );
             }
         }
-        for Region { y, x, .. } in &self.archive.regions {
-            require(
-                y[0] < y[1] && x[0] < x[1],
-                "archive.regions: y and x are [first, one past last]",
-            );
+        for region in &self.archive.regions {
+            if let Err(problem) = region.validate() {
+                require(false, &format!("archive.regions: {problem}"));
+            }
         }
+        require(
+            self.archive
+                .low_loss
+                .as_ref()
+                .is_none_or(|pattern| pattern.contains("{}")),
+            "archive.low_loss: a path relative to the cube, with {} for the cube's name without extension",
+        );
+        require(
+            self.preprocess.max_shift_ev > 0.0 && self.preprocess.max_shift_ev.is_finite(),
+            "preprocess.max_shift_ev: a positive number of eV",
+        );
+        require(self.preprocess.rebin > 0, "preprocess.rebin: at least 1");
         require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
         if let Err(error) = self.simulate.validate() {
             problems.push(format!("simulate.cubes: {error:#}"));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::region::Region;
+
 /// A number, or `auto`: found from the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or `auto`")]
@@ -64,6 +66,10 @@ pub struct Archive {
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore or to train on only.
     pub regions: Vec<Region>,
+    /// Where the low-loss cube of each cube is, relative to the cube: `{}` stands for its name without extension. By
+    /// default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else the cube
+    /// itself where it holds the zero-loss peak.
+    pub low_loss: Option<String>,
 }
 
 impl Default for Archive {
@@ -75,27 +81,23 @@ impl Default for Archive {
             image: None,
             energy_range_ev: None,
             regions: Vec::new(),
+            low_loss: None,
         }
     }
 }
 
-/// A box of pixels, in every cube.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Region {
-    /// First and one-past-last scan line.
-    pub y: [usize; 2],
-    /// First and one-past-last pixel of a line.
-    pub x: [usize; 2],
-    /// `ignore` these pixels, or `train` on these only.
-    pub r#use: RegionUse,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RegionUse {
-    Ignore,
-    Train,
+/// How the energies of a cube's pixels are brought in line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// As they were recorded; scoring follows the drift from line to line by itself.
+    #[default]
+    None,
+    /// The zero-loss peak of each pixel goes to 0 eV (see `archive.low_loss`).
+    LowLoss,
+    /// The strongest edge of each pixel goes where that of the cube's mean spectrum is: a chemical shift of that edge is
+    /// taken out with the drift.
+    Edge,
 }
 
 /// From stored values to electrons per channel.
@@ -108,10 +110,21 @@ pub struct Preprocess {
     pub read_noise: Auto<f64>,
     /// Replaces cosmic-ray spikes by the median of their neighbours.
     pub despike: bool,
-    /// Side in pixels of the spatial mean: 1 (none) or 3.
+    /// Side in pixels of the spatial mean before all else: 1 (none) or 3, as the paper's.
     pub spatial_mean: usize,
     /// Ignores vacuum, found by total counts.
     pub vacuum: bool,
+    /// Brings the energies of the pixels in line. Channels that are then not measured in every pixel are left out.
+    pub align: Align,
+    /// The largest shift that is believed, eV.
+    pub max_shift_ev: f64,
+    /// Shifts by whole channels only. Else a shift by a fraction `f` of a channel smooths: it takes `2 f (1 - f)` of the
+    /// variance of counting noise away and ties neighbouring channels together.
+    pub whole_channels: bool,
+    /// Adjacent channels that are summed to one.
+    pub rebin: usize,
+    /// Writes a map of t/lambda, the thickness in inelastic mean free paths, where there is a zero-loss peak.
+    pub thickness: bool,
 }
 
 impl Default for Preprocess {
@@ -120,8 +133,13 @@ impl Default for Preprocess {
             gain: Auto::Auto,
             read_noise: Auto::Auto,
             despike: true,
-            spatial_mean: 3,
+            spatial_mean: 1,
             vacuum: true,
+            align: Align::None,
+            max_shift_ev: 10.0,
+            whole_channels: false,
+            rebin: 1,
+            thickness: true,
         }
     }
 }

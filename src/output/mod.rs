@@ -3,6 +3,8 @@
 //! Cubes and maps go out in parallel ([`HspyWriter`]); what is small is added by root alone when they are whole.
 //! Nothing has its final name before that. The readers here serve the report.
 
+mod about;
+
 mod hspy;
 
 mod parallel;
@@ -11,6 +13,7 @@ mod read;
 
 mod transfer;
 
+pub use about::About;
 pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_text, signal_titles};

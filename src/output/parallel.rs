@@ -11,6 +11,7 @@ use hdf5::plist::dataset_create::FillTime;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayViewD;
 
+use super::about::About;
 use super::hspy::{self, Small};
 use super::transfer::{blocks, write_block};
 use crate::comm::Comm;
@@ -28,6 +29,7 @@ pub struct HspyWriter<'c> {
     comm: &'c Comm,
     path: PathBuf,
     partial: PathBuf,
+    about: About,
     // In the order of their names: all ranks must close datasets alike, and before the file.
     datasets: BTreeMap<String, Dataset>,
     file: File,
@@ -68,6 +70,7 @@ impl<'c> HspyWriter<'c> {
             comm,
             path: path.to_path_buf(),
             partial,
+            about: About::default(),
             datasets: BTreeMap::new(),
             file,
         })
@@ -171,16 +174,36 @@ impl<'c> HspyWriter<'c> {
         Ok((dataset, blocks(start, local.shape(), &chunk, limit)))
     }
 
+    /// Tells what is known of the measurement: it goes into the metadata of every signal. Only root's counts.
+    pub fn describe(&mut self, about: About) {
+        self.about = about;
+    }
+
     /// Closes the file, has root add `small`, and gives the file its name. Only root's `small` counts.
     ///
     /// # Collective
     /// # Errors
     /// What [`Small`] describes does not fit the datasets, or the disk is full. The partial file stays.
     pub fn finish(self, small: Small) -> Result<()> {
+        self.finish_checked(small, |_| Ok(()))
+    }
+
+    /// As [`HspyWriter::finish`]; before the file gets its name `check` reads it under that of the partial file.
+    ///
+    /// # Collective
+    /// `check` is called on every rank, and fails on all or on none.
+    /// # Errors
+    /// As [`HspyWriter::finish`], and what `check` finds.
+    pub fn finish_checked(
+        self,
+        small: Small,
+        check: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let HspyWriter {
             comm,
             path,
             partial,
+            about,
             datasets,
             file,
         } = self;
@@ -191,7 +214,13 @@ impl<'c> HspyWriter<'c> {
         // Also the barrier before root touches the file.
         comm.agree(closed)?;
         comm.agree(if comm.is_root() {
-            complete(&partial, &path, small)
+            complete(&partial, &small, &about)
+        } else {
+            Ok(())
+        })?;
+        check(&partial)?;
+        comm.agree(if comm.is_root() {
+            publish(&partial, &path)
         } else {
             Ok(())
         })
@@ -226,15 +255,19 @@ fn prepare(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds what is small, makes the file durable and renames it. Root only.
-fn complete(partial: &Path, path: &Path, small: Small) -> Result<()> {
+/// Adds what is small. Root only.
+fn complete(partial: &Path, small: &Small, about: &About) -> Result<()> {
     let file = File::with_options()
         .with_fapl(|fapl| fapl.file_locking(false))
         .open_rw(partial)
         .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
-    hspy::add(&file, &small).with_context(|| partial.display().to_string())?;
+    hspy::add(&file, small, about).with_context(|| partial.display().to_string())?;
     file.close()
-        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))?;
+        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
+}
+
+/// Makes the file durable and renames it. Root only.
+fn publish(partial: &Path, path: &Path) -> Result<()> {
     fs::File::open(partial)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(partial, path))

@@ -26,6 +26,8 @@ pub struct Analysis<'a> {
     pub mean: Vec<f64>,
     /// Electrons of each pixel `[lines, x]`, NaN where ignored.
     pub totals: Vec<f32>,
+    /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
+    pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
     /// The CVAE first.
     pub methods: Vec<Method>,
@@ -84,6 +86,7 @@ impl<'a> Analysis<'a> {
         let pixels = sum[cube.energy.size];
         let sums = &sum[..cube.energy.size];
         let mean: Vec<f64> = sums.iter().map(|&sum| sum / pixels.max(1.0)).collect();
+        let thickness = thickness(comm, config, &band)?;
         let windows = windows(config, cube, &mean);
         let scorer = LineScorer::new(&cube.energy, &windows, &mean)?;
         describe(comm, cube, &scorer);
@@ -148,6 +151,7 @@ impl<'a> Analysis<'a> {
             blocks,
             mean,
             totals,
+            thickness,
             windows,
             methods,
             decomposition,
@@ -192,7 +196,7 @@ fn shares(loadings: &Array2<f64>, totals: &[f32], k: usize) -> Array2<f64> {
 /// the band.
 ///
 /// # Collective
-fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
+pub(super) fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
     let channels = band.cube.energy.size;
     let mut sum = ExactSum::new(channels + 1, bound.max(band.cube.ignored.len() as f64));
     let mut totals = Vec::new();
@@ -222,6 +226,21 @@ fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>
     });
     comm.agree(summed)?;
     Ok((sum.total(comm)?, totals))
+}
+
+/// # Collective
+fn thickness(comm: &Comm, config: &Config, band: &Band) -> Result<Option<Vec<f32>>> {
+    if !config.preprocess.thickness {
+        return Ok(None);
+    }
+    let cube = band.cube;
+    let Some(low_loss) = comm.agree(cube.low_loss(config))? else {
+        return Ok(None);
+    };
+    let ignored = cube.ignored.slice(s![band.lines.clone(), ..]);
+    low_loss
+        .thickness(comm, band.lines.clone(), ignored)
+        .map(Some)
 }
 
 fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {

@@ -35,17 +35,20 @@ struct Collector<'a> {
     features: Vec<LineFeatures>,
     waiting: Vec<Pair>,
     sum: ExactSum,
+    /// `[y, x]` of the cube.
+    size: [usize; 2],
 }
 
 impl<'a> Collector<'a> {
-    fn new(scorer: &'a LineScorer, channels: usize, bound: f64) -> Self {
+    fn new(scorer: &'a LineScorer, band: &Band, bound: f64) -> Self {
         // A model may answer more electrons in a channel than were counted there.
         let bound = bound.max(1.0) * 1024.0;
         Collector {
             scorer,
             features: Vec::new(),
             waiting: Vec::new(),
-            sum: ExactSum::new(channels, bound),
+            sum: ExactSum::new(band.cube.energy.size, bound),
+            size: band.cube.size(),
         }
     }
 
@@ -91,7 +94,7 @@ impl<'a> Collector<'a> {
             .max(1);
         let mean = self.sum.total(comm)?;
         let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
-        self.scorer.scores(comm, &self.features, &mean)
+        self.scorer.scores(comm, self.size, self.features, &mean)
     }
 }
 
@@ -106,7 +109,7 @@ pub fn score_cvae(
     bound: f64,
     codes: &mut Array3<f32>,
 ) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let mut collector = Collector::new(scorer, band, bound);
     let done = tiles.reconstruct(
         band.lines.clone(),
         |rows| band.counts(rows),
@@ -141,7 +144,7 @@ pub fn score_rebuilt(
     bound: f64,
     rebuild: impl Fn(ArrayView2<f32>) -> Array2<f32> + Sync,
 ) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let mut collector = Collector::new(scorer, band, bound);
     let done = band.each_block(|rows, prepared| {
         let line = |i: usize| prepared.counts.index_axis(Dim(0), i);
         let rebuilt: Vec<Array2<f32>> = (0..rows.len())

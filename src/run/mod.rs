@@ -1,9 +1,12 @@
 //! The commands: what a user asks for, made of the modules above.
 
+mod align;
 mod analyse;
 mod arrays;
 mod components;
+mod energy;
 mod folder;
+mod import;
 mod inject;
 mod inputs;
 mod inspect;
@@ -22,10 +25,11 @@ use anyhow::{bail, Result};
 
 use crate::comm::Comm;
 use crate::config::{Config, PcaFit};
-use crate::stream::{survey, Cube, Survey};
+use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::Start;
+pub use import::import;
 pub use inject::inject;
 pub use inspect::inspect;
 pub use simulate::simulate;
@@ -96,11 +100,19 @@ pub fn run(
         }
         Ok(found)
     };
-    let scored = surveyed(&mut cubes)?;
-    let trained_on = match training.as_mut() {
-        Some(training) => surveyed(training)?,
-        None => scored,
+    let mut scored = surveyed(&mut cubes)?;
+    let mut trained_on = match training.as_mut() {
+        Some(training) => Some(surveyed(training)?),
+        None => None,
     };
+    energy::settle(
+        comm,
+        config,
+        training.as_mut().zip(trained_on.as_mut()),
+        (&mut cubes, &mut scored),
+        &mut set_aside,
+    )?;
+    let trained_on = trained_on.unwrap_or(scored);
     clock.lap("survey");
     let model = if stage == Stage::Pca {
         None
@@ -114,11 +126,11 @@ pub fn run(
     let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     clock.lap("train");
     let trained = if stage != Stage::Train && config.pca.fit == PcaFit::Training {
+        let training = training.as_deref().unwrap_or(&cubes);
         let survey = Survey {
             noise,
-            bound: trained_on.bound * trained_on.noise.gain / noise.gain,
+            bound: bound(training, &noise),
         };
-        let training = training.as_deref().unwrap_or(&cubes);
         Some(Fitted::to_training(comm, config, training, &survey)?)
     } else {
         None
@@ -132,7 +144,7 @@ pub fn run(
 
     let survey = Survey {
         noise,
-        bound: scored.bound * scored.noise.gain / noise.gain,
+        bound: bound(&cubes, &noise),
     };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {

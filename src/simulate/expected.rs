@@ -54,7 +54,7 @@ impl Change {
                 replaced(&changed, Variant::default())
             }
             AnomalyKind::Scale => Change::Scaled(index, 1.0 + amount),
-            AnomalyKind::Oxygen => Change::Scaled(index, 1.0 - amount),
+            AnomalyKind::Oxygen => Change::Scaled(index, 1.0 + amount),
             AnomalyKind::Slope => {
                 let mut steeper = material.clone();
                 steeper.background_exponent += amount;

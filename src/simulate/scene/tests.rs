@@ -30,7 +30,7 @@ fn options() -> SceneOptions {
         seed: 11,
         anomalies: vec![
             anomaly(AnomalyKind::Shift, 5.0),
-            anomaly(AnomalyKind::Oxygen, 0.3),
+            anomaly(AnomalyKind::Oxygen, -0.3),
         ],
         ..Default::default()
     }
