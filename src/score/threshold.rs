@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn mad_and_bh_find_a_few_and_leave_a_clean_map() {
-        for (rule, most) in [(Rule::Mad, 2e-3), (Rule::Bh, 1e-3)] {
+        // The logistic tail of `clean` leaves 3.3e-3 above 3.5 sigma, a normal one 2e-4.
+        for (rule, most) in [(Rule::Mad, 4e-3), (Rule::Bh, 1e-3)] {
             let mut scores = clean(20_000);
             assert!(
                 share_above(&scores, threshold(rule, &scores)) <= most,
@@ -278,7 +279,7 @@ mod tests {
             scores.extend((0..20).map(|i| (9.0 + 0.1 * i as f32).powi(2)));
             let limit = threshold(rule, &scores);
             let flagged = scores.iter().filter(|&&s| s > limit).count();
-            assert!((20..60).contains(&flagged), "{rule:?}: {flagged}");
+            assert!((20..100).contains(&flagged), "{rule:?}: {flagged}");
         }
     }
 
