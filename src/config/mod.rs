@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use region::{Region, RegionUse};
 pub use sections::{
-    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess,
-    Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
+    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
+    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};

@@ -143,8 +143,8 @@ impl Config {
             }
         }
         require(
-            self.pca.components.as_slice().iter().all(|&k| k > 0),
-            "pca.components: each at least 1",
+            !self.pca.components.as_slice().contains(&Auto::Given(0)),
+            "pca.components: each at least 1, or auto",
         );
         require(
             self.model.patch.is_none_or(|[y, x]| {

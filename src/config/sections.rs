@@ -273,17 +273,35 @@ impl Default for CommOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pca {
-    /// Numbers of components; each gives a method `pca3`, `pca4`, ...
-    pub components: OneOrMany<usize>,
+    /// Numbers of components; each gives a method `pca3`, `pca4`, ... `auto`: as many as stand out of the noise, the
+    /// method `pca_auto`.
+    pub components: OneOrMany<Auto<usize>>,
     /// Weights by the Poisson noise, as HyperSpy's `normalize_poissonian_noise`.
     pub poisson: bool,
+    /// What components and mean spectrum are of.
+    pub fit: PcaFit,
+    /// Adds the method `mean`: every spectrum is the mean spectrum, scaled to its counts.
+    pub mean: bool,
+}
+
+/// What the linear baselines are fitted to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PcaFit {
+    /// The cube that is scored.
+    #[default]
+    Cube,
+    /// All cubes that the network is trained on: bulk, where `archive.train_inputs` names some.
+    Training,
 }
 
 impl Default for Pca {
     fn default() -> Self {
         Pca {
-            components: OneOrMany::Many(vec![3, 4, 5]),
+            components: OneOrMany::Many([3, 4, 5].map(Auto::Given).to_vec()),
             poisson: true,
+            fit: PcaFit::Cube,
+            mean: false,
         }
     }
 }
@@ -322,6 +340,10 @@ pub enum Rule {
     Otsu,
     /// Exponential tail above the 95th percentile, false-positive rate 1e-3: for .3 to 2 %.
     Pot,
+    /// 3.5 robust standard deviations (median absolute deviation) above the median of the square roots.
+    Mad,
+    /// Benjamini and Hochberg's at 5 % false ones among the flagged, by the tail of the normal pixels: below .3 %.
+    Bh,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3, Axis as Dim};
+use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
 
-use super::components::{decompose, loadings};
-use super::methods::{electrons, score_cvae, score_pca};
+use super::components::{loadings, Fitted};
+use super::methods::{electrons, scaled_mean, score_cvae, score_rebuilt};
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
-use crate::config::{Config, Window, Windows};
+use crate::config::{Auto, Config, Window, Windows};
 use crate::device;
 use crate::model::Tiles;
 use crate::pca::Decomposition;
-use crate::score::{find_windows, whole_axis, LineScorer, Scores};
+use crate::score::{find_windows, rx, whole_axis, LineScorer, Rx, Scores};
 use crate::shard::Blocks;
 use crate::stream::{Band, Cube, Survey};
 use crate::train::Model;
@@ -43,12 +43,16 @@ pub struct Analysis<'a> {
 
 /// One way to reconstruct spectra, and the scores it leads to.
 pub struct Method {
-    /// `cvae`, `pca3`, ...
+    /// `cvae`, `pca3`, `pca_auto`, `mean`, ...
     pub name: String,
     pub scores: Scores,
+    /// Of principal components.
+    pub rx: Option<Rx>,
 }
 
 impl<'a> Analysis<'a> {
+    /// `trained`: what the linear baselines were fitted to, where that is not the cube.
+    ///
     /// # Collective
     /// # Errors
     /// Unreadable data.
@@ -58,6 +62,7 @@ impl<'a> Analysis<'a> {
         cube: &'a Cube,
         survey: &Survey,
         model: Option<&Model>,
+        trained: Option<&Fitted>,
         clock: &mut Clock,
     ) -> Result<Analysis<'a>> {
         let blocks = cube.blocks();
@@ -98,20 +103,46 @@ impl<'a> Analysis<'a> {
             methods.push(Method {
                 name: "cvae".into(),
                 scores,
+                rx: None,
             });
             latent = Some(codes);
             clock.lap("score");
         }
-        let counts = config.pca.components.as_slice();
-        let most = counts.iter().copied().max().unwrap_or(1);
-        let decomposition = decompose(comm, &band, config.pca.poisson, sums, pixels as u64, most)?;
-        let loadings = loadings(comm, &band, &decomposition, most)?;
+        let own;
+        let fitted = match trained {
+            Some(trained) => trained,
+            None => {
+                own = Fitted::to_cube(comm, config, &band, sums, pixels)?;
+                &own
+            }
+        };
+        let decomposition = fitted.decomposition.clone();
+        let loadings = loadings(comm, &band, &decomposition, decomposition.num_components())?;
         clock.lap("pca");
-        for &k in counts {
-            let scores = score_pca(comm, &scorer, &band, &decomposition, k, survey.bound)?;
+        for count in config.pca.components.as_slice() {
+            let (name, k) = match count {
+                Auto::Given(k) => (format!("pca{k}"), *k),
+                Auto::Auto => ("pca_auto".into(), fitted.significant),
+            };
+            if comm.is_root() && *count == Auto::Auto {
+                log::info!("{}: pca_auto has {k} components", cube.info().id);
+            }
+            let rebuild = |line: ArrayView2<f32>| decomposition.reconstruct(line, k);
+            let scores = score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?;
+            let shares = shares(&loadings, &totals, k);
+            let rx = rx(comm, shares.view(), cube.size()[1], band.lines.start)?;
             methods.push(Method {
-                name: format!("pca{k}"),
+                name,
                 scores,
+                rx: Some(rx),
+            });
+        }
+        if config.pca.mean {
+            let rebuild = |line: ArrayView2<f32>| scaled_mean(&fitted.mean, line);
+            methods.push(Method {
+                name: "mean".into(),
+                scores: score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?,
+                rx: None,
             });
         }
         clock.lap("score");
@@ -149,6 +180,16 @@ impl<'a> Analysis<'a> {
             },
         )
     }
+}
+
+/// The first `k` loadings of pixels with these electrons, per electron: thickness does not count.
+fn shares(loadings: &Array2<f64>, totals: &[f32], k: usize) -> Array2<f64> {
+    let mut shares = loadings.slice(s![.., ..k.min(loadings.ncols())]).to_owned();
+    for (mut pixel, &total) in shares.outer_iter_mut().zip(totals) {
+        let total = f64::from(total).max(1e-3);
+        pixel.mapv_inplace(|value| value / total);
+    }
+    shares
 }
 
 /// The spectrum `[energy]` and, last, the number of pixels that count, summed over the cube; electrons of each pixel of

@@ -26,7 +26,7 @@ use anyhow::{bail, Result};
 
 use crate::archive::Source;
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, PcaFit};
 use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
@@ -40,6 +40,7 @@ pub use simulate::{simulate, write_cube};
 pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
+use components::Fitted;
 use inputs::{Inputs, SetAside};
 
 /// How a command ended that did not fail.
@@ -127,14 +128,25 @@ pub fn run(
             None => return Ok(Ending::Stopped),
         }
     };
+    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
+    clock.lap("train");
+    let trained = if stage != Stage::Train && config.pca.fit == PcaFit::Training {
+        let training = training.as_deref().unwrap_or(&cubes);
+        let survey = Survey {
+            noise,
+            bound: bound(training, &noise),
+        };
+        Some(Fitted::to_training(comm, config, training, &survey)?)
+    } else {
+        None
+    };
     drop(training);
     give_memory_back();
-    clock.lap("train");
+    clock.lap("pca");
     if stage == Stage::Train {
         return Ok(ending(&set_aside));
     }
 
-    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
         bound: bound(&cubes, &noise),
@@ -151,7 +163,8 @@ pub fn run(
                 continue;
             }
         }
-        match score_cube(comm, config, cube, &survey, model.as_ref(), &mut clock) {
+        let learned = (model.as_ref(), trained.as_ref());
+        match score_cube(comm, config, cube, &survey, learned, &mut clock) {
             Ok(summary) => summaries.push(summary),
             Err(error) => set_aside.push(comm, cube, error)?,
         }
@@ -276,10 +289,10 @@ fn score_cube(
     config: &Config,
     cube: &Cube,
     survey: &Survey,
-    model: Option<&Model>,
+    (model, trained): (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    let analysis = Analysis::of(comm, config, cube, survey, model, clock)?;
+    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)

@@ -44,14 +44,19 @@ fn mask_title(method: &str, score: &str) -> String {
 }
 
 /// The scores of a method by name, and what they mean.
-fn score_maps(method: &Method) -> [(&'static str, Meaning, &[f32]); 4] {
+fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
     let scores = &method.scores;
-    [
+    let mut maps: Vec<(&'static str, Meaning, &[f32])> = vec![
         ("combined", Meaning::Odds, &scores.combined),
         ("shift", Meaning::Odds, &scores.shift),
         ("composition", Meaning::Odds, &scores.composition),
         ("pcc", Meaning::Distance, &scores.pcc),
-    ]
+    ];
+    if let Some(rx) = &method.rx {
+        maps.push(("rx", Meaning::Distance, &rx.global));
+        maps.push(("rx_local", Meaning::Distance, &rx.local));
+    }
+    maps
 }
 
 /// Where the results of a cube go.

@@ -6,7 +6,9 @@ use crate::config::Rule;
 /// False-positive rate of the rule `pot`, and where its exponential tail begins.
 const POT_RATE: f64 = 1e-3;
 const POT_START: f64 = 0.95;
-/// Share of false ones among flagged pixels that `auto` accepts.
+/// Robust standard deviations of the rule `mad`.
+const MAD_SIGMAS: f64 = 3.5;
+/// Share of false ones among flagged pixels that `auto` and `bh` accept.
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The tail of normal pixels is read off between these quantiles, below where anomalies are.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
@@ -30,6 +32,8 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
     match rule {
         Rule::Otsu => otsu(&sorted).threshold,
         Rule::Pot => peaks_over_threshold(&sorted),
+        Rule::Mad => median_deviations(&sorted),
+        Rule::Bh => NullTail::fit(&sorted).false_discovery_threshold(&sorted),
         Rule::Auto => {
             let split = otsu(&sorted);
             let tail = NullTail::fit(&sorted);
@@ -148,6 +152,25 @@ fn peaks_over_threshold(sorted: &[f32]) -> f32 {
     (start + scale * ((1.0 - POT_START) / POT_RATE).ln()) as f32
 }
 
+/// The score whose root lies [`MAD_SIGMAS`] robust standard deviations above the median root.
+///
+/// # Source
+/// Iglewicz & Hoaglin, How to Detect and Handle Outliers (1993): the modified z-score and its limit.
+fn median_deviations(sorted: &[f32]) -> f32 {
+    let middle = sorted.len() / 2;
+    let root = |score: f32| f64::from(score).max(0.0).sqrt();
+    let median = root(sorted[middle]);
+    let mut deviations: Vec<f64> = sorted.iter().map(|&s| (root(s) - median).abs()).collect();
+    deviations.sort_by(f64::total_cmp);
+    // 0.6745: the median of |N(0, 1)|.
+    let sigma = deviations[middle] / 0.6745;
+    if sigma > 0.0 {
+        (median + MAD_SIGMAS * sigma).powi(2) as f32
+    } else {
+        sorted[middle]
+    }
+}
+
 /// An exponential tail of the normal pixels, read off where anomalies do not reach.
 struct NullTail {
     start: f64,
@@ -245,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn mad_and_bh_find_a_few_and_leave_a_clean_map() {
+        // The logistic tail of `clean` leaves 3.3e-3 above 3.5 sigma, a normal one 2e-4.
+        for (rule, most) in [(Rule::Mad, 4e-3), (Rule::Bh, 1e-3)] {
+            let mut scores = clean(20_000);
+            assert!(
+                share_above(&scores, threshold(rule, &scores)) <= most,
+                "{rule:?}"
+            );
+            scores.extend((0..20).map(|i| (9.0 + 0.1 * i as f32).powi(2)));
+            let limit = threshold(rule, &scores);
+            let flagged = scores.iter().filter(|&&s| s > limit).count();
+            assert!((20..100).contains(&flagged), "{rule:?}: {flagged}");
+        }
+    }
+
+    #[test]
     fn two_halves_are_phases_not_anomalies() {
         let mut scores = clean(1000);
         scores.extend(clean(1000).iter().map(|s| s + 400.0));
@@ -254,7 +293,7 @@ mod tests {
 
     #[test]
     fn degenerate_maps_flag_nothing() {
-        for rule in [Rule::Auto, Rule::Otsu, Rule::Pot] {
+        for rule in [Rule::Auto, Rule::Otsu, Rule::Pot, Rule::Mad, Rule::Bh] {
             assert_eq!(threshold(rule, &[]), f32::INFINITY);
             assert_eq!(threshold(rule, &[f32::NAN]), f32::INFINITY);
             let flat = [3.0; 50];

@@ -200,7 +200,7 @@ mod tests {
                 shape: Shape::Pixel,
                 ..anomaly(0, Some(share))
             };
-            let free = |y: usize, x: usize| (y + x) % 5 != 0 && y > 3;
+            let free = |y: usize, x: usize| !(y + x).is_multiple_of(5) && y > 3;
             let num_free = (0..1600).filter(|i| free(i / 40, i % 40)).count();
             let randomness = Randomness { seed: 5, cube: 0 };
             let discs = place_discs(&[pixel], [40, 40], num_free, free, randomness).unwrap();

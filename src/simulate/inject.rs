@@ -122,9 +122,10 @@ impl Injector {
             AnomalyKind::Slope => {
                 let start = self.background.start;
                 let pivot = self.energies[start];
-                for i in start..spectrum.len() {
-                    let factor = (self.energies[i] / pivot).powf(-self.amount) - 1.0;
-                    add(&mut spectrum[i], own.background[i] * factor);
+                let channels = spectrum.iter_mut().zip(&self.energies).zip(&own.background);
+                for ((value, e), background) in channels.skip(start) {
+                    let factor = (e / pivot).powf(-self.amount) - 1.0;
+                    add(value, background * factor);
                 }
             }
             _ => {

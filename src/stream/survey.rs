@@ -231,6 +231,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mea
     Ok(Mean {
         shares: spectrum,
         electrons_per_pixel: electrons / pixels,
+        pixels,
         spike_share: comm.sum_u64(spikes) as f64 / comm.sum_u64(voxels) as f64,
     })
 }
@@ -240,6 +241,8 @@ pub struct Mean {
     /// Share of the electrons in each channel, sum 1.
     pub shares: Vec<f64>,
     pub electrons_per_pixel: f64,
+    /// Number of pixels.
+    pub pixels: f64,
     /// Share of the voxels that were taken for spikes.
     pub spike_share: f64,
 }
