@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
 use super::{Config, Invalid};
-use crate::config::Auto;
+use crate::config::{Auto, PcaFit, SurveyOptions};
 
 impl Config {
     /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
@@ -184,6 +184,10 @@ impl Config {
         require(
             (self.survey.models == super::Models::Pretrained) == self.survey.pretrained.is_some(),
             "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
+        );
+        require(
+            self.pca.fit == PcaFit::Cube || self.survey == SurveyOptions::default(),
+            "survey: its cubes are decomposed one by one; leave pca.fit at cube",
         );
         require(
             self.survey.train_cubes > 0,

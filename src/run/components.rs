@@ -21,7 +21,7 @@ pub struct Fitted {
 /// Pixels that a 3 x 3 mean leaves independent are fewer by this: the sum of its squared correlations.
 const AVERAGED_SHARE: f64 = 4.457;
 /// Most components that `auto` takes.
-const MOST_AUTO: usize = 16;
+pub const MOST_AUTO: usize = 16;
 
 impl Fitted {
     /// Fits the electrons `sums` `[energy]`, summed over `pixels`, of all that `add_to` adds to a scatter matrix.

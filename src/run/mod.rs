@@ -208,7 +208,7 @@ pub fn score_one(
         config,
         &cubes[0],
         &survey,
-        Some(model),
+        (Some(model), None),
         &mut Clock::start(),
     )
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::analyse::Analysis;
+use super::components::MOST_AUTO;
 use super::{inputs, Clock, Ending};
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Auto, Config};
 use crate::doctor::BASE_MIB;
 use crate::model::Spec;
 use crate::shard::{Extent, Plan};
@@ -100,6 +101,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
             &sample[0],
             &found,
             Some(&rehearsal.model),
+            None,
             &mut clock,
         )?;
         scoring = Some(begun.elapsed().as_secs_f64());
@@ -179,7 +181,11 @@ fn describe_training(
 fn output_bytes(config: &Config, rehearsal: &Rehearsal, pixels: usize) -> usize {
     let components = config.pca.components.as_slice();
     let methods = 1 + components.len();
-    let most = components.iter().copied().max().unwrap_or(0);
+    let counts = components.iter().map(|count| match count {
+        Auto::Given(count) => *count,
+        Auto::Auto => MOST_AUTO,
+    });
+    let most = counts.max().unwrap_or(0);
     pixels * (methods * 4 * (4 + 1) + 4 * rehearsal.model.spec.latent + 8 * most + 3 * 4)
 }
 
