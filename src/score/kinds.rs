@@ -267,7 +267,14 @@ impl<'a> Search<'a> {
         let odds = self.start.map(|start| {
             let [shift, composition] = &start.excess;
             // Where no kind was found, the tests rank the pixels, all of them below even odds.
-            let chance = |map: &Array2<f32>| map.mapv(|excess| excess.min(-f32::EPSILON));
+            let below = |excess: f32| {
+                if excess.is_nan() {
+                    excess
+                } else {
+                    excess.min(-f32::EPSILON)
+                }
+            };
+            let chance = |map: &Array2<f32>| map.mapv(below);
             let [found_shift, found_composition] = self.odds;
             let combined = match (&found_shift, &found_composition) {
                 (Some(a), Some(b)) => larger(a, b),
