@@ -344,6 +344,8 @@ pub enum Rule {
     Mad,
     /// Benjamini and Hochberg's at 5 % false ones among the flagged, by the tail of the normal pixels: below .3 %.
     Bh,
+    /// The paper's: Otsu's with a preference for high thresholds.
+    Biased,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -351,6 +353,8 @@ pub enum Rule {
 pub struct Score {
     pub windows: Windows,
     pub threshold: Rule,
+    /// The rule for `pcc`, where it is to be another.
+    pub pcc_threshold: Option<Rule>,
 }
 
 /// Which reconstructed spectra are written.

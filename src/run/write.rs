@@ -13,7 +13,7 @@ use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use crate::archive::{self, Microscope};
 use crate::comm::Comm;
-use crate::config::{Config, Reconstruction};
+use crate::config::{Config, Reconstruction, Rule};
 use crate::cube::Axis;
 use crate::evaluate::{detection, ranking};
 use crate::output::{
@@ -57,6 +57,14 @@ fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
         maps.push(("rx_local", Meaning::Distance, &rx.local));
     }
     maps
+}
+
+/// How the threshold of a score is found.
+fn rule(config: &Config, score: &str) -> Rule {
+    match config.score.pcc_threshold {
+        Some(rule) if score == "pcc" => rule,
+        _ => config.score.threshold,
+    }
 }
 
 /// Where the results of a cube go.
@@ -148,7 +156,7 @@ pub fn write(
                     let map = Array2::from_shape_vec((height, width), values)
                         .context("a map has a value for each pixel")?;
                     let flags = flag(
-                        config.score.threshold,
+                        rule(config, score),
                         meaning,
                         map.view(),
                         config.preprocess.spatial_mean,
