@@ -83,7 +83,7 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
     assert!(
         [0, 1, 2, 3, 5]
             .into_iter()
-            .all(|point| rows(point, "done") == 16),
+            .all(|point| rows(point, "done") == 22),
         "{table}"
     );
     assert_eq!(rows(4, "failed"), 1, "{table}");

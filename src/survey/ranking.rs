@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{share, Catalogue, Entry};
-use super::surprise::{Normal, Sketch};
+use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{write_csv, write_tables, Column, Values};
@@ -18,7 +18,8 @@ struct Read {
     /// As JSON, since maps have no fixed layout between ranks.
     summary: String,
     highest: f32,
-    sketch: Sketch,
+    /// Pixels that count.
+    pixels: usize,
 }
 
 /// A scored cube with what its place in the ranking follows from.
@@ -43,7 +44,7 @@ pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue) -> Result<()> 
     let found: Result<Vec<Read>, String> = found.into_iter().collect();
     let found = found.map_err(anyhow::Error::msg)?;
     comm.agree(if comm.is_root() {
-        let ranked = rank(config, catalogue, &found);
+        let ranked = rank(catalogue, &found);
         ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
     } else {
         Ok(())
@@ -60,38 +61,28 @@ fn read(config: &Config, entry: &Entry) -> Result<Read> {
     Ok(Read {
         summary: serde_json::to_string(&summary)?,
         highest: score.iter().copied().fold(0.0, f32::max),
-        sketch: Sketch::of(score.iter().copied()),
+        pixels: score.iter().filter(|score| !score.is_nan()).count(),
     })
 }
 
-/// The cubes from the most surprising down; cubes of a group are held against the normal pixels of all of them.
-fn rank<'a>(config: &Config, catalogue: &'a Catalogue, found: &[Read]) -> Result<Vec<Ranked<'a>>> {
-    let window = config.preprocess.spatial_mean;
+/// The cubes from the most surprising down.
+fn rank<'a>(catalogue: &'a Catalogue, found: &[Read]) -> Result<Vec<Ranked<'a>>> {
     let mut ranked = Vec::with_capacity(found.len());
-    for group in catalogue.groups() {
-        let members = || {
-            let pairs = catalogue.entries.iter().zip(found);
-            pairs.filter(|(entry, _)| entry.group == group)
-        };
-        let normal = Normal::of(members().map(|(_, read)| &read.sketch));
-        for (entry, read) in members() {
-            let summary: CubeSummary = serde_json::from_str(&read.summary)?;
-            let of = |mean: f64, area| normal.surprise(mean, area, window, read.sketch.pixels);
-            let regions = summary.regions.iter();
-            let regions: Vec<f64> = regions
-                .map(|region| of(region.mean_score, region.area))
-                .collect();
-            let strongest = regions.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            ranked.push(Ranked {
-                entry,
-                surprise: match regions.is_empty() {
-                    true => of(read.highest.into(), 1).min(0.0),
-                    false => strongest,
-                },
-                regions,
-                summary,
-            });
-        }
+    for (entry, read) in catalogue.entries.iter().zip(found) {
+        let summary: CubeSummary = serde_json::from_str(&read.summary)?;
+        let regions: Vec<f64> = summary
+            .regions
+            .iter()
+            .map(|region| surprise::of_region(region.mean_score, region.area, read.pixels))
+            .collect();
+        let strongest = regions.iter().copied().reduce(f64::max);
+        ranked.push(Ranked {
+            entry,
+            surprise: strongest
+                .unwrap_or_else(|| surprise::of_nothing(read.highest.into(), read.pixels)),
+            regions,
+            summary,
+        });
     }
     ranked.sort_by(|a, b| b.surprise.total_cmp(&a.surprise));
     Ok(ranked)
