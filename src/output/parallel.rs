@@ -1,8 +1,9 @@
 //! A `.hspy` file that all ranks write together.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,9 @@ const ROUND_BYTES: usize = 1 << 30;
 
 /// Larger objects start at a page, so that ranks rarely share one.
 const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
+
+/// More than HDF5 writes when it closes a file: its tables of chunks and attributes.
+const CLOSING_BYTES: u64 = 4 << 20;
 
 /// A file under way: `PATH.partial` until [`finish`](HspyWriter::finish).
 ///
@@ -207,12 +211,25 @@ impl<'c> HspyWriter<'c> {
             datasets,
             file,
         } = self;
+        let room = if comm.is_root() {
+            has_room(&partial)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = comm.agree(room) {
+            // To drop the file would be to close it.
+            comm.fail(&error);
+        }
         drop(datasets);
         let closed = file
             .close()
             .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
-        // Also the barrier before root touches the file.
-        comm.agree(closed)?;
+        if let Err(error) = closed {
+            // A rank whose part of the close fails leaves the others inside of it: nothing can be agreed any more.
+            comm.fail(&error);
+        }
+        // Before root touches the file.
+        comm.barrier();
         comm.agree(if comm.is_root() {
             complete(&partial, &small, &about)
         } else {
@@ -225,6 +242,24 @@ impl<'c> HspyWriter<'c> {
             Ok(())
         })
     }
+}
+
+/// Refuses to close a file on a disk that has no room for what HDF5 still holds of it: a rank whose part of a collective
+/// close fails leaves the others waiting inside.
+fn has_room(partial: &Path) -> Result<()> {
+    let name = CString::new(partial.as_os_str().as_bytes())?;
+    // SAFETY: the name ends with a zero byte, and all zeros are a valid value of the structure that is filled.
+    let (done, about) = unsafe {
+        let mut about: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(name.as_ptr(), &mut about), about)
+    };
+    // A file system that does not tell is taken to have room.
+    ensure!(
+        done != 0 || about.f_bavail.saturating_mul(about.f_frsize) >= CLOSING_BYTES,
+        "{}: cannot be closed, the disk is full: make room, or choose another `output`",
+        partial.display()
+    );
+    Ok(())
 }
 
 /// Makes the folder and an empty partial file; MPI-IO would choose its mode freely.
