@@ -187,7 +187,7 @@ impl<'c> HspyWriter<'c> {
     ///
     /// # Collective
     /// # Errors
-    /// What [`Small`] describes does not fit the datasets, or the disk is full. The partial file stays.
+    /// What [`Small`] describes does not fit the datasets. A full disk ends the job. The partial file stays.
     pub fn finish(self, small: Small) -> Result<()> {
         self.finish_checked(small, |_| Ok(()))
     }

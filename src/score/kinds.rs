@@ -1,5 +1,7 @@
 //! The kinds of anomaly in a cube, found one after the other, each from its most surprising pixel.
 
+use std::fmt;
+
 use anyhow::Result;
 use ndarray::{s, Array2};
 
@@ -32,6 +34,22 @@ pub struct Kind {
     pub strength: f64,
     /// Where the edge only moved: by how much, and the standard error, eV.
     pub shift_ev: Option<(f64, f64)>,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (area, strength) = (self.area_px, self.strength);
+        write!(
+            f,
+            "{}: {area} pixels differ alike by {strength:.1} sigma each",
+            self.window
+        )?;
+        match self.shift_ev {
+            Some((shift, error)) => write!(f, ", the edge shifted by {shift:.2} +- {error:.2} eV"),
+            None if self.family == Family::Shift => f.write_str(", the edge of another shape"),
+            None => f.write_str(", the edge of another height"),
+        }
+    }
 }
 
 /// What was found; the maps are root's, `None` on the other ranks.

@@ -5,7 +5,7 @@ use ndarray::Array2;
 
 use super::calibrate::calibrate;
 use super::group::{Family, Group};
-use super::kinds::{find_kinds, Found, Kind};
+use super::kinds::{find_kinds, Found};
 use super::line::{LineFeatures, LineScorer};
 use super::pixels::Pixels;
 use crate::comm::Comm;
@@ -25,8 +25,6 @@ pub struct Scores {
     pub combined: Vec<f32>,
     /// The shift (eV) of the kind of anomaly that a pixel belongs to; NaN where it belongs to none that moved.
     pub estimated_shift_ev: Vec<f32>,
-    /// What was found, the strongest first; the same on every rank.
-    pub kinds: Vec<Kind>,
 }
 
 impl LineScorer {
@@ -93,6 +91,9 @@ impl LineScorer {
             odds,
             shift_ev,
         } = find_kinds(&pixels, self, &lines, &mut groups)?;
+        if comm.is_root() {
+            kinds.iter().for_each(|kind| log::info!("{kind}"));
+        }
         let odds = odds.as_ref();
         let score = |map: Option<&Array2<f32>>| {
             let mut local = pixels.share(map);
@@ -107,7 +108,6 @@ impl LineScorer {
             composition: score(odds.map(|odds| &odds.composition)),
             combined: score(odds.map(|odds| &odds.combined)),
             estimated_shift_ev: pixels.share(shift_ev.as_ref()),
-            kinds,
         })
     }
 }
