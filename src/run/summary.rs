@@ -55,6 +55,12 @@ pub struct Choice {
     pub score: String,
 }
 
+impl Choice {
+    pub fn is(&self, method: &str, score: &str) -> bool {
+        self.method == method && self.score == score
+    }
+}
+
 /// One score map; the label metrics are null without truth.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScoreSummary {
@@ -67,6 +73,11 @@ pub struct ScoreSummary {
     pub f1: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
+    /// How far the two classes of pixels lie apart, as [`Separation`](crate::evaluate::Separation) says it.
+    #[serde(default)]
+    pub ashman_d: Option<f64>,
+    #[serde(default)]
+    pub overlap: Option<f64>,
 }
 
 /// A connected region above the threshold.
@@ -146,7 +157,7 @@ impl Summary {
             println!("  method  score        flagged   best F1        F1  precision    recall");
             for (method, scores) in &cube.methods {
                 for (score, found) in scores {
-                    let chosen = cube.default.method == *method && cube.default.score == *score;
+                    let chosen = cube.default.is(method, score);
                     let metric =
                         |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
                     println!(
