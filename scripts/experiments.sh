@@ -16,6 +16,6 @@ if [ $# = 0 ]; then
 fi
 for name in "$@"; do
     config="configs/experiments/$name.yaml"
-    mpirun -n "${RANKS:-2}" --bind-to none "$coreloss" sweep run "$config"
+    mpirun --oversubscribe --bind-to none -n 2 "$coreloss" sweep run "$config"
     "$coreloss" sweep collect "$config"
 done

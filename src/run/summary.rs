@@ -94,8 +94,35 @@ pub struct RegionSummary {
     pub columns: [usize; 2],
     pub max_score: f32,
     pub mean_score: f64,
-    /// Median of the pixels' best explanation by a shifted edge, eV.
+    /// By which the edge moved, where it did, eV, and the standard error.
     pub estimated_shift_ev: Option<f64>,
+    #[serde(default)]
+    pub shift_error_ev: Option<f64>,
+    /// What gives the region away; none where its score looks for no kinds.
+    #[serde(default)]
+    pub kind: Option<KindSummary>,
+    /// Where its mean spectrum differs most from what the network makes of it, the most significant first, eV.
+    #[serde(default)]
+    pub energies_ev: Vec<[f64; 2]>,
+}
+
+/// The kind of anomaly that most pixels of a region belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindSummary {
+    /// Name of the window in which it shows.
+    pub window: String,
+    pub differs: Difference,
+    /// Length of one pixel's residual in units of its noise.
+    pub sigma: f64,
+}
+
+/// How an edge differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    Energy,
+    Shape,
+    Height,
 }
 
 impl Summary {

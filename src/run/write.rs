@@ -198,9 +198,10 @@ pub fn write(
     comm.broadcast_into(&mut labels);
     let local_labels = &labels[band.start * width..band.end * width];
     maps.write(&mut file, &mut signals, REGIONS, local_labels, false)?;
-    let shifts = &analysis.methods[0].scores.estimated_shift_ev;
-    maps.write(&mut file, &mut signals, SHIFT, shifts, false)?;
-    let found_shifts = comm.gather_bands(shifts);
+    let of_default = &analysis.methods[0].scores;
+    let shifts = of_default.estimated_shift_ev();
+    maps.write(&mut file, &mut signals, SHIFT, &shifts, false)?;
+    let kind_of = comm.gather_bands(&of_default.kind_of);
     arrays::write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
     arrays::write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
     if config.output.reconstruction == Reconstruction::Window {
@@ -215,8 +216,11 @@ pub fn write(
         data: Data::F64(ArrayView::from(&analysis.mean[..]).to_owned().into_dyn()),
         learning_results: None,
     });
+    let mut energies_ev = Vec::new();
     if config.output.reconstruction != Reconstruction::None {
-        signals.extend(region_spectra(comm, cube, analysis, &labels)?);
+        let spectra = region_spectra(comm, cube, analysis, &labels)?;
+        signals.extend(spectra.signals);
+        energies_ev = spectra.energies_ev;
     }
     let summary = CubeSummary {
         name: cube.info().id.clone(),
@@ -225,7 +229,13 @@ pub fn write(
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,
-        regions: summarise(&found_regions, &labels, found_shifts.as_deref(), width),
+        regions: summarise(
+            &found_regions,
+            &labels,
+            (&of_default.kinds, kind_of.as_deref()),
+            &energies_ev,
+            width,
+        ),
     };
     let texts = provenance(comm, config, cube, analysis, &summary)?;
     file.finish(Small { signals, texts })?;
