@@ -108,8 +108,8 @@ mod tests {
             one("a", 30.0, 3.0),
             one("b", 10.0, 5.0),
         ];
-        let cost = |group| measured_cost(&measured, group, 20.0);
-        assert_eq!([cost("a"), cost("b"), cost("new")], [2.0, 10.0, 3.6]);
+        let cost = |group| measured_cost(&measured, group, 50.0);
+        assert_eq!([cost("a"), cost("b"), cost("new")], [5.0, 25.0, 9.0]);
         assert_eq!(measured_cost(&[], "a", 20.0), 20.0);
     }
 
