@@ -6,6 +6,7 @@
 
 mod collect;
 mod point;
+mod repeats;
 mod status;
 
 use std::fs;

@@ -59,7 +59,7 @@ fn work(
 ) -> Result<Ending> {
     let mut config = point.config.clone();
     config.output.dir = folder.to_path_buf();
-    let archive = sweep.output.join("archive");
+    let archive = sweep.store.join("archive");
     for cube in &point.made {
         // Written after the cube.
         let truth = archive.join(format!("{}.truth.hspy", cube.name()));
@@ -75,7 +75,7 @@ fn work(
         return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
     let mut training = config.clone();
-    training.output.dir = sweep.output.join("models").join(&point.training);
+    training.output.dir = sweep.store.join("models").join(&point.training);
     if let Some(inputs) = &config.archive.train_inputs {
         training.archive.inputs = inputs.clone();
     }

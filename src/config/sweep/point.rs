@@ -49,7 +49,7 @@ pub(super) fn point(
     let training = hash(&given(&config, Work::Training));
     let kind = if sweep.train { "" } else { "untrained " };
     let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
-    let folder = sweep.output.join("archive");
+    let folder = sweep.store.join("archive");
     for inputs in [
         Some(&mut config.archive.inputs),
         config.archive.train_inputs.as_mut(),
