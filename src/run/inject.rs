@@ -56,7 +56,12 @@ pub fn inject(comm: &Comm, config: &Config) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
+/// Writes one copy with its mask, where the original has one, and then its truth into `inject.dir`.
+///
+/// # Collective
+/// # Errors
+/// As [`inject`].
+pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
     let original = Original::open(comm, config, copy)?;
     let edges = original.edges(comm, copy)?;
     let injectors: Result<Vec<Injector>> = copy
@@ -290,25 +295,24 @@ impl Injection {
         ]
         .map(|(name, text)| (name.to_string(), text))
         .into();
+        let mask = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?;
+        if let Some(mask) = mask {
+            // What was ignored in the original is to be ignored in its copy: first, so that the copy is never without.
+            let blocks = Blocks::new(info.shape());
+            let band = blocks.band(comm.rank(), comm.size());
+            let local = mask
+                .slice(s![band, ..])
+                .iter()
+                .map(|&flag| flag as i32)
+                .collect();
+            let path = folder.join(format!("{}.mask.hspy", copy.name));
+            let places = [info.y.clone(), info.x.clone()];
+            write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
+        }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         write_labelled(comm, folder, &copy.name, axes, &texts, |rows| {
             self.lines(rows)
-        })?;
-        let Some(mask) = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?
-        else {
-            return Ok(());
-        };
-        // What was ignored in the original is to be ignored in its copy.
-        let blocks = Blocks::new(info.shape());
-        let band = blocks.band(comm.rank(), comm.size());
-        let local = mask
-            .slice(s![band, ..])
-            .iter()
-            .map(|&flag| flag as i32)
-            .collect();
-        let path = folder.join(format!("{}.mask.hspy", copy.name));
-        let places = [info.y.clone(), info.x.clone()];
-        write_map(comm, &path, "mask", &places, &blocks, local, &texts)
+        })
     }
 
     /// Whole lines with their anomalies, and the truth. Rank-local.

@@ -33,7 +33,7 @@ use crate::train::{train, Checkpoint, Model, Outcome};
 
 pub use folder::{open as open_folder, Start};
 pub use import::import;
-pub use inject::inject;
+pub use inject::{inject, write_copy};
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;

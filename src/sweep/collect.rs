@@ -102,7 +102,7 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
     let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
     let mut rows = Vec::new();
     for cube in &summary.cubes {
-        // Simulated cubes carry a hash, which says nothing to a reader.
+        // The sweep's own cubes carry a hash, which says nothing to a reader.
         let name = match cube.name.rsplit_once('-') {
             Some((name, hash))
                 if hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
-use crate::config::{Config, Invalid};
+use crate::config::{Config, Invalid, Work};
 use crate::cube::Axis;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
@@ -79,21 +79,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Invalid`], with the keys that differ.
     pub fn check(&self, config: &Config, energy: &Axis) -> Result<()> {
-        let mut theirs = self.config.clone();
-        // These may change: where results go, how they are shared out and what is done with the model later.
-        theirs.output = config.output.clone();
-        theirs.io = config.io.clone();
-        theirs.comm = config.comm.clone();
-        theirs.pca = config.pca.clone();
-        theirs.score = config.score.clone();
-        theirs.simulate = config.simulate.clone();
-        theirs.preprocess.thickness = config.preprocess.thickness;
-        theirs.survey = config.survey.clone();
-        theirs.train.checkpoint_epochs = config.train.checkpoint_epochs;
-        theirs.train.device = config.train.device;
-        if config.archive.train_inputs.is_some() {
-            theirs.archive.inputs = config.archive.inputs.clone();
-        }
+        let theirs = self.config.with_neutral_keys_of(config, Work::Training);
         let differences = theirs.differences(config);
         if !differences.is_empty() {
             return Err(Invalid(format!(

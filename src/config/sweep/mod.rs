@@ -3,6 +3,7 @@
 //! A point is known by a hash of what its results depend on. Values that are left at their default do not count, so that
 //! a key added to the grid, or to the program, keeps the points that were there.
 
+mod made;
 mod point;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 use super::parse::{explain, lay, set};
-use super::{Config, CubeSpec, Invalid, OneOrMany};
+use super::{Config, Invalid, OneOrMany};
 use point::{point, text};
+
+pub use made::Made;
 
 /// A sweep as it is written down.
 #[derive(Deserialize)]
@@ -125,21 +128,12 @@ pub struct Point {
     pub hash: String,
     /// By column, as text; empty where a list leaves the key out.
     pub values: Vec<String>,
-    /// Reads its simulated cubes where the sweep has them; its output is still the base's.
+    /// Reads the sweep's own cubes where these are; its output is still the base's.
     pub config: Config,
-    /// The cubes that it reads, to be made first.
-    pub simulated: Vec<Simulated>,
+    /// The sweep's own cubes that it reads, to be made first, in this order.
+    pub made: Vec<Made>,
     /// Of what its trained model depends on: points that share it train once.
     pub training: String,
-}
-
-/// A simulated cube of a sweep, made once for all points that read it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Simulated {
-    /// Named after its own name and a hash of its scene.
-    pub spec: CubeSpec,
-    /// Its place in `simulate.cubes`, which is part of its random numbers.
-    pub index: u64,
 }
 
 impl SweepFile {
