@@ -14,6 +14,15 @@ pub struct Ranking {
     pub best_threshold: f32,
 }
 
+/// How far apart the scores of normal and of anomalous pixels lie.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Separation {
+    /// Ashman's D: distance of the means in units of the mean spread; above 2 two peaks are clearly apart.
+    pub ashman_d: f64,
+    /// Share of either class beyond the score that parts them best, summed: 0 where they are apart, 1 where alike.
+    pub overlap: f64,
+}
+
 /// Metrics of one threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
@@ -74,6 +83,44 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
         average_precision,
         best_f1,
         best_threshold,
+    })
+}
+
+/// Parts the scores of anomalous pixels (truth above 0) from those of normal ones.
+///
+/// NaN scores are not counted. `None` without both a positive and a negative among the rest. D is infinite where both
+/// have no spread.
+///
+/// # Source
+/// Ashman, Bird & Zepf, Astron. J. 108 (1994) 2348; the overlap is 1 less the distance of Kolmogorov and Smirnov.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn separation(scores: &[f32], truth: &[i32]) -> Option<Separation> {
+    let mut pixels = counted(scores, truth);
+    pixels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let moments = |class: bool| {
+        let values = pixels.iter().filter(|p| p.1 == class);
+        let values: Vec<f64> = values.map(|p| f64::from(p.0)).collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let square = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+        (count, mean, square)
+    };
+    let [(normal, below, spread), (anomalous, above, other)] = [false, true].map(moments);
+    if normal == 0.0 || anomalous == 0.0 {
+        return None;
+    }
+    let (mut shares, mut distance) = ([0.0; 2], 0f64);
+    for ties in pixels.chunk_by(|a, b| a.0 == b.0) {
+        for pixel in ties {
+            shares[usize::from(pixel.1)] += 1.0 / if pixel.1 { anomalous } else { normal };
+        }
+        distance = distance.max(shares[0] - shares[1]);
+    }
+    Some(Separation {
+        ashman_d: 2f64.sqrt() * (above - below).abs() / (spread + other).sqrt(),
+        overlap: 1.0 - distance,
     })
 }
 
@@ -154,6 +201,16 @@ mod tests {
         let expected = (1.0 + 2.0 / 3.0 + 0.5) / 3.0;
         assert!((r.average_precision - expected).abs() < 1e-12);
         assert!((r.best_f1 - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn separation_by_hand() {
+        let apart = separation(&[0.0, 2.0, 9.0, 11.0, f32::NAN], &[0, 0, 1, 2, 1]).unwrap();
+        assert!((apart.ashman_d - 9.0).abs() < 1e-12 && apart.overlap.abs() < 1e-12);
+        let mixed = separation(&[1.0, 2.0, 3.0, 4.0], &[0, 1, 0, 1]).unwrap();
+        assert_eq!(mixed.overlap, 0.5);
+        assert_eq!(separation(&[1.0; 4], &[0, 1, 0, 1]).unwrap().overlap, 1.0);
+        assert!(separation(&[1.0], &[1]).is_none());
     }
 
     #[test]

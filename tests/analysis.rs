@@ -286,7 +286,7 @@ fn one_rank() {
             truth,
             &mut out,
         );
-        if let Some(map) = comm.gather_bands(&of_model.estimated_shift_ev) {
+        if let Some(map) = comm.gather_bands(&of_model.estimated_shift_ev()) {
             let found: Vec<f32> = (0..map.len())
                 .filter(|&i| truth[i] > 0)
                 .map(|i| map[i])

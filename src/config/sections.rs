@@ -293,6 +293,8 @@ pub enum PcaFit {
     Cube,
     /// All cubes that the network is trained on: bulk, where `archive.train_inputs` names some.
     Training,
+    /// Either, as methods of their own: those of the training cubes are named `pca3_bulk`.
+    Both,
 }
 
 impl Default for Pca {

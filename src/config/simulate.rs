@@ -112,6 +112,12 @@ pub struct SceneOptions {
     /// Cosmic rays per voxel, 0 to 1.
     pub spike_rate: f64,
     pub seed: u64,
+    /// Cubes of one seed with the same number show the same specimen to the same detector; a cube's place in the list by
+    /// default, so that each has its own.
+    pub specimen: Option<u64>,
+    /// Likewise for the scan: its drifts, the noise of its counts, and where its anomalies lie. Cubes that share it too
+    /// differ by what their anomalies are alone.
+    pub scan: Option<u64>,
     pub protocol: Protocol,
     /// In the truth map, the first anomaly is 1.
     pub anomalies: Vec<Anomaly>,
@@ -134,6 +140,8 @@ impl Default for SceneOptions {
             energy_drift_ev: 1.0,
             spike_rate: 2e-6,
             seed: 0,
+            specimen: None,
+            scan: None,
             protocol: Protocol::Phys,
             anomalies: Vec::new(),
         }

@@ -9,7 +9,7 @@ use super::components::{loadings, Fitted};
 use super::methods::{electrons, scaled_mean, score_cvae, score_rebuilt};
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
-use crate::config::{Auto, Config, Window, Windows};
+use crate::config::{Auto, Config, PcaFit, Window, Windows};
 use crate::device;
 use crate::model::Tiles;
 use crate::pca::Decomposition;
@@ -108,42 +108,28 @@ impl<'a> Analysis<'a> {
             latent = Some(codes);
             clock.lap("score");
         }
-        let own;
-        let fitted = match trained {
-            Some(trained) => trained,
-            None => {
-                own = Fitted::to_cube(comm, config, &band, sums, pixels)?;
-                &own
-            }
+        let own = match (trained, config.pca.fit) {
+            (Some(_), PcaFit::Training) => None,
+            _ => Some(Fitted::to_cube(comm, config, &band, sums, pixels)?),
         };
-        let decomposition = fitted.decomposition.clone();
+        // What the file keeps comes first.
+        let mut fits = own.iter().map(|own| (own, "")).collect::<Vec<_>>();
+        fits.extend(trained.map(|trained| (trained, if own.is_some() { "_bulk" } else { "" })));
+        let decomposition = fits[0].0.decomposition.clone();
         let loadings = loadings(comm, &band, &decomposition, decomposition.num_components())?;
         clock.lap("pca");
-        for count in config.pca.components.as_slice() {
-            let (name, k) = match count {
-                Auto::Given(k) => (format!("pca{k}"), *k),
-                Auto::Auto => ("pca_auto".into(), fitted.significant),
-            };
-            if comm.is_root() && *count == Auto::Auto {
-                log::info!("{}: pca_auto has {k} components", cube.info().id);
-            }
-            let rebuild = |line: ArrayView2<f32>| decomposition.reconstruct(line, k);
-            let scores = score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?;
-            let shares = shares(&loadings, &totals, k);
-            let rx = rx(comm, shares.view(), cube.size()[1], band.lines.start)?;
-            methods.push(Method {
-                name,
-                scores,
-                rx: Some(rx),
-            });
-        }
-        if config.pca.mean {
-            let rebuild = |line: ArrayView2<f32>| scaled_mean(&fitted.mean, line);
-            methods.push(Method {
-                name: "mean".into(),
-                scores: score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?,
-                rx: None,
-            });
+        for (fitted, suffix) in fits {
+            let linear = score_linear(
+                comm,
+                config,
+                (&scorer, &band, survey.bound),
+                fitted,
+                &totals,
+            )?;
+            methods.extend(linear.into_iter().map(|method| Method {
+                name: method.name + suffix,
+                ..method
+            }));
         }
         clock.lap("score");
         Ok(Analysis {
@@ -180,6 +166,49 @@ impl<'a> Analysis<'a> {
             },
         )
     }
+}
+
+/// The linear baselines: as many principal components as each of `pca.components` says, and the mean spectrum.
+///
+/// # Collective
+fn score_linear(
+    comm: &Comm,
+    config: &Config,
+    (scorer, band, bound): (&LineScorer, &Band, f64),
+    fitted: &Fitted,
+    totals: &[f32],
+) -> Result<Vec<Method>> {
+    let decomposition = &fitted.decomposition;
+    let width = band.cube.size()[1];
+    let loadings = loadings(comm, band, decomposition, decomposition.num_components())?;
+    let mut methods = Vec::new();
+    for count in config.pca.components.as_slice() {
+        let (name, k) = match count {
+            Auto::Given(k) => (format!("pca{k}"), *k),
+            Auto::Auto => ("pca_auto".into(), fitted.significant),
+        };
+        if comm.is_root() && *count == Auto::Auto {
+            log::info!("{}: pca_auto has {k} components", band.cube.info().id);
+        }
+        let rebuild = |line: ArrayView2<f32>| decomposition.reconstruct(line, k);
+        let scores = score_rebuilt(comm, scorer, band, bound, rebuild)?;
+        let shares = shares(&loadings, totals, k);
+        let rx = rx(comm, shares.view(), width, band.lines.start)?;
+        methods.push(Method {
+            name,
+            scores,
+            rx: Some(rx),
+        });
+    }
+    if config.pca.mean {
+        let rebuild = |line: ArrayView2<f32>| scaled_mean(&fitted.mean, line);
+        methods.push(Method {
+            name: "mean".into(),
+            scores: score_rebuilt(comm, scorer, band, bound, rebuild)?,
+            rx: None,
+        });
+    }
+    Ok(methods)
 }
 
 /// The first `k` loadings of pixels with these electrons, per electron: thickness does not count.

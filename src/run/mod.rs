@@ -13,6 +13,7 @@ mod inspect;
 mod labelled;
 mod methods;
 mod pages;
+mod pixels;
 mod regions;
 mod rehearsal;
 mod simulate;
@@ -35,6 +36,7 @@ pub use import::import;
 pub use inject::inject;
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
+pub use pixels::ScoredPixels;
 pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
 pub use summary::{CubeSummary, RegionSummary, Summary};
@@ -130,7 +132,7 @@ pub fn run(
     };
     let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     clock.lap("train");
-    let trained = if stage != Stage::Train && config.pca.fit == PcaFit::Training {
+    let trained = if stage != Stage::Train && config.pca.fit != PcaFit::Cube {
         let training = training.as_deref().unwrap_or(&cubes);
         let survey = Survey {
             noise,

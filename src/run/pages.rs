@@ -108,7 +108,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
                 values: map(&map_title(method, score))?,
                 threshold: found.threshold.unwrap_or(f32::INFINITY),
                 flagged: found.flagged,
-                is_default: summary.default.method == *method && summary.default.score == *score,
+                is_default: summary.default.is(method, score),
                 metrics: metrics(found),
             });
         }

@@ -55,6 +55,12 @@ pub struct Choice {
     pub score: String,
 }
 
+impl Choice {
+    pub fn is(&self, method: &str, score: &str) -> bool {
+        self.method == method && self.score == score
+    }
+}
+
 /// One score map; the label metrics are null without truth.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScoreSummary {
@@ -67,6 +73,11 @@ pub struct ScoreSummary {
     pub f1: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
+    /// How far the two classes of pixels lie apart, as [`Separation`](crate::evaluate::Separation) says it.
+    #[serde(default)]
+    pub ashman_d: Option<f64>,
+    #[serde(default)]
+    pub overlap: Option<f64>,
 }
 
 /// A connected region above the threshold.
@@ -83,8 +94,35 @@ pub struct RegionSummary {
     pub columns: [usize; 2],
     pub max_score: f32,
     pub mean_score: f64,
-    /// Median of the pixels' best explanation by a shifted edge, eV.
+    /// By which the edge moved, where it did, eV, and the standard error.
     pub estimated_shift_ev: Option<f64>,
+    #[serde(default)]
+    pub shift_error_ev: Option<f64>,
+    /// What gives the region away; none where its score looks for no kinds.
+    #[serde(default)]
+    pub kind: Option<KindSummary>,
+    /// Where its mean spectrum differs most from what the network makes of it, the most significant first, eV.
+    #[serde(default)]
+    pub energies_ev: Vec<[f64; 2]>,
+}
+
+/// The kind of anomaly that most pixels of a region belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindSummary {
+    /// Name of the window in which it shows.
+    pub window: String,
+    pub differs: Difference,
+    /// Length of one pixel's residual in units of its noise.
+    pub sigma: f64,
+}
+
+/// How an edge differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    Energy,
+    Shape,
+    Height,
 }
 
 impl Summary {
@@ -146,7 +184,7 @@ impl Summary {
             println!("  method  score        flagged   best F1        F1  precision    recall");
             for (method, scores) in &cube.methods {
                 for (score, found) in scores {
-                    let chosen = cube.default.method == *method && cube.default.score == *score;
+                    let chosen = cube.default.is(method, score);
                     let metric =
                         |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
                     println!(

@@ -1,7 +1,7 @@
 //! The file of one cube: `ID.coreloss.hspy`, maps by all ranks, tables and provenance by root.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ndarray::{s, Array2, ArrayView, IxDyn};
@@ -15,7 +15,7 @@ use crate::archive::{self, Microscope};
 use crate::comm::Comm;
 use crate::config::{Config, Reconstruction, Rule};
 use crate::cube::Axis;
-use crate::evaluate::{detection, ranking};
+use crate::evaluate::{detection, ranking, separation};
 use crate::output::{
     read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value,
 };
@@ -39,7 +39,7 @@ pub fn map_title(method: &str, score: &str) -> String {
     format!("10_{method}_{score}")
 }
 
-fn mask_title(method: &str, score: &str) -> String {
+pub fn mask_title(method: &str, score: &str) -> String {
     format!("20_{method}_{score}_mask")
 }
 
@@ -69,7 +69,12 @@ fn rule(config: &Config, score: &str) -> Rule {
 
 /// Where the results of a cube go.
 pub fn path(config: &Config, name: &str) -> PathBuf {
-    config.output.dir.join(format!("{name}.coreloss.hspy"))
+    result_path(&config.output.dir, name)
+}
+
+/// Of the cube `name` in the run of `directory`.
+pub fn result_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.coreloss.hspy"))
 }
 
 /// What an earlier run found in this very file, if it was finished.
@@ -193,9 +198,10 @@ pub fn write(
     comm.broadcast_into(&mut labels);
     let local_labels = &labels[band.start * width..band.end * width];
     maps.write(&mut file, &mut signals, REGIONS, local_labels, false)?;
-    let shifts = &analysis.methods[0].scores.estimated_shift_ev;
-    maps.write(&mut file, &mut signals, SHIFT, shifts, false)?;
-    let found_shifts = comm.gather_bands(shifts);
+    let of_default = &analysis.methods[0].scores;
+    let shifts = of_default.estimated_shift_ev();
+    maps.write(&mut file, &mut signals, SHIFT, &shifts, false)?;
+    let kind_of = comm.gather_bands(&of_default.kind_of);
     arrays::write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
     arrays::write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
     if config.output.reconstruction == Reconstruction::Window {
@@ -210,8 +216,11 @@ pub fn write(
         data: Data::F64(ArrayView::from(&analysis.mean[..]).to_owned().into_dyn()),
         learning_results: None,
     });
+    let mut energies_ev = Vec::new();
     if config.output.reconstruction != Reconstruction::None {
-        signals.extend(region_spectra(comm, cube, analysis, &labels)?);
+        let spectra = region_spectra(comm, cube, analysis, &labels)?;
+        signals.extend(spectra.signals);
+        energies_ev = spectra.energies_ev;
     }
     let summary = CubeSummary {
         name: cube.info().id.clone(),
@@ -220,7 +229,13 @@ pub fn write(
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,
-        regions: summarise(&found_regions, &labels, found_shifts.as_deref(), width),
+        regions: summarise(
+            &found_regions,
+            &labels,
+            (&of_default.kinds, kind_of.as_deref()),
+            &energies_ev,
+            width,
+        ),
     };
     let texts = provenance(comm, config, cube, analysis, &summary)?;
     file.finish(Small { signals, texts })?;
@@ -296,6 +311,7 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
     let values: Vec<f32> = map.iter().copied().collect();
     let flagged: Vec<bool> = flags.flagged.iter().copied().collect();
     let ranked = truth.and_then(|truth| ranking(&values, truth));
+    let parted = truth.and_then(|truth| separation(&values, truth));
     let detected = truth.and_then(|truth| detection(&values, truth, &flagged));
     ScoreSummary {
         threshold: flags.threshold.is_finite().then_some(flags.threshold),
@@ -306,6 +322,9 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
         f1: detected.map(|found| found.f1),
         precision: detected.map(|found| found.precision),
         recall: detected.map(|found| found.recall),
+        // JSON has no infinity.
+        ashman_d: parted.map(|found| found.ashman_d).filter(|d| d.is_finite()),
+        overlap: parted.map(|found| found.overlap),
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Family {
 /// Steps of the search for a kind's shift, eV, and how far it goes.
 const SHIFT_STEP_EV: f64 = 0.05;
 const MAX_SHIFT_EV: f64 = 15.0;
+/// By which the share of an edge that moved is off 1: the model has followed some of it, and thickness varies.
+const MOVED_SHARE_SD: f64 = 0.2;
 
 /// One window and family.
 pub struct Group<'a> {
@@ -151,20 +153,26 @@ impl<'a> Group<'a> {
     /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard
     /// error; `None` for other families and where no shift explains anything.
     ///
+    /// A small shift shows in the size of its residual, not in the shape: nearly all of an edge is taken to have moved.
+    ///
     /// # Source
-    /// Profile likelihood over shift and amount: the error is where twice its logarithm has fallen by 1.
+    /// Profile likelihood over the shift, with a normal prior of the share that moved; the error is where twice its
+    /// logarithm has fallen by 1.
     pub fn shift_ev(&self, mean: &[f64], pixels: f64) -> Option<(f64, f64)> {
         if self.family != Family::Shift {
             return None;
         }
+        let weight = pixels / self.relation;
+        let certainty = MOVED_SHARE_SD.powi(-2);
         let steps = (MAX_SHIFT_EV / SHIFT_STEP_EV) as i64;
         let profile: Vec<(f64, f64)> = (-steps..=steps)
-            .filter(|&step| step != 0)
-            .filter_map(|step| {
+            .map(|step| {
                 let shift = step as f64 * SHIFT_STEP_EV;
-                let direction = unit(self.whitened(self.edge.moved(shift)))?;
-                let along = dot(&direction, mean).max(0.0);
-                Some((shift, along * along * pixels / self.relation))
+                let moved = self.whitened(self.edge.moved(shift));
+                let (along, square) = (dot(&moved, mean), dot(&moved, &moved));
+                let share = (weight * along + certainty) / (weight * square + certainty);
+                let explained = weight * share * (2.0 * along - share * square);
+                (shift, explained - certainty * (share - 1.0).powi(2))
             })
             .collect();
         let best = profile.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use ndarray::{s, Array2};
+use ndarray::{s, Array2, Zip};
 
 use super::features::dot;
 use super::group::{Family, Group};
@@ -57,8 +57,8 @@ pub struct Found {
     pub kinds: Vec<Kind>,
     /// Log odds of each family, and of both, that a pixel is anomalous.
     pub odds: Option<Odds>,
-    /// Shift (eV) of the kind that a pixel belongs to, NaN where it belongs to none.
-    pub shift_ev: Option<Array2<f32>>,
+    /// Which of `kinds` a pixel belongs to, from 1; 0 where it belongs to none.
+    pub kind_of: Option<Array2<f32>>,
 }
 
 /// `[y, x]` each, NaN where a pixel does not count.
@@ -98,7 +98,8 @@ struct Search<'a> {
     kinds: Vec<Kind>,
     /// Best log odds so far of each family; `None` until it has a kind.
     odds: [Option<Array2<f32>>; 2],
-    shift_ev: Option<Array2<f32>>,
+    /// Best log odds of either family so far, and of which kind, from 1.
+    kind_of: Option<(Array2<f32>, Array2<f32>)>,
 }
 
 /// Where a kind may start.
@@ -164,10 +165,10 @@ impl<'a> Search<'a> {
             start,
             kinds: Vec::new(),
             odds: [None, None],
-            shift_ev: pixels
+            kind_of: pixels
                 .comm
                 .is_root()
-                .then(|| Array2::from_elem(pixels.size, f32::NAN)),
+                .then(|| (Array2::zeros(pixels.size), Array2::zeros(pixels.size))),
         }
     }
 
@@ -225,7 +226,7 @@ impl<'a> Search<'a> {
             let (area, same) = comm.broadcast(settled);
             grown.area = area;
             grown.strength = square.sqrt();
-            grown.shift_ev = group.shift_ev(&look, total);
+            grown.shift_ev = group.shift_ev(&mean, total);
             if same {
                 break;
             }
@@ -260,17 +261,24 @@ impl<'a> Search<'a> {
             return;
         }
         let family = group.family as usize;
-        if let (Some(odds), Some(shifts)) = (grown.odds, &mut self.shift_ev) {
+        let place = self.kinds.len() + 1;
+        if let (Some(odds), Some((most, kind_of))) = (grown.odds, &mut self.kind_of) {
             let best = self.odds[family]
                 .get_or_insert_with(|| odds.mapv(|v| if v.is_nan() { v } else { f32::MIN }));
-            for ((best, shift), &odds) in best.iter_mut().zip(shifts).zip(&odds) {
+            Zip::from(best).and(&odds).for_each(|best, &odds| {
                 if odds > *best {
                     *best = odds;
-                    if odds > 0.0 {
-                        *shift = grown.shift_ev.map_or(f32::NAN, |(shift, _)| shift as f32);
-                    }
                 }
-            }
+            });
+            Zip::from(most)
+                .and(kind_of)
+                .and(&odds)
+                .for_each(|most, kind, &odds| {
+                    // Even odds are where `most` starts.
+                    if odds > *most {
+                        (*most, *kind) = (odds, place as f32);
+                    }
+                });
         }
         self.kinds.push(Kind {
             window: window.clone(),
@@ -308,7 +316,7 @@ impl<'a> Search<'a> {
         Found {
             kinds: self.kinds,
             odds,
-            shift_ev: self.shift_ev,
+            kind_of: self.kind_of.map(|(_, kind_of)| kind_of),
         }
     }
 }
@@ -364,7 +372,7 @@ fn around(
 }
 
 fn larger(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
-    ndarray::Zip::from(a).and(b).map_collect(|&a, &b| {
+    Zip::from(a).and(b).map_collect(|&a, &b| {
         if a.is_nan() || b.is_nan() {
             f32::NAN
         } else {

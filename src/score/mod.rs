@@ -30,6 +30,8 @@ mod windows;
 pub use background::PowerLaw;
 pub use drift::Drift;
 pub use flag::{flag, Flags, Meaning};
+pub use group::Family;
+pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use naming::FoundEdge;
 pub use refit::shifted;

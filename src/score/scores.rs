@@ -5,7 +5,7 @@ use ndarray::Array2;
 
 use super::calibrate::calibrate;
 use super::group::{Family, Group};
-use super::kinds::{find_kinds, Found};
+use super::kinds::{find_kinds, Found, Kind};
 use super::line::{LineFeatures, LineScorer};
 use super::pixels::Pixels;
 use crate::comm::Comm;
@@ -23,8 +23,22 @@ pub struct Scores {
     pub composition: Vec<f32>,
     /// That it is one or the other.
     pub combined: Vec<f32>,
-    /// The shift (eV) of the kind of anomaly that a pixel belongs to; NaN where it belongs to none that moved.
-    pub estimated_shift_ev: Vec<f32>,
+    /// The kinds of anomaly that were found, equal on all ranks.
+    pub kinds: Vec<Kind>,
+    /// Which of `kinds` a pixel belongs to, from 1; 0 where it belongs to none.
+    pub kind_of: Vec<f32>,
+}
+
+impl Scores {
+    /// The shift (eV) of the kind that each pixel belongs to; NaN where it belongs to none that moved. Rank-local.
+    pub fn estimated_shift_ev(&self) -> Vec<f32> {
+        let shift = |&kind: &f32| {
+            let kind = self.kinds.get((kind as usize).checked_sub(1)?)?;
+            Some(kind.shift_ev?.0 as f32)
+        };
+        let shifts = self.kind_of.iter().map(shift);
+        shifts.map(|shift| shift.unwrap_or(f32::NAN)).collect()
+    }
 }
 
 impl LineScorer {
@@ -89,7 +103,7 @@ impl LineScorer {
         let Found {
             kinds,
             odds,
-            shift_ev,
+            kind_of,
         } = find_kinds(&pixels, self, &lines, &mut groups)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
@@ -107,7 +121,8 @@ impl LineScorer {
             shift: score(odds.map(|odds| &odds.shift)),
             composition: score(odds.map(|odds| &odds.composition)),
             combined: score(odds.map(|odds| &odds.combined)),
-            estimated_shift_ev: pixels.share(shift_ev.as_ref()),
+            kinds,
+            kind_of: pixels.share(kind_of.as_ref()),
         })
     }
 }

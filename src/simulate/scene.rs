@@ -26,7 +26,7 @@ pub struct Scene {
     shape: [usize; 3],
     grid: Grid,
     protocol: Protocol,
-    randomness: Randomness,
+    scan: Randomness,
     specimen: Specimen,
     detector: Detector,
     components: Components,
@@ -45,10 +45,12 @@ impl Scene {
     pub fn new(options: &SceneOptions, material: &Material, cube: u64) -> Result<Scene> {
         options.validate(material)?;
         let [height, width, channels] = options.shape;
-        let randomness = Randomness {
+        let randomness = |cube| Randomness {
             seed: options.seed,
             cube,
         };
+        let scan = randomness(options.scan.unwrap_or(cube));
+        let of_specimen = randomness(options.specimen.unwrap_or(cube));
         let grid = Grid {
             offset_ev: options.energy_offset_ev,
             dispersion_ev: options.dispersion_ev,
@@ -65,14 +67,14 @@ impl Scene {
             shape: options.shape,
             grid,
             protocol: options.protocol,
-            randomness,
-            specimen: Specimen::new(material, randomness, options),
+            scan,
+            specimen: Specimen::new(material, of_specimen, scan, options),
             detector: Detector::new(
                 channels,
                 options.gain,
                 options.read_noise,
                 spike_rate,
-                randomness,
+                of_specimen,
             ),
             components: Components::new(material, &options.anomalies, grid, SPREAD),
             anomalies: options.anomalies.clone(),
@@ -81,13 +83,7 @@ impl Scene {
                 .iter()
                 .map(|anomaly| onset(anomaly.edge(material)))
                 .collect(),
-            discs: place_discs(
-                &places,
-                [height, width],
-                height * width,
-                |_, _| true,
-                randomness,
-            )?,
+            discs: place_discs(&places, [height, width], height * width, |_, _| true, scan)?,
             electrons: 1.0,
         };
         let mean = Place {
@@ -167,9 +163,7 @@ impl Scene {
             let anomaly = self.anomaly_at(y, x).filter(|_| with_anomalies);
             let place = self.specimen.place(y, x, &line);
             spectra.mix(&place, anomaly, self.electrons, &mut expected);
-            let mut random = self
-                .randomness
-                .stream(Purpose::Pixel, (y * width + x) as u64);
+            let mut random = self.scan.stream(Purpose::Pixel, (y * width + x) as u64);
             let out = out
                 .as_slice_mut()
                 .expect("a row of a new array is contiguous");

@@ -121,7 +121,7 @@ pub struct Place {
 
 /// Everything about the specimen and the scan that is not noise.
 pub struct Specimen {
-    randomness: Randomness,
+    scan: Randomness,
     rows: f64,
     mean_thickness: f64,
     thickness_rms: f64,
@@ -138,19 +138,26 @@ pub struct Specimen {
 }
 
 impl Specimen {
-    /// The specimen that `options` ask for, of `material`.
-    pub fn new(material: &Material, randomness: Randomness, options: &SceneOptions) -> Specimen {
+    /// The specimen that `options` ask for, of `material`, and the drifts of its `scan`.
+    pub fn new(
+        material: &Material,
+        randomness: Randomness,
+        scan: Randomness,
+        options: &SceneOptions,
+    ) -> Specimen {
         let varied = |value: f64| if options.homogeneous { 0.0 } else { value };
         let mut random = randomness.stream(Purpose::Specimen, 0);
+        // The first number of this stream was the drift's before a scan had numbers of its own, and is left out here.
+        let _: f64 = random.random();
         Specimen {
-            randomness,
+            scan,
             rows: options.shape[0] as f64,
             mean_thickness: options.thickness,
             thickness_rms: varied(options.thickness_rms),
             background_range: varied(BACKGROUND_RANGE),
             benign_shift_ev: options.benign_shift_ev,
             energy_drift_ev: options.energy_drift_ev,
-            drift_phase: TAU * random.random::<f64>(),
+            drift_phase: TAU * scan.stream(Purpose::Specimen, 0).random::<f64>(),
             thickness: Field::new(&mut random),
             background: Field::new(&mut random),
             // After the others, which are as they were before there was one.
@@ -172,7 +179,7 @@ impl Specimen {
 
     /// The drift and jitter of scan line `y`.
     pub fn line(&self, y: usize) -> Line {
-        let mut random = self.randomness.stream(Purpose::Line, y as u64);
+        let mut random = self.scan.stream(Purpose::Line, y as u64);
         let [energy, place]: [f64; 2] = [0; 2].map(|_: i32| StandardNormal.sample(&mut random));
         let slow = 0.5 * (TAU * y as f64 / self.rows + self.drift_phase).sin();
         Line {
@@ -227,7 +234,8 @@ mod tests {
             ..Default::default()
         };
         let material = MaterialChoice::default().material().unwrap();
-        Specimen::new(&material, Randomness { seed: 3, cube: 0 }, &options)
+        let randomness = Randomness { seed: 3, cube: 0 };
+        Specimen::new(&material, randomness, randomness, &options)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::folders;
 use super::status::state;
+use super::{folders, repeats};
 use crate::comm::Comm;
 use crate::config::{Plot, Sweep, METRICS};
 use crate::output::{write_csv, write_tables, Column, Values};
@@ -14,16 +14,19 @@ use crate::report::{comparison, Line};
 use crate::run::{Ending, Summary};
 
 /// A score of a method on a cube in a point; of a point without results, only what it was to be.
-struct Row {
-    point: usize,
+pub struct Row {
+    pub point: usize,
     state: &'static str,
-    cube: String,
-    method: String,
-    score: String,
+    /// Without the hash that a simulated cube carries.
+    pub cube: String,
+    /// As the run calls it.
+    pub cube_id: String,
+    pub method: String,
+    pub score: String,
     /// The score that regions are drawn from.
-    default_score: bool,
+    pub default_score: bool,
     /// In the order of [`METRICS`]; NaN where there is none.
-    figures: [f64; 8],
+    pub figures: [f64; METRICS.len()],
 }
 
 /// Writes `table.csv`, `table.h5` and a figure for each plot into the sweep's folder.
@@ -60,6 +63,12 @@ fn write(sweep: &Sweep) -> Result<()> {
         true => usual(sweep).into_iter().collect(),
         false => sweep.plots.clone(),
     };
+    if !sweep.repeats.is_empty() {
+        let pooled = repeats::pool(sweep, &folders(sweep), &rows)?;
+        write_csv(&path("medians.csv"), &pooled.table())?;
+        print!("{}", pooled.text());
+        println!("{}", path("medians.csv").display());
+    }
     for plot in &plots {
         let name = format!("{}_by_{}", plot.y, plot.x.rsplit('.').next().unwrap_or("x"));
         let name = match &plot.by {
@@ -81,10 +90,11 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
         point,
         state,
         cube: cube.into(),
+        cube_id: String::new(),
         method: method.into(),
         score: score.into(),
         default_score: false,
-        figures: [f64::NAN; 8],
+        figures: [f64::NAN; METRICS.len()],
     };
     let Ok(summary) = Summary::read(folder) else {
         return Ok(vec![row("", "", "")]);
@@ -101,10 +111,14 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
             }
             _ => &cube.name,
         };
+        // The largest region speaks for the cube.
+        let largest = cube.regions.iter().max_by_key(|region| region.area);
+        let shift = largest.and_then(|region| region.estimated_shift_ev);
         for (method, scores) in &cube.methods {
             for (score, found) in scores {
                 rows.push(Row {
                     default_score: *score == cube.default.score,
+                    cube_id: cube.name.clone(),
                     figures: [
                         number(found.threshold.map(f64::from)),
                         found.flagged as f64,
@@ -114,6 +128,9 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
                         number(found.f1),
                         number(found.precision),
                         number(found.recall),
+                        number(found.ashman_d),
+                        number(found.overlap),
+                        number(shift.filter(|_| cube.default.is(method, score))),
                     ],
                     ..row(name, method, score)
                 });

@@ -5,6 +5,7 @@
 
 mod collect;
 mod point;
+mod repeats;
 mod status;
 
 use std::fs;

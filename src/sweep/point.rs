@@ -59,7 +59,7 @@ fn work(
 ) -> Result<Ending> {
     let mut config = point.config.clone();
     config.output.dir = folder.to_path_buf();
-    config.simulate.dir = sweep.output.join("archive");
+    config.simulate.dir = sweep.store.join("archive");
     for cube in &point.simulated {
         if simulated(comm, &config, cube, began, stop)? == Ending::Stopped {
             return Ok(Ending::Stopped);
@@ -68,7 +68,7 @@ fn work(
     if !sweep.train {
         return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
-    let model = sweep.output.join("models").join(&point.training);
+    let model = sweep.store.join("models").join(&point.training);
     if trained(comm, &model, &config, began, stop)? == Ending::Stopped {
         return Ok(Ending::Stopped);
     }

@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
-use super::parse::{explain, set};
+use super::parse::{explain, lay, set};
 use super::{Config, CubeSpec, Invalid, OneOrMany};
 use point::{point, text};
 
@@ -23,9 +23,15 @@ use point::{point, text};
 pub struct SweepFile {
     /// Folder of all points, what they share and what is collected.
     output: PathBuf,
+    /// Folder of the simulated cubes and trainings, which sweeps may share; `output` by default.
+    #[serde(default)]
+    store: Option<PathBuf>,
     /// What the points have in common: a configuration, or the path of one.
     #[serde(default)]
     base: Value,
+    /// Keys with a value for all points, laid over the base.
+    #[serde(default)]
+    set: Mapping,
     /// Keys with lists of values: every combination is a point.
     #[serde(default)]
     grid: Mapping,
@@ -35,6 +41,9 @@ pub struct SweepFile {
     /// Points or parts of them spelled out: keys with a value each, and `name` for the table.
     #[serde(default)]
     list: Vec<Mapping>,
+    /// Varied keys that only repeat the measurement (seeds): `collect` takes the medians over them.
+    #[serde(default)]
+    repeats: Vec<String>,
     /// False: the principal components and what else needs no trained model.
     #[serde(default = "yes")]
     train: bool,
@@ -67,7 +76,7 @@ pub struct Plot {
 }
 
 /// What a plot can show of a score.
-pub const METRICS: [&str; 8] = [
+pub const METRICS: [&str; 11] = [
     "threshold",
     "flagged",
     "auroc",
@@ -76,6 +85,9 @@ pub const METRICS: [&str; 8] = [
     "f1",
     "precision",
     "recall",
+    "ashman_d",
+    "overlap",
+    "estimated_shift_ev",
 ];
 
 /// Columns of the collected table that are no keys.
@@ -93,9 +105,13 @@ const TAKEN: [&str; 7] = [
 #[derive(Debug)]
 pub struct Sweep {
     pub output: PathBuf,
+    /// Where the simulated cubes and trainings are.
+    pub store: PathBuf,
     /// Names of what varies, one for each value of a point: the shortest endings of the keys that differ.
     pub columns: Vec<String>,
     pub points: Vec<Point>,
+    /// Places in `columns` of those that only repeat the measurement.
+    pub repeats: Vec<usize>,
     pub train: bool,
     pub plots: Vec<Plot>,
 }
@@ -152,6 +168,12 @@ impl SweepFile {
                 .map_err(|error| Invalid(format!("{name}: base: {}", explain(&error))))?,
             None => self.base.clone(),
         };
+        for (key, value) in &self.set {
+            let key = text(key);
+            let path: Vec<&str> = key.split('.').collect();
+            lay(&mut tree, &path, 0, value)
+                .map_err(|problem| Invalid(format!("{name}: set.{key}: {problem}")))?;
+        }
         for assignment in overrides {
             match assignment.strip_prefix("output=") {
                 Some(folder) => self.output = folder.into(),
@@ -163,6 +185,8 @@ impl SweepFile {
         let mut sweep = Sweep {
             columns: columns(&keys),
             points: Vec::with_capacity(combinations.len()),
+            repeats: Vec::new(),
+            store: self.store.unwrap_or_else(|| self.output.clone()),
             output: self.output,
             train: self.train,
             plots: self.plots,
@@ -182,6 +206,9 @@ impl SweepFile {
                 .into());
             }
             sweep.points.push(point);
+        }
+        for key in &self.repeats {
+            sweep.repeats.push(sweep.column(key)?);
         }
         for plot in &sweep.plots {
             if !METRICS.contains(&&plot.y[..]) {
@@ -296,7 +323,7 @@ impl Sweep {
         let found = self.columns.iter().position(ends);
         Ok(found.ok_or_else(|| {
             Invalid(format!(
-                "plots: {key} does not vary; what varies is {}",
+                "{key} does not vary; what varies is {}",
                 self.columns.join(", ")
             ))
         })?)

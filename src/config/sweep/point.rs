@@ -51,7 +51,7 @@ pub(super) fn point(
     let training = hash(&trained(&config));
     let kind = if sweep.train { "" } else { "untrained " };
     let hash = hash(&format!("{kind}{}", results(&config)));
-    let folder = sweep.output.join("archive");
+    let folder = sweep.store.join("archive");
     for inputs in [
         Some(&mut config.archive.inputs),
         config.archive.train_inputs.as_mut(),

@@ -49,6 +49,23 @@ fn a_grid_is_every_combination_and_the_last_key_is_fastest() {
 }
 
 #[test]
+fn what_all_points_have_in_common_varies_nothing() {
+    let sweep = expand(&format!(
+        "{SHIFTS}set: {{seed: 9, simulate.cubes.*.scene.dose: 500}}\nstore: shared\n"
+    ));
+    assert_eq!(sweep.columns, ["amount", "components"]);
+    let config = &sweep.points[0].config;
+    assert_eq!(
+        (config.seed, config.simulate.cubes[1].scene.dose),
+        (9, 500.0)
+    );
+    assert!(config.archive.inputs.as_slice()[0].starts_with("shared/archive/test-"));
+    let repeated = expand(&format!("{SHIFTS}repeats: [amount]\n"));
+    assert_eq!(repeated.repeats, [0]);
+    assert!(refused(&format!("{SHIFTS}repeats: [seed]\n")).contains("seed does not vary"));
+}
+
+#[test]
 fn cubes_and_trainings_are_shared_by_what_they_hold() {
     let sweep = expand(SHIFTS);
     let points = &sweep.points;

@@ -48,6 +48,40 @@ fn rows_do_not_depend_on_the_order_in_which_they_are_made() {
 }
 
 #[test]
+fn cubes_may_share_the_specimen_and_the_scan() {
+    let clean = |specimen, scan| SceneOptions {
+        specimen,
+        scan,
+        anomalies: Vec::new(),
+        ..options()
+    };
+    let row = |options: &SceneOptions, cube| scene(options, cube).row(3).0;
+    let first = row(&clean(None, None), 0);
+    // The same specimen in another scan: as bright at each place, under other noise.
+    let again = row(&clean(Some(0), None), 1);
+    let other = row(&clean(None, None), 1);
+    let brightness = |counts: &ndarray::Array2<f32>| counts.sum_axis(ndarray::Axis(1));
+    let distance =
+        |a: &ndarray::Array2<f32>| (brightness(a) - brightness(&first)).mapv(f32::abs).sum();
+    assert_ne!(first, again);
+    assert!(distance(&again) < 0.2 * distance(&other));
+    // The same scan too: only the anomalous pixels differ.
+    let changed = SceneOptions {
+        specimen: Some(0),
+        scan: Some(0),
+        ..options()
+    };
+    let changed = scene(&changed, 1);
+    for y in 0..24 {
+        let (counts, truth) = changed.row(y);
+        let clean = scene(&clean(None, None), 0).row(y).0;
+        for (x, &anomaly) in truth.iter().enumerate() {
+            assert_eq!(counts.row(x) == clean.row(x), anomaly == 0, "{y}, {x}");
+        }
+    }
+}
+
+#[test]
 fn the_dose_is_what_was_asked_and_truth_numbers_the_anomalies() {
     let scene = scene(&options(), 0);
     let (mut total, mut kinds) = (0.0, [0; 3]);

@@ -1,0 +1,21 @@
+#!/bin/bash
+# Runs the experiments in configs/experiments and collects their tables into out/experiments/NAME/.
+#   scripts/experiments.sh                      all of them: about five hours on two cores
+#   scripts/experiments.sh e1_shift_phys ...    some
+# Interrupted, it goes on where it stopped; simulated cubes and trained models are shared by all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh
+# shellcheck source=scripts/env.sh
+. scripts/env.sh
+cargo build --release
+coreloss="${CARGO_TARGET_DIR:-target}/release/coreloss"
+if [ $# = 0 ]; then
+    set -- e1_shift_phys e1_shift_post e1_shift_same e3_none e3_concentration e6_dose e7_contaminated e8_others e8_benign \
+        e10_network
+fi
+for name in "$@"; do
+    config="configs/experiments/$name.yaml"
+    mpirun --oversubscribe --bind-to none -n 2 "$coreloss" sweep run "$config"
+    "$coreloss" sweep collect "$config"
+done

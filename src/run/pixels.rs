@@ -1,0 +1,55 @@
+//! The pixels of a finished run one by one, for those who pool runs.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::summary::CubeSummary;
+use super::write::{map_title, mask_title, result_path};
+use crate::archive;
+use crate::cube::CubeInfo;
+use crate::output::{read_signal_f32, read_text};
+
+/// One score of a cube; all in C order.
+#[derive(Clone, Debug, Default)]
+pub struct ScoredPixels {
+    /// NaN where a pixel was ignored.
+    pub scores: Vec<f32>,
+    pub flagged: Vec<bool>,
+    /// 0 normal, above 0 anomalous.
+    pub truth: Vec<i32>,
+}
+
+impl ScoredPixels {
+    /// Of `method` and `score` of a cube in the run of `directory`; `None` where the truth is not known. Rank-local.
+    ///
+    /// # Errors
+    /// Results that are gone or damaged.
+    pub fn read(
+        directory: &Path,
+        cube: &CubeSummary,
+        method: &str,
+        score: &str,
+    ) -> Result<Option<ScoredPixels>> {
+        let path = result_path(directory, &cube.name);
+        let info: CubeInfo = serde_json::from_str(&read_text(&path, "cube")?)?;
+        let [height, width, _] = cube.shape;
+        let Some(truth) = archive::truth(&info.path, [height, width])? else {
+            return Ok(None);
+        };
+        let map = |title: String| read_signal_f32(&path, &title).map(|(_, values)| values);
+        let flags = map(mask_title(method, score))?;
+        Ok(Some(ScoredPixels {
+            scores: map(map_title(method, score))?.into_iter().collect(),
+            flagged: flags.into_iter().map(|flag| flag > 0.0).collect(),
+            truth: truth.into_iter().collect(),
+        }))
+    }
+
+    /// Adds the pixels of another run.
+    pub fn extend(&mut self, other: ScoredPixels) {
+        self.scores.extend(other.scores);
+        self.flagged.extend(other.flagged);
+        self.truth.extend(other.truth);
+    }
+}
