@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::{Cube, LossPoint, Map, Metrics, Region, Report};
+use super::{Cube, LossPoint, Map, Metrics, Property, Region, Report};
 
 /// Noise in 0..1 that is the same on every run.
 fn noise(seed: usize) -> f64 {
@@ -55,6 +55,7 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         shape: [shape.0, shape.1, 0],
         pixel_size: Some((0.0, "nm".into())),
         mean_image: Array2::from_elem(shape, value),
+        properties: vec![],
         energy_ev: vec![],
         mean_spectrum: vec![],
         windows: vec![],
@@ -166,6 +167,13 @@ fn planted() -> Cube {
                 + 40.0 * ((y as f64 / 3.0).sin() * (x as f64 / 3.0).cos())
                 + 10.0 * noise(y * 96 + x)) as f32
         }),
+        properties: vec![Property {
+            name: "energy shift".into(),
+            note: "eV, taken out before scoring".into(),
+            values: Array2::from_shape_fn(shape, |(y, x)| {
+                (y as f32 / 40.0).sin() + 0.01 * x as f32
+            }),
+        }],
         mean_spectrum: spectrum(0.0, 77),
         windows: [
             ("Ti L", 456.0, 475.0),

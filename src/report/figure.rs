@@ -227,7 +227,7 @@ pub fn gradients() -> String {
     const STOPS: usize = 24;
     let mut defs =
         String::from("<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>");
-    for quantity in [Quantity::Score, Quantity::Intensity] {
+    for quantity in [Quantity::Score, Quantity::Property, Quantity::Intensity] {
         let _ = write!(defs, "<linearGradient id=\"{}\">", gradient_id(quantity));
         for i in 0..=STOPS {
             let t = i as f64 / STOPS as f64;
@@ -243,6 +243,7 @@ pub fn gradients() -> String {
 fn gradient_id(quantity: Quantity) -> &'static str {
     match quantity {
         Quantity::Score => "score-colors",
+        Quantity::Property => "property-colors",
         Quantity::Intensity => "intensity-colors",
     }
 }

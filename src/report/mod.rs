@@ -70,6 +70,8 @@ pub struct Cube {
     pub pixel_size: Option<(f64, String)>,
     /// Mean counts of each spectrum, `[y, x]`.
     pub mean_image: Array2<f32>,
+    /// What was measured of each pixel before it was scored.
+    pub properties: Vec<Property>,
     /// Energy loss of each channel, eV.
     pub energy_ev: Vec<f64>,
     /// Mean counts by channel.
@@ -85,6 +87,16 @@ pub struct Cube {
     pub labels: Array2<i32>,
     /// Explained variance ratio by component; empty without PCA.
     pub scree: Vec<f64>,
+}
+
+/// What was measured of each pixel: by how much its energies were moved, how thick it is.
+#[derive(Clone, Debug)]
+pub struct Property {
+    pub name: String,
+    /// Its unit, and what it means.
+    pub note: String,
+    /// `[y, x]`, NaN where ignored.
+    pub values: Array2<f32>,
 }
 
 /// One score of one method.
@@ -171,6 +183,9 @@ fn check_shapes(cube: &Cube) -> Result<()> {
     };
     check("mean image", cube.mean_image.dim())?;
     check("label map", cube.labels.dim())?;
+    for property in &cube.properties {
+        check(&property.name, property.values.dim())?;
+    }
     if let Some(truth) = &cube.truth {
         check("truth", truth.dim())?;
     }

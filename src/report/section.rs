@@ -133,8 +133,23 @@ fn maps(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<()> {
         &label,
         "<b>mean image</b><br>counts per channel",
     )?);
+    for property in &cube.properties {
+        html.push_str(&figure::map(
+            &property.values,
+            Quantity::Property,
+            None,
+            &overlay,
+            &format!("{} of {}", property.name, cube.name),
+            &format!(
+                "<b>{}</b><br>{}",
+                escape(&property.name),
+                escape(&property.note)
+            ),
+        )?);
+    }
     for (row, score) in scores(cube).into_iter().enumerate() {
-        if row > 0 {
+        // What was measured takes a row of its own.
+        if row > 0 || !cube.properties.is_empty() {
             html.push_str("</div>\n<div class=\"maps\">\n");
         }
         for map in methods(cube, score) {

@@ -11,6 +11,7 @@ use super::Ending;
 use crate::archive::{self, catalogue, Reader, Source};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Invalid, Places, Window};
+use crate::output::About;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::score::find_windows;
@@ -310,7 +311,13 @@ impl Injection {
             write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
-        write_labelled(comm, folder, &copy.name, axes, &texts, |rows| {
+        // A copy of a measurement is as well documented as that.
+        let about = comm.agree(if comm.is_root() {
+            About::of(&self.original.reader)
+        } else {
+            Ok(About::default())
+        })?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| {
             self.lines(rows)
         })
     }

@@ -8,13 +8,14 @@ use ndarray::{Array2, Ix2};
 
 use super::summary::{CubeSummary, ScoreSummary, Summary};
 use super::write::{
-    map_title, path, COUNTS, MEAN, PCA, REGIONS, REGION_RECONSTRUCTIONS, REGION_SPECTRA,
+    map_title, path, COUNTS, ENERGY_SHIFT, MEAN, PCA, REGIONS, REGION_RECONSTRUCTIONS,
+    REGION_SPECTRA, THICKNESS,
 };
 use crate::archive;
 use crate::config::{Config, Window};
 use crate::cube::{Axis, CubeInfo};
 use crate::output::{read_learning_results, read_signal_f32, read_text, signal_titles};
-use crate::report::{self, Cube, LossPoint, Map, Metrics, Region, Report};
+use crate::report::{self, Cube, LossPoint, Map, Metrics, Property, Region, Report};
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.
 ///
@@ -82,7 +83,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         Ok(values.into_dimensionality::<Ix2>()?)
     };
     let titles = signal_titles(&path)?;
-    let spectra = |title: &str| -> Result<Option<Array2<f32>>> {
+    let optional = |title: &str| -> Result<Option<Array2<f32>>> {
         let there = titles.iter().any(|other| other == title);
         there.then(|| map(title)).transpose()
     };
@@ -90,8 +91,8 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     let windows: Vec<Window> = serde_json::from_str(&read_text(&path, "windows")?)?;
     let (axes, mean) = read_signal_f32(&path, MEAN)?;
     let energy: &Axis = &axes[0];
-    let measured = spectra(REGION_SPECTRA)?;
-    let explained = spectra(REGION_RECONSTRUCTIONS)?;
+    let measured = optional(REGION_SPECTRA)?;
+    let explained = optional(REGION_RECONSTRUCTIONS)?;
     let row = |table: &Option<Array2<f32>>, label: i32| {
         let table = table.as_ref()?;
         let index = label as usize - 1;
@@ -112,6 +113,19 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
             });
         }
     }
+    let mut properties = Vec::new();
+    for (title, name, note) in [
+        (ENERGY_SHIFT, "energy shift", "eV, taken out before scoring"),
+        (THICKNESS, "thickness", "in mean free paths (t/lambda)"),
+    ] {
+        if let Some(values) = optional(title)? {
+            properties.push(Property {
+                name: name.into(),
+                note: note.into(),
+                values,
+            });
+        }
+    }
     // A truth that is gone or no longer fits is no reason to lose the report.
     let truth = archive::truth(&info.path, [summary.shape[0], summary.shape[1]]).unwrap_or(None);
     Ok(Cube {
@@ -120,6 +134,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         pixel_size: (!info.x.units.is_empty()).then(|| (info.x.scale, info.x.units.clone())),
         // Per channel, as the report's image is labelled.
         mean_image: map(COUNTS)? / summary.shape[2] as f32,
+        properties,
         energy_ev: energy.values(),
         mean_spectrum: mean.iter().map(|&value| value as f64).collect(),
         windows: windows
