@@ -37,3 +37,5 @@ pub mod simulate;
 pub mod report;
 
 pub mod run;
+
+pub mod bench;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+use coreloss::bench::{self, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::run::{self, Ending, Stage, Start};
@@ -43,6 +44,37 @@ enum Command {
     Simulate(ConfigArguments),
     /// Describes files: shape, axes, instrument, images, and what is wrong with them.
     Inspect(InspectArguments),
+    /// Measures this machine; the last line of stdout has the figures.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Training steps on made-up patches: speed, and where the time goes.
+    Train(BenchTrainArguments),
+}
+
+#[derive(Args)]
+struct BenchTrainArguments {
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
+    spec: Option<PathBuf>,
+    /// Patches per rank and step, a multiple of train.micro_batch.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Steps to measure.
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set train.micro_batch=8, --set train.reduction=fast.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -129,7 +161,23 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             run::inspect(comm, &config, &inspect.files, inspect.json)
         }
+        Command::Bench(BenchCommand::Train(arguments)) => bench_train(comm, arguments),
     }
+}
+
+fn bench_train(comm: &Comm, arguments: &BenchTrainArguments) -> Result<Ending> {
+    let config = comm.agree(Config::parse("bench", "", &arguments.set))?;
+    comm.watch(config.comm.watchdog_s);
+    start_threads(comm)?;
+    let what = TrainBench {
+        spec: arguments.spec.clone(),
+        batch: arguments.batch,
+        steps: arguments.steps,
+        warmup: arguments.warmup,
+        json: arguments.json,
+    };
+    bench::train(comm, &config, &what)?;
+    Ok(Ending::Done)
 }
 
 fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {

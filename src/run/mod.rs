@@ -26,6 +26,7 @@ use crate::train::{train, Checkpoint, Model, Outcome};
 pub use folder::Start;
 pub use inspect::inspect;
 pub use simulate::simulate;
+pub(crate) use summary::peak_rss_mib;
 pub use summary::Summary;
 
 use analyse::Analysis;
