@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod crops;
+mod heap;
 mod log;
 mod optimiser;
 mod step;

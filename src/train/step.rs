@@ -11,6 +11,7 @@ use tch::{Device, Tensor};
 
 use super::checkpoint::{Checkpoint, Model};
 use super::crops::{Crops, MicroBatch};
+use super::heap::KeptHeap;
 use super::log::StepLine;
 use super::optimiser::{adam, norm, one_cycle, warm_up};
 use super::Length;
@@ -33,6 +34,8 @@ pub struct Engine<'a> {
     mean: Vec<f32>,
     latest_kl: f64,
     times: Times,
+    /// Dropped last: what the fields above free is given back then.
+    _heap: KeptHeap,
 }
 
 /// What one micro-batch is worked on with.
@@ -43,7 +46,7 @@ struct Worker {
     times: Times,
 }
 
-/// Seconds of this rank in the parts of its last step; of a part that threads share, their mean.
+/// Seconds of this rank in the parts of its last step; of a part that threads share, their time divided by the threads.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Times {
     /// Whitening, and handing patches to libtorch.
@@ -84,6 +87,7 @@ impl<'a> Engine<'a> {
             state,
             latest_kl: f64::NAN,
             times: Times::default(),
+            _heap: KeptHeap::new(),
         }
     }
 
@@ -174,7 +178,7 @@ impl<'a> Engine<'a> {
         self.times = Times {
             reduction: (reduced - worked).as_secs_f64(),
             optimiser: reduced.elapsed().as_secs_f64(),
-            ..Times::mean(
+            ..Times::of_threads(
                 self.workers[..batch.len()]
                     .iter()
                     .map(|worker| worker.times),
@@ -298,9 +302,9 @@ impl Worker {
 }
 
 impl Times {
-    /// The mean over micro-batches; zeros where there are none.
-    fn mean(all: impl ExactSizeIterator<Item = Times>) -> Times {
-        let share = 1.0 / all.len().max(1) as f64;
+    /// What micro-batches took together, shared out over the threads.
+    fn of_threads(all: impl Iterator<Item = Times>) -> Times {
+        let share = 1.0 / rayon::current_num_threads() as f64;
         all.fold(Times::default(), |sum, times| Times {
             input: sum.input + share * times.input,
             forward: sum.forward + share * times.forward,
