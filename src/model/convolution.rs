@@ -91,7 +91,7 @@ impl Convolution {
     pub fn encode(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
         let y = self
             .outer
-            .into_blocks(x)
+            .cut(x)
             .conv3d(
                 &self.weight(weight),
                 Some(bias.repeat([self.inner.block])),
@@ -101,12 +101,12 @@ impl Convolution {
                 1,
             )
             .relu_();
-        self.inner.from_blocks(&y)
+        self.inner.join(&y)
     }
 
     /// The decoder's direction, with ReLU if `relu`.
     pub fn decode(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
-        let mut y = self.inner.into_blocks(x).conv_transpose3d(
+        let mut y = self.inner.cut(x).conv_transpose3d(
             &self.weight(weight),
             Some(bias.repeat([self.outer.block])),
             self.stride,
@@ -118,7 +118,7 @@ impl Convolution {
         if relu {
             y = y.relu_();
         }
-        self.outer.from_blocks(&y)
+        self.outer.join(&y)
     }
 
     /// The weight between blocks, `[out, in, y, x, blocks]`.
@@ -142,7 +142,7 @@ impl Convolution {
 
 impl Side {
     /// `[batch, channels of a block, y, x, blocks]`, channels last; what is missing at the end is zero.
-    fn into_blocks(&self, x: &Tensor) -> Tensor {
+    fn cut(&self, x: &Tensor) -> Tensor {
         let (batch, rows, columns, energy, channels) = x.size5().expect("a batch");
         let missing = self.block * self.count - energy;
         let whole = if missing > 0 {
@@ -156,7 +156,7 @@ impl Side {
     }
 
     /// `[batch, y, x, energy, channels]` of such blocks.
-    fn from_blocks(&self, y: &Tensor) -> Tensor {
+    fn join(&self, y: &Tensor) -> Tensor {
         let (batch, channels, rows, columns, count) = y.size5().expect("a batch");
         let (energy, channels) = (count * self.block, channels / self.block);
         y.permute([0, 2, 3, 4, 1])
