@@ -13,6 +13,7 @@ plain HDF5, NeXus and NCEM's EMD need no conversion: see coreloss inspect.
 """
 
 import argparse
+import collections
 import pathlib
 import sys
 import warnings
@@ -64,14 +65,31 @@ def chunks(signal):
     return (max(1, min(shape[0], CHUNK_BYTES // line)),) + shape[1:]
 
 
-def convert(path, folder, image, force):
+def load(path):
     import hyperspy.api as hs
 
-    loaded = hs.load(str(path), lazy=True)
+    try:
+        return hs.load(str(path), lazy=True)
+    except NotImplementedError:  # a format that is read whole, such as .msa
+        return hs.load(str(path))
+
+
+def stems(paths):
+    """Names of the converted files: those without extension, unless two would be one."""
+    found = collections.Counter((path.parent, path.stem) for path in paths)
+    anywhere = collections.Counter(path.stem for path in paths)
+    return [
+        path.name if found[path.parent, path.stem] > 1 or anywhere[path.stem] > 1 else path.stem
+        for path in paths
+    ]
+
+
+def convert(path, stem, folder, image, force):
+    loaded = load(path)
     signals = choose(loaded if isinstance(loaded, list) else [loaded], image)
     for number, signal in enumerate(signals):
         suffix = f"-{number}" if len(signals) > 1 else ""
-        target = folder / f"{path.stem}{suffix}.hspy"
+        target = folder / f"{stem}{suffix}.hspy"
         if target.exists() and not force:
             print(f"{target}: is there already; --force writes it anew", file=sys.stderr)
             continue
@@ -92,16 +110,17 @@ def main():
     arguments = parser.parse_args()
     try:
         import exspy  # noqa: F401  (the EELS signals)
-        import hyperspy.api  # noqa: F401
+        import hyperspy.api as hs
     except ImportError as error:
         sys.exit(f"convert: {error}; run it with a Python that has HyperSpy and exSpy (scripts/setup.sh --test)")
     warnings.filterwarnings("ignore")
+    hs.set_log_level("CRITICAL")
     failed = False
-    for path in arguments.files:
+    for path, stem in zip(arguments.files, stems(arguments.files)):
         folder = arguments.output or path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            convert(path, folder, arguments.image, arguments.force)
+            convert(path, stem, folder, arguments.image, arguments.force)
         except Exception as error:  # one bad file does not end the rest
             print(f"{path}: {error}", file=sys.stderr)
             failed = True

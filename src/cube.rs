@@ -39,6 +39,30 @@ impl Axis {
         start..end.max(start)
     }
 
+    /// Where the first channel begins and the last one ends, in `units`.
+    pub fn span(&self) -> [f64; 2] {
+        [
+            self.value(0) - 0.5 * self.scale,
+            self.value(0) + (self.size as f64 - 0.5) * self.scale,
+        ]
+    }
+
+    /// Whether both have as many values, nowhere further apart than a hundredth of a channel.
+    pub fn agrees(&self, other: &Axis) -> bool {
+        let apart = |i: usize| (self.value(i) - other.value(i)).abs() <= 0.01 * self.scale;
+        self.size == other.size && apart(0) && apart(self.size.saturating_sub(1))
+    }
+
+    /// This axis with `n` channels made one; those left over at its end are cut off.
+    pub fn rebinned(&self, n: usize) -> Axis {
+        Axis {
+            offset: self.offset + 0.5 * (n - 1) as f64 * self.scale,
+            scale: self.scale * n as f64,
+            size: self.size / n,
+            ..self.clone()
+        }
+    }
+
     /// The part of this axis at `range`.
     pub fn slice(&self, range: Range<usize>) -> Axis {
         Axis {
@@ -96,6 +120,26 @@ mod tests {
         assert_eq!(axis.indices(0.0, 449.9), 0..0);
         assert_eq!(axis.indices(961.0, 2000.0), 2044..2048);
         assert_eq!(axis.indices(2000.0, 3000.0).len(), 0);
+    }
+
+    #[test]
+    fn a_rebinned_axis_covers_the_same_energies() {
+        let by_three = energy().rebinned(3);
+        assert_eq!(
+            (by_three.size, by_three.scale, by_three.offset),
+            (682, 0.75, 450.25)
+        );
+        assert_eq!(by_three.span()[0], energy().span()[0]);
+        assert_eq!(energy().rebinned(1), energy());
+        assert_eq!(energy().span(), [449.875, 961.875]);
+    }
+
+    #[test]
+    fn axes_agree_to_a_hundredth_of_a_channel() {
+        let off = |scale: f64| Axis { scale, ..energy() };
+        assert!(energy().agrees(&off(0.25 + 1e-7)));
+        assert!(!energy().agrees(&off(0.25 + 1e-5)));
+        assert!(!energy().agrees(&energy().slice(0..2047)));
     }
 
     #[test]

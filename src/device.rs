@@ -37,8 +37,19 @@ pub fn choose(comm: &Comm, wanted: config::Device) -> Result<Device> {
     })
 }
 
+/// The version of PyTorch whose libtorch `tch` speaks to.
+pub const LIBTORCH_VERSION: &str = "2.11.";
+
 /// The GPU that a rank of a node uses; ranks share them in turn.
 fn gpu(local_rank: usize) -> Result<Device> {
+    Ok(Device::Cuda(local_rank % gpus()?))
+}
+
+/// How many GPUs this process sees, at least 1. Rank-local.
+///
+/// # Errors
+/// None, saying what is missing.
+pub fn gpus() -> Result<usize> {
     // Without a driver libtorch's CUDA half would load for nothing.
     load("libcuda.so.1")?;
     load("libtorch_cuda.so")?;
@@ -46,7 +57,7 @@ fn gpu(local_rank: usize) -> Result<Device> {
     if count < 1 {
         bail!("libtorch's CUDA libraries load, but they see no GPU");
     }
-    Ok(Device::Cuda(local_rank % count as usize))
+    Ok(count as usize)
 }
 
 /// FLOP/s of f32 matrix products on this thread: what its layers can reach at best. Rank-local.

@@ -10,6 +10,8 @@ pub mod comm;
 
 pub mod device;
 
+pub mod edges;
+
 pub mod cube;
 
 pub mod archive;
@@ -37,5 +39,13 @@ pub mod simulate;
 pub mod report;
 
 pub mod run;
+
+pub mod attempt;
+
+pub mod doctor;
+
+pub mod sweep;
+
+pub mod survey;
 
 pub mod bench;

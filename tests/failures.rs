@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::case::{Case, LIMIT, RANKS};
-use common::cube::{counts, write_hspy, write_map, write_plain};
+use common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
 use common::result::{maps, metrics, summary};
 use common::{after, alone, coreloss, files, is_root, mpirun, send, skip, Job};
 use ndarray::{s, Array3};
@@ -188,11 +188,16 @@ fn a_wrong_configuration_is_explained() {
 fn cubes_that_do_not_belong_together_are_refused() {
     let _alone = alone();
     let case = Case::new("axes").cube(&counts(SHAPE, 1));
-    write_hspy(&case.path("other.hspy"), &counts([16, 16, 80], 1));
+    let both = "archive.inputs=[cube.hspy, other.hspy]";
+    let words = ["cube.hspy", "other.hspy", "one energy axis"];
+    // Channels of 40 eV beside channels of 6.25 eV; then energies of which a third are common.
+    write_hspy(&case.path("other.hspy"), &counts([16, 16, 10], 1));
+    case.refused(&[both], 1, &[&words[..], &["4 times as wide"]].concat());
+    write_hspy_from(&case.path("other.hspy"), &counts(SHAPE, 1), 700.0, 6.25);
     case.refused(
-        &["archive.inputs=[cube.hspy, other.hspy]"],
+        &[both],
         1,
-        &["cube.hspy", "other.hspy", "one energy axis"],
+        &[&words[..], &["less than half in common"]].concat(),
     );
     // Companions of another size.
     let case = Case::new("companions").cube(&counts(SHAPE, 1));

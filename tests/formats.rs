@@ -266,6 +266,23 @@ fn the_nanocubes_are_the_same_in_every_format() {
         check(path, &Options::default(), &images[0]);
         assert_eq!(read_all(&open(path)), values, "{}", path.display());
     }
+    let converted = folder.path().join("converted");
+    let others = ["r.rpl", "r.msa"].map(|name| folder.path().join(name));
+    let arguments = [&["-o".into(), converted.clone()][..], &others].concat();
+    if python("scripts/convert.py", &arguments).is_none() {
+        return;
+    }
+    // Of one name but for the extension, which therefore stays.
+    let rpl = open(&converted.join("r.rpl.hspy"));
+    assert_eq!(read_all(&rpl), values);
+    let (a, b) = (&rpl.info().energy, &dm3.info().energy);
+    assert_eq!((a.offset, a.scale, a.size), (b.offset, b.scale, b.size));
+    // Text of a few digits.
+    let msa = read_all(&open(&converted.join("r.msa.hspy")));
+    let spectrum = values.slice(s![3..4, 4..5, ..]);
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs().max(1.0);
+    assert!(msa.shape() == spectrum.shape() && msa.iter().zip(spectrum).all(close));
+
     let plain = Options {
         dataset: Some("some/where/counts".into()),
         ..Options::default()

@@ -1,7 +1,7 @@
 """Says what RosettaSciIO reads from files, for comparison with our readers.
 
 Usage: rosettasciio_judge.py describe FILE...      one line of JSON for each file
-       rosettasciio_judge.py write SOURCE DIR      the first signal of SOURCE as DIR/x.nxs, x.emd and x.h5
+       rosettasciio_judge.py write SOURCE DIR      the first signal of SOURCE as DIR/x.nxs, x.emd, x.h5 and r.rpl, a spectrum as r.msa
 
 Of each image: title, signal type, type of value, axes with the energy last (the one in eV or keV, else of a cube the
 slowest, else the last), and the SHA-256 of its values as little-endian float32 in that order.
@@ -73,6 +73,10 @@ def write(source, folder):
     importlib.import_module("rsciio.emd").file_writer(str(folder / "x.emd"), signal)
     with h5py.File(folder / "x.h5", "w") as file:
         file["some/where/counts"] = signal["data"]
+    # Formats that scripts/convert.py is for: in parts, and whole.
+    importlib.import_module("rsciio.ripple").file_writer(str(folder / "r.rpl"), signal)
+    spectrum = {**signal, "data": signal["data"][3, 4], "axes": [{**signal["axes"][2], "index_in_array": 0}]}
+    importlib.import_module("rsciio.msa").file_writer(str(folder / "r.msa"), spectrum)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,16 @@
 //! A cube of 64 x 64 x 120 and fewer steps than the defaults: what is tested is what Slurm does to a job, on however
 //! slow a machine, and that the steps are good for something is tested elsewhere.
 
-use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+mod common;
 
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::slurm::Sandbox;
 use coreloss::train::Checkpoint;
 use serde_json::Value;
-
-/// No single wait takes longer on a slow machine with neighbours.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// The jobs of two tests at once would only wait for each other's cores.
-static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn run_sbatch_trains_and_scores_with_two_tasks() {
@@ -123,89 +117,14 @@ fn tasks_of_arrays_go_on_and_scancel_and_the_cap_end_them_without_loss() {
     assert_same_training(&out, &unbroken);
 }
 
-/// A Slurm of this test's own, and a folder for what its jobs read and write; dropping it ends both.
-struct Sandbox {
-    /// Stops the Slurm when its stdin is closed: by us, or because this process was killed.
-    keeper: Child,
-    folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+/// What only these tests ask of it.
+trait Jobs {
+    fn simulate(&self);
+    fn submit(&self, name: &str, out: &Path, steps: usize, options: &[&str]) -> String;
+    fn wait_for_step(&self, job: &str, out: &Path, step: usize);
 }
 
-impl Sandbox {
-    /// None where there cannot be one, said on stdout.
-    fn start() -> Option<Sandbox> {
-        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // SAFETY: only reads the process's user.
-        if unsafe { libc::geteuid() } != 0 {
-            println!("SKIPPED: scripts/slurm_sandbox.sh needs root");
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "CI must not skip this"
-            );
-            return None;
-        }
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let state = folder.path().join("slurm");
-        let keeper = Command::new("bash")
-            .args(["-c", "read -r; exec scripts/slurm_sandbox.sh stop"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("CORELOSS_SLURM_STATE", state)
-            .stdin(Stdio::piped())
-            // Ctrl-C is not for it.
-            .process_group(0)
-            .spawn()
-            .expect("bash runs");
-        let sandbox = Sandbox {
-            keeper,
-            folder,
-            _turn: turn,
-        };
-        sandbox.ask(&["scripts/slurm_sandbox.sh", "start"]);
-        Some(sandbox)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A command that finds this sandbox.
-    fn command(&self, program: &str) -> Command {
-        let programs = Path::new(env!("CARGO_BIN_EXE_coreloss")).parent();
-        let programs = programs.expect("a program lies in a folder").display();
-        let mut command = Command::new(program);
-        command
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env(
-                "PATH",
-                format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()),
-            )
-            .env("CORELOSS_SLURM_STATE", self.path("slurm"))
-            .env_remove("CORELOSS_THREADS");
-        command
-    }
-
-    /// Runs the words of `command` with the exports of `scripts/slurm_sandbox.sh env`; returns its stdout.
-    fn ask(&self, command: &[&str]) -> String {
-        let script = match command[0] {
-            "scripts/slurm_sandbox.sh" => r#"exec "$@""#,
-            _ => r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#,
-        };
-        let output = self
-            .command("bash")
-            .args(["-c", script, "slurm"])
-            .args(command)
-            .output()
-            .expect("bash runs");
-        assert!(
-            output.status.success(),
-            "{command:?}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).trim().to_string()
-    }
-
+impl Jobs for Sandbox {
     /// Writes the archive and a configuration.
     fn simulate(&self) {
         let archive = self.path("archive");
@@ -229,64 +148,10 @@ impl Sandbox {
 
     /// Submits `jobs/NAME.sbatch` with two tasks; returns its number.
     fn submit(&self, name: &str, out: &Path, steps: usize, options: &[&str]) -> String {
-        let script = format!("jobs/{name}.sbatch");
-        let log = format!("--output={}/%j.log", self.folder.path().display());
         let config = self.path("config.yaml").display().to_string();
         let output = format!("output={}", out.display());
         let steps = format!("train.steps={steps}");
-        let mut words = vec!["sbatch", "--parsable", "--ntasks=2", "--cpus-per-task=1"];
-        // A laptop has less than the script asks for.
-        words.extend(["--mem-per-cpu=256M", &log]);
-        words.extend(options);
-        words.extend([&script[..], &config, "--set", &output, "--set", &steps]);
-        self.ask(&words)
-    }
-
-    /// One field of `scontrol show job`.
-    fn show(&self, job: &str, field: &str) -> String {
-        let text = self.ask(&["scontrol", "-o", "show", "job", job]);
-        let field = format!("{field}=");
-        let value = text.split(' ').find_map(|word| word.strip_prefix(&field));
-        value
-            .unwrap_or_else(|| panic!("no {field} in {text}"))
-            .to_string()
-    }
-
-    fn log(&self, job: &str) -> String {
-        fs::read_to_string(self.show(job, "StdOut")).unwrap_or_default()
-    }
-
-    fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let start = Instant::now();
-        while !done() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "no {what}: {}",
-                self.ask(&["squeue", "--long"])
-            );
-            sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Waits for the job's end, which must be `state`.
-    fn wait_for(&self, job: &str, state: &str) {
-        let mut found = String::new();
-        self.wait_until(&format!("end of job {job}"), || {
-            found = self.show(job, "JobState");
-            ![
-                "PENDING",
-                "CONFIGURING",
-                "RUNNING",
-                "COMPLETING",
-                "REQUEUED",
-            ]
-            .contains(&&found[..])
-        });
-        assert_eq!(found, state, "{}", self.log(job));
-    }
-
-    fn finish(&self, job: &str) {
-        self.wait_for(job, "COMPLETED");
+        self.sbatch(name, options, &[&config, "--set", &output, "--set", &steps])
     }
 
     /// Waits until the running job has done `step`.
@@ -300,16 +165,6 @@ impl Sandbox {
             );
             state == "RUNNING" && last_step(out) >= step
         });
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let stopped = self.keeper.wait();
-        if !stopped.is_ok_and(|status| status.success()) && !std::thread::panicking() {
-            panic!("the sandbox does not stop");
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Attributes as other programs write them: any width of number, any kind of string.
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
-use hdf5::{Attribute, Location};
+use hdf5::{Container, Location};
 
 /// Longest fixed-length string that is read whole; axis names and units are far shorter.
 const FIXED: usize = 1024;
@@ -21,16 +21,17 @@ pub(crate) fn text(location: &Location, name: &str) -> Option<String> {
     (!text.is_empty() && text != "_None_" && text != "<undefined>").then_some(text)
 }
 
-fn strings(attribute: &Attribute) -> Option<Vec<String>> {
+/// The strings in an attribute or a dataset; none where it holds no text.
+pub(crate) fn strings(container: &Container) -> Option<Vec<String>> {
     fn owned<T: ToString>(values: Vec<T>) -> Vec<String> {
         values.iter().map(T::to_string).collect()
     }
     // HDF5 does not convert between character sets nor between fixed and variable lengths.
-    let read = match attribute.dtype().ok()?.to_descriptor().ok()? {
-        TypeDescriptor::VarLenUnicode => attribute.read_raw::<VarLenUnicode>().map(owned),
-        TypeDescriptor::VarLenAscii => attribute.read_raw::<VarLenAscii>().map(owned),
-        TypeDescriptor::FixedUnicode(_) => attribute.read_raw::<FixedUnicode<FIXED>>().map(owned),
-        TypeDescriptor::FixedAscii(_) => attribute.read_raw::<FixedAscii<FIXED>>().map(owned),
+    let read = match container.dtype().ok()?.to_descriptor().ok()? {
+        TypeDescriptor::VarLenUnicode => container.read_raw::<VarLenUnicode>().map(owned),
+        TypeDescriptor::VarLenAscii => container.read_raw::<VarLenAscii>().map(owned),
+        TypeDescriptor::FixedUnicode(_) => container.read_raw::<FixedUnicode<FIXED>>().map(owned),
+        TypeDescriptor::FixedAscii(_) => container.read_raw::<FixedAscii<FIXED>>().map(owned),
         _ => return None,
     };
     read.ok()

@@ -10,10 +10,19 @@ use glob::{MatchOptions, Pattern};
 use serde::{Deserialize, Serialize};
 
 /// What a directory is searched for.
-const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
+pub(super) const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 
 /// Written beside cubes, never cubes themselves.
-const COMPANIONS: [&str; 4] = [".truth.hspy", ".mask.hspy", ".coreloss.hspy", ".partial"];
+const COMPANIONS: [&str; 5] = [
+    ".truth.hspy",
+    ".mask.hspy",
+    ".survey.hspy",
+    ".coreloss.hspy",
+    ".partial",
+];
+
+/// Before the extension of a cube's low-loss companion.
+pub(super) const LOW_LOSS: &str = "lowloss.";
 
 /// One file of an archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +36,8 @@ pub struct Source {
 
 /// Finds the files that `inputs` mean: paths, globs (`**` crosses directories), directories. Rank-local.
 ///
-/// Sorted by path, each file once. Globs and directories never give `*.truth.hspy`, `*.mask.hspy`,
-/// `*.coreloss.hspy` or `*.partial`.
+/// Sorted by path, each file once. Globs and directories never give `*.truth.hspy`, `*.mask.hspy`, `*.survey.hspy`,
+/// `*.coreloss.hspy`, `*.lowloss.*` or `*.partial`.
 ///
 /// # Errors
 /// A named file that is missing (with its nearest neighbour), a glob or directory that gives nothing.
@@ -129,7 +138,10 @@ fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
 
 fn is_companion(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    COMPANIONS.iter().any(|suffix| name.ends_with(suffix))
+    let is_low_loss = READABLE
+        .iter()
+        .any(|extension| name.ends_with(&format!(".{LOW_LOSS}{extension}")));
+    is_low_loss || COMPANIONS.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// `; did you mean ...?` where the directory of `path` holds a similar name.
@@ -252,6 +264,8 @@ mod tests {
             "a/x.hspy",
             "a/x.truth.hspy",
             "a/x.mask.hspy",
+            "a/x.survey.hspy",
+            "a/x.lowloss.dm4",
             "a/x.coreloss.hspy",
             "a/y.coreloss.hspy.partial",
             "a/.hidden.hspy",

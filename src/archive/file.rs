@@ -103,7 +103,7 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     match stored {
         Ok(TypeDescriptor::Integer(size)) => Ok(TypeDescriptor::Integer(size).to_string()),
         Ok(TypeDescriptor::Unsigned(size)) => Ok(TypeDescriptor::Unsigned(size).to_string()),
-        Ok(TypeDescriptor::Float(size @ (FloatSize::U4 | FloatSize::U8))) => {
+        Ok(TypeDescriptor::Float(size @ (FloatSize::U2 | FloatSize::U4 | FloatSize::U8))) => {
             Ok(TypeDescriptor::Float(size).to_string())
         }
         Ok(TypeDescriptor::Compound(compound)) => refuse(
@@ -115,7 +115,7 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
         }
         Ok(other) => refuse(
             format!("{other} values"),
-            "counts must be integers or 32- or 64-bit floats",
+            "counts must be integers, or floats of 16, 32 or 64 bits",
         ),
         Err(cause) => refuse(
             format!("values of a type that is not read ({cause})"),

@@ -259,25 +259,31 @@ fn microscope(group: &Group) -> Microscope {
             .ok()
             .and_then(|group| text(&group, name))
     };
+    let tem = "Acquisition_instrument/TEM";
+    let eels = "Acquisition_instrument/TEM/Detector/EELS";
+    let noise = "Signal/Noise_properties/Variance_linear_model";
     Microscope {
         title: text_of("General", "title"),
-        instrument: text_of("Acquisition_instrument/TEM", "microscope"),
-        detector: text_of("Acquisition_instrument/TEM/Detector/EELS", "spectrometer"),
-        beam_energy_kev: of("Acquisition_instrument/TEM", "beam_energy"),
-        convergence_angle_mrad: of("Acquisition_instrument/TEM", "convergence_angle"),
-        collection_angle_mrad: of(
-            "Acquisition_instrument/TEM/Detector/EELS",
-            "collection_angle",
-        ),
-        exposure_s: of("Acquisition_instrument/TEM/Detector/EELS", "dwell_time"),
-        gain_factor: of(
-            "Signal/Noise_properties/Variance_linear_model",
-            "gain_factor",
-        ),
-        gain_offset: of(
-            "Signal/Noise_properties/Variance_linear_model",
-            "gain_offset",
-        ),
-        intensity_units: None,
+        instrument: text_of(tem, "microscope"),
+        detector: text_of(eels, "spectrometer"),
+        beam_energy_kev: of(tem, "beam_energy"),
+        convergence_angle_mrad: of(tem, "convergence_angle"),
+        collection_angle_mrad: of(eels, "collection_angle"),
+        camera_length_mm: of(tem, "camera_length"),
+        aperture_mm: of(eels, "aperture_size"),
+        exposure_s: of(eels, "dwell_time").or_else(|| of(eels, "exposure")),
+        frames: of(eels, "frame_number"),
+        operator: text_of("General", "authors"),
+        specimen: text_of("Sample", "description"),
+        gain_factor: of(noise, "gain_factor"),
+        gain_offset: of(noise, "gain_offset"),
+        intensity_units: text_of("Signal", "quantity").map(|quantity| units_of(&quantity)),
     }
+}
+
+/// `Electrons (Counts)` is in `Counts`.
+fn units_of(quantity: &str) -> String {
+    let inner = quantity.split_once('(').map(|(_, rest)| rest);
+    let inner = inner.and_then(|rest| rest.strip_suffix(')'));
+    inner.unwrap_or(quantity).trim().into()
 }

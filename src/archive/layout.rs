@@ -10,6 +10,7 @@ use hdf5::{Dataset, Hyperslab, Selection, SliceOrIndex};
 use ndarray::{Array3, ArrayD, Axis as Dimension};
 use serde::{Deserialize, Serialize};
 
+use super::element::Element;
 use crate::cube::{Axis, CubeInfo};
 
 /// What a file tells of the instrument and of its values; each may be absent.
@@ -22,8 +23,15 @@ pub struct Microscope {
     pub beam_energy_kev: Option<f64>,
     pub convergence_angle_mrad: Option<f64>,
     pub collection_angle_mrad: Option<f64>,
-    /// Of one pixel.
+    pub camera_length_mm: Option<f64>,
+    /// Entrance aperture of the spectrometer.
+    pub aperture_mm: Option<f64>,
+    /// Of one pixel, all its frames together.
     pub exposure_s: Option<f64>,
+    /// Camera frames summed in one pixel.
+    pub frames: Option<f64>,
+    pub operator: Option<String>,
+    pub specimen: Option<String>,
     /// HyperSpy's `Variance_linear_model.gain_factor`, and what it takes from Gatan files for that: the scale of
     /// intensity, `(stored - gain_offset) * gain_factor` being in `intensity_units`.
     pub gain_factor: Option<f64>,
@@ -51,7 +59,16 @@ impl Layout {
     /// Brings the energy axis to eV, and refuses what cannot be one.
     pub fn checked(mut self) -> Layout {
         let Ok(dim) = self.energy else { return self };
+        for (place, axis) in self.axes.iter().enumerate() {
+            if place != dim && (axis.scale == 0.0 || !axis.scale.is_finite()) {
+                self.problems.push(format!(
+                    "axis {:?} has scale {}: its places are not calibrated",
+                    axis.name, axis.scale
+                ));
+            }
+        }
         let axis = &mut self.axes[dim];
+        let counted = axis.offset == 0.0 && axis.scale == 1.0 && axis.size > 1;
         match in_ev(&axis.units) {
             Some(factor) => {
                 axis.scale *= factor;
@@ -66,6 +83,10 @@ impl Layout {
                 "the energy axis is in {}, which is no energy: taken as eV",
                 axis.units
             )),
+        }
+        if counted {
+            self.problems
+                .push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
         }
         axis.navigate = false;
         if axis.name.is_empty() {
@@ -147,12 +168,12 @@ impl Layout {
     }
 
     /// Reads `[y, x, energy]`, whatever order it is stored in: `stored` reads one range per stored dimension.
-    pub fn read(
+    pub fn read<T: Copy + Default>(
         &self,
         energy: usize,
         part: [Range<usize>; 3],
-        stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<f32>>,
-    ) -> Result<Array3<f32>> {
+        stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<T>>,
+    ) -> Result<Array3<T>> {
         let [y, x] = self.places(energy);
         let [rows, columns, channels] = part;
         let shape = [rows.len(), columns.len(), channels.len()];
@@ -164,7 +185,7 @@ impl Layout {
             }
         }
         if shape.contains(&0) {
-            return Ok(Array3::zeros(shape));
+            return Ok(Array3::from_elem(shape, T::default()));
         }
         let stored = stored(ranges)?;
         let order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
@@ -187,8 +208,7 @@ impl Layout {
 /// HDF5 rounds so as well, but not where it must swap the bytes of wide numbers first; these are read as they are,
 /// which costs their size in memory once more.
 pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<f32>> {
-    let ranges: Vec<SliceOrIndex> = part.into_iter().map(SliceOrIndex::from).collect();
-    let part: Selection = Hyperslab::from(ranges).into();
+    let part = selection(part);
     let stored = dataset.dtype()?;
     let is_swapped =
         !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();
@@ -207,6 +227,19 @@ pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Resu
         }
         _ => dataset.read_slice(part)?,
     })
+}
+
+/// Reads `part` in this machine's byte order, its values as they are; `T` has to be the stored type.
+pub(crate) fn read_stored<T: Element>(
+    dataset: &Dataset,
+    part: Vec<Range<usize>>,
+) -> hdf5::Result<ArrayD<T>> {
+    dataset.read_slice(selection(part))
+}
+
+fn selection(part: Vec<Range<usize>>) -> Selection {
+    let ranges: Vec<SliceOrIndex> = part.into_iter().map(SliceOrIndex::from).collect();
+    Hyperslab::from(ranges).into()
 }
 
 fn native_order() -> ByteOrder {

@@ -10,22 +10,35 @@ mod companion;
 
 mod dm;
 
+mod element;
+
+mod elsewhere;
+
 mod file;
 
 pub(crate) mod hspy;
 
 mod layout;
 
+mod low_loss;
+mod metadata;
+
 mod plain;
 
 mod reader;
+
+mod unpacked;
 
 #[cfg(test)]
 mod tests;
 
 pub use catalogue::{catalogue, Source};
 pub use companion::{truth, user_mask};
+pub use dm::Picture;
+pub use element::Element;
 pub use layout::Microscope;
+pub use low_loss::low_loss;
+pub use metadata::Metadata;
 pub use reader::{inspect, Options, Reader, Summary};
 
 pub(crate) use file::open as open_hdf5;

@@ -227,7 +227,6 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         axis.navigate = dim != energy;
     }
     if axes[energy] == index_axis("", shape[energy]) {
-        problems.push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
         axes[energy].units = "eV".into();
     }
     let places = axes.iter().filter(|axis| axis.navigate);

@@ -7,12 +7,15 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{bail, ensure, Context, Result};
 use hdf5::{Dataset, File};
-use ndarray::Array3;
+use ndarray::{Array3, ArrayD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::layout::{read_f32, Layout, Microscope};
-use super::{dm, file, hspy, plain};
+use super::dm::Picture;
+use super::element::Element;
+use super::layout::{read_f32, read_stored, Layout, Microscope};
+use super::metadata::{self, Metadata};
+use super::{dm, elsewhere, file, hspy, plain, unpacked};
 use crate::cube::{Axis, CubeInfo};
 
 /// How to read a cube.
@@ -64,7 +67,8 @@ pub struct Reader {
 enum Stored {
     /// The file closes with its last dataset.
     Hdf5(Dataset),
-    Gatan(dm::Stored),
+    /// At a place of its own in a file: Gatan's, or one that was unpacked.
+    Plain(dm::Stored),
 }
 
 /// Describes `path` without reading a spectrum. Rank-local.
@@ -89,8 +93,13 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
     let dataset = open_dataset(&opened, path, &layout)?;
     let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
     let mut summary = summary(path, layout, dtype, dataset.chunk());
-    if let Err(error) = file::check_filters(&dataset) {
-        summary.problems.push(format!("{error:#}"));
+    for check in [
+        file::check_filters(&dataset),
+        elsewhere::check(&dataset, path),
+    ] {
+        if let Err(error) = check {
+            summary.problems.push(format!("{error:#}"));
+        }
     }
     Ok(summary)
 }
@@ -135,7 +144,7 @@ impl Reader {
                 info: (found.layout).cube(energy, path, found.dtype().into(), None),
                 layout: found.layout,
                 energy,
-                stored: Stored::Gatan(stored),
+                stored: Stored::Plain(stored),
             });
         }
         let opened = file::open(path, 0)?;
@@ -143,6 +152,7 @@ impl Reader {
         let dataset = open_dataset(&opened, path, &layout)?;
         let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
         file::check_filters(&dataset).with_context(shown)?;
+        elsewhere::check(&dataset, path).with_context(shown)?;
         let energy = energy_of(&layout, path)?;
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 
@@ -175,6 +185,89 @@ impl Reader {
         &self.layout.microscope
     }
 
+    /// Path of the cube inside its file, or which image it is.
+    pub fn dataset(&self) -> &str {
+        &self.layout.dataset
+    }
+
+    /// The group of a HyperSpy file whose `metadata` and `original_metadata` are the cube's; none in other formats.
+    pub fn experiment(&self) -> Option<&str> {
+        let is_hspy = self.layout.format == "hspy";
+        (self.layout.dataset.strip_suffix("/data")).filter(|_| is_hspy)
+    }
+
+    /// Lines `[y]` of one decoded chunk where the energy is stored first: each chunk of those serves many lines.
+    pub fn lines_decoded_at_once(&self) -> usize {
+        let is_first = self.energy == 0 && self.layout.axes.len() == 3;
+        match &self.stored {
+            Stored::Hdf5(_) if is_first => self.info.chunk_rows,
+            _ => 1,
+        }
+    }
+
+    /// Writes what is `share` `[i, n]` of an HDF5 cube's values into the file at `place`, as [`Reader::unpacked`] reads
+    /// them. Rank-local.
+    ///
+    /// # Errors
+    /// Values that cannot be read; a full disk.
+    pub fn unpack<T: Element>(&self, place: &Path, share: [usize; 2], memory: usize) -> Result<()> {
+        let Stored::Hdf5(dataset) = &self.stored else {
+            bail!("{}: is not packed", self.info.path.display());
+        };
+        unpacked::write::<T>(dataset, place, share, memory)
+            .with_context(|| self.info.path.display().to_string())
+    }
+
+    /// Reads from now on what all shares of [`Reader::unpack`] wrote to `place`.
+    ///
+    /// # Errors
+    /// A file that is gone.
+    pub fn unpacked<T: Element>(&mut self, place: &Path) -> Result<()> {
+        let shown = || place.display().to_string();
+        self.stored = Stored::Plain(dm::Stored {
+            file: fs::File::open(place).with_context(shown)?,
+            offset: 0,
+            shape: self.layout.axes.iter().map(|axis| axis.size).collect(),
+            number: dm::Number::of_dtype(T::DTYPE).with_context(shown)?,
+            little: true,
+            energy: self.energy,
+        });
+        Ok(())
+    }
+
+    /// What the file tells beside its values, whatever its format calls it; what [`Reader::experiment`] names is left
+    /// where it is. Rank-local.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let path = &self.info.path;
+        if self.is_gatan() {
+            return dm::metadata(path).with_context(|| path.display().to_string());
+        }
+        Ok(match self.experiment() {
+            Some(_) => Metadata::default(),
+            None => metadata::of_hdf5(&*file::open(path, 0)?),
+        })
+    }
+
+    fn is_gatan(&self) -> bool {
+        matches!(self.layout.format, "dm3" | "dm4")
+    }
+
+    /// The small images beside the cube, a Gatan file's survey above all, and in words those that are not small.
+    /// Rank-local.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn pictures(&self, options: &Options) -> Result<(Vec<Picture>, Vec<String>)> {
+        let path = &self.info.path;
+        if !self.is_gatan() {
+            return Ok(Default::default());
+        }
+        dm::pictures(path, options.image).with_context(|| path.display().to_string())
+    }
+
     /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
     ///
     /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. HDF5 data
@@ -189,7 +282,35 @@ impl Reader {
         columns: Range<usize>,
         channels: Range<usize>,
     ) -> Result<Array3<f32>> {
-        let part = [rows, columns, channels];
+        self.part([rows, columns, channels], |part| match &self.stored {
+            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
+            Stored::Plain(stored) => stored.read(&part),
+        })
+    }
+
+    /// As [`Reader::read`], but the values as they are stored: integers stay integers. `T` is what
+    /// [`with_element`](crate::with_element) gives for the type of the cube.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_stored<T: Element>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        channels: Range<usize>,
+    ) -> Result<Array3<T>> {
+        self.part([rows, columns, channels], |part| match &self.stored {
+            Stored::Hdf5(dataset) => Ok(read_stored(dataset, part)?),
+            Stored::Plain(stored) => stored.read_stored(&part),
+        })
+    }
+
+    /// Reads `part` `[y, x, energy]`; `stored` reads one range for each stored dimension.
+    fn part<T: Copy + Default>(
+        &self,
+        part: [Range<usize>; 3],
+        stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<T>>,
+    ) -> Result<Array3<T>> {
         let shape = self.info.shape();
         let place = || {
             format!(
@@ -205,10 +326,6 @@ impl Reader {
             "{}: {part:?} was asked for, which lies outside",
             place()
         );
-        let stored = |part| match &self.stored {
-            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
-            Stored::Gatan(stored) => stored.read(&part),
-        };
         self.layout
             .read(self.energy, part.clone(), stored)
             .with_context(|| {

@@ -36,6 +36,8 @@ pub const ROOT: usize = 0;
 pub struct Comm {
     inner: SimpleCommunicator,
     watchdog: Watchdog,
+    /// Place on, and ranks of, the node: of the whole job, so that groups of ranks share its GPUs out.
+    node: (usize, usize),
 }
 
 /// An error that every rank of a group returns alike, with the rank that met it.
@@ -67,8 +69,15 @@ pub fn exit_code(error: &anyhow::Error) -> i32 {
 }
 
 impl Comm {
+    /// # Collective
     fn new(inner: SimpleCommunicator, watchdog: Watchdog) -> Self {
-        Comm { inner, watchdog }
+        let node = inner.split_shared(0);
+        let node = (node.rank() as usize, node.size() as usize);
+        Comm {
+            inner,
+            watchdog,
+            node,
+        }
     }
 
     /// This process's place in the group, from 0.
@@ -108,15 +117,16 @@ impl Comm {
             .inner
             .split_by_color_with_key(mpi::topology::Color::with_value(color as i32), 0)
             .expect("every rank has a colour");
-        Comm::new(part, self.watchdog.clone())
+        Comm {
+            inner: part,
+            watchdog: self.watchdog.clone(),
+            node: self.node,
+        }
     }
 
-    /// This rank's place among, and the number of, the ranks that share its node.
-    ///
-    /// # Collective
+    /// This rank's place among, and the number of, the ranks of the job that share its node.
     pub fn local_rank(&self) -> (usize, usize) {
-        let node = self.inner.split_shared(0);
-        (node.rank() as usize, node.size() as usize)
+        self.node
     }
 
     /// Every rank's success, or on every rank the error of the lowest rank that failed.

@@ -3,21 +3,35 @@
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
 //! know, and and it names everything that is wrong, not the first thing.
 
+mod anomaly;
+mod inject;
+mod material;
 mod parse;
+mod places;
+mod region;
 mod sections;
 mod simulate;
+mod survey;
+mod sweep;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use region::{Region, RegionUse};
 pub use sections::{
-    Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, Preprocess, Preset,
-    Reconstruction, Reduction, Region, RegionUse, Rule, Score, Train, Window, Windows,
+    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
+    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
-pub use simulate::{Anomaly, AnomalyKind, CubeSpec, SceneOptions, Simulate};
+pub use anomaly::{Anomaly, AnomalyKind};
+pub use inject::{EdgeAnomaly, Inject, InjectedCube};
+pub use material::{Edge, Material, MaterialChoice, Peak, Step};
+pub use places::{Places, Shape};
+pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
+pub use survey::{Models, SurveyOptions};
+pub use sweep::{Plot, Point, Simulated, Sweep, SweepFile, METRICS};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]
@@ -49,6 +63,10 @@ pub struct Config {
     pub score: Score,
     /// What `coreloss simulate` writes.
     pub simulate: Simulate,
+    /// What `coreloss inject` writes.
+    pub inject: Inject,
+    /// What `coreloss survey` does beside scoring.
+    pub survey: SurveyOptions,
 }
 
 /// Where results go and what they hold.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
 use super::{Config, Invalid};
-use crate::config::{Auto, Region};
+use crate::config::{Auto, PcaFit, SurveyOptions};
 
 impl Config {
     /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
@@ -31,14 +31,19 @@ impl Config {
             for assignment in overrides {
                 set(&mut value, assignment)?;
             }
-            config = serde_yaml::from_value(value).map_err(|error| {
-                Invalid(format!(
-                    "{name} with --set {}: {}",
-                    overrides.join(" --set "),
-                    explain(&error)
-                ))
-            })?;
+            let name = format!("{name} with --set {}", overrides.join(" --set "));
+            config = read(&name, value)?;
         }
+        config.validate(name)?;
+        Ok(config)
+    }
+
+    /// As [`Config::parse`], from YAML that is read already.
+    pub(super) fn from_tree(name: &str, tree: Value) -> Result<Config> {
+        let config = match tree {
+            Value::Null => Config::default(),
+            tree => read(name, tree)?,
+        };
         config.validate(name)?;
         Ok(config)
     }
@@ -56,6 +61,22 @@ impl Config {
         let mut found = Vec::new();
         compare("", &value(self), &value(other), &mut found);
         found
+            .into_iter()
+            .map(|(key, mine, other)| format!("{key}: {mine} -> {other}"))
+            .collect()
+    }
+
+    /// The keys that are not at their default, with their values as JSON, in the order of the fields.
+    pub fn given(&self) -> Vec<(String, String)> {
+        let value = |config: &Config| {
+            serde_yaml::to_value(config).expect("a configuration has plain types")
+        };
+        let mut found = Vec::new();
+        compare("", &value(&Config::default()), &value(self), &mut found);
+        found
+            .into_iter()
+            .map(|(key, _, given)| (key, given))
+            .collect()
     }
 
     fn validate(&self, name: &str) -> Result<()> {
@@ -122,8 +143,8 @@ impl Config {
             }
         }
         require(
-            self.pca.components.as_slice().iter().all(|&k| k > 0),
-            "pca.components: each at least 1",
+            !self.pca.components.as_slice().contains(&Auto::Given(0)),
+            "pca.components: each at least 1, or auto",
         );
         require(
             self.model.patch.is_none_or(|[y, x]| {
@@ -155,17 +176,41 @@ impl Config {
                 );
             }
         }
-        for Region { y, x, .. } in &self.archive.regions {
-            require(
-                y[0] < y[1] && x[0] < x[1],
-                "archive.regions: y and x are [first, one past last]",
-            );
-        }
-        require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
-        for cube in &self.simulate.cubes {
-            if let Err(error) = cube.scene.validate() {
-                problems.push(format!("simulate.cubes: {}: {error}", cube.name));
+        for region in &self.archive.regions {
+            if let Err(problem) = region.validate() {
+                require(false, &format!("archive.regions: {problem}"));
             }
+        }
+        require(
+            (self.survey.models == super::Models::Pretrained) == self.survey.pretrained.is_some(),
+            "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
+        );
+        require(
+            self.pca.fit == PcaFit::Cube || self.survey == SurveyOptions::default(),
+            "survey: its cubes are decomposed one by one; leave pca.fit at cube",
+        );
+        require(
+            self.survey.train_cubes > 0,
+            "survey.train_cubes: at least 1",
+        );
+        require(
+            self.archive
+                .low_loss
+                .as_ref()
+                .is_none_or(|pattern| pattern.contains("{}")),
+            "archive.low_loss: a path relative to the cube, with {} for the cube's name without extension",
+        );
+        require(
+            self.preprocess.max_shift_ev > 0.0 && self.preprocess.max_shift_ev.is_finite(),
+            "preprocess.max_shift_ev: a positive number of eV",
+        );
+        require(self.preprocess.rebin > 0, "preprocess.rebin: at least 1");
+        require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
+        if let Err(error) = self.simulate.validate() {
+            problems.push(format!("simulate.cubes: {error:#}"));
+        }
+        if let Err(error) = self.inject.validate() {
+            problems.push(format!("inject.cubes: {error}"));
         }
         if problems.is_empty() {
             return Ok(());
@@ -174,8 +219,13 @@ impl Config {
     }
 }
 
+fn read(name: &str, tree: Value) -> Result<Config> {
+    Ok(serde_yaml::from_value(tree)
+        .map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?)
+}
+
 /// Lays one `a.b=value` over a YAML tree.
-fn set(tree: &mut Value, assignment: &str) -> Result<()> {
+pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
     let (key, text) = assignment.split_once('=').ok_or_else(|| {
         Invalid(format!(
             "--set {assignment}: write it as key=value, for example --set train.steps=800"
@@ -192,36 +242,57 @@ fn set(tree: &mut Value, assignment: &str) -> Result<()> {
             "--set {assignment}: the value is no YAML: {error}{mend}"
         ))
     })?;
-    let mut node = tree;
     let parts: Vec<&str> = key.trim().split('.').collect();
-    for (depth, part) in parts.iter().enumerate() {
-        if part.is_empty() {
-            return Err(Invalid(format!("--set {assignment}: the key has an empty part")).into());
-        }
-        // `output` may be a plain folder; a key below it makes it a mapping that keeps the folder.
-        if depth == 1 && parts[0] == "output" && node.is_string() {
-            let mut fields = Mapping::new();
-            fields.insert("dir".into(), node.clone());
-            *node = Value::Mapping(fields);
-        }
-        if node.is_null() {
-            *node = Value::Mapping(Mapping::new());
-        }
-        let Value::Mapping(fields) = node else {
-            return Err(Invalid(format!(
-                "--set {assignment}: {} is no section",
-                parts[..depth].join(".")
-            ))
-            .into());
-        };
-        node = fields.entry((*part).into()).or_insert(Value::Null);
+    lay(tree, &parts, 0, &value)
+        .map_err(|problem| Invalid(format!("--set {assignment}: {problem}")).into())
+}
+
+/// Lays `value` over what `path[depth..]` names below `node`, and says what is wrong with the path.
+pub(super) fn lay(
+    node: &mut Value,
+    path: &[&str],
+    depth: usize,
+    value: &Value,
+) -> std::result::Result<(), String> {
+    let Some(part) = path.get(depth) else {
+        *node = value.clone();
+        return Ok(());
+    };
+    if part.is_empty() {
+        return Err("the key has an empty part".into());
     }
-    *node = value;
-    Ok(())
+    // `output` may be a plain folder; a key below it makes it a mapping that keeps the folder.
+    if depth == 1 && path[0] == "output" && node.is_string() {
+        let mut fields = Mapping::new();
+        fields.insert("dir".into(), node.clone());
+        *node = Value::Mapping(fields);
+    }
+    if node.is_null() {
+        *node = Value::Mapping(Mapping::new());
+    }
+    match node {
+        Value::Mapping(fields) => {
+            let below = fields.entry((*part).into()).or_insert(Value::Null);
+            lay(below, path, depth + 1, value)
+        }
+        Value::Sequence(items) if *part == "*" => items
+            .iter_mut()
+            .try_for_each(|item| lay(item, path, depth + 1, value)),
+        Value::Sequence(items) => {
+            let count = items.len();
+            let item = part.parse().ok().and_then(|i: usize| items.get_mut(i));
+            let list = path[..depth].join(".");
+            let item = item.ok_or_else(|| {
+                format!("{list} is a list of {count}: name an item by its place from 0, or all by *, not {part}")
+            })?;
+            lay(item, path, depth + 1, value)
+        }
+        _ => Err(format!("{} is no section", path[..depth].join("."))),
+    }
 }
 
 /// serde's message, with the nearest known key where one was not known.
-fn explain(error: &serde_yaml::Error) -> String {
+pub(super) fn explain(error: &serde_yaml::Error) -> String {
     let message = error.to_string();
     let Some(rest) = message.split("unknown field `").nth(1) else {
         return message;
@@ -238,7 +309,8 @@ fn explain(error: &serde_yaml::Error) -> String {
     }
 }
 
-fn compare(path: &str, mine: &Value, other: &Value, found: &mut Vec<String>) {
+/// Adds what differs below `path`: key, mine, other, as JSON.
+fn compare(path: &str, mine: &Value, other: &Value, found: &mut Vec<(String, String, String)>) {
     if let (Value::Mapping(a), Value::Mapping(b)) = (mine, other) {
         for (key, value) in a {
             let key_text = key.as_str().unwrap_or("?");
@@ -251,7 +323,7 @@ fn compare(path: &str, mine: &Value, other: &Value, found: &mut Vec<String>) {
         }
     } else if mine != other {
         let text = |value: &Value| serde_json::to_string(value).unwrap_or_default();
-        found.push(format!("{path}: {} -> {}", text(mine), text(other)));
+        found.push((path.into(), text(mine), text(other)));
     }
 }
 
@@ -302,6 +374,30 @@ mod tests {
         assert_eq!(config.output.dir.to_str(), Some("here"));
         assert_eq!(config.output.reconstruction, Reconstruction::Window);
         assert_eq!(config.train.steps, Auto::Given(5));
+    }
+
+    #[test]
+    fn overrides_reach_into_lists() {
+        let text = "simulate: {cubes: [{name: a}, {name: b}]}\n";
+        let sets = [
+            "simulate.cubes.*.scene.seed=3",
+            "simulate.cubes.1.scene.dose=5000",
+        ]
+        .map(String::from);
+        let config = Config::parse("run.yaml", text, &sets).unwrap();
+        let scenes: Vec<_> = config
+            .simulate
+            .cubes
+            .iter()
+            .map(|cube| &cube.scene)
+            .collect();
+        assert_eq!((scenes[0].seed, scenes[1].seed), (3, 3));
+        assert_eq!((scenes[0].dose, scenes[1].dose), (85_000.0, 5000.0));
+        let message = refused(text, &["simulate.cubes.2.scene.seed=3"]);
+        assert!(
+            message.contains("simulate.cubes is a list of 2"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::region::Region;
+
 /// A number, or `auto`: found from the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or `auto`")]
@@ -64,6 +66,10 @@ pub struct Archive {
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore or to train on only.
     pub regions: Vec<Region>,
+    /// Where the low-loss cube of each cube is, relative to the cube: `{}` stands for its name without extension. By
+    /// default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else the cube
+    /// itself where it holds the zero-loss peak.
+    pub low_loss: Option<String>,
 }
 
 impl Default for Archive {
@@ -75,27 +81,23 @@ impl Default for Archive {
             image: None,
             energy_range_ev: None,
             regions: Vec::new(),
+            low_loss: None,
         }
     }
 }
 
-/// A box of pixels, in every cube.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Region {
-    /// First and one-past-last scan line.
-    pub y: [usize; 2],
-    /// First and one-past-last pixel of a line.
-    pub x: [usize; 2],
-    /// `ignore` these pixels, or `train` on these only.
-    pub r#use: RegionUse,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RegionUse {
-    Ignore,
-    Train,
+/// How the energies of a cube's pixels are brought in line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// As they were recorded; scoring follows the drift from line to line by itself.
+    #[default]
+    None,
+    /// The zero-loss peak of each pixel goes to 0 eV (see `archive.low_loss`).
+    LowLoss,
+    /// The strongest edge of each pixel goes where that of the cube's mean spectrum is: a chemical shift of that edge is
+    /// taken out with the drift.
+    Edge,
 }
 
 /// From stored values to electrons per channel.
@@ -108,10 +110,21 @@ pub struct Preprocess {
     pub read_noise: Auto<f64>,
     /// Replaces cosmic-ray spikes by the median of their neighbours.
     pub despike: bool,
-    /// Side in pixels of the spatial mean: 1 (none) or 3.
+    /// Side in pixels of the spatial mean before all else: 1 (none) or 3, as the paper's.
     pub spatial_mean: usize,
     /// Ignores vacuum, found by total counts.
     pub vacuum: bool,
+    /// Brings the energies of the pixels in line. Channels that are then not measured in every pixel are left out.
+    pub align: Align,
+    /// The largest shift that is believed, eV.
+    pub max_shift_ev: f64,
+    /// Shifts by whole channels only. Else a shift by a fraction `f` of a channel smooths: it takes `2 f (1 - f)` of the
+    /// variance of counting noise away and ties neighbouring channels together.
+    pub whole_channels: bool,
+    /// Adjacent channels that are summed to one.
+    pub rebin: usize,
+    /// Writes a map of t/lambda, the thickness in inelastic mean free paths, where there is a zero-loss peak.
+    pub thickness: bool,
 }
 
 impl Default for Preprocess {
@@ -120,8 +133,13 @@ impl Default for Preprocess {
             gain: Auto::Auto,
             read_noise: Auto::Auto,
             despike: true,
-            spatial_mean: 3,
+            spatial_mean: 1,
             vacuum: true,
+            align: Align::None,
+            max_shift_ev: 10.0,
+            whole_channels: false,
+            rebin: 1,
+            thickness: true,
         }
     }
 }
@@ -255,17 +273,35 @@ impl Default for CommOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pca {
-    /// Numbers of components; each gives a method `pca3`, `pca4`, ...
-    pub components: OneOrMany<usize>,
+    /// Numbers of components; each gives a method `pca3`, `pca4`, ... `auto`: as many as stand out of the noise, the
+    /// method `pca_auto`.
+    pub components: OneOrMany<Auto<usize>>,
     /// Weights by the Poisson noise, as HyperSpy's `normalize_poissonian_noise`.
     pub poisson: bool,
+    /// What components and mean spectrum are of.
+    pub fit: PcaFit,
+    /// Adds the method `mean`: every spectrum is the mean spectrum, scaled to its counts.
+    pub mean: bool,
+}
+
+/// What the linear baselines are fitted to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PcaFit {
+    /// The cube that is scored.
+    #[default]
+    Cube,
+    /// All cubes that the network is trained on: bulk, where `archive.train_inputs` names some.
+    Training,
 }
 
 impl Default for Pca {
     fn default() -> Self {
         Pca {
-            components: OneOrMany::Many(vec![3, 4, 5]),
+            components: OneOrMany::Many([3, 4, 5].map(Auto::Given).to_vec()),
             poisson: true,
+            fit: PcaFit::Cube,
+            mean: false,
         }
     }
 }
@@ -304,6 +340,12 @@ pub enum Rule {
     Otsu,
     /// Exponential tail above the 95th percentile, false-positive rate 1e-3: for .3 to 2 %.
     Pot,
+    /// 3.5 robust standard deviations (median absolute deviation) above the median of the square roots.
+    Mad,
+    /// Benjamini and Hochberg's at 5 % false ones among the flagged, by the tail of the normal pixels: below .3 %.
+    Bh,
+    /// The paper's: Otsu's with a preference for high thresholds.
+    Biased,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -311,6 +353,8 @@ pub enum Rule {
 pub struct Score {
     pub windows: Windows,
     pub threshold: Rule,
+    /// The rule for `pcc`, where it is to be another.
+    pub pcc_threshold: Option<Rule>,
 }
 
 /// Which reconstructed spectra are written.

@@ -10,6 +10,7 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type, Location};
 use ndarray::{Array1, Array2, ArrayD};
 
+use super::about::{self, About};
 use crate::cube::Axis;
 
 /// Compression of every dataset, after the shuffle filter; HyperSpy's own choice.
@@ -88,6 +89,8 @@ pub fn signal_path(title: &str) -> String {
 fn group_name(title: &str) -> String {
     match title {
         "" => "__unnamed__".into(),
+        // HDF5 takes it for the group itself.
+        "." => "-".into(),
         title => title.replace('/', "-"),
     }
 }
@@ -109,13 +112,13 @@ pub(super) fn fitting_chunk(shape: &[usize], chunk: &[usize]) -> Result<Vec<usiz
         .collect())
 }
 
-/// Adds `small` to `file`. Rank-local.
-pub(super) fn add(file: &File, small: &Small) -> Result<()> {
+/// Adds `small` to `file`, `about` to each of its signals. Rank-local.
+pub(super) fn add(file: &File, small: &Small, about: &About) -> Result<()> {
     set_text(file, "file_format", "HyperSpy")?;
     set_text(file, "file_format_version", "3.3")?;
     for described in &small.signals {
         let title = &described.signal.title;
-        add_signal(file, described).with_context(|| format!("signal {title:?}"))?;
+        add_signal(file, described, about).with_context(|| format!("signal {title:?}"))?;
     }
     let texts = group(file, TEXTS)?;
     for (name, text) in &small.texts {
@@ -129,7 +132,7 @@ pub(super) fn add(file: &File, small: &Small) -> Result<()> {
     Ok(())
 }
 
-fn add_signal(file: &File, described: &SmallSignal) -> Result<()> {
+fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()> {
     let SmallSignal {
         signal,
         data,
@@ -168,12 +171,11 @@ fn add_signal(file: &File, described: &SmallSignal) -> Result<()> {
     for (i, axis) in signal.axes.iter().enumerate() {
         add_axis(&experiment, i, axis, signal.signal_type == "EELS")?;
     }
+    about::add(&experiment, about)?;
     let general = group(&experiment, "metadata/General")?;
     set_text(&general, "title", &signal.title)?;
     let kind = group(&experiment, "metadata/Signal")?;
     set_text(&kind, "signal_type", &signal.signal_type)?;
-    // HyperSpy refuses files without it.
-    group(&experiment, "original_metadata")?;
     let attributes = group(&experiment, "attributes")?;
     set(&attributes, "_lazy", &false)?;
     set(&attributes, "ragged", &false)?;
@@ -256,7 +258,7 @@ fn add_learning_results(
 }
 
 /// The group `path` below `parent`, made where it is missing.
-fn group(parent: &Group, path: &str) -> Result<Group> {
+pub(super) fn group(parent: &Group, path: &str) -> Result<Group> {
     let mut current = parent.clone();
     for name in path.split('/') {
         current = if current.link_exists(name) {
@@ -289,12 +291,18 @@ fn add_dataset<T: H5Type + Clone>(parent: &Group, name: &str, values: &ArrayD<T>
     Ok(())
 }
 
-fn set<T: H5Type>(location: &Location, name: &str, value: &T) -> Result<()> {
-    let write = || location.new_attr::<T>().create(name)?.write_scalar(value);
+/// Sets attribute `name`, whatever it was.
+pub(super) fn set<T: H5Type>(location: &Location, name: &str, value: &T) -> Result<()> {
+    let write = || {
+        if location.attr(name).is_ok() {
+            location.delete_attr(name)?;
+        }
+        location.new_attr::<T>().create(name)?.write_scalar(value)
+    };
     write().with_context(|| format!("attribute {name} cannot be written"))
 }
 
-fn set_text(location: &Location, name: &str, value: &str) -> Result<()> {
+pub(super) fn set_text(location: &Location, name: &str, value: &str) -> Result<()> {
     let text: VarLenUnicode = value
         .parse()
         .map_err(|cause| anyhow!("attribute {name} cannot be text: {cause}"))?;

@@ -3,17 +3,29 @@
 //! Cubes and maps go out in parallel ([`HspyWriter`]); what is small is added by root alone when they are whole.
 //! Nothing has its final name before that. The readers here serve the report.
 
+mod about;
+
 mod hspy;
 
 mod parallel;
 
 mod read;
 
+mod table;
+
 mod transfer;
 
+pub use about::About;
 pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_text, signal_titles};
+pub use table::{write_csv, write_tables, Column, Values};
 
 /// A type that datasets can hold.
 pub use hdf5::H5Type as Value;
+
+/// The HDF5 that was loaded. Rank-local.
+pub fn hdf5_version() -> String {
+    let (major, minor, release) = hdf5::library_version();
+    format!("HDF5 {major}.{minor}.{release}")
+}

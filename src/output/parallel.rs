@@ -1,8 +1,9 @@
 //! A `.hspy` file that all ranks write together.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use hdf5::plist::dataset_create::FillTime;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayViewD;
 
+use super::about::About;
 use super::hspy::{self, Small};
 use super::transfer::{blocks, write_block};
 use crate::comm::Comm;
@@ -21,6 +23,9 @@ const ROUND_BYTES: usize = 1 << 30;
 /// Larger objects start at a page, so that ranks rarely share one.
 const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
 
+/// More than HDF5 writes when it closes a file: its tables of chunks and attributes.
+const CLOSING_BYTES: u64 = 4 << 20;
+
 /// A file under way: `PATH.partial` until [`finish`](HspyWriter::finish).
 ///
 /// Dropped without it, the partial file stays for the next attempt to replace; dropping is collective.
@@ -28,6 +33,7 @@ pub struct HspyWriter<'c> {
     comm: &'c Comm,
     path: PathBuf,
     partial: PathBuf,
+    about: About,
     // In the order of their names: all ranks must close datasets alike, and before the file.
     datasets: BTreeMap<String, Dataset>,
     file: File,
@@ -68,6 +74,7 @@ impl<'c> HspyWriter<'c> {
             comm,
             path: path.to_path_buf(),
             partial,
+            about: About::default(),
             datasets: BTreeMap::new(),
             file,
         })
@@ -171,31 +178,88 @@ impl<'c> HspyWriter<'c> {
         Ok((dataset, blocks(start, local.shape(), &chunk, limit)))
     }
 
+    /// Tells what is known of the measurement: it goes into the metadata of every signal. Only root's counts.
+    pub fn describe(&mut self, about: About) {
+        self.about = about;
+    }
+
     /// Closes the file, has root add `small`, and gives the file its name. Only root's `small` counts.
     ///
     /// # Collective
     /// # Errors
-    /// What [`Small`] describes does not fit the datasets, or the disk is full. The partial file stays.
+    /// What [`Small`] describes does not fit the datasets. A full disk ends the job. The partial file stays.
     pub fn finish(self, small: Small) -> Result<()> {
+        self.finish_checked(small, |_| Ok(()))
+    }
+
+    /// As [`HspyWriter::finish`]; before the file gets its name `check` reads it under that of the partial file.
+    ///
+    /// # Collective
+    /// `check` is called on every rank, and fails on all or on none.
+    /// # Errors
+    /// As [`HspyWriter::finish`], and what `check` finds.
+    pub fn finish_checked(
+        self,
+        small: Small,
+        check: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let HspyWriter {
             comm,
             path,
             partial,
+            about,
             datasets,
             file,
         } = self;
+        let room = if comm.is_root() {
+            has_room(&partial)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = comm.agree(room) {
+            // To drop the file would be to close it.
+            comm.fail(&error);
+        }
         drop(datasets);
         let closed = file
             .close()
             .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
-        // Also the barrier before root touches the file.
-        comm.agree(closed)?;
+        if let Err(error) = closed {
+            // A rank whose part of the close fails leaves the others inside of it: nothing can be agreed any more.
+            comm.fail(&error);
+        }
+        // Before root touches the file.
+        comm.barrier();
         comm.agree(if comm.is_root() {
-            complete(&partial, &path, small)
+            complete(&partial, &small, &about)
+        } else {
+            Ok(())
+        })?;
+        check(&partial)?;
+        comm.agree(if comm.is_root() {
+            publish(&partial, &path)
         } else {
             Ok(())
         })
     }
+}
+
+/// Refuses to close a file on a disk that has no room for what HDF5 still holds of it: a rank whose part of a collective
+/// close fails leaves the others waiting inside.
+fn has_room(partial: &Path) -> Result<()> {
+    let name = CString::new(partial.as_os_str().as_bytes())?;
+    // SAFETY: the name ends with a zero byte, and all zeros are a valid value of the structure that is filled.
+    let (done, about) = unsafe {
+        let mut about: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(name.as_ptr(), &mut about), about)
+    };
+    // A file system that does not tell is taken to have room.
+    ensure!(
+        done != 0 || about.f_bavail.saturating_mul(about.f_frsize) >= CLOSING_BYTES,
+        "{}: cannot be closed, the disk is full: make room, or choose another `output`",
+        partial.display()
+    );
+    Ok(())
 }
 
 /// Makes the folder and an empty partial file; MPI-IO would choose its mode freely.
@@ -226,15 +290,19 @@ fn prepare(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds what is small, makes the file durable and renames it. Root only.
-fn complete(partial: &Path, path: &Path, small: Small) -> Result<()> {
+/// Adds what is small. Root only.
+fn complete(partial: &Path, small: &Small, about: &About) -> Result<()> {
     let file = File::with_options()
         .with_fapl(|fapl| fapl.file_locking(false))
         .open_rw(partial)
         .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
-    hspy::add(&file, &small).with_context(|| partial.display().to_string())?;
+    hspy::add(&file, small, about).with_context(|| partial.display().to_string())?;
     file.close()
-        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))?;
+        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
+}
+
+/// Makes the file durable and renames it. Root only.
+fn publish(partial: &Path, path: &Path) -> Result<()> {
     fs::File::open(partial)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(partial, path))

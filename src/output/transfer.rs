@@ -7,8 +7,9 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use hdf5::{Dataset, Dataspace, Datatype, H5Type, Hyperslab, Selection, SliceOrIndex};
 use hdf5_sys::h5d::H5Dwrite;
+use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5p::{H5FD_mpio_xfer_t, H5Pclose, H5Pcreate, H5Pset_dxpl_mpio};
-use hdf5_sys::h5s::H5Sselect_none;
+use hdf5_sys::h5s::{H5Sselect_none, H5S_ALL};
 use ndarray::ArrayViewD;
 
 /// Writes `block` of `local` to `dataset`, `local` lying at `start` there; nothing where `block` is none.
@@ -145,6 +146,36 @@ fn cut(
     second[dim].start = middle;
     cut(first, start, chunk, limit, pieces);
     cut(second, start, chunk, limit, pieces);
+}
+
+/// Writes a whole dataset of records, laid out in `bytes` as `datatype` says. Rank-local.
+///
+/// # Errors
+/// A full disk.
+pub(super) fn write_records(dataset: &Dataset, datatype: &Datatype, bytes: &[u8]) -> Result<()> {
+    anyhow::ensure!(
+        bytes.len() == dataset.size() * datatype.size(),
+        "{} bytes for {} records of {}",
+        bytes.len(),
+        dataset.size(),
+        datatype.size()
+    );
+    // SAFETY: the identifiers are valid for the call, and `bytes` holds as many records as the dataset.
+    let written = hdf5::sync::sync(|| unsafe {
+        H5Dwrite(
+            dataset.id(),
+            datatype.id(),
+            H5S_ALL,
+            H5S_ALL,
+            H5P_DEFAULT,
+            bytes.as_ptr().cast(),
+        )
+    });
+    anyhow::ensure!(
+        written >= 0,
+        "the records cannot be written; is the disk full?"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

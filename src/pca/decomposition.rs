@@ -124,6 +124,30 @@ impl Decomposition {
         self.factors.ncols()
     }
 
+    /// The same with its first `k` components only.
+    pub fn truncated(mut self, k: usize) -> Decomposition {
+        let k = k.min(self.num_components());
+        self.factors = self.factors.slice(s![.., ..k]).to_owned();
+        self.projection = self.projection.slice(s![.., ..k]).to_owned();
+        self
+    }
+
+    /// How many components stand out of the noise of `num_pixels` independent spectra: at least 1, at most those kept.
+    ///
+    /// # Source
+    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise by the median eigenvalue, as Gavish &
+    /// Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
+    pub fn significant(&self, num_pixels: f64) -> usize {
+        let channels = self.explained_variance.len() as f64;
+        let few = channels.min(num_pixels).max(1.0);
+        let ratio = few / channels.max(num_pixels).max(1.0);
+        let noise = &self.explained_variance[..(few as usize).min(self.explained_variance.len())];
+        let level = noise[noise.len() / 2] / marchenko_pastur_median(ratio);
+        let edge = level * (1.0 + ratio.sqrt()).powi(2);
+        let above = noise.iter().filter(|&&value| value > edge).count();
+        above.clamp(1, self.num_components().max(1))
+    }
+
     /// Loadings `[x, k]` of the spectra of `line` (`[x, E]` counts) on the first `k` components.
     ///
     /// Rank-local. `k` above the number of components gives all.
@@ -141,6 +165,23 @@ impl Decomposition {
         let factors = self.factors.slice(s![.., ..loadings.ncols()]);
         loadings.dot(&factors.t()).mapv(|n| n as f32)
     }
+}
+
+/// The median eigenvalue of noise of variance 1, for `ratio` of dimensions to samples, up to 1.
+fn marchenko_pastur_median(ratio: f64) -> f64 {
+    const STEPS: usize = 4000;
+    let (low, high) = ((1.0 - ratio.sqrt()).powi(2), (1.0 + ratio.sqrt()).powi(2));
+    let at = |i: usize| low + (high - low) * (i as f64 + 0.5) / STEPS as f64;
+    let density = |x: f64| ((high - x) * (x - low)).max(0.0).sqrt() / x;
+    let total: f64 = (0..STEPS).map(|i| density(at(i))).sum();
+    let mut below = 0.0;
+    for i in 0..STEPS {
+        below += density(at(i));
+        if below >= 0.5 * total {
+            return at(i);
+        }
+    }
+    high
 }
 
 #[cfg(test)]
@@ -178,5 +219,28 @@ mod tests {
         assert_eq!(pca.explained_variance_ratio, vec![0.0; 3]);
         let rebuilt = pca.reconstruct(arr2(&[[0f32, 0.0, 0.0]]).view(), 3);
         assert!(rebuilt.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn the_noise_of_many_pixels_ends_at_its_edge() {
+        // Wachter's law has its median near the mean for many samples and below it for few.
+        assert!((marchenko_pastur_median(0.01) - 1.0).abs() < 0.01);
+        assert!((marchenko_pastur_median(1.0) - 0.6528).abs() < 0.01);
+        let mut values = vec![50.0, 9.0];
+        // Evenly filled support of a ratio of a quarter: .25 to 2.25, nearly its quantiles.
+        values.extend((0..98).map(|i| 2.2 - 1.9 * i as f64 / 97.0));
+        let scatter: Vec<f64> = (0..100 * 100)
+            .map(|i| {
+                if i / 100 == i % 100 {
+                    values[i / 100]
+                } else {
+                    0.0
+                }
+            })
+            .collect();
+        let eigen = Eigenvectors::of(&scatter, 10).unwrap();
+        let pca = Decomposition::new(eigen, None, 400).unwrap();
+        assert_eq!(pca.significant(400.0), 2);
+        assert_eq!(pca.truncated(4).num_components(), 4);
     }
 }

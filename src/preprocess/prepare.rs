@@ -1,4 +1,4 @@
-//! Blocks of raw rows to the models' counts: spikes removed, electrons, spatial mean.
+//! Blocks of raw rows to the models' counts: spikes removed, energies brought in line, electrons, spatial mean.
 
 use std::ops::Range;
 
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::despike::despike;
 use super::mean::{mean_row, valid_pixels};
 use super::noise::NoiseModel;
+use super::resample::Resampling;
 
 /// Rows that a row's result depends on, on either side: one for the spikes, one for the mean.
 pub const HALO: usize = 2;
@@ -20,6 +21,38 @@ pub struct PrepareOptions {
     pub zero_loss: Range<usize>,
     /// Pixels on a side of the spatial mean: 1 or 3.
     pub window: usize,
+}
+
+/// How a block's spectra come onto the models' energies.
+#[derive(Clone, Copy)]
+pub struct Onto<'a> {
+    pub resampling: &'a Resampling,
+    /// Channels of the models' energies.
+    pub channels: usize,
+    /// By how much (eV) each pixel of the raw rows reads too high, `[row, x]`; none where all read right.
+    pub shifts: Option<ArrayView2<'a, f32>>,
+}
+
+impl Onto<'_> {
+    /// The spectra of `rows`, which are all but the raw rows before `first`, where `valid`; 0 elsewhere.
+    fn spectra(&self, rows: ArrayView3<f32>, first: usize, valid: ArrayView2<bool>) -> Array3<f32> {
+        let (height, width, _) = rows.dim();
+        let mut out = Array3::zeros((height, width, self.channels));
+        out.axis_iter_mut(Dim(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(row, mut line)| {
+                for x in (0..width).filter(|&x| valid[[row, x]]) {
+                    let shift_ev = self
+                        .shifts
+                        .map_or(0.0, |map| f64::from(map[[first + row, x]]));
+                    let spectrum = rows.slice(s![row, x, ..]);
+                    self.resampling
+                        .spectrum(spectrum, shift_ev, line.row_mut(x));
+                }
+            });
+        out
+    }
 }
 
 /// Rows that are ready for the models.
@@ -38,7 +71,8 @@ pub struct Prepared {
 /// Prepares `rows` of the cube from `raw`, whose first row is the cube's row `first_row`.
 ///
 /// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube does; `ignored` is
-/// `[row, x]` of the rows of `raw`. A row's result is the same to the bit in any block.
+/// `[row, x]` of the rows of `raw`. With `onto` the counts are on other energies than `raw`. A row's result is the same to
+/// the bit in any block.
 pub fn prepare_rows(
     raw: ArrayView3<f32>,
     first_row: usize,
@@ -46,8 +80,10 @@ pub fn prepare_rows(
     ignored: ArrayView2<bool>,
     noise: &NoiseModel,
     options: &PrepareOptions,
+    onto: Option<Onto>,
 ) -> Prepared {
-    let (height, width, channels) = raw.dim();
+    let (height, width, stored) = raw.dim();
+    let channels = onto.map_or(stored, |onto| onto.channels);
     assert!(
         first_row <= rows.start && rows.end <= first_row + height,
         "rows {rows:?} lie outside of the block, which has {height} from {first_row}"
@@ -68,7 +104,9 @@ pub fn prepare_rows(
         None => raw.slice(s![near.clone(), .., ..]),
     };
     let inner = wanted.start - near.start..wanted.end - near.start;
-    let near_valid = valid.slice(s![near, ..]);
+    let near_valid = valid.slice(s![near.clone(), ..]);
+    let moved = onto.map(|onto| onto.spectra(clean, near.start, near_valid));
+    let clean = moved.as_ref().map_or(clean, |moved| moved.view());
     let reach = options.window / 2;
     let share = Array2::from_shape_fn((wanted.len(), width), |(line, x)| {
         let row = inner.start + line;
@@ -137,15 +175,22 @@ mod tests {
         }
     }
 
-    /// The rows of a cube prepared from the block with the halo that it needs.
+    /// The rows of a cube prepared from the block with the halo that it needs; `moved`: onto other energies.
     fn block(
         cube: &Array3<f32>,
         ignored: &Array2<bool>,
         rows: Range<usize>,
         window: usize,
+        moved: bool,
     ) -> Prepared {
         let first = rows.start.saturating_sub(HALO);
         let last = (rows.end + HALO).min(cube.dim().0);
+        let (height, width, channels) = cube.dim();
+        let target = axis(0.9, 1.4, channels / 2);
+        let resampling = Resampling::new(&axis(0.0, 1.0, channels), &target);
+        let shifts =
+            Array2::from_shape_fn((height, width), |(y, x)| 0.3 * (y + 2 * x) as f32 - 1.0);
+        let shifts = shifts.slice(s![first..last, ..]);
         prepare_rows(
             cube.slice(s![first..last, .., ..]),
             first,
@@ -153,7 +198,23 @@ mod tests {
             ignored.slice(s![first..last, ..]),
             &NOISE,
             &options(window),
+            moved.then_some(Onto {
+                resampling: &resampling,
+                channels: target.size,
+                shifts: Some(shifts),
+            }),
         )
+    }
+
+    fn axis(offset: f64, scale: f64, size: usize) -> crate::cube::Axis {
+        crate::cube::Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale,
+            offset,
+            size,
+            navigate: false,
+        }
     }
 
     proptest! {
@@ -161,13 +222,13 @@ mod tests {
         #[test]
         fn any_cut_into_bands_gives_the_same_bits(
             shape in (1usize..9, 1usize..6, 1usize..12), salt in 0usize..101, cut in 0usize..9, second in 0usize..9,
-            window in prop_oneof![Just(1), Just(3)],
+            window in prop_oneof![Just(1), Just(3)], moved: bool,
         ) {
             let cube = cube(shape.into(), salt);
             let ignored = Array2::from_shape_fn((shape.0, shape.1), |(y, x)| (y * 5 + x + salt) % 7 == 0);
-            let whole = block(&cube, &ignored, 0..shape.0, window);
+            let whole = block(&cube, &ignored, 0..shape.0, window, moved);
             let (a, b) = (cut.min(second).min(shape.0), cut.max(second).min(shape.0));
-            let bands = [0..a, a..b, b..shape.0].map(|rows| block(&cube, &ignored, rows, window));
+            let bands = [0..a, a..b, b..shape.0].map(|rows| block(&cube, &ignored, rows, window, moved));
             let counts = concatenate(Dim(0), &bands.each_ref().map(|band| band.counts.view())).unwrap();
             let valid = concatenate(Dim(0), &bands.each_ref().map(|band| band.valid.view())).unwrap();
             let spikes = concatenate(Dim(0), &bands.each_ref().map(|band| band.spikes.view())).unwrap();
@@ -181,7 +242,7 @@ mod tests {
         let mut cube = Array3::from_elem((3, 3, 9), 170.0);
         cube[[1, 1, 4]] = 1e6;
         let ignored = Array2::from_elem((3, 3), false);
-        let ready = block(&cube, &ignored, 0..3, 3);
+        let ready = block(&cube, &ignored, 0..3, 3, false);
         assert_eq!(ready.spikes.sum(), 1);
         assert!(ready.counts.iter().all(|&u| u == 100.0));
         assert!(ready.valid.iter().all(|&v| v));
@@ -202,7 +263,37 @@ mod tests {
                 zero_loss: 0..0,
                 window: 1,
             },
+            None,
         );
         assert_eq!((kept.counts[[0, 0, 4]], kept.spikes.sum()), (1000.0, 0));
+    }
+
+    #[test]
+    fn pixels_that_read_too_high_are_brought_in_line_before_the_mean() {
+        // An edge at channel 4, one channel higher for every pixel to the right.
+        let cube = Array3::from_shape_fn(
+            (3, 3, 12),
+            |(_, x, e)| if e >= 4 + x { 170.0 } else { 17.0 },
+        );
+        let shifts = Array2::from_shape_fn((3, 3), |(_, x)| 0.5 * x as f32);
+        let resampling = Resampling::new(&axis(100.0, 0.5, 12), &axis(100.0, 0.5, 10));
+        let ready = prepare_rows(
+            cube.view(),
+            0,
+            0..3,
+            Array2::from_elem((3, 3), false).view(),
+            &NOISE,
+            &options(3),
+            Some(Onto {
+                resampling: &resampling,
+                channels: 10,
+                shifts: Some(shifts.view()),
+            }),
+        );
+        let expected = |e: usize| if e >= 4 { 100.0 } else { 10.0 };
+        assert_eq!(
+            ready.counts,
+            Array3::from_shape_fn((3, 3, 10), |(_, _, e)| expected(e))
+        );
     }
 }

@@ -3,17 +3,22 @@
 //! Knows no HDF5 and no MPI: whoever has the figures fills [`Report`] on one rank.
 
 mod chart;
+mod compare;
 
 mod figure;
 mod page;
 mod picture;
 mod plot;
+mod ranking;
 mod scale;
 mod section;
 mod text;
 
 #[cfg(test)]
 mod example;
+
+pub use compare::{comparison, Line};
+pub use ranking::{ranking_html, RankedCube, RankedRegion};
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use ndarray::{Array2, Array3, Axis as Dim};
+use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
 
-use super::components::{decompose, loadings};
-use super::methods::{electrons, score_cvae, score_pca};
+use super::components::{loadings, Fitted};
+use super::methods::{electrons, scaled_mean, score_cvae, score_rebuilt};
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
-use crate::config::{Config, Window, Windows};
+use crate::config::{Auto, Config, Window, Windows};
 use crate::device;
 use crate::model::Tiles;
 use crate::pca::Decomposition;
-use crate::score::{find_windows, whole_axis, LineScorer, Scores};
+use crate::score::{find_windows, rx, whole_axis, LineScorer, Rx, Scores};
 use crate::shard::Blocks;
 use crate::stream::{Band, Cube, Survey};
 use crate::train::Model;
@@ -26,6 +26,8 @@ pub struct Analysis<'a> {
     pub mean: Vec<f64>,
     /// Electrons of each pixel `[lines, x]`, NaN where ignored.
     pub totals: Vec<f32>,
+    /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
+    pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
     /// The CVAE first.
     pub methods: Vec<Method>,
@@ -41,12 +43,16 @@ pub struct Analysis<'a> {
 
 /// One way to reconstruct spectra, and the scores it leads to.
 pub struct Method {
-    /// `cvae`, `pca3`, ...
+    /// `cvae`, `pca3`, `pca_auto`, `mean`, ...
     pub name: String,
     pub scores: Scores,
+    /// Of principal components.
+    pub rx: Option<Rx>,
 }
 
 impl<'a> Analysis<'a> {
+    /// `trained`: what the linear baselines were fitted to, where that is not the cube.
+    ///
     /// # Collective
     /// # Errors
     /// Unreadable data.
@@ -56,6 +62,7 @@ impl<'a> Analysis<'a> {
         cube: &'a Cube,
         survey: &Survey,
         model: Option<&Model>,
+        trained: Option<&Fitted>,
         clock: &mut Clock,
     ) -> Result<Analysis<'a>> {
         let blocks = cube.blocks();
@@ -79,6 +86,7 @@ impl<'a> Analysis<'a> {
         let pixels = sum[cube.energy.size];
         let sums = &sum[..cube.energy.size];
         let mean: Vec<f64> = sums.iter().map(|&sum| sum / pixels.max(1.0)).collect();
+        let thickness = thickness(comm, config, &band)?;
         let windows = windows(config, cube, &mean);
         let scorer = LineScorer::new(&cube.energy, &windows, &mean)?;
         describe(comm, cube, &scorer);
@@ -95,20 +103,46 @@ impl<'a> Analysis<'a> {
             methods.push(Method {
                 name: "cvae".into(),
                 scores,
+                rx: None,
             });
             latent = Some(codes);
             clock.lap("score");
         }
-        let counts = config.pca.components.as_slice();
-        let most = counts.iter().copied().max().unwrap_or(1);
-        let decomposition = decompose(comm, &band, config.pca.poisson, sums, pixels as u64, most)?;
-        let loadings = loadings(comm, &band, &decomposition, most)?;
+        let own;
+        let fitted = match trained {
+            Some(trained) => trained,
+            None => {
+                own = Fitted::to_cube(comm, config, &band, sums, pixels)?;
+                &own
+            }
+        };
+        let decomposition = fitted.decomposition.clone();
+        let loadings = loadings(comm, &band, &decomposition, decomposition.num_components())?;
         clock.lap("pca");
-        for &k in counts {
-            let scores = score_pca(comm, &scorer, &band, &decomposition, k, survey.bound)?;
+        for count in config.pca.components.as_slice() {
+            let (name, k) = match count {
+                Auto::Given(k) => (format!("pca{k}"), *k),
+                Auto::Auto => ("pca_auto".into(), fitted.significant),
+            };
+            if comm.is_root() && *count == Auto::Auto {
+                log::info!("{}: pca_auto has {k} components", cube.info().id);
+            }
+            let rebuild = |line: ArrayView2<f32>| decomposition.reconstruct(line, k);
+            let scores = score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?;
+            let shares = shares(&loadings, &totals, k);
+            let rx = rx(comm, shares.view(), cube.size()[1], band.lines.start)?;
             methods.push(Method {
-                name: format!("pca{k}"),
+                name,
                 scores,
+                rx: Some(rx),
+            });
+        }
+        if config.pca.mean {
+            let rebuild = |line: ArrayView2<f32>| scaled_mean(&fitted.mean, line);
+            methods.push(Method {
+                name: "mean".into(),
+                scores: score_rebuilt(comm, &scorer, &band, survey.bound, rebuild)?,
+                rx: None,
             });
         }
         clock.lap("score");
@@ -117,6 +151,7 @@ impl<'a> Analysis<'a> {
             blocks,
             mean,
             totals,
+            thickness,
             windows,
             methods,
             decomposition,
@@ -147,11 +182,21 @@ impl<'a> Analysis<'a> {
     }
 }
 
+/// The first `k` loadings of pixels with these electrons, per electron: thickness does not count.
+fn shares(loadings: &Array2<f64>, totals: &[f32], k: usize) -> Array2<f64> {
+    let mut shares = loadings.slice(s![.., ..k.min(loadings.ncols())]).to_owned();
+    for (mut pixel, &total) in shares.outer_iter_mut().zip(totals) {
+        let total = f64::from(total).max(1e-3);
+        pixel.mapv_inplace(|value| value / total);
+    }
+    shares
+}
+
 /// The spectrum `[energy]` and, last, the number of pixels that count, summed over the cube; electrons of each pixel of
 /// the band.
 ///
 /// # Collective
-fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
+pub(super) fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
     let channels = band.cube.energy.size;
     let mut sum = ExactSum::new(channels + 1, bound.max(band.cube.ignored.len() as f64));
     let mut totals = Vec::new();
@@ -181,6 +226,21 @@ fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>
     });
     comm.agree(summed)?;
     Ok((sum.total(comm)?, totals))
+}
+
+/// # Collective
+fn thickness(comm: &Comm, config: &Config, band: &Band) -> Result<Option<Vec<f32>>> {
+    if !config.preprocess.thickness {
+        return Ok(None);
+    }
+    let cube = band.cube;
+    let Some(low_loss) = comm.agree(cube.low_loss(config))? else {
+        return Ok(None);
+    };
+    let ignored = cube.ignored.slice(s![band.lines.clone(), ..]);
+    low_loss
+        .thickness(comm, band.lines.clone(), ignored)
+        .map(Some)
 }
 
 fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {

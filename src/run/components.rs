@@ -1,32 +1,127 @@
-//! The principal components of one cube, and where its pixels lie among them.
+//! The principal components of a cube or of the training cubes, and where a cube's pixels lie among them.
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
 use rayon::prelude::*;
 
 use crate::comm::Comm;
+use crate::config::{Auto, Config};
 use crate::pca::{Decomposition, Scatter};
-use crate::stream::Band;
+use crate::stream::{mean_spectrum, Band, Cube, Survey};
 
-/// The first `most` principal components of the cube's pixels that count.
-///
-/// `sums` `[energy]` are their electrons, summed, and `pixels` their number.
+/// What the linear baselines know of one cube or of several.
+pub struct Fitted {
+    pub decomposition: Decomposition,
+    /// Mean electrons `[energy]` of a pixel.
+    pub mean: Vec<f64>,
+    /// Components that stand out of the noise.
+    pub significant: usize,
+}
+
+/// Pixels that a 3 x 3 mean leaves independent are fewer by this: the sum of its squared correlations.
+const AVERAGED_SHARE: f64 = 4.457;
+/// Most components that `auto` takes.
+pub const MOST_AUTO: usize = 16;
+
+impl Fitted {
+    /// Fits the electrons `sums` `[energy]`, summed over `pixels`, of all that `add_to` adds to a scatter matrix.
+    ///
+    /// # Collective
+    fn new(
+        comm: &Comm,
+        config: &Config,
+        sums: &[f64],
+        pixels: f64,
+        add_to: impl FnOnce(&mut Scatter) -> Result<()>,
+    ) -> Result<Fitted> {
+        let options = &config.pca;
+        let counts = options.components.as_slice();
+        let given = counts.iter().filter_map(|count| match count {
+            Auto::Given(count) => Some(*count),
+            Auto::Auto => None,
+        });
+        let given = given.max().unwrap_or(1);
+        let scale: Option<Vec<f64>> = options
+            .poisson
+            .then(|| sums.iter().map(|&sum| sum.max(0.0).sqrt()).collect());
+        // A sum of squares is at most the square of the sum where nothing is negative.
+        let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
+        let mut scatter = Scatter::new(sums.len(), scale.as_deref(), largest * largest)?;
+        add_to(&mut scatter)?;
+        let mut decomposition = scatter.decompose(comm, pixels as u64, given.max(MOST_AUTO))?;
+        let independent = match config.preprocess.spatial_mean {
+            1 => pixels,
+            _ => pixels / AVERAGED_SHARE,
+        };
+        let significant = decomposition.significant(independent).min(MOST_AUTO);
+        let kept = if counts.contains(&Auto::Auto) {
+            given.max(significant)
+        } else {
+            given
+        };
+        decomposition = decomposition.truncated(kept);
+        Ok(Fitted {
+            decomposition,
+            mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(),
+            significant,
+        })
+    }
+
+    /// The principal components of a cube's pixels that count.
+    ///
+    /// `sums` `[energy]` are their electrons, summed, and `pixels` their number.
+    ///
+    /// # Collective
+    pub fn to_cube(
+        comm: &Comm,
+        config: &Config,
+        band: &Band,
+        sums: &[f64],
+        pixels: f64,
+    ) -> Result<Fitted> {
+        Fitted::new(comm, config, sums, pixels, |scatter| {
+            add(comm, band, scatter, |_, _| true)
+        })
+    }
+
+    /// Those of the pixels of several `cubes` that are trained on.
+    ///
+    /// # Collective
+    pub fn to_training(
+        comm: &Comm,
+        config: &Config,
+        cubes: &[Cube],
+        survey: &Survey,
+    ) -> Result<Fitted> {
+        let mean = mean_spectrum(comm, cubes, survey)?;
+        let pixels = mean.pixels;
+        let electrons = mean.electrons_per_pixel * pixels;
+        let sums: Vec<f64> = mean.shares.iter().map(|share| share * electrons).collect();
+        Fitted::new(comm, config, &sums, pixels, |scatter| {
+            for cube in cubes {
+                let lines = cube.blocks().band(comm.rank(), comm.size());
+                // Holds nothing, reads nothing yet.
+                let opened = Band::open(cube, survey.noise, lines, 0..0, 0);
+                let band = comm.agree(opened)?;
+                let is_left_out = |y, x| cube.untrained.as_ref().is_some_and(|map| map[[y, x]]);
+                add(comm, &band, scatter, |y, x| !is_left_out(y, x))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Adds the pixels of a cube that count and that `is_wanted(y, x)`, block by block.
 ///
 /// # Collective
-pub fn decompose(
+fn add(
     comm: &Comm,
     band: &Band,
-    poisson: bool,
-    sums: &[f64],
-    pixels: u64,
-    most: usize,
-) -> Result<Decomposition> {
+    scatter: &mut Scatter,
+    is_wanted: impl Fn(usize, usize) -> bool + Sync,
+) -> Result<()> {
     let blocks = band.cube.blocks();
-    let scale: Option<Vec<f64>> =
-        poisson.then(|| sums.iter().map(|&sum| sum.max(0.0).sqrt()).collect());
-    // A sum of squares is at most the square of the sum where nothing is negative.
-    let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
-    let mut scatter = Scatter::new(sums.len(), scale.as_deref(), largest * largest)?;
+    let channels = band.cube.energy.size;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     let summed = mine
         .chunks(rayon::current_num_threads())
@@ -34,16 +129,19 @@ pub fn decompose(
             let products = some
                 .par_iter()
                 .map(|&block| {
-                    let prepared = band.lines(blocks.rows(block))?;
+                    let rows = blocks.rows(block);
+                    let prepared = band.lines(rows.clone())?;
                     let mut values = Vec::with_capacity(prepared.counts.len());
                     let lines = prepared.counts.outer_iter();
-                    for (line, valid) in lines.zip(prepared.valid.outer_iter()) {
-                        let pixels = line.outer_iter().zip(valid).filter(|(_, &valid)| valid);
-                        pixels.for_each(|(spectrum, _)| values.extend(spectrum));
+                    for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
+                        let pixels = line.outer_iter().zip(valid).enumerate();
+                        pixels
+                            .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
+                            .for_each(|(_, (spectrum, _))| values.extend(spectrum));
                     }
                     // Several threads do this at once: none keeps what it has done with.
                     drop(prepared);
-                    let shape = (values.len() / sums.len(), sums.len());
+                    let shape = (values.len() / channels, channels);
                     let matrix =
                         Array2::from_shape_vec(shape, values).context("spectra have one length")?;
                     scatter.product(matrix.view())
@@ -52,8 +150,7 @@ pub fn decompose(
             products.iter().for_each(|product| scatter.add(product));
             Ok(())
         });
-    comm.agree(summed)?;
-    scatter.decompose(comm, pixels, most)
+    comm.agree(summed)
 }
 
 /// Loadings of this rank's pixels `[lines * x, k]`, NaN where a pixel is ignored.

@@ -66,6 +66,11 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
         comparable.train.device = config.train.device;
         comparable.train.checkpoint_epochs = config.train.checkpoint_epochs;
         comparable.simulate = config.simulate.clone();
+        comparable.survey.shown = config.survey.shown;
+        if stage == Stage::Survey {
+            // Cubes may be added; their models stay.
+            comparable.archive.inputs = config.archive.inputs.clone();
+        }
         let differences = comparable.differences(config);
         if !differences.is_empty() {
             return Err(Invalid(format!(

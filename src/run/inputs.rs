@@ -2,6 +2,7 @@
 
 use anyhow::{ensure, Result};
 
+use super::energy;
 use crate::archive::{catalogue, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Invalid};
@@ -48,7 +49,8 @@ impl SetAside {
         Ok(())
     }
 
-    fn record(&mut self, comm: &Comm, path: String, reason: String) {
+    /// Sets the input at `path` aside; root says so.
+    pub fn record(&mut self, comm: &Comm, path: String, reason: String) {
         if self.failed.iter().any(|(failed, _)| *failed == path) {
             // Met before, as an input that is both scored and trained on.
             return;
@@ -64,41 +66,41 @@ impl SetAside {
 ///
 /// # Collective
 /// # Errors
-/// An empty list, a named input that does not open, cubes of different energy axes.
+/// An empty list, a named input that does not open or has too few energies in common with the first.
 pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
-    let cubes = open_all(
+    let mut cubes = open_all(
         comm,
         config,
         config.archive.inputs.as_slice(),
         &mut set_aside,
     )?;
-    let training = match &config.archive.train_inputs {
+    let mut training = match &config.archive.train_inputs {
         Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
         None => None,
     };
-    let all = cubes.iter().chain(training.iter().flatten());
-    let first = &cubes[0];
-    for cube in all {
-        ensure!(
-            cube.energy == first.energy,
-            "{} has {} channels of {} eV from {:.2} eV and {} has {} of {} eV from {:.2} eV: one model needs one energy \
-             axis; run them apart, or crop both to one range with archive.energy_range_ev",
-            first.info().path.display(),
-            first.energy.size,
-            first.energy.scale,
-            first.energy.offset,
-            cube.info().path.display(),
-            cube.energy.size,
-            cube.energy.scale,
-            cube.energy.offset
-        );
-    }
+    // Before anything is read: what does not belong together is soonest mended.
+    let rebin = config.preprocess.rebin;
+    energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
     Ok(Inputs {
         cubes,
         training,
         set_aside,
     })
+}
+
+/// The files that `inputs` mean.
+///
+/// # Collective
+/// # Errors
+/// As [`catalogue`], as bad usage.
+pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
+    let listed = if comm.is_root() {
+        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
+    } else {
+        Ok(Vec::new())
+    };
+    Ok(comm.broadcast(Some(comm.agree(listed)?)))
 }
 
 fn open_all(
@@ -107,12 +109,7 @@ fn open_all(
     inputs: &[String],
     set_aside: &mut SetAside,
 ) -> Result<Vec<Cube>> {
-    let listed = if comm.is_root() {
-        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
-    } else {
-        Ok(Vec::new())
-    };
-    let sources: Vec<Source> = comm.broadcast(Some(comm.agree(listed)?));
+    let sources = list(comm, inputs)?;
     let mut cubes = Vec::new();
     for source in &sources {
         let path = source.path.display().to_string();

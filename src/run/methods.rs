@@ -6,7 +6,6 @@ use rayon::prelude::*;
 
 use crate::comm::{Comm, ExactSum};
 use crate::model::Tiles;
-use crate::pca::Decomposition;
 use crate::score::{LineFeatures, LineScorer, Scores};
 use crate::stream::Band;
 
@@ -36,17 +35,20 @@ struct Collector<'a> {
     features: Vec<LineFeatures>,
     waiting: Vec<Pair>,
     sum: ExactSum,
+    /// `[y, x]` of the cube.
+    size: [usize; 2],
 }
 
 impl<'a> Collector<'a> {
-    fn new(scorer: &'a LineScorer, channels: usize, bound: f64) -> Self {
+    fn new(scorer: &'a LineScorer, band: &Band, bound: f64) -> Self {
         // A model may answer more electrons in a channel than were counted there.
         let bound = bound.max(1.0) * 1024.0;
         Collector {
             scorer,
             features: Vec::new(),
             waiting: Vec::new(),
-            sum: ExactSum::new(channels, bound),
+            sum: ExactSum::new(band.cube.energy.size, bound),
+            size: band.cube.size(),
         }
     }
 
@@ -92,7 +94,7 @@ impl<'a> Collector<'a> {
             .max(1);
         let mean = self.sum.total(comm)?;
         let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
-        self.scorer.scores(comm, &self.features, &mean)
+        self.scorer.scores(comm, self.size, self.features, &mean)
     }
 }
 
@@ -107,7 +109,7 @@ pub fn score_cvae(
     bound: f64,
     codes: &mut Array3<f32>,
 ) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let mut collector = Collector::new(scorer, band, bound);
     let done = tiles.reconstruct(
         band.lines.clone(),
         |rows| band.counts(rows),
@@ -132,23 +134,22 @@ pub fn score_cvae(
     collector.scores(comm)
 }
 
-/// Scores of this rank's lines against their first `k` principal components.
+/// Scores of this rank's lines against what `rebuild` makes of each, `[x, energy]` electrons.
 ///
 /// # Collective
-pub fn score_pca(
+pub fn score_rebuilt(
     comm: &Comm,
     scorer: &LineScorer,
     band: &Band,
-    decomposition: &Decomposition,
-    k: usize,
     bound: f64,
+    rebuild: impl Fn(ArrayView2<f32>) -> Array2<f32> + Sync,
 ) -> Result<Scores> {
-    let mut collector = Collector::new(scorer, band.cube.energy.size, bound);
+    let mut collector = Collector::new(scorer, band, bound);
     let done = band.each_block(|rows, prepared| {
         let line = |i: usize| prepared.counts.index_axis(Dim(0), i);
         let rebuilt: Vec<Array2<f32>> = (0..rows.len())
             .into_par_iter()
-            .map(|i| decomposition.reconstruct(line(i), k))
+            .map(|i| rebuild(line(i)))
             .collect();
         for (i, reconstruction) in rebuilt.into_iter().enumerate() {
             collector.push(Pair {
@@ -162,4 +163,12 @@ pub fn score_pca(
     });
     comm.agree(done)?;
     collector.scores(comm)
+}
+
+/// The mean spectrum `[energy]` for every pixel of a line, scaled to its electrons.
+pub fn scaled_mean(mean: &[f64], counts: ArrayView2<f32>) -> Array2<f32> {
+    let total = mean.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let shares: Vec<f32> = mean.iter().map(|value| (value / total) as f32).collect();
+    let shares = Array2::from_shape_fn(counts.dim(), |(_, e)| shares[e]);
+    electrons(shares, counts)
 }

@@ -1,14 +1,20 @@
 //! The commands: what a user asks for, made of the modules above.
 
+mod align;
 mod analyse;
 mod arrays;
 mod components;
+mod energy;
 mod folder;
+mod import;
+mod inject;
 mod inputs;
 mod inspect;
+mod labelled;
 mod methods;
 mod pages;
 mod regions;
+mod rehearsal;
 mod simulate;
 mod summary;
 mod write;
@@ -18,20 +24,25 @@ use std::time::Instant;
 
 use anyhow::{bail, Result};
 
+use crate::archive::Source;
 use crate::comm::Comm;
-use crate::config::Config;
-use crate::stream::{survey, Cube, Survey};
+use crate::config::{Config, PcaFit};
+use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
-pub use folder::Start;
+pub use folder::{open as open_folder, Start};
+pub use import::import;
+pub use inject::inject;
 pub use inspect::inspect;
-pub use simulate::simulate;
+pub use pages::{read_thumbnail, Thumbnail};
+pub use rehearsal::dry_run;
+pub use simulate::{simulate, write_cube};
 pub(crate) use summary::peak_rss_mib;
-pub use summary::Summary;
+pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
+use components::Fitted;
 use inputs::{Inputs, SetAside};
-use summary::CubeSummary;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +61,8 @@ pub enum Stage {
     Train,
     Pca,
     Score,
+    /// Many cubes of many kinds, by [`crate::survey`].
+    Survey,
 }
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
@@ -81,6 +94,8 @@ pub fn run(
         mut training,
         mut set_aside,
     } = inputs::open(comm, config)?;
+    let all = cubes.iter().chain(training.iter().flatten());
+    labelled::check_averaged(comm, all, config)?;
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
         let found = survey(comm, cubes, config, |cube, error| {
@@ -91,11 +106,19 @@ pub fn run(
         }
         Ok(found)
     };
-    let scored = surveyed(&mut cubes)?;
-    let trained_on = match training.as_mut() {
-        Some(training) => surveyed(training)?,
-        None => scored,
+    let mut scored = surveyed(&mut cubes)?;
+    let mut trained_on = match training.as_mut() {
+        Some(training) => Some(surveyed(training)?),
+        None => None,
     };
+    energy::settle(
+        comm,
+        config,
+        training.as_mut().zip(trained_on.as_mut()),
+        (&mut cubes, &mut scored),
+        &mut set_aside,
+    )?;
+    let trained_on = trained_on.unwrap_or(scored);
     clock.lap("survey");
     let model = if stage == Stage::Pca {
         None
@@ -106,17 +129,28 @@ pub fn run(
             None => return Ok(Ending::Stopped),
         }
     };
+    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
+    clock.lap("train");
+    let trained = if stage != Stage::Train && config.pca.fit == PcaFit::Training {
+        let training = training.as_deref().unwrap_or(&cubes);
+        let survey = Survey {
+            noise,
+            bound: bound(training, &noise),
+        };
+        Some(Fitted::to_training(comm, config, training, &survey)?)
+    } else {
+        None
+    };
     drop(training);
     give_memory_back();
-    clock.lap("train");
+    clock.lap("pca");
     if stage == Stage::Train {
         return Ok(ending(&set_aside));
     }
 
-    let noise = model.as_ref().map_or(trained_on.noise, |model| model.noise);
     let survey = Survey {
         noise,
-        bound: scored.bound * scored.noise.gain / noise.gain,
+        bound: bound(&cubes, &noise),
     };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {
@@ -130,7 +164,8 @@ pub fn run(
                 continue;
             }
         }
-        match score_cube(comm, config, cube, &survey, model.as_ref(), &mut clock) {
+        let learned = (model.as_ref(), trained.as_ref());
+        match score_cube(comm, config, cube, &survey, learned, &mut clock) {
             Ok(summary) => summaries.push(summary),
             Err(error) => set_aside.push(comm, cube, error)?,
         }
@@ -148,6 +183,41 @@ pub fn run(
         summary.print(config);
     }
     Ok(ending(&set_aside))
+}
+
+/// Scores one cube with `model` and writes its file into the output folder.
+///
+/// # Collective
+/// # Errors
+/// Unreadable data, an output that cannot be written.
+pub fn score_one(
+    comm: &Comm,
+    config: &Config,
+    source: &Source,
+    model: &Model,
+) -> Result<CubeSummary> {
+    let mut cubes = vec![comm.agree(Cube::open(source, config))?];
+    let mut found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
+    let mut set_aside = SetAside::default();
+    energy::settle(comm, config, None, (&mut cubes, &mut found), &mut set_aside)?;
+    let survey = Survey {
+        noise: model.noise,
+        bound: bound(&cubes, &model.noise),
+    };
+    score_cube(
+        comm,
+        config,
+        &cubes[0],
+        &survey,
+        (Some(model), None),
+        &mut Clock::start(),
+    )
+}
+
+/// What is in the file of a cube, if that is from this very input: its findings. Rank-local.
+pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
+    let text = write::found_earlier(config, cube).ok()??;
+    serde_json::from_str(&text).ok()
 }
 
 /// Draws the report of a finished run anew.
@@ -220,10 +290,10 @@ fn score_cube(
     config: &Config,
     cube: &Cube,
     survey: &Survey,
-    model: Option<&Model>,
+    (model, trained): (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    let analysis = Analysis::of(comm, config, cube, survey, model, clock)?;
+    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::energy::EnergySummary;
 use super::inputs::SetAside;
 use crate::comm::Comm;
 use crate::config::Config;
@@ -39,6 +40,7 @@ pub struct CubeSummary {
     pub shape: [usize; 3],
     /// Pixels that no score looks at.
     pub ignored: usize,
+    pub energy: EnergySummary,
     /// By method, then score.
     pub methods: BTreeMap<String, BTreeMap<String, ScoreSummary>>,
     pub default: Choice,

@@ -4,24 +4,29 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, ArrayView, IxDyn};
+use ndarray::{s, Array2, ArrayView, IxDyn};
 
 use super::analyse::{Analysis, Method};
 use super::arrays;
+use super::energy::EnergySummary;
 use super::regions::{region_spectra, summarise};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
-use crate::archive;
+use crate::archive::{self, Microscope};
 use crate::comm::Comm;
-use crate::config::{Config, Reconstruction};
+use crate::config::{Config, Reconstruction, Rule};
 use crate::cube::Axis;
 use crate::evaluate::{detection, ranking};
-use crate::output::{read_text, signal_path, Data, HspyWriter, Signal, Small, SmallSignal, Value};
-use crate::score::{flag, regions, Flags};
+use crate::output::{
+    read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value,
+};
+use crate::score::{flag, regions, Flags, Meaning};
 use crate::stream::Cube;
 
 /// Titles of the signals in a file; HyperSpy lists them in alphabetical order.
 pub const COUNTS: &str = "00_counts";
 pub const MEAN: &str = "01_mean_spectrum";
+pub const ENERGY_SHIFT: &str = "03_energy_shift";
+pub const THICKNESS: &str = "04_thickness";
 pub const REGIONS: &str = "30_regions";
 pub const REGION_SPECTRA: &str = "31_region_spectra";
 pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
@@ -38,15 +43,28 @@ fn mask_title(method: &str, score: &str) -> String {
     format!("20_{method}_{score}_mask")
 }
 
-/// The scores of a method by name.
-fn score_maps(method: &Method) -> [(&'static str, &[f32]); 4] {
+/// The scores of a method by name, and what they mean.
+fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
     let scores = &method.scores;
-    [
-        ("combined", &scores.combined),
-        ("shift", &scores.shift),
-        ("composition", &scores.composition),
-        ("pcc", &scores.pcc),
-    ]
+    let mut maps: Vec<(&'static str, Meaning, &[f32])> = vec![
+        ("combined", Meaning::Odds, &scores.combined),
+        ("shift", Meaning::Odds, &scores.shift),
+        ("composition", Meaning::Odds, &scores.composition),
+        ("pcc", Meaning::Distance, &scores.pcc),
+    ];
+    if let Some(rx) = &method.rx {
+        maps.push(("rx", Meaning::Distance, &rx.global));
+        maps.push(("rx_local", Meaning::Distance, &rx.local));
+    }
+    maps
+}
+
+/// How the threshold of a score is found.
+fn rule(config: &Config, score: &str) -> Rule {
+    match config.score.pcc_threshold {
+        Some(rule) if score == "pcc" => rule,
+        _ => config.score.threshold,
+    }
 }
 
 /// Where the results of a cube go.
@@ -70,11 +88,12 @@ pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<Cube
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
+/// The summary, as text. Rank-local.
+pub fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let path = path(config, &cube.info().id);
     let same = path.exists()
         && read_text(&path, "fingerprint")
-            .is_ok_and(|before| cube.fingerprint().is_ok_and(|now| now == before));
+            .is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
     // A file from before a change is written anew.
     Ok(if same {
         read_text(&path, "summary").ok()
@@ -108,6 +127,7 @@ pub fn write(
     };
     let chunk_rows = analysis.blocks.rows(0).len();
     let mut file = HspyWriter::create(comm, &path(config, &cube.info().id))?;
+    file.describe(about(cube));
     let mut signals = Vec::new();
     let maps = MapWriter {
         cube,
@@ -116,11 +136,19 @@ pub fn write(
     };
 
     maps.write(&mut file, &mut signals, COUNTS, &analysis.totals, false)?;
+    if let Some(shifts) = &cube.shifts {
+        let local = shifts.map.slice(s![band.clone(), ..]);
+        let local: Vec<f32> = local.iter().copied().collect();
+        maps.write(&mut file, &mut signals, ENERGY_SHIFT, &local, false)?;
+    }
+    if let Some(thickness) = &analysis.thickness {
+        maps.write(&mut file, &mut signals, THICKNESS, thickness, false)?;
+    }
     let mut methods: BTreeMap<String, BTreeMap<String, ScoreSummary>> = BTreeMap::new();
     let mut found_regions = Vec::new();
     let mut labels = vec![0i32; height * width];
     for method in &analysis.methods {
-        for (score, local) in score_maps(method) {
+        for (score, meaning, local) in score_maps(method) {
             let gathered = comm.gather_bands(local);
             let mut mask = vec![0u8; height * width];
             let flags = match gathered {
@@ -128,7 +156,8 @@ pub fn write(
                     let map = Array2::from_shape_vec((height, width), values)
                         .context("a map has a value for each pixel")?;
                     let flags = flag(
-                        config.score.threshold,
+                        rule(config, score),
+                        meaning,
                         map.view(),
                         config.preprocess.spatial_mean,
                     );
@@ -187,6 +216,7 @@ pub fn write(
     let summary = CubeSummary {
         name: cube.info().id.clone(),
         shape: cube.shape(),
+        energy: EnergySummary::of(cube),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,
@@ -279,6 +309,24 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
     }
 }
 
+/// The instrument, for every signal; not the scale of the stored intensities, in which no result is.
+fn about(cube: &Cube) -> About {
+    let path = &cube.info().path;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    About {
+        microscope: Microscope {
+            gain_factor: None,
+            gain_offset: None,
+            intensity_units: None,
+            ..cube.microscope().clone()
+        },
+        original_filename: name,
+        ..About::default()
+    }
+}
+
 /// Where the results come from.
 fn provenance(
     comm: &Comm,
@@ -294,8 +342,9 @@ fn provenance(
         ("ranks", comm.size().to_string()),
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),
-        ("fingerprint", cube.fingerprint()?),
+        ("fingerprint", cube.fingerprint(config)?),
         ("cube", serde_json::to_string(cube.info())?),
+        ("microscope", serde_json::to_string(cube.microscope())?),
         ("windows", serde_json::to_string(&analysis.windows)?),
         ("summary", serde_json::to_string(summary)?),
     ];

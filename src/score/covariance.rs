@@ -8,12 +8,12 @@ use super::quantile::quantiles;
 use crate::comm::{Comm, ExactSum};
 
 /// Share of the pixels left out because anomalies may be among them, and how often they are chosen anew.
-const TRIMMED: f64 = 0.08;
+pub(super) const TRIMMED: f64 = 0.08;
 const ROUNDS: usize = 5;
 /// Directions with less than this share of the median variance are rounding, not noise.
 const MIN_EIGENVALUE: f64 = 0.05;
 /// A covariance needs this many pixels for each of its dimensions.
-const PIXELS_PER_DIMENSION: u64 = 8;
+pub(super) const PIXELS_PER_DIMENSION: u64 = 8;
 
 /// Some columns of the features of a rank's scan lines.
 ///
@@ -70,6 +70,42 @@ impl<'a> Columns<'a> {
         lines.concat()
     }
 
+    /// The sums of the columns of all ranks' pixels, each times its weight (0 to 1).
+    ///
+    /// # Collective
+    pub fn weighted_sum(&self, comm: &Comm, weights: &[f32]) -> Result<Vec<f64>> {
+        let mut first = 0;
+        let lines: Vec<(&[f32], &[f32])> = self
+            .lines
+            .iter()
+            .map(|&line| {
+                let count = line.len() / self.num_columns.max(1);
+                first += count;
+                (line, &weights[first - count..first])
+            })
+            .collect();
+        let weighed: Vec<(Vec<f64>, f64)> = lines
+            .par_iter()
+            .map(|(line, weights)| {
+                let (mut sums, mut largest) = (vec![0f64; self.len], 0f64);
+                for (pixel, &weight) in self.pixels(line).zip(*weights) {
+                    if weight > 0.0 && pixel.iter().all(|v| v.is_finite()) {
+                        for (sum, &value) in sums.iter_mut().zip(pixel) {
+                            largest = largest.max(f64::from(value).abs());
+                            *sum += f64::from(weight) * f64::from(value);
+                        }
+                    }
+                }
+                (sums, largest)
+            })
+            .collect();
+        let largest = weighed.iter().fold(0f64, |most, line| most.max(line.1));
+        let bound = comm.sum_u64(first as u64) as f64 * comm.max_f64(largest).max(1.0);
+        let mut sum = ExactSum::new(self.len, bound);
+        weighed.iter().for_each(|line| sum.add(&line.0));
+        sum.total(comm)
+    }
+
     /// The pixels of one line.
     fn pixels<'b>(&'b self, line: &'b [f32]) -> impl Iterator<Item = &'b [f32]> {
         line.chunks_exact(self.num_columns.max(1))
@@ -102,6 +138,24 @@ impl Whitening {
             .iter()
             .map(|row| row.iter().zip(columns).map(|(r, v)| r * v).sum())
             .collect()
+    }
+
+    /// Number of whitened coordinates.
+    pub fn dimensions(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The whitened coordinate along `direction`, as weights of a pixel's columns and what is taken off their sum.
+    pub fn along(&self, direction: &[f64]) -> (Vec<f64>, f64) {
+        let mut weights = vec![0.0; self.center.len()];
+        for (row, part) in self.rows.iter().zip(direction) {
+            weights
+                .iter_mut()
+                .zip(row)
+                .for_each(|(w, r)| *w += part * r);
+        }
+        let offset = weights.iter().zip(&self.center).map(|(w, c)| w * c).sum();
+        (weights, offset)
     }
 
     /// Squared Mahalanobis distance of a pixel.

@@ -10,6 +10,18 @@ use crate::config::Rule;
 /// beside an anomaly holds a third of it or less, one on its inner border more than half.
 const BLUR_SHARE: f32 = 0.35;
 
+/// `ln(1 + odds)` of a probability of 95 %: what one pixel of a flagged area reaches at least.
+const SURE: f32 = 2.995_732_3;
+
+/// What the numbers of a score mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Larger is less like the model; the map itself must tell how large is too large.
+    Distance,
+    /// `ln(1 + odds)` that a pixel is anomalous, its neighbours considered.
+    Odds,
+}
+
 /// The flags of one map.
 pub struct Flags {
     /// Pixels at or below it are not flagged.
@@ -20,18 +32,21 @@ pub struct Flags {
 
 /// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the mean taken before.
 ///
-/// `otsu` and `pot` flag what is above the threshold. `auto` also asks that a connected area holds a pixel that chance
-/// does not explain in the whole map, and leaves out the blur around stronger pixels. Rank-local, on the whole map.
-pub fn flag(rule: Rule, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
+/// The other rules flag what is above their threshold. `auto` flags what is more likely anomalous than not where a score
+/// says that, in areas that hold a pixel of 95 %; of distances it asks that an area holds a pixel that chance does not
+/// explain in the whole map, and leaves out the blur around stronger pixels. Rank-local, on the whole map.
+pub fn flag(rule: Rule, meaning: Meaning, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
+    if rule == Rule::Auto && meaning == Meaning::Odds {
+        let threshold = std::f32::consts::LN_2;
+        let mut flagged = scores.mapv(|score| score > threshold);
+        keep_areas(scores, &mut flagged, SURE);
+        return Flags { threshold, flagged };
+    }
     let all: Vec<f32> = scores.iter().copied().collect();
     let limit = threshold(rule, &all);
     let mut flagged = scores.mapv(|score| score > limit);
     if rule == Rule::Auto {
-        let seed = certain(all.into_iter());
-        let (areas, labels) = regions(scores, flagged.view());
-        for (flag, &label) in flagged.iter_mut().zip(&labels) {
-            *flag = *flag && areas[label as usize - 1].max_score > seed;
-        }
+        keep_areas(scores, &mut flagged, certain(all.into_iter()));
         let above = flagged.clone();
         for ((y, x), flag) in flagged.indexed_iter_mut() {
             let near = strongest_near(scores, above.view(), [y, x], spatial_mean - 1);
@@ -41,6 +56,14 @@ pub fn flag(rule: Rule, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
     Flags {
         threshold: limit,
         flagged,
+    }
+}
+
+/// Leaves of the connected areas those that hold a score above `seed`.
+fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
+    let (areas, labels) = regions(scores, flagged.view());
+    for (flag, &label) in flagged.iter_mut().zip(&labels) {
+        *flag = *flag && areas[label as usize - 1].max_score > seed;
     }
 }
 
@@ -86,7 +109,7 @@ mod tests {
     #[test]
     fn the_blur_around_a_strong_anomaly_is_not_flagged() {
         let (scores, truth) = map(30.0);
-        let flags = flag(Rule::Auto, scores.view(), 3);
+        let flags = flag(Rule::Auto, Meaning::Distance, scores.view(), 3);
         // The corners of a square keep 4 of 9 parts, above the share.
         assert_eq!(flags.flagged, truth);
         let plain = scores.mapv(|score| score > flags.threshold);
@@ -96,7 +119,7 @@ mod tests {
     #[test]
     fn without_a_mean_nothing_is_blur() {
         let (scores, _) = map(30.0);
-        let flags = flag(Rule::Auto, scores.view(), 1);
+        let flags = flag(Rule::Auto, Meaning::Distance, scores.view(), 1);
         assert_eq!(flags.flagged, scores.mapv(|score| score > flags.threshold));
     }
 
@@ -104,8 +127,11 @@ mod tests {
     fn an_ignored_pixel_is_never_flagged() {
         let (mut scores, _) = map(30.0);
         scores[[12, 22]] = f32::NAN;
-        assert!(!flag(Rule::Auto, scores.view(), 3).flagged[[12, 22]]);
+        assert!(!flag(Rule::Auto, Meaning::Distance, scores.view(), 3).flagged[[12, 22]]);
         let none = Array2::from_elem((3, 3), f32::NAN);
-        assert!(!flag(Rule::Otsu, none.view(), 3).flagged.iter().any(|&f| f));
+        assert!(!flag(Rule::Otsu, Meaning::Distance, none.view(), 3)
+            .flagged
+            .iter()
+            .any(|&f| f));
     }
 }

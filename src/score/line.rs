@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{ensure, Result};
-use ndarray::{s, Array1, ArrayView2};
+use ndarray::{s, Array1, ArrayView1, ArrayView2};
 
 use super::features::{Projection, Residual};
 use super::pcc::pcc_score;
@@ -11,10 +11,14 @@ use super::refit::{information, line_shift, shifted};
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// Coefficients kept per pixel over all windows: the memory that scoring may use (DESIGN.md law 4).
-const MAX_COEFFICIENTS: usize = 64;
+/// Numbers kept per pixel over all windows: the memory that scoring may use (DESIGN.md law 4).
+const MAX_COLUMNS: usize = 64;
 const SHIFT_COEFFICIENTS: usize = 24;
 const COMPOSITION_COEFFICIENTS: usize = 8;
+/// What the model predicts in a window and before it.
+const PREDICTED: usize = 2;
+/// A prediction beyond this factor of the mean's tells no more, as a logarithm.
+const MAX_PREDICTED: f64 = 3.0;
 /// With more, too few coefficients are left for each.
 const MAX_WINDOWS: usize = 16;
 /// Two directions are removed from a residual; something must be left.
@@ -29,7 +33,8 @@ pub struct LineScorer {
     windows: Vec<ScoredWindow>,
     /// Index of the window that `pcc` is taken in.
     pcc_window: usize,
-    num_coefficients: usize,
+    /// Columns of a pixel: the windows' coefficients, then what the model predicts in each.
+    num_columns: usize,
 }
 
 /// A window with what is computed in it.
@@ -43,6 +48,8 @@ pub(super) struct ScoredWindow {
     pub composition_columns: Range<usize>,
     /// The window whose edge measures the drift of a line.
     pub reference: Option<usize>,
+    /// Channels whose predicted counts are kept, and the logarithm of the mean spectrum's there.
+    predicted: [(Range<usize>, f64); PREDICTED],
 }
 
 /// The features of one scan line.
@@ -52,8 +59,9 @@ pub struct LineFeatures {
     pub valid: Vec<bool>,
     /// `[x]`, 1 - PCC, NaN where not valid.
     pub pcc: Vec<f32>,
-    /// `[x, num_coefficients]`, C order, NaN where not valid.
-    pub coefficients: Vec<f32>,
+    /// `[x, num_columns]`, C order, NaN where not valid: coefficients of the residual in each window, then the logarithms
+    /// of the counts that the model predicts before and in each window, less those of the mean spectrum.
+    pub columns: Vec<f32>,
     /// Shift (eV) of the line's model before each window was scored; 0 without a reference edge.
     pub drift_ev: Vec<f32>,
 }
@@ -74,7 +82,7 @@ impl LineScorer {
             windows.len()
         );
         let energies = energy.values();
-        let share = MAX_COEFFICIENTS / windows.len();
+        let share = MAX_COLUMNS / windows.len() - PREDICTED;
         let composition = (share / 4).clamp(1, COMPOSITION_COEFFICIENTS);
         let shift = (share - composition).min(SHIFT_COEFFICIENTS);
         let mut next = 0;
@@ -102,6 +110,7 @@ impl LineScorer {
                 shift_columns: next..middle,
                 composition_columns: middle..end,
                 reference: None,
+                predicted: predicted(energy, window, mean),
             });
             next = end;
         }
@@ -113,7 +122,7 @@ impl LineScorer {
             energy: energy.clone(),
             pcc_window: latest_strong(&scored, &strength),
             windows: scored,
-            num_coefficients: next,
+            num_columns: next + PREDICTED * windows.len(),
         })
     }
 
@@ -134,8 +143,13 @@ impl LineScorer {
     }
 
     /// Floats kept for one pixel.
-    pub fn num_coefficients(&self) -> usize {
-        self.num_coefficients
+    pub fn num_columns(&self) -> usize {
+        self.num_columns
+    }
+
+    /// The columns that hold what the model predicts.
+    pub(super) fn predicted_columns(&self) -> Range<usize> {
+        self.num_columns - PREDICTED * self.windows.len()..self.num_columns
     }
 
     /// The features of one scan line: `u` and `reconstruction` are `[x, E]` counts, `valid` is `[x]`.
@@ -165,9 +179,10 @@ impl LineScorer {
             "a line and the axis"
         );
         let num_pixels = valid.len();
-        let mut coefficients = vec![f32::NAN; num_pixels * self.num_coefficients];
+        let mut columns = vec![f32::NAN; num_pixels * self.num_columns];
+        let predicted = self.predicted_columns().start;
         let mut drift_ev = Vec::with_capacity(self.windows.len());
-        for window in &self.windows {
+        for (i, window) in self.windows.iter().enumerate() {
             let drift = match window.reference {
                 Some(i) => {
                     let edge = &self.windows[i].shift;
@@ -177,7 +192,9 @@ impl LineScorer {
             };
             drift_ev.push(drift as f32);
             for x in (0..num_pixels).filter(|&x| valid[x]) {
-                let pixel = &mut coefficients[x * self.num_coefficients..][..self.num_coefficients];
+                let pixel = &mut columns[x * self.num_columns..][..self.num_columns];
+                let place = predicted + PREDICTED * i;
+                window.predict(reconstruction.row(x), &mut pixel[place..place + PREDICTED]);
                 let range = window.shift.range.clone();
                 let mu = shifted(
                     reconstruction.row(x),
@@ -208,7 +225,7 @@ impl LineScorer {
         LineFeatures {
             valid: valid.to_vec(),
             pcc,
-            coefficients,
+            columns,
             drift_ev,
         }
     }
@@ -223,6 +240,15 @@ impl LineScorer {
 }
 
 impl ScoredWindow {
+    /// Writes what `reconstruction` `[E]` predicts before and in the window to `out`.
+    fn predict(&self, reconstruction: ArrayView1<f32>, out: &mut [f32]) {
+        for (out, (range, mean)) in out.iter_mut().zip(&self.predicted) {
+            let counts = reconstruction.slice(s![range.clone()]);
+            let found = log_sum(counts.iter().map(|&v| f64::from(v))) - mean;
+            *out = found.clamp(-MAX_PREDICTED, MAX_PREDICTED) as f32;
+        }
+    }
+
     /// Writes the coefficients of one pixel's residual to its columns of `pixel`.
     fn fill(&self, mut residual: Residual, pixel: &mut [f32]) {
         let columns = self.composition_columns.clone();
@@ -240,6 +266,19 @@ impl ScoredWindow {
             .zip(values)
             .for_each(|(p, v)| *p = v as f32);
     }
+}
+
+/// Where the counts before and in a window are predicted, and the logarithm of the mean's.
+fn predicted(energy: &Axis, window: &Window, mean: &[f64]) -> [(Range<usize>, f64); PREDICTED] {
+    [window.background_ev, window.range_ev].map(|[low, high]| {
+        let range = energy.indices(low, high);
+        let sum = log_sum(mean[range.clone()].iter().copied());
+        (range, sum)
+    })
+}
+
+fn log_sum(counts: impl Iterator<Item = f64>) -> f64 {
+    counts.sum::<f64>().max(1e-3).ln()
 }
 
 /// What each window's edge tells of a shift, from the mean spectrum (eV^-2 per pixel).

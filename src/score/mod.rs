@@ -5,22 +5,36 @@
 //! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
 
 mod background;
+mod calibrate;
 mod covariance;
+mod drift;
 mod features;
 mod flag;
+mod group;
+mod kinds;
 mod line;
+mod naming;
 mod pcc;
+mod pixels;
 mod quantile;
 mod refit;
 mod regions;
+mod rx;
+mod scan;
 mod scores;
+mod settle;
 mod templates;
 mod threshold;
 mod windows;
 
-pub use flag::{flag, Flags};
+pub use background::PowerLaw;
+pub use drift::Drift;
+pub use flag::{flag, Flags, Meaning};
 pub use line::{LineFeatures, LineScorer};
+pub use naming::FoundEdge;
+pub use refit::shifted;
 pub use regions::{regions, Region};
+pub use rx::{rx, Rx};
 pub use scores::Scores;
 pub use threshold::threshold;
-pub use windows::{find_windows, whole_axis};
+pub use windows::{find_edges, find_windows, whole_axis};

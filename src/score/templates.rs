@@ -1,88 +1,66 @@
-//! The bank of shifted edges that the `shift` score looks for.
+//! What an edge that moved, or has another height, would leave in a pixel's residual.
 
-use ndarray::{Array1, ArrayView1};
+use ndarray::Array1;
 
 use super::background::PowerLaw;
-use super::covariance::Whitening;
-use super::features::{dot, Residual};
+use super::features::Residual;
 use super::line::ScoredWindow;
 use super::refit::shifted;
 use crate::cube::Axis;
 
 /// The shifts looked for, eV, up and down.
-const SHIFTS_EV: [f64; 10] = [1.0, 1.5, 2.2, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 12.0];
+pub const SHIFTS_EV: [f64; 10] = [1.0, 1.5, 2.2, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 12.0];
 
 /// Slopes of a background before an edge; a little beyond what nature has, for noise.
 const SLOPES: std::ops::RangeInclusive<f64> = -8.0..=0.0;
 
-/// The changes that shifts of one edge make, as unit vectors in whitened coordinates.
-#[derive(Clone, Debug)]
-pub struct TemplateBank {
-    templates: Vec<Template>,
+/// The edge of one window in the mean reconstruction, above the power law before it.
+pub struct Edge<'a> {
+    window: &'a ScoredWindow,
+    scale_ev: f64,
+    /// `[E]` counts; zero before the background.
+    shape: Array1<f32>,
+    /// Mean reconstruction at the window's channels.
+    mean: &'a [f64],
 }
 
-#[derive(Clone, Debug)]
-struct Template {
-    shift_ev: f64,
-    direction: Vec<f64>,
-}
+impl<'a> Edge<'a> {
+    /// `mean` is the mean reconstruction, `[E]` counts.
+    pub(super) fn new(energy: &Axis, window: &'a ScoredWindow, mean: &'a [f64]) -> Edge<'a> {
+        Edge {
+            window,
+            scale_ev: energy.scale,
+            shape: edge_shape(energy, window, mean),
+            mean: &mean[window.shift.range.clone()],
+        }
+    }
 
-impl TemplateBank {
-    /// Templates `f(E - d) - f(E)`, with `f` the mean reconstruction (`[E]` counts) above its background.
-    ///
-    /// They pass through the same steps as the residuals; those that leave nothing are dropped.
+    /// The coefficients of `f(E - shift) - f(E)`, with `f` the edge, as the shift family sees them.
     ///
     /// # Source
     /// SCIENCE.md 3.7.
-    pub(super) fn new(
-        energy: &Axis,
-        window: &ScoredWindow,
-        mean_reconstruction: &[f64],
-        num_coefficients: usize,
-        whitening: &Whitening,
-    ) -> TemplateBank {
-        let edge = edge_shape(energy, window, mean_reconstruction);
-        let mu = &mean_reconstruction[window.shift.range.clone()];
-        let mut templates = Vec::new();
-        for shift_ev in SHIFTS_EV.iter().flat_map(|&d| [-d, d]) {
-            let moved = moved(edge.view(), shift_ev / energy.scale, window);
-            let change = moved.iter().zip(mu).map(|(m, mu)| m + mu);
-            let mut residual = Residual::new(change, mu);
-            window
-                .shift
-                .remove_background(&mut residual.values, &residual.root);
-            let coefficients: Vec<f64> = window
-                .shift
-                .cosine_coefficients(&residual.values)
-                .take(num_coefficients)
-                .collect();
-            let direction = whitening.direction(&coefficients);
-            let length = dot(&direction, &direction).sqrt();
-            if length > 1e-9 && length.is_finite() {
-                let direction = direction.iter().map(|v| v / length).collect();
-                templates.push(Template {
-                    shift_ev,
-                    direction,
-                });
-            }
-        }
-        TemplateBank { templates }
+    pub fn moved(&self, shift_ev: f64) -> Vec<f64> {
+        let range = self.window.shift.range.clone();
+        let here = shifted(self.shape.view(), 0.0, range.clone());
+        let moved = shifted(self.shape.view(), shift_ev / self.scale_ev, range);
+        let changed = moved.iter().zip(&here).map(|(moved, here)| moved - here);
+        let mut residual = self.residual(changed);
+        let shift = &self.window.shift;
+        shift.remove_background(&mut residual.values, &residual.root);
+        shift.cosine_coefficients(&residual.values).collect()
     }
 
-    /// The largest generalised likelihood ratio of whitened coordinates, and its shift (eV); 0, 0 if none fits.
-    ///
-    /// # Source
-    /// Kay, Fundamentals of Statistical Signal Processing II, sec. 6.4: with unit noise and an unknown positive
-    /// amplitude twice the log ratio is the squared projection.
-    pub fn best(&self, whitened: &[f64]) -> (f32, f32) {
-        let mut best = (0.0, 0.0);
-        for template in &self.templates {
-            let projection = dot(&template.direction, whitened);
-            if projection > best.0 {
-                best = (projection, template.shift_ev);
-            }
-        }
-        ((best.0 * best.0) as f32, best.1 as f32)
+    /// The coefficients of the edge itself, as the composition family sees them: more of its element.
+    pub fn higher(&self) -> Vec<f64> {
+        let range = self.window.shift.range.clone();
+        let edge = shifted(self.shape.view(), 0.0, range);
+        let residual = self.residual(edge.into_iter());
+        let composition = &self.window.composition;
+        composition.cosine_coefficients(&residual.values).collect()
+    }
+
+    fn residual(&self, change: impl Iterator<Item = f64>) -> Residual {
+        Residual::new(change.zip(self.mean).map(|(c, mu)| c + mu), self.mean)
     }
 }
 
@@ -99,16 +77,5 @@ fn edge_shape(energy: &Axis, window: &ScoredWindow, mean: &[f64]) -> Array1<f32>
             }
             _ => 0.0,
         })
-        .collect()
-}
-
-/// `edge(E - shift) - edge(E)` at the window's channels.
-fn moved(edge: ArrayView1<f32>, shift: f64, window: &ScoredWindow) -> Vec<f64> {
-    let range = window.shift.range.clone();
-    let here = shifted(edge, 0.0, range.clone());
-    shifted(edge, shift, range)
-        .iter()
-        .zip(&here)
-        .map(|(moved, here)| moved - here)
         .collect()
 }

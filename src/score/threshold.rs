@@ -6,7 +6,9 @@ use crate::config::Rule;
 /// False-positive rate of the rule `pot`, and where its exponential tail begins.
 const POT_RATE: f64 = 1e-3;
 const POT_START: f64 = 0.95;
-/// Share of false ones among flagged pixels that `auto` accepts.
+/// Robust standard deviations of the rule `mad`.
+const MAD_SIGMAS: f64 = 3.5;
+/// Share of false ones among flagged pixels that `auto` and `bh` accept.
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The tail of normal pixels is read off between these quantiles, below where anomalies are.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
@@ -14,6 +16,8 @@ const NULL_TAIL: [f64; 2] = [0.70, 0.90];
 const FALSE_SEEDS: f64 = 0.1;
 /// More flagged pixels than this are another phase, not anomalies.
 const MAX_FLAGGED: f64 = 0.25;
+/// Exponent of the paper's preference for high thresholds.
+const BIAS: f64 = 0.95;
 /// Two groups: their distance in units of their spread, and the share of the smaller one allowed half way.
 const MIN_SEPARATION: f64 = 3.0;
 const MAX_BETWEEN: f64 = 0.15;
@@ -29,7 +33,10 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
     }
     match rule {
         Rule::Otsu => otsu(&sorted).threshold,
+        Rule::Biased => biased_otsu(&sorted),
         Rule::Pot => peaks_over_threshold(&sorted),
+        Rule::Mad => median_deviations(&sorted),
+        Rule::Bh => NullTail::fit(&sorted).false_discovery_threshold(&sorted),
         Rule::Auto => {
             let split = otsu(&sorted);
             let tail = NullTail::fit(&sorted);
@@ -122,6 +129,29 @@ fn otsu(sorted: &[f32]) -> Split {
     }
 }
 
+/// The split of ascending scores that maximises the variance between groups, times a power of how high it lies in the
+/// range of the scores.
+///
+/// # Source
+/// Sultanov et al., Small 2025, 21(33), 2503019: the exponent .95 and the range are those of their published code.
+fn biased_otsu(sorted: &[f32]) -> f32 {
+    let scores = || sorted.iter().map(|&score| f64::from(score));
+    let (first, last) = (f64::from(sorted[0]), f64::from(sorted[sorted.len() - 1]));
+    let (total, num): (f64, f64) = (scores().sum(), sorted.len() as f64);
+    let (mut sum, mut best) = (0.0, (0.0, sorted[sorted.len() - 1]));
+    for (i, score) in scores().enumerate().take(sorted.len() - 1) {
+        sum += score;
+        let low = (i + 1) as f64;
+        let between = sum / low - (total - sum) / (num - low);
+        let height = ((score - first) / (last - first)).max(0.0);
+        let value = low * (num - low) * between * between * height.powf(BIAS);
+        if value > best.0 {
+            best = (value, sorted[i]);
+        }
+    }
+    best.1
+}
+
 fn mean_sd(values: &[f64]) -> (f64, f64) {
     let num = values.len() as f64;
     let mean = values.iter().sum::<f64>() / num;
@@ -146,6 +176,25 @@ fn peaks_over_threshold(sorted: &[f32]) -> f32 {
         n => excesses[n / 2] / 2f64.ln(),
     };
     (start + scale * ((1.0 - POT_START) / POT_RATE).ln()) as f32
+}
+
+/// The score whose root lies [`MAD_SIGMAS`] robust standard deviations above the median root.
+///
+/// # Source
+/// Iglewicz & Hoaglin, How to Detect and Handle Outliers (1993): the modified z-score and its limit.
+fn median_deviations(sorted: &[f32]) -> f32 {
+    let middle = sorted.len() / 2;
+    let root = |score: f32| f64::from(score).max(0.0).sqrt();
+    let median = root(sorted[middle]);
+    let mut deviations: Vec<f64> = sorted.iter().map(|&s| (root(s) - median).abs()).collect();
+    deviations.sort_by(f64::total_cmp);
+    // 0.6745: the median of |N(0, 1)|.
+    let sigma = deviations[middle] / 0.6745;
+    if sigma > 0.0 {
+        (median + MAD_SIGMAS * sigma).powi(2) as f32
+    } else {
+        sorted[middle]
+    }
 }
 
 /// An exponential tail of the normal pixels, read off where anomalies do not reach.
@@ -245,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn mad_and_bh_find_a_few_and_leave_a_clean_map() {
+        // The logistic tail of `clean` leaves 3.3e-3 above 3.5 sigma, a normal one 2e-4.
+        for (rule, most) in [(Rule::Mad, 4e-3), (Rule::Bh, 1e-3)] {
+            let mut scores = clean(20_000);
+            assert!(
+                share_above(&scores, threshold(rule, &scores)) <= most,
+                "{rule:?}"
+            );
+            scores.extend((0..20).map(|i| (9.0 + 0.1 * i as f32).powi(2)));
+            let limit = threshold(rule, &scores);
+            let flagged = scores.iter().filter(|&&s| s > limit).count();
+            assert!((20..100).contains(&flagged), "{rule:?}: {flagged}");
+        }
+    }
+
+    #[test]
     fn two_halves_are_phases_not_anomalies() {
         let mut scores = clean(1000);
         scores.extend(clean(1000).iter().map(|s| s + 400.0));
@@ -254,7 +319,14 @@ mod tests {
 
     #[test]
     fn degenerate_maps_flag_nothing() {
-        for rule in [Rule::Auto, Rule::Otsu, Rule::Pot] {
+        for rule in [
+            Rule::Auto,
+            Rule::Otsu,
+            Rule::Pot,
+            Rule::Mad,
+            Rule::Bh,
+            Rule::Biased,
+        ] {
             assert_eq!(threshold(rule, &[]), f32::INFINITY);
             assert_eq!(threshold(rule, &[f32::NAN]), f32::INFINITY);
             let flat = [3.0; 50];
@@ -262,5 +334,15 @@ mod tests {
             let zero = [0.0; 50];
             assert_eq!(share_above(&zero, threshold(rule, &zero)), 0.0, "{rule:?}");
         }
+    }
+
+    #[test]
+    fn the_biased_rule_lies_between_the_groups_above_otsus() {
+        let low = (0..980).map(|i| 0.05 + 0.05 * (i as f32 * 0.7).sin().abs());
+        let high = (0..20).map(|i| 0.4 + 0.01 * i as f32);
+        let scores: Vec<f32> = low.chain(high).collect();
+        let biased = threshold(Rule::Biased, &scores);
+        assert!((0.1..0.4).contains(&biased) || share_above(&scores, biased) > 0.01);
+        assert!((0.01..=0.02).contains(&share_above(&scores, biased)));
     }
 }

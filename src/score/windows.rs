@@ -1,6 +1,7 @@
 //! Where the core-loss edges of a cube are, found in its mean spectrum.
 
 use super::background::PowerLaw;
+use super::naming::{named, FoundEdge};
 use crate::config::Window;
 use crate::cube::Axis;
 
@@ -17,9 +18,9 @@ pub fn whole_axis(energy: &Axis) -> Window {
 /// Below this energy loss (eV) zero-loss and plasmon tails hide or mimic edges.
 const LOWEST_EV: f64 = 50.0;
 /// Width of the background fit, of the rise looked for, and the gap between them, eV.
-const FIT_EV: f64 = 20.0;
-const RISE_EV: f64 = 8.0;
-const GAP_EV: f64 = 2.0;
+pub(super) const FIT_EV: f64 = 20.0;
+pub(super) const RISE_EV: f64 = 8.0;
+pub(super) const GAP_EV: f64 = 2.0;
 /// Smaller jumps over the background are near-edge structure or curvature of the background.
 const MIN_JUMP: f64 = 0.06;
 const MIN_SIGNIFICANCE: f64 = 8.0;
@@ -50,11 +51,17 @@ struct Edge {
     significance: f64,
 }
 
+/// The windows of [`find_edges`].
+pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
+    let edges = find_edges(energy, mean).into_iter();
+    edges.map(|edge| edge.window).collect()
+}
+
 /// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
 ///
 /// An edge is a rise over the power law fitted before it, large both in units of its noise and in
 /// units of the background. Empty where nothing rises. Rank-local and pure.
-pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
+pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     let energies = energy.values();
     let mut rises = rises(energy, &energies, mean);
     rises.sort_by(|a, b| {
@@ -86,10 +93,8 @@ pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
     edges.sort_by(|a, b| b.significance.total_cmp(&a.significance));
     edges.truncate(MAX_WINDOWS);
     let onsets: Vec<f64> = edges.iter().map(|e| e.onset_ev).collect();
-    edges
-        .iter()
-        .map(|edge| window(energy, edge, &onsets))
-        .collect()
+    let windows: Vec<Window> = edges.iter().map(|e| window(energy, e, &onsets)).collect();
+    named(energy, mean, &onsets, windows)
 }
 
 /// Whether a rise at `at` is part of the edge that starts at `onset`.
@@ -98,7 +103,7 @@ fn belongs(at: f64, onset: f64) -> bool {
 }
 
 /// How many channels `ev` spans, at least `least`.
-fn channels(energy: &Axis, ev: f64, least: usize) -> usize {
+pub(super) fn channels(energy: &Axis, ev: f64, least: usize) -> usize {
     ((ev / energy.scale).round() as usize).max(least)
 }
 
@@ -154,7 +159,7 @@ fn channel_noise(counts: &[f64]) -> f64 {
 }
 
 /// `mean` minus the power law fitted in `background`, averaged over about 1 eV; from `from` to `to` (eV).
-fn excess(
+pub(super) fn excess(
     energy: &Axis,
     energies: &[f64],
     mean: &[f64],
@@ -320,6 +325,9 @@ mod tests {
                 "{iron:?}"
             );
             assert!(found.len() <= 3, "{found:?}");
+            assert_eq!((&oxygen.name[..], &iron.name[..]), ("O K", "Fe L3"));
+            let clear = found.iter().filter(|w| !w.name.starts_with("edge_"));
+            assert_eq!(clear.count(), 2, "{found:?}");
         }
     }
 
@@ -382,5 +390,16 @@ mod tests {
         near(&map, 350.0);
         near(&map, 546.0);
         assert!(map.len() <= 4, "{map:?}");
+        let names = |windows: &[Window]| {
+            let mut names: Vec<String> = windows.iter().map(|w| w.name.clone()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&cubes), ["Fe L3", "O K"]);
+        assert_eq!(names(&map), ["C K", "Ca L3", "O K"]);
+        let line = find_windows(&axis(400.0, 0.25, 2048), &mean("fecr_linescan.dm3"));
+        assert_eq!(names(&line), ["Cr L3", "Fe L3", "O K"]);
+        let interface = find_windows(&axis(350.0, 0.5, 1024), &mean("sto_lsmo_interface.dm3"));
+        assert_eq!(names(&interface), ["O K", "Ti L3"]);
     }
 }

@@ -56,6 +56,24 @@ impl Detector {
         }
     }
 
+    /// What reaches channel `e` of the `arrivals`, which have [`SPREAD`] channels before it.
+    fn light(&self, arrivals: &[f32], e: usize) -> f32 {
+        let arrivals = &arrivals[e..e + 2 * SPREAD + 1];
+        arrivals.iter().zip(&self.spread).map(|(n, w)| n * w).sum()
+    }
+
+    /// What `electrons` in one channel read, ADU.
+    pub fn adu(&self, electrons: f64) -> f32 {
+        self.gain * electrons as f32
+    }
+
+    /// Records `expected` electrons without any noise, in ADU; shapes as for [`Detector::count`].
+    pub fn record(&self, expected: &[f32], out: &mut [f32]) {
+        for (e, value) in out.iter_mut().enumerate() {
+            *value = self.gain * self.light(expected, e) * self.pattern[e];
+        }
+    }
+
     /// Counts one spectrum: `expected` electrons become arrivals, in place, and `out` is written in ADU.
     ///
     /// `expected` has [`SPREAD`] channels more than `out` on either side.
@@ -69,8 +87,7 @@ impl Detector {
             *value = poisson(*value, random);
         }
         for (e, value) in out.iter_mut().enumerate() {
-            let arrivals = &expected[e..e + 2 * SPREAD + 1];
-            let light: f32 = arrivals.iter().zip(&self.spread).map(|(n, w)| n * w).sum();
+            let light = self.light(expected, e);
             let amplifier: f32 = StandardNormal.sample(random);
             *value = self.gain * (light * self.pattern[e] + self.read_noise * amplifier);
         }

@@ -1,35 +1,38 @@
 //! One simulated cube, row by row.
 
 use anyhow::Result;
-use ndarray::Array2;
+use ndarray::{s, Array2, Array3};
+use rand::RngExt;
 
 use super::detector::{Detector, SPREAD};
 use super::discs::{place_discs, Disc};
-use super::material::bismuth_ferrite;
+use super::expected::Components;
 use super::random::{Purpose, Randomness};
 use super::specimen::{Place, Specimen};
-use super::spectra::{Component, Grid};
-use crate::config::{AnomalyKind, SceneOptions};
+use super::spectra::Grid;
+use crate::config::{Anomaly, AnomalyKind, Edge, Material, Places, Protocol, SceneOptions};
 use crate::cube::Axis;
+use crate::preprocess::mean::mean_row;
 
-/// What an anomaly does to the specimen's edges.
-enum Change {
-    /// The edge of this index gives way to these orders of scattering.
-    Replaced(usize, [Component; 3]),
-    /// The edge of this index is multiplied.
-    Scaled(usize, f64),
-}
+/// Side of the spatial mean that `post` and `roll` come after.
+pub const AVERAGED_PX: usize = 3;
+/// Channels on either side of the edge that `roll` moves in a circle.
+/// # Source
+/// The authors' code: GitHub seyfal/3DCVAE.
+const ROLLED: usize = 20;
 
 /// A cube that is never held: any row can be made by itself, on any rank.
 pub struct Scene {
     shape: [usize; 3],
     grid: Grid,
+    protocol: Protocol,
     randomness: Randomness,
     specimen: Specimen,
     detector: Detector,
-    background: Component,
-    edges: Vec<[Component; 3]>,
-    changes: Vec<Change>,
+    components: Components,
+    anomalies: Vec<Anomaly>,
+    /// By anomaly: the onset of its edge, eV.
+    onsets: Vec<f64>,
     discs: Vec<Disc>,
     /// Electrons per unit of the components.
     electrons: f64,
@@ -38,11 +41,10 @@ pub struct Scene {
 impl Scene {
     /// Prepares the scene; `cube` is its place among the cubes of a configuration and part of its random numbers.
     /// # Errors
-    /// Options that cannot be simulated, discs that do not fit; the message says what to change.
-    pub fn new(options: &SceneOptions, cube: u64) -> Result<Scene> {
-        options.validate()?;
+    /// Options that cannot be simulated of `material`, discs that do not fit; the message says what to change.
+    pub fn new(options: &SceneOptions, material: &Material, cube: u64) -> Result<Scene> {
+        options.validate(material)?;
         let [height, width, channels] = options.shape;
-        let material = bismuth_ferrite();
         let randomness = Randomness {
             seed: options.seed,
             cube,
@@ -52,57 +54,51 @@ impl Scene {
             dispersion_ev: options.dispersion_ev,
             channels,
         };
-        let edge = |index: usize, shift_ev: f64| {
-            Component::edge(&material, &material.edges[index], shift_ev, grid)
+        let spike_rate = match options.protocol {
+            Protocol::Phys => options.spike_rate,
+            // A run takes them out before its mean; after it they could not be told from peaks.
+            Protocol::Post | Protocol::Roll => 0.0,
         };
-        let place_of = |element: &str| {
-            material
-                .edges
-                .iter()
-                .position(|edge| edge.element == element)
-        };
-        let changes = options.anomalies.iter().filter_map(|anomaly| {
-            Some(match anomaly.kind {
-                AnomalyKind::Shift => {
-                    let iron = place_of("Fe")?;
-                    Change::Replaced(iron, edge(iron, anomaly.amount))
-                }
-                AnomalyKind::Oxygen => Change::Scaled(place_of("O")?, 1.0 - anomaly.amount),
-            })
-        });
+        let places: Vec<Places> = options.anomalies.iter().map(Anomaly::places).collect();
+        let onset = |edge: Option<&Edge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
         let mut scene = Scene {
             shape: options.shape,
             grid,
+            protocol: options.protocol,
             randomness,
-            specimen: Specimen::new(
-                &material,
-                randomness,
-                height,
-                options.thickness,
-                options.energy_drift_ev,
-            ),
+            specimen: Specimen::new(material, randomness, options),
             detector: Detector::new(
                 channels,
                 options.gain,
                 options.read_noise,
-                options.spike_rate,
+                spike_rate,
                 randomness,
             ),
-            background: Component::background(&material, grid),
-            edges: (0..material.edges.len())
-                .map(|index| edge(index, 0.0))
+            components: Components::new(material, &options.anomalies, grid, SPREAD),
+            anomalies: options.anomalies.clone(),
+            onsets: options
+                .anomalies
+                .iter()
+                .map(|anomaly| onset(anomaly.edge(material)))
                 .collect(),
-            changes: changes.collect(),
-            discs: place_discs(&options.anomalies, [height, width], randomness)?,
+            discs: place_discs(
+                &places,
+                [height, width],
+                height * width,
+                |_, _| true,
+                randomness,
+            )?,
             electrons: 1.0,
         };
         let mean = Place {
             thickness: options.thickness,
             background: 1.0,
-            edges: vec![1.0; scene.edges.len()],
+            edges: vec![1.0; material.edges.len()],
+            benign_shift_ev: 0.0,
         };
         let mut expected = vec![0.0; channels + 2 * SPREAD];
-        scene.sampled(0.0).mix(&mean, None, 1.0, &mut expected);
+        let still = scene.components.at_drift(0.0, SPREAD);
+        still.mix(&mean, None, 1.0, &mut expected);
         let total: f64 = expected[SPREAD..SPREAD + channels]
             .iter()
             .map(|&v| v as f64)
@@ -128,21 +124,47 @@ impl Scene {
         }
     }
 
+    /// True where rows are means of [`AVERAGED_PX`] pixels on a side already.
+    pub fn is_averaged(&self) -> bool {
+        self.protocol != Protocol::Phys
+    }
+
     /// Row `y`: counts `[x, energy]` in ADU, and the truth of each pixel, 0 or the anomaly's place in the list from 1.
     pub fn row(&self, y: usize) -> (Array2<f32>, Vec<i32>) {
+        let width = self.shape[1];
+        let truth = (0..width)
+            .map(|x| self.anomaly_at(y, x).map_or(0, |index| index as i32 + 1))
+            .collect();
+        let counts = match self.protocol {
+            Protocol::Phys => self.counted(y, true),
+            Protocol::Post => {
+                let mut mean = self.averaged(y);
+                self.add_differences(y, &mut mean);
+                mean
+            }
+            Protocol::Roll => {
+                let mut mean = self.averaged(y);
+                self.roll(y, &mut mean);
+                mean
+            }
+        };
+        (counts, truth)
+    }
+
+    fn anomaly_at(&self, y: usize, x: usize) -> Option<usize> {
+        let disc = self.discs.iter().find(|disc| disc.holds(y, x));
+        disc.map(|disc| disc.anomaly)
+    }
+
+    /// Row `y` as the camera counts it, with the anomalies of the specimen or without.
+    fn counted(&self, y: usize, with_anomalies: bool) -> Array2<f32> {
         let [_, width, channels] = self.shape;
         let line = self.specimen.line(y);
-        let spectra = self.sampled(line.energy_drift_ev);
+        let spectra = self.components.at_drift(line.energy_drift_ev, SPREAD);
         let mut counts = Array2::zeros((width, channels));
-        let mut truth = vec![0; width];
         let mut expected = vec![0.0; channels + 2 * SPREAD];
-        for (x, (mut out, truth)) in counts.outer_iter_mut().zip(&mut truth).enumerate() {
-            let anomaly = self
-                .discs
-                .iter()
-                .find(|disc| disc.holds(y, x))
-                .map(|disc| disc.anomaly);
-            *truth = anomaly.map_or(0, |index| index as i32 + 1);
+        for (x, mut out) in counts.outer_iter_mut().enumerate() {
+            let anomaly = self.anomaly_at(y, x).filter(|_| with_anomalies);
             let place = self.specimen.place(y, x, &line);
             spectra.mix(&place, anomaly, self.electrons, &mut expected);
             let mut random = self
@@ -152,193 +174,83 @@ impl Scene {
                 .as_slice_mut()
                 .expect("a row of a new array is contiguous");
             self.detector.count(&mut expected, &mut random, out);
-        }
-        (counts, truth)
-    }
-
-    /// Every component at one energy drift, on the channels and the detector's margins.
-    fn sampled(&self, drift_ev: f64) -> LineSpectra<'_> {
-        let sample = |component: &Component| {
-            let mut out = vec![0.0; self.grid.channels + 2 * SPREAD];
-            component.sample(drift_ev, SPREAD, &mut out);
-            out
-        };
-        let replaced = |change: &Change| match change {
-            Change::Replaced(_, orders) => Some(orders.each_ref().map(sample)),
-            Change::Scaled(..) => None,
-        };
-        LineSpectra {
-            background: sample(&self.background),
-            edges: self
-                .edges
-                .iter()
-                .map(|orders| orders.each_ref().map(sample))
-                .collect(),
-            replacements: self.changes.iter().map(replaced).collect(),
-            changes: &self.changes,
-        }
-    }
-}
-
-/// The components as one scan line sees them.
-struct LineSpectra<'a> {
-    background: Vec<f32>,
-    edges: Vec<[Vec<f32>; 3]>,
-    /// By anomaly.
-    replacements: Vec<Option<[Vec<f32>; 3]>>,
-    changes: &'a [Change],
-}
-
-impl LineSpectra<'_> {
-    /// The electrons expected at a place, with the change that `anomaly` makes.
-    fn mix(&self, place: &Place, anomaly: Option<usize>, electrons: f64, out: &mut [f32]) {
-        let background = (electrons * place.background) as f32;
-        for (value, &component) in out.iter_mut().zip(&self.background) {
-            *value = background * component;
-        }
-        for (index, (orders, &amount)) in self.edges.iter().zip(&place.edges).enumerate() {
-            let (mut orders, mut amount) = (orders, electrons * amount);
-            match anomaly.map(|a| (&self.changes[a], &self.replacements[a])) {
-                Some((Change::Replaced(changed, _), Some(other))) if *changed == index => {
-                    orders = other
-                }
-                Some((Change::Scaled(changed, factor), _)) if *changed == index => amount *= factor,
-                _ => {}
+            let spike = anomaly.map(|a| &self.anomalies[a]);
+            if let Some(spike) = spike.filter(|a| a.kind == AnomalyKind::Spike) {
+                let channel = random.random_range(0..channels);
+                out[channel] += self.detector.adu(spike.amount);
             }
-            let t = place.thickness;
-            let [a, b, c] = [amount, amount * t, amount * 0.5 * t * t].map(|v| v as f32);
-            let [single, once, twice] = orders.each_ref();
-            for (((value, &s), &o), &d) in out.iter_mut().zip(single).zip(once).zip(twice) {
-                *value += a * s + b * o + c * d;
+        }
+        counts
+    }
+
+    /// The spatial mean of the normal specimen at row `y`, in ADU.
+    fn averaged(&self, y: usize) -> Array2<f32> {
+        let [height, width, channels] = self.shape;
+        let reach = AVERAGED_PX / 2;
+        let near = y.saturating_sub(reach)..(y + reach + 1).min(height);
+        let mut rows = Array3::zeros((near.len(), width, channels));
+        for (i, row) in near.clone().enumerate() {
+            rows.slice_mut(s![i, .., ..])
+                .assign(&self.counted(row, false));
+        }
+        let valid = Array2::from_elem((near.len(), width), true);
+        let mut mean = Array2::zeros((width, channels));
+        let row = y - near.start;
+        mean_row(
+            rows.view(),
+            valid.view(),
+            row,
+            AVERAGED_PX,
+            1.0,
+            mean.view_mut(),
+        );
+        mean
+    }
+
+    /// Adds what the anomalies of row `y` change of its expectation.
+    fn add_differences(&self, y: usize, mean: &mut Array2<f32>) {
+        let channels = self.shape[2];
+        let line = self.specimen.line(y);
+        let spectra = self.components.at_drift(line.energy_drift_ev, SPREAD);
+        let mut expected = [0; 2].map(|_| vec![0.0; channels + 2 * SPREAD]);
+        let mut recorded = [0; 2].map(|_| vec![0.0; channels]);
+        for (x, mut spectrum) in mean.outer_iter_mut().enumerate() {
+            let Some(anomaly) = self.anomaly_at(y, x) else {
+                continue;
+            };
+            let place = self.specimen.place(y, x, &line);
+            for (i, change) in [None, Some(anomaly)].into_iter().enumerate() {
+                spectra.mix(&place, change, self.electrons, &mut expected[i]);
+                self.detector.record(&expected[i], &mut recorded[i]);
+            }
+            let pairs = recorded[1].iter().zip(&recorded[0]);
+            for (value, (with, without)) in spectrum.iter_mut().zip(pairs) {
+                *value += with - without;
+            }
+        }
+    }
+
+    /// Rolls the channels around the edge in the anomalous pixels of row `y`.
+    fn roll(&self, y: usize, mean: &mut Array2<f32>) {
+        for (x, mut spectrum) in mean.outer_iter_mut().enumerate() {
+            let Some(anomaly) = self.anomaly_at(y, x) else {
+                continue;
+            };
+            let onset = (self.onsets[anomaly] - self.grid.offset_ev) / self.grid.dispersion_ev;
+            let center = onset.round().clamp(0.0, spectrum.len() as f64) as usize;
+            let from = center.saturating_sub(ROLLED);
+            let part = from..(center + ROLLED).min(spectrum.len());
+            let channels = (self.anomalies[anomaly].amount / self.grid.dispersion_ev).round();
+            let spectrum = spectrum
+                .as_slice_mut()
+                .expect("a row of a new array is contiguous");
+            let part = &mut spectrum[part.start.min(part.end)..part.end];
+            if !part.is_empty() {
+                part.rotate_right((channels as isize).rem_euclid(part.len() as isize) as usize);
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Anomaly;
-    use crate::preprocess::noise::NoiseStatistics;
-    use ndarray::{s, Array3};
-
-    fn anomaly(kind: AnomalyKind, amount: f64) -> Anomaly {
-        Anomaly {
-            kind,
-            amount,
-            discs: 2,
-            radius_px: [2.2, 4.2],
-            concentration: None,
-        }
-    }
-
-    fn options() -> SceneOptions {
-        SceneOptions {
-            shape: [24, 40, 160],
-            dispersion_ev: 2.5,
-            seed: 11,
-            anomalies: vec![
-                anomaly(AnomalyKind::Shift, 5.0),
-                anomaly(AnomalyKind::Oxygen, 0.3),
-            ],
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn rows_do_not_depend_on_the_order_in_which_they_are_made() {
-        let forward = Scene::new(&options(), 0).unwrap();
-        let rows: Vec<_> = (0..24).map(|y| forward.row(y)).collect();
-        let other = Scene::new(&options(), 0).unwrap();
-        for y in (0..24).rev() {
-            assert_eq!(other.row(y), rows[y]);
-        }
-        assert_ne!(Scene::new(&options(), 1).unwrap().row(0), rows[0]);
-    }
-
-    #[test]
-    fn the_dose_is_what_was_asked_and_truth_numbers_the_anomalies() {
-        let scene = Scene::new(&options(), 0).unwrap();
-        let (mut total, mut kinds) = (0.0, [0; 3]);
-        for y in 0..24 {
-            let (counts, truth) = scene.row(y);
-            total += counts.iter().map(|&v| v as f64).sum::<f64>();
-            truth.iter().for_each(|&t| kinds[t as usize] += 1);
-        }
-        let mean = total / (24.0 * 40.0);
-        assert!((mean / 85_000.0 - 1.0).abs() < 0.1, "{mean}");
-        // Two discs of radius 2.2 to 4.2 hold 2 * 15 to 2 * 56 pixels.
-        assert!(
-            kinds[1..].iter().all(|&n| (20..120).contains(&n)),
-            "{kinds:?}"
-        );
-    }
-
-    #[test]
-    fn the_smallest_cubes_are_made_too() {
-        for shape in [[1, 1, 1], [1, 5, 3], [4, 1, 2]] {
-            let small = SceneOptions {
-                shape,
-                ..Default::default()
-            };
-            let (counts, truth) = Scene::new(&small, 0).unwrap().row(0);
-            assert!(counts.iter().all(|v| v.is_finite()));
-            assert_eq!(
-                (counts.dim(), truth),
-                ((shape[1], shape[2]), vec![0; shape[1]])
-            );
-        }
-    }
-
-    /// Mean spectrum of the pixels with this truth.
-    fn mean_spectrum(scene: &Scene, label: i32) -> Vec<f64> {
-        let mut sum = vec![0.0; scene.shape()[2]];
-        for y in 0..scene.shape()[0] {
-            let (counts, truth) = scene.row(y);
-            for (spectrum, _) in counts.outer_iter().zip(truth).filter(|(_, t)| *t == label) {
-                sum.iter_mut()
-                    .zip(spectrum)
-                    .for_each(|(s, &v)| *s += v as f64);
-            }
-        }
-        let total: f64 = sum.iter().sum();
-        sum.iter().map(|v| v / total).collect()
-    }
-
-    #[test]
-    fn anomalies_change_their_own_edge() {
-        let mut options = options();
-        options.energy_drift_ev = 0.0;
-        options.anomalies[0].amount = 10.0;
-        let scene = Scene::new(&options, 0).unwrap();
-        let [normal, shifted, deficient] = [0, 1, 2].map(|label| mean_spectrum(&scene, label));
-        let energy = scene.energy();
-        let sum =
-            |spectrum: &[f64], low, high| spectrum[energy.indices(low, high)].iter().sum::<f64>();
-        // The L3 line leaves 706-713 for 716-723 eV.
-        assert!(sum(&shifted, 706.0, 713.0) < 0.9 * sum(&normal, 706.0, 713.0));
-        assert!(sum(&shifted, 717.0, 723.0) > 1.05 * sum(&normal, 717.0, 723.0));
-        let above_background =
-            |spectrum: &[f64]| sum(spectrum, 532.0, 560.0) / sum(spectrum, 480.0, 520.0);
-        let oxygen = above_background(&deficient) / above_background(&normal);
-        assert!((0.75..0.93).contains(&oxygen), "{oxygen}");
-    }
-
-    #[test]
-    fn the_noise_model_finds_the_simulated_gain() {
-        let mut options = options();
-        options.shape = [24, 40, 480];
-        options.dispersion_ev = 400.0 / 480.0;
-        options.gain = 4.0;
-        let scene = Scene::new(&options, 0).unwrap();
-        let mut raw = Array3::zeros((24, 40, 480));
-        for y in 0..24 {
-            raw.slice_mut(s![y, .., ..]).assign(&scene.row(y).0);
-        }
-        let mut statistics = NoiseStatistics::default();
-        statistics.add(raw.view());
-        let model = statistics.fit();
-        // The spread of the light leaves .495 of the variance in a channel.
-        assert!((model.gain / (4.0 * 0.495) - 1.0).abs() < 0.1, "{model:?}");
-    }
-}
+mod tests;

@@ -5,14 +5,13 @@ use std::f64::consts::TAU;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::material::Material;
 use super::random::{Purpose, Randomness};
+use crate::config::{Material, SceneOptions};
 
 const PIXEL_ANGSTROM: f64 = 0.33;
 const SCAN_ROTATION_DEGREES: f64 = 7.0;
 /// Over which the fields are correlated, pixels.
 const CORRELATION_PX: f64 = 18.0;
-const THICKNESS_RMS: f64 = 0.12;
 const BACKGROUND_RANGE: f64 = 0.03;
 /// Of the probe over the whole scan, pixels.
 const PROBE_DRIFT_PX: f64 = 2.0;
@@ -116,6 +115,8 @@ pub struct Place {
     pub background: f64,
     /// Of each of the material's edges, relative to the mean specimen's.
     pub edges: Vec<f64>,
+    /// By which the anomalous edge lies higher here, without being an anomaly.
+    pub benign_shift_ev: f64,
 }
 
 /// Everything about the specimen and the scan that is not noise.
@@ -123,33 +124,37 @@ pub struct Specimen {
     randomness: Randomness,
     rows: f64,
     mean_thickness: f64,
+    thickness_rms: f64,
+    background_range: f64,
+    benign_shift_ev: f64,
     energy_drift_ev: f64,
     drift_phase: f64,
     thickness: Field,
     background: Field,
+    shift: Field,
     columns: Vec<Columns>,
     cell_px: f64,
     modulation: f64,
 }
 
 impl Specimen {
-    /// `rows` is the number of scan lines; `thickness` in mean free paths; `energy_drift_ev` peak to peak.
-    pub fn new(
-        material: &Material,
-        randomness: Randomness,
-        rows: usize,
-        thickness: f64,
-        energy_drift_ev: f64,
-    ) -> Specimen {
+    /// The specimen that `options` ask for, of `material`.
+    pub fn new(material: &Material, randomness: Randomness, options: &SceneOptions) -> Specimen {
+        let varied = |value: f64| if options.homogeneous { 0.0 } else { value };
         let mut random = randomness.stream(Purpose::Specimen, 0);
         Specimen {
             randomness,
-            rows: rows as f64,
-            mean_thickness: thickness,
-            energy_drift_ev,
+            rows: options.shape[0] as f64,
+            mean_thickness: options.thickness,
+            thickness_rms: varied(options.thickness_rms),
+            background_range: varied(BACKGROUND_RANGE),
+            benign_shift_ev: options.benign_shift_ev,
+            energy_drift_ev: options.energy_drift_ev,
             drift_phase: TAU * random.random::<f64>(),
             thickness: Field::new(&mut random),
             background: Field::new(&mut random),
+            // After the others, which are as they were before there was one.
+            shift: Field::new(&mut random),
             columns: material
                 .edges
                 .iter()
@@ -161,7 +166,7 @@ impl Specimen {
                 })
                 .collect(),
             cell_px: material.cell_angstrom / PIXEL_ANGSTROM,
-            modulation: material.lattice_modulation,
+            modulation: varied(material.lattice_modulation),
         }
     }
 
@@ -180,11 +185,17 @@ impl Specimen {
     pub fn place(&self, y: usize, x: usize, line: &Line) -> Place {
         let done = y as f64 / self.rows;
         let (y, x) = (y as f64, x as f64);
-        let thickness = (self.mean_thickness * (1.0 + THICKNESS_RMS * self.thickness.at(y, x)))
-            .max(0.05 * self.mean_thickness);
+        let thickness = (self.mean_thickness
+            * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
+        .max(0.05 * self.mean_thickness);
         // Single scattering: what a thicker specimen adds in atoms it partly loses to scattering outside of the range.
         let amount = thickness / self.mean_thickness * (self.mean_thickness - thickness).exp();
-        let background = amount * (1.0 + BACKGROUND_RANGE * self.background.at(y, x).tanh());
+        let background = amount * (1.0 + self.background_range * self.background.at(y, x).tanh());
+        let benign_shift_ev = if self.benign_shift_ev > 0.0 {
+            self.benign_shift_ev * self.shift.at(y, x)
+        } else {
+            0.0
+        };
         let probe_y = y + PROBE_DRIFT_PX * done;
         let probe_x = x + line.jitter_px + PROBE_DRIFT_PX * done * done;
         let (sin, cos) = SCAN_ROTATION_DEGREES.to_radians().sin_cos();
@@ -200,19 +211,28 @@ impl Specimen {
             thickness,
             background,
             edges: edges.collect(),
+            benign_shift_ev,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::material::bismuth_ferrite;
     use super::*;
+    use crate::config::MaterialChoice;
+
+    fn specimen() -> Specimen {
+        let options = SceneOptions {
+            shape: [200, 200, 1],
+            ..Default::default()
+        };
+        let material = MaterialChoice::default().material().unwrap();
+        Specimen::new(&material, Randomness { seed: 3, cube: 0 }, &options)
+    }
 
     #[test]
     fn fields_have_their_mean_and_spread_and_columns_their_range() {
-        let randomness = Randomness { seed: 3, cube: 0 };
-        let specimen = Specimen::new(&bismuth_ferrite(), randomness, 200, 0.55, 1.0);
+        let specimen = specimen();
         let line = Line {
             energy_drift_ev: 0.0,
             jitter_px: 0.0,
@@ -245,8 +265,7 @@ mod tests {
 
     #[test]
     fn the_energy_drifts_by_what_was_asked() {
-        let randomness = Randomness { seed: 3, cube: 0 };
-        let specimen = Specimen::new(&bismuth_ferrite(), randomness, 200, 0.55, 1.0);
+        let specimen = specimen();
         let drifts: Vec<f64> = (0..200).map(|y| specimen.line(y).energy_drift_ev).collect();
         let range = drifts.iter().fold(f64::MIN, |a, &b| a.max(b))
             - drifts.iter().fold(f64::MAX, |a, &b| a.min(b));

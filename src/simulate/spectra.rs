@@ -2,7 +2,7 @@
 //!
 //! They are made once on a fine energy grid; a scan line takes them at its own energy drift.
 
-use super::material::{Edge, Material};
+use crate::config::{Edge, Material};
 
 /// Energy beyond the recorded range that scattering and drift can bring into it.
 const MARGIN_BELOW_EV: f64 = 140.0;
@@ -15,7 +15,7 @@ const RESOLUTION_FWHM_EV: f64 = 0.9;
 const PLASMON_EV: f64 = 24.0;
 const PLASMON_FWHM_EV: f64 = 13.0;
 /// Gaussian sigma of a full width at half maximum of 1.
-const SIGMA_OF_FWHM: f64 = 0.424_660_9;
+pub(super) const SIGMA_OF_FWHM: f64 = 0.424_660_9;
 
 /// Energies that spectra are wanted at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +44,38 @@ impl Grid {
     }
 }
 
+/// How an edge differs from the material's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Variant {
+    /// It lies so much higher.
+    pub shift_ev: f64,
+    /// Full width at half maximum of a Gaussian that widens it.
+    pub added_fwhm_ev: f64,
+    /// This share of it lies that many eV higher.
+    pub other_valence: Option<[f64; 2]>,
+}
+
+impl Variant {
+    pub fn shifted(shift_ev: f64) -> Variant {
+        Variant {
+            shift_ev,
+            ..Variant::default()
+        }
+    }
+
+    /// The edge in units of its whole step, before it is widened.
+    fn at(&self, edge: &Edge, energy_ev: f64) -> f64 {
+        let energy_ev = energy_ev - self.shift_ev;
+        match self.other_valence {
+            None => edge_at(edge, energy_ev),
+            Some([share, apart_ev]) => {
+                (1.0 - share) * edge_at(edge, energy_ev)
+                    + share * edge_at(edge, energy_ev - apart_ev)
+            }
+        }
+    }
+}
+
 /// A spectrum on the fine grid, in units of the background at its reference energy.
 #[derive(Clone, Debug)]
 pub struct Component {
@@ -59,18 +91,22 @@ impl Component {
         Component::recorded(values, grid)
     }
 
-    /// The zero-th, first and second order of an edge's plural scattering, the edge `shift_ev` higher.
+    /// The zero-th, first and second order of an edge's plural scattering, the edge in a `variant`.
     ///
     /// With thickness t in mean free paths the edge is `order[0] + t order[1] + t^2 / 2 order[2]`.
     /// # Source
     /// Egerton, EELS in the Electron Microscope (3rd ed.), 3.4: Poisson statistics of plasmon excitation.
-    pub fn edge(material: &Material, edge: &Edge, shift_ev: f64, grid: Grid) -> [Component; 3] {
+    pub fn edge(material: &Material, edge: &Edge, variant: Variant, grid: Grid) -> [Component; 3] {
         let scale = edge.jump * background_at(material, edge.steps[0].energy_ev);
-        let single: Vec<f64> = grid
+        let mut single: Vec<f64> = grid
             .fine()
             .iter()
-            .map(|&e| scale * edge_at(edge, e - shift_ev))
+            .map(|&e| scale * variant.at(edge, e))
             .collect();
+        if variant.added_fwhm_ev > 0.0 {
+            let sigma = SIGMA_OF_FWHM * variant.added_fwhm_ev;
+            single = blurred(&single, 0.0, sigma, grid.step());
+        }
         let sigma = SIGMA_OF_FWHM * PLASMON_FWHM_EV;
         let once = blurred(&single, PLASMON_EV, sigma, grid.step());
         let twice = blurred(&single, 2.0 * PLASMON_EV, sigma * 2f64.sqrt(), grid.step());
@@ -142,7 +178,7 @@ fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
 }
 
 /// `values` moved up by `center_ev` and widened by a Gaussian `sigma_ev`, of sum 1; the first and last value go on.
-fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
+pub(super) fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
     let from = ((center_ev - 4.0 * sigma_ev) / step).floor() as isize;
     let to = ((center_ev + 4.0 * sigma_ev) / step).ceil() as isize;
     let weights: Vec<f64> = (from..=to)
@@ -163,8 +199,12 @@ fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64>
 
 #[cfg(test)]
 mod tests {
-    use super::super::material::bismuth_ferrite;
     use super::*;
+    use crate::config::MaterialChoice;
+
+    fn bismuth_ferrite() -> Material {
+        MaterialChoice::default().material().unwrap()
+    }
 
     const GRID: Grid = Grid {
         offset_ev: 420.0,
@@ -188,7 +228,7 @@ mod tests {
     #[test]
     fn the_jump_is_as_high_as_said_and_scattering_moves_it_up() {
         let material = bismuth_ferrite();
-        let orders = Component::edge(&material, &material.edges[1], 0.0, GRID);
+        let orders = Component::edge(&material, &material.edges[1], Variant::default(), GRID);
         let [single, once, _] = orders.each_ref().map(|component| sampled(component, 0.0));
         let background = sampled(&Component::background(&material, GRID), 0.0);
         // Between the steps, at 718 eV (channel 596): 2/3 of .35 of the background, and the tail of a peak.
@@ -206,7 +246,7 @@ mod tests {
     #[test]
     fn a_drift_of_whole_channels_moves_the_channels() {
         let material = bismuth_ferrite();
-        let [single, ..] = Component::edge(&material, &material.edges[0], 0.0, GRID);
+        let [single, ..] = Component::edge(&material, &material.edges[0], Variant::default(), GRID);
         let (still, moved) = (sampled(&single, 0.0), sampled(&single, 2.0));
         for e in 200..700 {
             assert!((still[e] - moved[e + 4]).abs() < 1e-5 * still[240]);

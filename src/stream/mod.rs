@@ -1,23 +1,27 @@
 //! A cube as the models see it: clean electrons of any window, read and prepared when asked for.
 
 mod band;
+mod low_loss;
+mod regions;
 mod survey;
 
 use std::ops::Range;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use ndarray::{s, Array2, Array3};
 
-use crate::archive::{self, Reader, Source};
-use crate::config::{Config, RegionUse};
+use crate::archive::{self, Microscope, Reader, Source};
+use crate::config::{Align, Config};
 use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
-use crate::preprocess::prepare::{prepare_rows, PrepareOptions, Prepared, HALO};
+use crate::preprocess::prepare::{prepare_rows, Onto, PrepareOptions, Prepared, HALO};
+use crate::preprocess::resample::Resampling;
 use crate::shard::Blocks;
 
 pub use band::Band;
-pub use survey::{mean_spectrum, survey, Mean, Survey};
+pub use low_loss::LowLoss;
+pub use survey::{bound, mean_spectrum, survey, Mean, Survey};
 
 /// In how many pieces lines to keep are read. Preparing a piece takes twice its size beside what is kept; a piece reads a
 /// few lines of its neighbours again.
@@ -27,6 +31,9 @@ const PIECES: usize = 4;
 const CORE_LOSS_EV: f64 = 50.0;
 /// A spectrum that reaches this far, eV, is looked at for its core losses.
 const REACHES_CORE_LOSS_EV: f64 = 150.0;
+
+/// Dispersions nearer than this are one: calibrations of one detector differ by as much.
+pub const SAME_DISPERSION: f64 = 0.01;
 
 /// The channels to look at where the user names no range: all, but for the zero-loss peak of a spectrum that reaches to
 /// core losses.
@@ -39,17 +46,60 @@ fn core_loss(axis: &Axis) -> Range<usize> {
     }
 }
 
+/// By how much the pixels of a cube read too high.
+pub struct Shifts {
+    /// `[y, x]` in eV, NaN where ignored. Whole on every rank, as the map of what is ignored.
+    pub map: Array2<f32>,
+    /// Pixels that took the shift of their neighbours, having none of their own.
+    pub unmeasured: usize,
+    /// What they were measured by.
+    pub by: String,
+}
+
+impl Shifts {
+    /// The lowest, the median and the highest shift of a pixel that counts, eV.
+    pub fn extent(&self) -> [f64; 3] {
+        let mut finite: Vec<f32> = self.map.iter().copied().filter(|v| v.is_finite()).collect();
+        finite.sort_by(f32::total_cmp);
+        let at = |i: usize| f64::from(finite.get(i).copied().unwrap_or(0.0));
+        let last = finite.len().saturating_sub(1);
+        [at(0), at(last / 2), at(last)]
+    }
+}
+
+/// How the files of a configuration are read.
+fn reading(config: &Config) -> archive::Options {
+    archive::Options {
+        dataset: config.archive.dataset.clone(),
+        image: config.archive.image,
+        memory: (config.io.memory_mib << 20) as usize / 8,
+    }
+}
+
 /// An open cube, cropped in energy, with what is ignored in it.
 pub struct Cube {
     reader: Reader,
     info: CubeInfo,
+    /// The stored channels that are read.
     channels: Range<usize>,
-    /// The energies in use.
+    /// The energies that the configuration asks for, as the file has them.
+    asked: Axis,
+    /// The energies in use: those asked for, until [`Cube::conform`] gives others.
     pub energy: Axis,
+    /// From the channels read to the energies in use, where they differ.
+    resampling: Option<Resampling>,
+    /// None where the pixels' energies are taken as they are.
+    pub shifts: Option<Shifts>,
     /// `[y, x]`: pixels that no score and no statistic looks at.
     pub ignored: Array2<bool>,
     /// `[y, x]`: pixels that training leaves out although they are scored; none where all are trained on.
     pub untrained: Option<Array2<bool>>,
+    /// The noise of its own stored values; set by [`survey`].
+    fitted: Option<NoiseModel>,
+    /// Its own noise counts, not that of the cubes around: it was recorded at another dispersion.
+    own_noise: bool,
+    /// The largest stored value that is finite; set by [`survey`].
+    largest: f64,
     options: PrepareOptions,
 }
 
@@ -59,12 +109,7 @@ impl Cube {
     /// # Errors
     /// Whatever the reader refuses, an energy range outside the cube's, regions beyond its pixels.
     pub fn open(source: &Source, config: &Config) -> Result<Cube> {
-        let options = archive::Options {
-            dataset: config.archive.dataset.clone(),
-            image: config.archive.image,
-            memory: (config.io.memory_mib << 20) as usize / 8,
-        };
-        let reader = Reader::open(&source.path, &options)?;
+        let reader = Reader::open(&source.path, &reading(config))?;
         let mut info = reader.info().clone();
         info.id = source.id.clone();
         let place = || source.path.display().to_string();
@@ -90,24 +135,8 @@ impl Cube {
         );
         let mut ignored = archive::user_mask(&source.path, [rows, columns])?
             .unwrap_or_else(|| Array2::from_elem((rows, columns), false));
-        let mut untrained: Option<Array2<bool>> = None;
-        for region in &config.archive.regions {
-            ensure!(
-                region.y[1] <= rows && region.x[1] <= columns,
-                "{}: archive.regions: y {:?}, x {:?} reach beyond its {rows} x {columns} pixels",
-                place(),
-                region.y,
-                region.x
-            );
-            let part = s![region.y[0]..region.y[1], region.x[0]..region.x[1]];
-            match region.r#use {
-                RegionUse::Ignore => ignored.slice_mut(part).fill(true),
-                RegionUse::Train => untrained
-                    .get_or_insert_with(|| Array2::from_elem((rows, columns), true))
-                    .slice_mut(part)
-                    .fill(false),
-            }
-        }
+        let regions = &config.archive.regions;
+        let untrained = regions::mark(regions, &source.id, &mut ignored).with_context(place)?;
         let energy = axis.slice(channels.clone());
         let options = PrepareOptions {
             despike: config.preprocess.despike,
@@ -118,15 +147,102 @@ impl Cube {
             reader,
             info,
             channels,
+            asked: energy.clone(),
             energy,
+            resampling: None,
+            shifts: None,
             ignored,
             untrained,
+            fitted: None,
+            own_noise: false,
+            largest: 0.0,
             options,
         })
     }
 
+    /// The energies (eV) from and to which every pixel that counts was measured, its shift corrected; never more than
+    /// the configuration asks for.
+    pub fn covered(&self) -> [f64; 2] {
+        let [asked_low, asked_high] = self.asked.span();
+        let [low, high] = self.info.energy.span();
+        let [least, most] = self.shift_range();
+        [asked_low.max(low - least), asked_high.min(high - most)]
+    }
+
+    /// The energies that the configuration asks for, as the file has them.
+    pub fn asked(&self) -> &Axis {
+        &self.asked
+    }
+
+    /// The lowest and highest shift (eV) of a pixel that counts; 0 where none is corrected.
+    pub fn shift_range(&self) -> [f64; 2] {
+        let [least, _, most] = self.shifts.as_ref().map_or([0.0; 3], Shifts::extent);
+        [least, most]
+    }
+
+    /// From now on gives spectra on `target`, which must lie within [`Cube::covered`].
+    pub fn conform(&mut self, target: &Axis) {
+        let stored = &self.info.energy;
+        let start = ((target.offset - stored.offset) / stored.scale)
+            .round()
+            .max(0.0) as usize;
+        let straight = start..(start + target.size).min(stored.size);
+        if self.shifts.is_none() && stored.slice(straight.clone()).agrees(target) {
+            self.channels = straight;
+            self.resampling = None;
+        } else {
+            let ([low, high], [least, most]) = (target.span(), self.shift_range());
+            let place = |ev: f64| (ev - stored.span()[0]) / stored.scale;
+            let first = (place(low + least) + 1e-6).floor().max(0.0) as usize;
+            let end = (place(high + most) - 1e-6).ceil().max(0.0) as usize;
+            self.channels = first..end.min(stored.size);
+            let read = stored.slice(self.channels.clone());
+            self.resampling = Some(Resampling::new(&read, target));
+        }
+        self.options.zero_loss = zero_loss_channels(&stored.slice(self.channels.clone()));
+        self.energy = target.clone();
+    }
+
+    /// The dispersion (eV per channel) at which it was recorded.
+    pub fn dispersion(&self) -> f64 {
+        self.info.energy.scale
+    }
+
+    /// Whether it was recorded at `dispersion` eV per channel: another one is another measurement, with a gain of its own.
+    pub fn has_dispersion(&self, dispersion: f64) -> bool {
+        (self.dispersion() / dispersion - 1.0).abs() <= SAME_DISPERSION
+    }
+
+    /// Counts the noise that was fitted to this cube alone, not that of the cubes around it.
+    pub fn use_own_noise(&mut self) {
+        self.own_noise = true;
+    }
+
+    /// The noise of its stored values, where that of the cubes around it is `noise`.
+    pub fn noise<'a>(&'a self, noise: &'a NoiseModel) -> &'a NoiseModel {
+        match &self.fitted {
+            Some(own) if self.own_noise => own,
+            _ => noise,
+        }
+    }
+
+    /// The low-loss spectra that were measured with it; none where there are none. Rank-local.
+    ///
+    /// # Errors
+    /// A companion that cannot be read or does not fit.
+    pub fn low_loss(&self, config: &Config) -> Result<Option<LowLoss>> {
+        let pattern = config.archive.low_loss.as_deref();
+        let found = archive::low_loss(&self.reader, &reading(config), pattern)?;
+        Ok(found.map(|reader| LowLoss::new(reader, config.preprocess.max_shift_ev)))
+    }
+
     pub fn info(&self) -> &CubeInfo {
         &self.info
+    }
+
+    /// What the file tells of the instrument.
+    pub fn microscope(&self) -> &Microscope {
+        self.reader.microscope()
     }
 
     /// `[y, x]` in pixels.
@@ -139,14 +255,23 @@ impl Cube {
         [self.info.y.size, self.info.x.size, self.energy.size]
     }
 
-    /// Blocks of lines that are streamed as wholes.
+    /// Blocks of lines that are streamed as wholes: what is read of them is bounded, which may be more than is used.
     pub fn blocks(&self) -> Blocks {
-        Blocks::new(self.shape())
+        let [rows, columns, channels] = self.shape();
+        Blocks::new([rows, columns, channels.max(self.channels.len())])
     }
 
-    /// An identity of the file that does not know its path. Rank-local.
-    pub fn fingerprint(&self) -> Result<String> {
-        self.reader.fingerprint()
+    /// An identity of the files that its results come from, which does not know their paths. Rank-local.
+    pub fn fingerprint(&self, config: &Config) -> Result<String> {
+        let own = self.reader.fingerprint()?;
+        let preprocess = &config.preprocess;
+        if preprocess.align != Align::LowLoss && !preprocess.thickness {
+            return Ok(own);
+        }
+        Ok(match self.low_loss(config)? {
+            Some(low_loss) => format!("{own}-{}", low_loss.fingerprint()?),
+            None => own,
+        })
     }
 
     /// Stored values of whole lines, `[y, x, energy]`. Rank-local.
@@ -170,7 +295,8 @@ impl Cube {
             share: Array2::zeros((rows.len(), columns)),
             spikes: Array2::zeros((rows.len(), columns)),
         };
-        let piece = rows.len().div_ceil(PIECES).max(1);
+        let read_over = self.channels.len().div_ceil(channels).max(1);
+        let piece = rows.len().div_ceil(PIECES * read_over).max(1);
         for start in rows.clone().step_by(piece) {
             let part = start..(start + piece).min(rows.end);
             let place = part.start - rows.start..part.end - rows.start;
@@ -211,8 +337,14 @@ impl Cube {
             read_rows.start,
             rows,
             ignored,
-            noise,
+            self.noise(noise),
             &self.options,
+            self.resampling.as_ref().map(|resampling| Onto {
+                resampling,
+                channels: self.energy.size,
+                shifts: (self.shifts.as_ref())
+                    .map(|shifts| shifts.map.slice(s![read_rows, read_columns.clone()])),
+            }),
         );
         if read_columns != columns {
             let inner = columns.start - read_columns.start..columns.end - read_columns.start;

@@ -34,21 +34,43 @@ pub fn survey(
     mut set_aside: impl FnMut(&Cube, anyhow::Error) -> Result<()>,
 ) -> Result<Survey> {
     let mut statistics = NoiseStatistics::default();
-    let mut positive = 0f64;
     for mut cube in std::mem::take(cubes) {
         let mut own = NoiseStatistics::default();
-        let mut largest = 0f64;
-        match survey_cube(comm, &mut cube, config, &mut own, &mut largest) {
+        match survey_cube(comm, &mut cube, config, &mut own) {
             Ok(()) => {
-                let counts = statistics.counts_mut().iter_mut().zip(own.counts());
-                counts.for_each(|(sum, count)| *sum += count);
-                positive = positive.max(largest);
+                comm.sum_i64(own.counts_mut());
+                // What was recorded at another dispersion has noise of its own.
+                if cubes
+                    .first()
+                    .is_none_or(|first| first.dispersion() == cube.dispersion())
+                {
+                    let counts = statistics.counts_mut().iter_mut().zip(own.counts());
+                    counts.for_each(|(sum, count)| *sum += count);
+                }
+                cube.fitted = Some(noise_of(&own, config));
                 cubes.push(cube);
             }
             Err(error) => set_aside(&cube, error)?,
         }
     }
-    comm.sum_i64(statistics.counts_mut());
+    let noise = noise_of(&statistics, config);
+    let bound = bound(cubes, &noise);
+    Ok(Survey { noise, bound })
+}
+
+/// Bound on the electrons of one channel in use, summed over all pixels of `cubes`.
+pub fn bound(cubes: &[Cube], noise: &NoiseModel) -> f64 {
+    let brightest = cubes.iter().map(|cube| {
+        // A wide channel takes the counts of several stored ones.
+        let merged = (cube.energy.scale / cube.dispersion()).max(1.0);
+        cube.largest / cube.noise(noise).gain * merged
+    });
+    let pixels: usize = cubes.iter().map(|cube| cube.ignored.len()).sum();
+    brightest.fold(0.0, f64::max) * pixels as f64
+}
+
+/// The noise model of `statistics`, where the configuration leaves it to be found.
+fn noise_of(statistics: &NoiseStatistics, config: &Config) -> NoiseModel {
     let mut noise = statistics.fit();
     if let Auto::Given(gain) = config.preprocess.gain {
         noise = NoiseModel {
@@ -61,12 +83,7 @@ pub fn survey(
     if let Auto::Given(read_noise) = config.preprocess.read_noise {
         noise.read_noise = read_noise;
     }
-    let largest = comm.max_f64(positive);
-    let pixels: usize = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    Ok(Survey {
-        noise,
-        bound: (largest / noise.gain) * pixels as f64,
-    })
+    noise
 }
 
 /// # Collective
@@ -75,11 +92,12 @@ fn survey_cube(
     cube: &mut Cube,
     config: &Config,
     statistics: &mut NoiseStatistics,
-    largest: &mut f64,
 ) -> Result<()> {
     let mut totals = Vec::new();
-    let read = read_raw(comm, cube, statistics, &mut totals, largest);
+    let mut largest = 0.0;
+    let read = read_raw(comm, cube, statistics, &mut totals, &mut largest);
     comm.agree(read)?;
+    cube.largest = comm.max_f64(largest);
     let found = comm.agree(match comm.gather_bands(&totals) {
         Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
         None => Ok(Vec::new()),
@@ -213,6 +231,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mea
     Ok(Mean {
         shares: spectrum,
         electrons_per_pixel: electrons / pixels,
+        pixels,
         spike_share: comm.sum_u64(spikes) as f64 / comm.sum_u64(voxels) as f64,
     })
 }
@@ -222,6 +241,8 @@ pub struct Mean {
     /// Share of the electrons in each channel, sum 1.
     pub shares: Vec<f64>,
     pub electrons_per_pixel: f64,
+    /// Number of pixels.
+    pub pixels: f64,
     /// Share of the voxels that were taken for spikes.
     pub spike_share: f64,
 }

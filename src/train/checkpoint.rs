@@ -87,6 +87,8 @@ impl Checkpoint {
         theirs.pca = config.pca.clone();
         theirs.score = config.score.clone();
         theirs.simulate = config.simulate.clone();
+        theirs.preprocess.thickness = config.preprocess.thickness;
+        theirs.survey = config.survey.clone();
         theirs.train.checkpoint_epochs = config.train.checkpoint_epochs;
         theirs.train.device = config.train.device;
         if config.archive.train_inputs.is_some() {

@@ -130,6 +130,49 @@ pub fn train(
     Ok(Outcome::Finished(Box::new(engine.into_model())))
 }
 
+/// What a few steps of a training tell of all of them.
+pub struct Rehearsal {
+    /// After those steps.
+    pub model: Model,
+    pub length: Length,
+    pub seconds_per_step: f64,
+}
+
+/// Takes one step to warm up and `steps` to measure on `cubes`, of an archive of `pixels`; writes nothing.
+///
+/// # Collective
+/// # Errors
+/// As [`train`].
+pub fn rehearse(
+    comm: &Comm,
+    config: &Config,
+    cubes: &[Cube],
+    survey: &Survey,
+    pixels: usize,
+    steps: usize,
+) -> Result<Rehearsal> {
+    let device = device::choose(comm, config.train.device)?;
+    let start = begin(comm, config, cubes, survey)?;
+    let length = Length::new(config, pixels, start.model.spec.pixels());
+    let crops = Crops::new(comm, config, cubes, &start.model)?;
+    let mut engine = Engine::new(comm, config, device, length, start);
+    let mut step = || -> Result<StepLine> {
+        let batch = comm.agree(crops.draw(engine.steps_done()))?;
+        engine.step(&batch)
+    };
+    step()?;
+    let begun = std::time::Instant::now();
+    for _ in 0..steps {
+        step()?;
+    }
+    let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
+    Ok(Rehearsal {
+        length,
+        seconds_per_step: seconds / steps as f64,
+        model: engine.into_model(),
+    })
+}
+
 /// The state before the first step.
 ///
 /// # Collective

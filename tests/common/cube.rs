@@ -36,18 +36,22 @@ pub fn counts(shape: [usize; 3], seed: u64) -> Array3<f32> {
     })
 }
 
-/// Writes `values` `[y, x, energy]` as HyperSpy would.
+/// Writes `values` `[y, x, energy]` as HyperSpy would, over 400 eV.
 pub fn write_hspy<T: H5Type + Clone>(path: &Path, values: &Array3<T>) {
+    write_hspy_from(path, values, OFFSET_EV, 400.0 / values.dim().2 as f64);
+}
+
+/// As [`write_hspy`], with channels of `step` eV from `offset` eV.
+pub fn write_hspy_from<T: H5Type + Clone>(path: &Path, values: &Array3<T>, offset: f64, step: f64) {
     let file = File::create(path).expect("a cube's file can be made");
     let group = file
         .create_group("Experiments/spectra")
         .expect("a new file takes groups");
     add_data(&group, "data", &values.clone().into_dyn());
-    let step = 400.0 / values.dim().2 as f64;
     let axes = [
         ("y", "nm", 0.5, 0.0, true),
         ("x", "nm", 0.5, 0.0, true),
-        ("Energy loss", "eV", step, OFFSET_EV, false),
+        ("Energy loss", "eV", step, offset, false),
     ];
     for (i, (&size, (name, units, scale, offset, navigate))) in
         values.shape().iter().zip(axes).enumerate()

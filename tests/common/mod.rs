@@ -9,6 +9,7 @@
 pub mod case;
 pub mod cube;
 pub mod result;
+pub mod slurm;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -92,6 +92,17 @@ pub(crate) fn choose(
     }
 }
 
+/// Whether `image` is a spectrum image of so many `[y, x]` pixels with the zero-loss peak in its range.
+pub(crate) fn is_low_loss(image: &Image, pixels: [usize; 2]) -> bool {
+    let Ok(energy) = image.energy() else {
+        return false;
+    };
+    let places = (0..image.axes.len()).filter(|&dim| dim != energy);
+    let count: usize = places.map(|dim| image.axes[dim].size).product();
+    let [first, last] = image.axes[energy].span();
+    first.min(last) <= 0.0 && first.max(last) >= 0.0 && count == pixels[0] * pixels[1]
+}
+
 /// Image `index` as it is laid out.
 fn take(index: usize, image: &Image, format: &'static str) -> Result<Chosen> {
     let name = format!("image {index} ({})", image.title);

@@ -4,15 +4,16 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use ndarray::{s, ArrayD, ArrayView3, Axis as Dimension, Ix3, ShapeBuilder};
 
 use super::number::Number;
+use crate::archive::element::{decode, Element};
 
 /// Bytes that are read over rather than asked for apart: a request costs more, on a cluster's file system above all.
 const GAP: usize = 64 << 10;
 
-/// Bytes of float32 read in one request, unless one line of the part is longer.
+/// Bytes of decoded values read in one request, unless one line of the part is longer.
 const BUFFER: usize = 8 << 20;
 
 /// The values of one image.
@@ -31,12 +32,43 @@ pub(crate) struct Stored {
 impl Stored {
     /// Reads `part`, one range per stored dimension, as float32. Rank-local.
     ///
+    /// # Errors
+    /// As [`Stored::read_with`].
+    pub fn read(&self, part: &[Range<usize>]) -> Result<ArrayD<f32>> {
+        self.read_with(part, |bytes, values| {
+            self.number.decode(bytes, self.little, values)
+        })
+    }
+
+    /// Reads `part` as it is stored, booleans as bytes. Rank-local.
+    ///
+    /// # Errors
+    /// As [`Stored::read_with`]; also another `T` than the stored.
+    pub fn read_stored<T: Element>(&self, part: &[Range<usize>]) -> Result<ArrayD<T>> {
+        let stored = match self.number {
+            Number::Bool => Number::U8.dtype(),
+            number => number.dtype(),
+        };
+        ensure!(
+            stored == T::DTYPE,
+            "its values are {stored}, not {}",
+            T::DTYPE
+        );
+        self.read_with(part, |bytes, values| decode(bytes, self.little, values))
+    }
+
+    /// Reads `part`, which `decode` makes numbers of.
+    ///
     /// The array's dimensions are the stored ones; in memory the energy is the fastest. Beside it two buffers of
     /// 8 MiB are used, or of one line of the part where that is longer.
     ///
     /// # Errors
     /// A file that became shorter, or cannot be read.
-    pub fn read(&self, part: &[Range<usize>]) -> Result<ArrayD<f32>> {
+    fn read_with<T: Copy + Default>(
+        &self,
+        part: &[Range<usize>],
+        decode: impl Fn(&[u8], &mut Vec<T>),
+    ) -> Result<ArrayD<T>> {
         let ndim = self.shape.len();
         let order: Vec<usize> = (0..ndim)
             .filter(|&dim| dim != self.energy)
@@ -45,7 +77,7 @@ impl Stored {
         let sizes: Vec<usize> = order.iter().map(|&dim| part[dim].len()).collect();
         let place = |dim: usize| order.iter().position(|&other| other == dim).unwrap_or(dim);
         let places: Vec<usize> = (0..ndim).map(place).collect();
-        let mut values = ArrayD::<f32>::zeros(sizes).permuted_axes(places);
+        let mut values = ArrayD::from_elem(sizes, T::default()).permuted_axes(places);
 
         let mut view = values.view_mut();
         let mut shape = self.shape.clone();
@@ -56,7 +88,7 @@ impl Stored {
             ranges.insert(0, 0..1);
         }
         let mut view = view.into_dimensionality::<Ix3>()?;
-        let plan = Plan::new(&shape, &ranges, self.number.size());
+        let plan = Plan::new(&shape, &ranges, self.number.size(), size_of::<T>());
         let (mut bytes, mut block) = (Vec::new(), Vec::new());
         for first in (0..ranges[0].len()).step_by(plan.planes) {
             for second in (0..ranges[1].len()).step_by(plan.lines) {
@@ -64,7 +96,7 @@ impl Stored {
                 let lines = plan.lines.min(ranges[1].len() - second);
                 self.read_block(&plan, [first, second], [planes, lines], &mut bytes)?;
                 block.clear();
-                self.number.decode(&bytes, self.little, &mut block);
+                decode(&bytes, &mut block);
                 let strides = (plan.plane_stride(lines), plan.line_stride, 1);
                 let read = ArrayView3::from_shape(
                     (planes, lines, plan.values).strides(strides),
@@ -128,14 +160,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(shape: &[usize], part: &[Range<usize>], size: usize) -> Plan {
+    fn new(shape: &[usize], part: &[Range<usize>], size: usize, held: usize) -> Plan {
         let (width, area) = (shape[2], shape[1] * shape[2]);
         let values = part[2].len();
         let joins_lines = (width - values) * size <= GAP;
         let line_stride = if joins_lines { width } else { values };
         let span = (part[1].len() - 1) * line_stride + values;
-        // Buffers hold the values as they are stored, and as float32.
-        let wide = size.max(size_of::<f32>());
+        // Buffers hold the values as they are stored, and decoded.
+        let wide = size.max(held);
         let whole = span * wide <= BUFFER;
         let mut plan = Plan {
             start: part[0].start * area + part[1].start * width + part[2].start,

@@ -153,6 +153,12 @@ fn microscope(tags: &Tag) -> Microscope {
             .or_else(|| of("EELS:Collection semi-angle (mrad)")),
         exposure_s: of("EELS:Acquisition:Exposure (s)")
             .map(|seconds| seconds * of("EELS:Acquisition:Number of frames").unwrap_or(1.0)),
+        camera_length_mm: of("Microscope Info:STEM Camera Length"),
+        aperture_mm: (tags.text("ImageTags:EELS Spectrometer:Aperture label"))
+            .and_then(|label| label.trim_end_matches("mm").trim().parse().ok()),
+        frames: of("EELS:Acquisition:Number of frames"),
+        operator: text("ImageTags:Session Info:Operator"),
+        specimen: text("ImageTags:Session Info:Specimen"),
         gain_factor: brightness("Scale"),
         gain_offset: brightness("Origin"),
         intensity_units: text("ImageData:Calibrations:Brightness:Units"),

@@ -8,6 +8,8 @@ mod image;
 
 mod number;
 
+mod picture;
+
 mod tags;
 
 use std::fs::File;
@@ -17,9 +19,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::layout::Layout;
-use number::Number;
+use super::metadata::Metadata;
+use image::Image;
+use tags::{Tag, Tree};
 
 pub(crate) use data::Stored;
+pub(crate) use number::Number;
+pub(crate) use picture::pictures;
+pub use picture::Picture;
 #[cfg(test)]
 pub(crate) use tags::read as read_tags;
 
@@ -49,18 +56,95 @@ pub(crate) fn is_dm(path: &Path) -> bool {
 /// # Errors
 /// A damaged file, several core-loss images, and (as [`crate::config::Invalid`]) complex or RGB ones.
 pub(crate) fn find(path: &Path, wanted: Option<usize>) -> Result<Found> {
-    let file = File::open(path).context("cannot be read")?;
-    let length = file.metadata().context("cannot be read")?.len();
-    let tree = tags::read(file, length)?;
-    let format = if tree.version == 3 { "dm3" } else { "dm4" };
-    let images = image::images(&tree);
-    let chosen = choose::choose(&images, wanted, format)?;
+    let Parsed { tree, images } = Parsed::of(path)?;
+    let chosen = choose::choose(&images, wanted, format_of(&tree))?;
     Ok(Found {
         layout: chosen.layout.checked(),
-        images: images.iter().map(image::Image::describe).collect(),
+        images: images.iter().map(Image::describe).collect(),
         number: chosen.number,
         little: tree.little,
         offset: images[chosen.index].offset,
+    })
+}
+
+/// All tags of `path` but its arrays. Rank-local.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
+    let Parsed { tree, .. } = Parsed::of(path)?;
+    Ok(kept(&tree.root).unwrap_or_default())
+}
+
+/// `tag` without arrays, what is unknown and texts that are none; none where nothing is left. What has no name gets
+/// the one that HyperSpy shows.
+fn kept(tag: &Tag) -> Option<Metadata> {
+    Some(match tag {
+        Tag::Group(members) => {
+            let is_data = |name: &str, tag: &Tag| name == "Data" && matches!(tag, Tag::Array(_));
+            let members = members.iter().enumerate().filter_map(|(i, (name, tag))| {
+                if is_data(name, tag) {
+                    return None;
+                }
+                let name = match &name[..] {
+                    "" => format!("TagGroup{i}"),
+                    name => name.into(),
+                };
+                Some((name, kept(tag)?))
+            });
+            Metadata::Group(members.collect())
+        }
+        Tag::Number(number) => Metadata::Number(*number),
+        Tag::Numbers(numbers) => Metadata::Numbers(numbers.clone()),
+        tag => {
+            let text = tag.own_text()?;
+            // Short arrays of 16-bit numbers are no text, although the file cannot tell.
+            let is_text = |c: char| !c.is_control() || c.is_whitespace();
+            text.chars()
+                .all(is_text)
+                .then(|| Metadata::Text(text.into()))?
+        }
+    })
+}
+
+/// The tags of a file, and the images among them.
+struct Parsed {
+    tree: Tree,
+    images: Vec<Image>,
+}
+
+impl Parsed {
+    fn of(path: &Path) -> Result<Parsed> {
+        let file = File::open(path).context("cannot be read")?;
+        let length = file.metadata().context("cannot be read")?.len();
+        let tree = tags::read(file, length)?;
+        Ok(Parsed {
+            images: image::images(&tree),
+            tree,
+        })
+    }
+}
+
+fn format_of(tree: &Tree) -> &'static str {
+    if tree.version == 3 {
+        "dm3"
+    } else {
+        "dm4"
+    }
+}
+
+/// The image of `path` that holds the low-loss spectra of `[y, x]` pixels beside a core-loss one. Rank-local.
+///
+/// None where no EELS image of so many pixels reaches the zero-loss peak, or several do.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn low_loss_image(path: &Path, pixels: [usize; 2]) -> Result<Option<usize>> {
+    let images = Parsed::of(path)?.images;
+    let mut found = (0..images.len()).filter(|&index| choose::is_low_loss(&images[index], pixels));
+    Ok(match (found.next(), found.next()) {
+        (Some(index), None) => Some(index),
+        _ => None,
     })
 }
 

@@ -53,6 +53,23 @@ impl Number {
         })
     }
 
+    /// The number that numpy calls `dtype`.
+    pub fn of_dtype(dtype: &str) -> Option<Number> {
+        let all = [
+            Number::I8,
+            Number::U8,
+            Number::I16,
+            Number::U16,
+            Number::I32,
+            Number::U32,
+            Number::I64,
+            Number::U64,
+            Number::F32,
+            Number::F64,
+        ];
+        all.into_iter().find(|number| number.dtype() == dtype)
+    }
+
     /// Bytes of one.
     pub fn size(self) -> usize {
         match self {

@@ -93,7 +93,12 @@ impl Tag {
 
     /// The text at `path`, trimmed; none where it is absent or empty.
     pub fn text(&self, path: &str) -> Option<&str> {
-        let text = match self.get(path)? {
+        self.get(path)?.own_text()
+    }
+
+    /// The text that this tag is, trimmed; none where it is something else or empty.
+    pub fn own_text(&self) -> Option<&str> {
+        let text = match self {
             Tag::Text(text) => text,
             Tag::Array(Array {
                 text: Some(text), ..

@@ -2,6 +2,7 @@
 
 use super::dm_file::{document, energy_first, text, Form, Node, Spec};
 use super::*;
+use crate::archive::Metadata;
 
 const FORM: Form = Form {
     version: 4,
@@ -333,4 +334,59 @@ fn files_that_contradict_themselves_are_refused() {
     )
     .unwrap();
     assert!(refusal(&path).contains("without an image"));
+}
+
+#[test]
+fn values_keep_their_type_and_tags_and_pictures_their_names() {
+    let folder = Folder::new();
+    let survey = Spec {
+        data_type: 6,
+        sizes: vec![3, 2],
+        axes: vec![(0.0, 2.0, "nm"), (-1.0, 4.0, "nm")],
+        signal: "",
+        format: "Image",
+        data: Node::Array(10, 1, vec![1, 2, 3, 4, 5, 6]),
+        ..energy_first(FORM, "survey", [1, 1, 1], 0.0)
+    };
+    for form in Form::ALL {
+        let cube = energy_first(form, "cube", [5, 3, 4], 450.0);
+        let survey = Spec {
+            data: Node::Array(10, 1, vec![1, 2, 3, 4, 5, 6]),
+            axes: survey.axes.clone(),
+            sizes: survey.sizes.clone(),
+            ..survey
+        };
+        let path = write(&folder, form, vec![survey, cube]);
+        let reader = open(&path);
+        let stored: Array3<u16> = reader.read_stored(0..3, 0..4, 0..5).unwrap();
+        assert_eq!(stored.mapv(f32::from), expected([5, 3, 4]));
+        assert!(reader.read_stored::<f32>(0..3, 0..4, 0..5).is_err());
+
+        let (pictures, others) = reader.pictures(&Options::default()).unwrap();
+        assert!(pictures.len() == 1 && others.is_empty());
+        let read = pictures[0].read::<u8>().unwrap();
+        assert_eq!(read, ndarray::array![[1, 2, 3], [4, 5, 6]].into_dyn());
+        let [y, x] = &pictures[0].axes[..] else {
+            panic!("two axes");
+        };
+        assert_eq!((y.scale, y.offset, x.scale), (4.0, 4.0, 2.0));
+        assert_eq!(
+            (&pictures[0].title[..], pictures[0].signal_type),
+            ("survey", "")
+        );
+
+        let at = |tree: &Metadata, name: &str| match tree {
+            Metadata::Group(members) => {
+                let found = members.iter().find(|(known, _)| known == name);
+                found.map(|(_, member)| member.clone())
+            }
+            _ => None,
+        };
+        let mut tags = reader.metadata().unwrap();
+        for name in ["ImageList", "TagGroup2", "ImageData"] {
+            tags = at(&tags, name).unwrap_or_else(|| panic!("{name} in {tags:?}"));
+        }
+        assert_eq!(at(&tags, "DataType"), Some(Metadata::Number(10.0)));
+        assert_eq!(at(&tags, "Data"), None);
+    }
 }

@@ -6,9 +6,13 @@ mod dm_file;
 
 mod dm_hostile;
 
+mod elsewhere;
+
 mod hspy;
 
 mod labelled;
+
+mod low_loss;
 
 mod plain;
 

@@ -45,6 +45,13 @@ fn every_number_becomes_a_float32() {
         [f32::NEG_INFINITY, 0.1],
     );
     check(&folder, "float64", 0.1f64, 1e300, [0.1, f32::INFINITY]);
+    check(
+        &folder,
+        "float16",
+        half::f16::MIN,
+        half::f16::EPSILON,
+        [-65504.0, 0.0009765625],
+    );
 }
 
 #[test]

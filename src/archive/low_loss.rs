@@ -1,0 +1,94 @@
+//! The low-loss spectra that were measured with a cube.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{ensure, Context, Result};
+
+use super::reader::{Options, Reader};
+use super::{catalogue, dm};
+
+/// Opens the low-loss cube of `cube`, or the cube once more where it holds the zero-loss peak itself; none where there is
+/// neither. Rank-local.
+///
+/// In this order: `pattern` relative to the cube's folder, `{}` standing for its name without extension;
+/// `X.lowloss.hspy` (or any other format) beside `X`; the low-loss image of the same Gatan file; the cube.
+///
+/// # Errors
+/// A pattern that names no file, a companion that cannot be read, has other pixels or no zero-loss peak in its range.
+pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Result<Option<Reader>> {
+    let path = &cube.info().path;
+    if let Some(companion) = companion(path, pattern)? {
+        let plain = Options {
+            dataset: None,
+            image: None,
+            ..options.clone()
+        };
+        return Reader::open(&companion, &plain)
+            .and_then(|low| fitting(low, cube))
+            .with_context(|| format!("the low-loss cube of {}", path.display()))
+            .map(Some);
+    }
+    if dm::is_dm(path) {
+        let [rows, columns, _] = cube.info().shape();
+        let found = dm::low_loss_image(path, [rows, columns])
+            .with_context(|| path.display().to_string())?;
+        if let Some(image) = found {
+            let chosen = Options {
+                image: Some(image),
+                ..options.clone()
+            };
+            return Reader::open(path, &chosen)
+                .and_then(|low| fitting(low, cube))
+                .map(Some);
+        }
+    }
+    if holds_zero_loss(cube) {
+        return Reader::open(path, options).map(Some);
+    }
+    Ok(None)
+}
+
+/// The file that is named for it, if there is one.
+fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if let Some(pattern) = pattern {
+        let named = folder.join(pattern.replace("{}", &stem));
+        ensure!(
+            named.exists(),
+            "{}: archive.low_loss leads to {}, which is no file",
+            path.display(),
+            named.display()
+        );
+        return Ok(Some(named));
+    }
+    let beside = catalogue::READABLE
+        .map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
+    Ok(beside.into_iter().find(|path| path.exists()))
+}
+
+fn holds_zero_loss(reader: &Reader) -> bool {
+    let [first, last] = reader.info().energy.span();
+    first <= 0.0 && last >= 0.0
+}
+
+/// `low` as it is, if it has the pixels of `cube` and the zero-loss peak.
+fn fitting(low: Reader, cube: &Reader) -> Result<Reader> {
+    let shown = low.info().path.display();
+    let pixels = |reader: &Reader| {
+        let [rows, columns, _] = reader.info().shape();
+        [rows, columns]
+    };
+    ensure!(
+        pixels(&low) == pixels(cube),
+        "{shown}: it has {:?} pixels (y, x) and the cube has {:?}; low-loss and core-loss spectra belong pixel to pixel",
+        pixels(&low),
+        pixels(cube)
+    );
+    ensure!(
+        holds_zero_loss(&low),
+        "{shown}: its energies, from {:.1} eV, hold no zero-loss peak",
+        low.info().energy.offset
+    );
+    Ok(low)
+}

@@ -1,0 +1,134 @@
+//! `coreloss doctor`: the traps of clusters, found before they cost a night, each with its mend.
+//!
+//! `run` does the checks that cost nothing itself ([`at_start`]).
+
+mod checks;
+mod files;
+
+pub use checks::BASE_MIB;
+
+use anyhow::{bail, Result};
+use serde::Serialize;
+
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::run::Ending;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Good,
+    /// It works, but not well.
+    Warning,
+    /// It will fail.
+    Bad,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub check: &'static str,
+    pub verdict: Verdict,
+    pub found: String,
+    /// What to do; empty where all is well.
+    pub mend: String,
+}
+
+impl Finding {
+    fn good(check: &'static str, found: String) -> Finding {
+        Finding {
+            check,
+            verdict: Verdict::Good,
+            found,
+            mend: String::new(),
+        }
+    }
+
+    fn of(verdict: Verdict, check: &'static str, found: String, mend: &str) -> Finding {
+        Finding {
+            check,
+            verdict,
+            found,
+            mend: mend.into(),
+        }
+    }
+}
+
+/// Says on stderr what Open MPI does not when it is about to fail: that srun started it without PMIx. Rank-local.
+pub fn before_mpi() {
+    if checks::started_by_srun_without_pmi() && checks::is_first_of_many_alone() {
+        eprintln!(
+            "coreloss: srun started this without PMIx, and the ranks may not find each other: use `srun --mpi=pmix` \
+             (`srun --mpi=list` shows what there is)"
+        );
+    }
+}
+
+/// Checks this machine, and what `config` asks of it, and prints what was found.
+///
+/// # Collective
+/// # Errors
+/// Where a check is bad, after all were printed.
+pub fn doctor(comm: &Comm, config: &Config, json: bool) -> Result<Ending> {
+    let mut findings = cheap(comm, config);
+    findings.push(checks::gpus(comm, config));
+    findings.push(checks::libtorch(comm));
+    findings.extend(files::checks(comm, config)?);
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Bad)
+        .count();
+    if comm.is_root() && checks::is_first_of_many_alone() {
+        if json {
+            let told = serde_json::json!({"ok": bad == 0, "checks": findings});
+            println!("{told}");
+        } else {
+            findings.iter().for_each(print);
+        }
+    }
+    if bad > 0 {
+        bail!("{bad} of {} checks are bad", findings.len());
+    }
+    Ok(Ending::Done)
+}
+
+fn print(finding: &Finding) {
+    let word = match finding.verdict {
+        Verdict::Good => "ok",
+        Verdict::Warning => "warning",
+        Verdict::Bad => "BAD",
+    };
+    println!("{word:<8} {:<10} {}", finding.check, finding.found);
+    if !finding.mend.is_empty() {
+        println!("{:19} -> {}", "", finding.mend);
+    }
+}
+
+/// The checks that cost nothing: what is bad is an error, what is not good is logged.
+///
+/// # Collective
+/// # Errors
+/// What [`Verdict::Bad`] says, with its mend.
+pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
+    for finding in cheap(comm, config) {
+        match finding.verdict {
+            Verdict::Good => (),
+            Verdict::Bad => bail!("{}; {}", finding.found, finding.mend),
+            Verdict::Warning if comm.is_root() => {
+                log::warn!("{}; {}", finding.found, finding.mend);
+            }
+            Verdict::Warning => (),
+        }
+    }
+    Ok(())
+}
+
+/// # Collective
+fn cheap(comm: &Comm, config: &Config) -> Vec<Finding> {
+    vec![
+        checks::ranks(comm),
+        checks::threads(comm),
+        checks::memory(comm, config),
+    ]
+}

@@ -1,0 +1,185 @@
+//! Tables out: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescriptor};
+use hdf5::{Datatype, File};
+
+use super::transfer::write_records;
+
+/// A named column; all of a table are equally long.
+pub struct Column {
+    pub name: String,
+    pub values: Values,
+}
+
+pub enum Values {
+    /// NaN where there is none.
+    Float(Vec<f64>),
+    Integer(Vec<i64>),
+    Text(Vec<String>),
+}
+
+impl Column {
+    pub fn new(name: &str, values: Values) -> Column {
+        Column {
+            name: name.into(),
+            values,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.values {
+            Values::Float(values) => values.len(),
+            Values::Integer(values) => values.len(),
+            Values::Text(values) => values.len(),
+        }
+    }
+}
+
+/// Writes a table as CSV (RFC 4180), by a temporary name; a number that is none is left empty. Rank-local.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
+    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_string(),
+    };
+    let names: Vec<String> = table.iter().map(|column| quoted(&column.name)).collect();
+    let mut text = names.join(",") + "\n";
+    for row in 0..table.first().map_or(0, Column::rows) {
+        for (i, column) in table.iter().enumerate() {
+            if i > 0 {
+                text.push(',');
+            }
+            // Writing to a String cannot fail.
+            let _ = match &column.values {
+                Values::Float(values) if values[row].is_nan() => Ok(()),
+                Values::Float(values) => write!(text, "{}", values[row]),
+                Values::Integer(values) => write!(text, "{}", values[row]),
+                Values::Text(values) => write!(text, "{}", quoted(&values[row])),
+            };
+        }
+        text.push('\n');
+    }
+    let partial = path.with_extension("csv.partial");
+    fs::write(&partial, text)
+        .and_then(|()| fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes each table as a dataset of records, by a temporary name. Rank-local.
+///
+/// `pandas.DataFrame(h5py.File(path)[name][:])` reads it; texts are UTF-8 of fixed length.
+/// # Errors
+/// A folder that cannot be written, columns of unequal length.
+pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
+    let partial = path.with_extension("h5.partial");
+    let write = || -> Result<()> {
+        let file = File::with_options()
+            .with_fapl(|fapl| fapl.file_locking(false))
+            .create(&partial)?;
+        for (name, table) in tables {
+            add(&file, name, table).with_context(|| format!("table {name}"))?;
+        }
+        file.close()?;
+        Ok(fs::rename(&partial, path)?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
+    let rows = table.first().map_or(0, Column::rows);
+    ensure!(
+        table.iter().all(|column| column.rows() == rows),
+        "its columns are not equally long"
+    );
+    let mut record = CompoundType {
+        fields: Vec::new(),
+        size: 0,
+    };
+    for (index, column) in table.iter().enumerate() {
+        let (ty, size) = match &column.values {
+            Values::Float(_) => (TypeDescriptor::Float(FloatSize::U8), 8),
+            Values::Integer(_) => (TypeDescriptor::Integer(IntSize::U8), 8),
+            Values::Text(values) => {
+                let longest = values.iter().map(String::len).max().unwrap_or(0).max(1);
+                (TypeDescriptor::FixedUnicode(longest), longest)
+            }
+        };
+        record
+            .fields
+            .push(CompoundField::new(&column.name, ty, record.size, index));
+        record.size += size;
+    }
+    let mut bytes = vec![0u8; rows * record.size];
+    for (row, bytes) in bytes.chunks_exact_mut(record.size.max(1)).enumerate() {
+        for (column, field) in table.iter().zip(&record.fields) {
+            let place = &mut bytes[field.offset..];
+            match &column.values {
+                Values::Float(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Integer(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Text(values) => {
+                    place[..values[row].len()].copy_from_slice(values[row].as_bytes())
+                }
+            }
+        }
+    }
+    let datatype = Datatype::from_descriptor(&TypeDescriptor::Compound(record))?;
+    let dataset = file
+        .new_dataset_builder()
+        .empty_as(&datatype)
+        .shape([rows])
+        .create(name)?;
+    write_records(&dataset, &datatype, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Vec<Column> {
+        vec![
+            Column::new("name", Values::Text(vec!["a,b".into(), "\u{3b2}".into()])),
+            Column::new("f1", Values::Float(vec![0.5, f64::NAN])),
+            Column::new("flagged", Values::Integer(vec![7, -1])),
+        ]
+    }
+
+    #[test]
+    fn csv_quotes_what_it_must() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        write_csv(&path, &table()).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text, "name,f1,flagged\n\"a,b\",0.5,7\n\u{3b2},,-1\n");
+    }
+
+    #[test]
+    fn records_read_back() {
+        #[derive(hdf5::H5Type, Clone)]
+        #[repr(C)]
+        struct Row {
+            f1: f64,
+            flagged: i64,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.h5");
+        write_tables(&path, &[("points", table()), ("none", Vec::new())]).unwrap_err();
+        write_tables(&path, &[("points", table())]).unwrap();
+        let file = File::open(&path).unwrap();
+        // HDF5 matches fields by name.
+        let rows: Vec<Row> = file.dataset("points").unwrap().read_raw().unwrap();
+        assert_eq!((rows[0].f1, rows[0].flagged, rows[1].flagged), (0.5, 7, -1));
+        assert!(rows[1].f1.is_nan());
+        let uneven = vec![
+            Column::new("a", Values::Integer(vec![1])),
+            Column::new("b", Values::Integer(vec![])),
+        ];
+        assert!(write_tables(&path, &[("uneven", uneven)]).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! One figure that compares lines, as an SVG file of its own.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::plot::{svg, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::scale::Scale;
+use super::text::escape;
+
+/// Okabe and Ito's colours, the strong ones first.
+const COLORS: [Rgb; 7] = [
+    BLUE,
+    VERMILLION,
+    GREEN,
+    [0xcc, 0x79, 0xa7],
+    [0xe6, 0x9f, 0x00],
+    [0x56, 0xb4, 0xe9],
+    INK,
+];
+const SIZE: [u32; 2] = [640, 360];
+const LEGEND_LINE: u32 = 18;
+
+/// A named line through the means of its points, which are shown too.
+pub struct Line {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+/// An SVG document of `lines` over `x`, with a legend below.
+///
+/// # Errors
+/// Nothing that a caller could mend.
+pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<String> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let x = Scale::linear(x, points().map(|point| point.0), 0.04);
+    // F1 and its like are seen best from 0.
+    let y = Scale::linear(y, points().map(|point| point.1).chain([0.0]), 0.04);
+    let color = |i: usize| COLORS[i % COLORS.len()];
+    let chart = svg(SIZE, title, |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        for (i, line) in lines.iter().enumerate() {
+            panel.line(&means(&line.points), color(i))?;
+            panel.dots(&line.points, color(i))?;
+        }
+        Ok(())
+    })?;
+    let [width, height] = SIZE;
+    let whole = height + 30 + LEGEND_LINE * lines.len() as u32;
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{whole}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"62\" y=\"18\" font-weight=\"bold\">{}</text>\n<g transform=\"translate(0,20)\">{chart}</g>\n",
+        escape(title)
+    );
+    for (i, line) in lines.iter().enumerate() {
+        let [r, g, b] = color(i);
+        let top = height + 26 + LEGEND_LINE * i as u32;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "<rect x=\"62\" y=\"{top}\" width=\"14\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
+             <text x=\"82\" y=\"{}\">{}</text>",
+            top + 10,
+            escape(&line.name)
+        );
+    }
+    Ok(text + "</svg>\n")
+}
+
+/// The mean of the points at each x, in order.
+fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut sorted = points.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let groups = sorted.chunk_by(|a, b| a.0 == b.0);
+    let mean = |group: &[(f64, f64)]| {
+        let sum: f64 = group.iter().map(|point| point.1).sum();
+        (group[0].0, sum / group.len() as f64)
+    };
+    groups.map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_is_one_document_of_all_lines() {
+        let line = |name: &str, shift: f64| Line {
+            name: name.into(),
+            points: vec![(5.4, 0.9 + shift), (2.4, 0.5), (2.4, 0.7)],
+        };
+        let lines = [line("cvae combined", 0.0), line("<pca3>", 0.05)];
+        let text = comparison("f1 by amount", "amount", "f1", &lines).unwrap();
+        assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
+        assert!(text.contains("&lt;pca3&gt;") && !text.contains("<pca3>"));
+        assert!(text.matches("<circle").count() >= 6);
+        assert_eq!(means(&lines[0].points), [(2.4, 0.6), (5.4, 0.9)]);
+        comparison("nothing", "x", "y", &[]).unwrap();
+    }
+}

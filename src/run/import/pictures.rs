@@ -1,0 +1,85 @@
+//! The survey and other small images of a file, beside its cube.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Result};
+use ndarray::{ArrayD, IxDyn};
+
+use crate::archive::{Element, Options, Picture, Reader};
+use crate::comm::Comm;
+use crate::output::{signal_path, Data, HspyWriter, Signal, Small, SmallSignal};
+use crate::with_element;
+
+/// Writes the small images of the file that `reader` has open as `X.survey.hspy` beside `output`, `X.hspy`; says
+/// where, or none where there are none. `texts` go with them.
+///
+/// # Collective
+/// # Errors
+/// A source or a folder that fails.
+pub fn write(
+    comm: &Comm,
+    options: &Options,
+    reader: &Reader,
+    output: &Path,
+    texts: &BTreeMap<String, String>,
+) -> Result<Option<PathBuf>> {
+    let (pictures, others) = comm.agree(reader.pictures(options))?;
+    if comm.is_root() && !others.is_empty() {
+        log::info!(
+            "{}: also holds {}; archive.image chooses one",
+            reader.info().path.display(),
+            others.join(", ")
+        );
+    }
+    if pictures.is_empty() {
+        return Ok(None);
+    }
+    let path = output.with_extension("survey.hspy");
+    let mut file = HspyWriter::create(comm, &path)?;
+    let mut signals = Vec::new();
+    for (i, picture) in pictures.iter().enumerate() {
+        // Several may have one title, and HyperSpy lists them in alphabetical order.
+        let title = format!("{i:02} {}", picture.title);
+        let name = signal_path(&title);
+        with_element!(
+            picture.dtype,
+            T => write_values::<T>(comm, &mut file, &name, picture)?,
+            else bail!("{title}: values of type {}", picture.dtype)
+        );
+        signals.push(SmallSignal {
+            signal: Signal {
+                title,
+                axes: picture.axes.clone(),
+                signal_type: picture.signal_type.into(),
+            },
+            data: Data::Parallel,
+            learning_results: None,
+        });
+    }
+    let texts = texts.clone();
+    file.finish(Small { signals, texts })?;
+    Ok(Some(path))
+}
+
+/// Root alone has something to write.
+///
+/// # Collective
+fn write_values<T: Element>(
+    comm: &Comm,
+    file: &mut HspyWriter,
+    name: &str,
+    picture: &Picture,
+) -> Result<()> {
+    let shape: Vec<usize> = picture.axes.iter().map(|axis| axis.size).collect();
+    file.create_dataset::<T>(name, &shape, &shape)?;
+    let values = comm.agree(if comm.is_root() {
+        picture.read::<T>()
+    } else {
+        Ok(ArrayD::from_elem(
+            IxDyn(&vec![0; shape.len()]),
+            T::default(),
+        ))
+    })?;
+    file.write(name, &vec![0; shape.len()], values.view())
+}

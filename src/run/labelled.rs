@@ -1,0 +1,138 @@
+//! Cubes with known anomalies on their way out: spectra and truth, block by block.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{ensure, Result};
+use ndarray::{Array2, Array3};
+
+use super::write::parallel;
+use crate::comm::Comm;
+use crate::config::{Config, Invalid};
+use crate::cube::Axis;
+use crate::output::{read_text, signal_path, HspyWriter, Small};
+use crate::shard::Blocks;
+use crate::stream::Cube;
+
+/// A text of cubes that are stored as their spatial mean: the ADU per electron to run them with.
+pub const AVERAGED: &str = "averaged_gain";
+
+/// Refuses cubes that are stored as their spatial mean where it would be taken once more.
+///
+/// # Collective
+/// # Errors
+/// Names the file and the options that it is to be run with.
+pub fn check_averaged<'a>(
+    comm: &Comm,
+    cubes: impl Iterator<Item = &'a Cube>,
+    config: &Config,
+) -> Result<()> {
+    let mut checked = Ok(());
+    if comm.is_root() && config.preprocess.spatial_mean != 1 {
+        let paths = cubes.map(|cube| &cube.info().path);
+        let found = paths
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "hspy")
+            })
+            .find_map(|path| Some((path, read_text(path, AVERAGED).ok()?)));
+        if let Some((path, gain)) = found {
+            checked = Err(Invalid(format!(
+                "{}: holds means of 3 x 3 pixels (`protocol` post or roll): give preprocess.spatial_mean=1, \
+                 preprocess.gain={gain}, preprocess.despike=false",
+                path.display()
+            ))
+            .into());
+        }
+    }
+    comm.agree(checked)
+}
+
+/// What a rank makes of some lines: spectra `[y, x, energy]` and the truth of each pixel, C order.
+pub type Made = (Array3<f32>, Vec<i32>);
+
+/// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`, each rank its own blocks of lines, which `make` makes.
+///
+/// `axes` are y, x and energy; `texts` say where the cube comes from.
+///
+/// # Collective
+/// # Errors
+/// A name that is no file name, what `make` fails with on any rank, a folder that cannot be written.
+pub fn write_labelled(
+    comm: &Comm,
+    folder: &Path,
+    name: &str,
+    axes: [Axis; 3],
+    texts: &BTreeMap<String, String>,
+    mut make: impl FnMut(Range<usize>) -> Result<Made>,
+) -> Result<()> {
+    let plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.');
+    ensure!(plain, "the name {name:?} is no plain file name");
+    let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
+    let blocks = Blocks::new([rows, columns, channels]);
+    let spectra = signal_path("spectra");
+    let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
+    let chunk_rows = blocks.rows(0).len();
+    file.create_dataset::<f32>(
+        &spectra,
+        &[rows, columns, channels],
+        &[chunk_rows, columns, channels],
+    )?;
+    let mut classes = Vec::new();
+    // As many rounds as the rank with most blocks has.
+    let rounds = blocks.count().div_ceil(comm.size()) + 1;
+    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
+    for round in 0..rounds {
+        let made = match mine.get(round) {
+            Some(&block) => make(blocks.rows(block)),
+            None => Ok((Array3::zeros((0, columns, channels)), Vec::new())),
+        };
+        let (counts, labels) = comm.agree(made)?;
+        let start = mine.get(round).map_or(0, |&block| blocks.rows(block).start);
+        file.write(&spectra, &[start, 0, 0], counts.view().into_dyn())?;
+        classes.extend(labels);
+    }
+    let [y, x, energy] = axes;
+    let places = [y, x];
+    let mut all = places.to_vec();
+    all.push(energy);
+    file.finish(Small {
+        signals: vec![parallel("spectra", all, "EELS")],
+        texts: texts.clone(),
+    })?;
+    let path = folder.join(format!("{name}.truth.hspy"));
+    write_map(comm, &path, "truth", &places, &blocks, classes, texts)
+}
+
+/// Writes a map of whole numbers, each rank its band of `blocks`.
+///
+/// # Collective
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_map(
+    comm: &Comm,
+    path: &Path,
+    title: &str,
+    places: &[Axis; 2],
+    blocks: &Blocks,
+    local: Vec<i32>,
+    texts: &BTreeMap<String, String>,
+) -> Result<()> {
+    let [rows, columns] = places.each_ref().map(|axis| axis.size);
+    let name = signal_path(title);
+    let mut file = HspyWriter::create(comm, path)?;
+    file.create_dataset::<i32>(&name, &[rows, columns], &[blocks.rows(0).len(), columns])?;
+    let band = blocks.band(comm.rank(), comm.size());
+    let map = Array2::from_shape_vec((band.len(), columns), local)
+        .expect("a map has one value for each pixel of the band");
+    file.write(&name, &[band.start, 0], map.view().into_dyn())?;
+    let axes = places.each_ref().map(|axis| Axis {
+        navigate: false,
+        ..axis.clone()
+    });
+    file.finish(Small {
+        signals: vec![parallel(title, axes.to_vec(), "")],
+        texts: texts.clone(),
+    })
+}

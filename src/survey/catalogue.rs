@@ -1,0 +1,173 @@
+//! The cubes of a survey: opened by all ranks between them, grouped by what can share a model.
+
+use std::path::PathBuf;
+
+use anyhow::{bail, Result};
+use glob::Pattern;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{catalogue, Source};
+use crate::attempt::{self, End, Last};
+use crate::comm::Comm;
+use crate::config::{Config, Invalid};
+use crate::cube::Axis;
+use crate::run;
+use crate::stream::Cube;
+
+/// A cube that can be opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    pub source: Source,
+    /// `[y, x, energy]` in use.
+    pub shape: [usize; 3],
+    pub energy: Axis,
+    /// Cubes of one group may share a model.
+    pub group: String,
+    /// It was scored before, and has not changed since.
+    pub done: bool,
+}
+
+impl Entry {
+    pub fn attempts(&self, config: &Config) -> PathBuf {
+        config.output.dir.join("attempts").join(&self.source.id)
+    }
+}
+
+pub struct Catalogue {
+    /// In the order of their paths.
+    pub entries: Vec<Entry>,
+    /// Path and reason.
+    pub set_aside: Vec<(String, String)>,
+}
+
+impl Catalogue {
+    /// Lists `archive.inputs` and opens each; every rank opens its share.
+    ///
+    /// # Collective
+    /// # Errors
+    /// An empty list, a named input that does not open.
+    pub fn open(comm: &Comm, config: &Config) -> Result<Catalogue> {
+        let listed = if comm.is_root() {
+            catalogue(config.archive.inputs.as_slice())
+                .map_err(|error| Invalid(format!("{error:#}")).into())
+        } else {
+            Ok(Vec::new())
+        };
+        let sources: Vec<Source> = comm.broadcast(Some(comm.agree(listed)?));
+        let opened = share(comm, &sources, |source| {
+            entry(source, config).map_err(|error| format!("{error:#}"))
+        });
+        let mut found = Catalogue {
+            entries: Vec::new(),
+            set_aside: Vec::new(),
+        };
+        for (source, opened) in sources.iter().zip(opened) {
+            match opened {
+                Ok(entry) => found.entries.push(entry),
+                Err(reason) if source.named => bail!(reason),
+                Err(reason) => {
+                    if comm.is_root() {
+                        log::warn!("set aside: {reason}");
+                    }
+                    found
+                        .set_aside
+                        .push((source.path.display().to_string(), reason));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The groups, each once.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.entries.iter().map(|entry| &entry.group[..]).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// Sets aside what could not be scored, with the reason that was remembered.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn look_again(&mut self, comm: &Comm, config: &Config) -> Result<()> {
+        let reasons = share(comm, &self.entries, |entry| {
+            match attempt::state(&entry.attempts(config)) {
+                _ if entry.done => None,
+                Ok(Last::Ended(_, End::Done)) => None,
+                Ok(Last::Ended(_, End::Failed(reason))) => Some(reason),
+                Ok(Last::Running(who)) => Some(format!("{who} is at it")),
+                Ok(_) => Some("its scoring ended without a word".into()),
+                Err(error) => Some(format!("{error:#}")),
+            }
+        });
+        let entries = std::mem::take(&mut self.entries);
+        for (entry, reason) in entries.into_iter().zip(reasons) {
+            match reason {
+                None => self.entries.push(entry),
+                Some(reason) => {
+                    let path = entry.source.path.display().to_string();
+                    self.set_aside.push((path, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn reasons(&self) -> String {
+        let reasons: Vec<&str> = self
+            .set_aside
+            .iter()
+            .map(|(_, reason)| &reason[..])
+            .collect();
+        reasons.join("; ")
+    }
+}
+
+/// `work` on each of `things`, done by all ranks between them; every rank has all results, in order.
+///
+/// # Collective
+pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(
+    comm: &Comm,
+    things: &[T],
+    work: impl Fn(&T) -> R,
+) -> Vec<R> {
+    let (rank, size) = (comm.rank(), comm.size());
+    let mine: Vec<R> = things.iter().skip(rank).step_by(size).map(work).collect();
+    let mut all: Vec<_> = comm
+        .all_gather(&mine)
+        .into_iter()
+        .map(Vec::into_iter)
+        .collect();
+    let next = |i: usize| all[i % size].next().expect("each rank did its share");
+    (0..things.len()).map(next).collect()
+}
+
+/// Rank-local.
+fn entry(source: &Source, config: &Config) -> Result<Entry> {
+    let cube = Cube::open(source, config)?;
+    Ok(Entry {
+        shape: cube.shape(),
+        energy: cube.energy.clone(),
+        group: group(config, &source.id, &cube.energy),
+        done: run::scored_before(config, &cube).is_some(),
+        source: source.clone(),
+    })
+}
+
+/// What a cube's tag and energy axis call for, fit for a folder's name.
+fn group(config: &Config, id: &str, energy: &Axis) -> String {
+    let tag = config.survey.tags.iter().find(|(_, globs)| {
+        let mut globs = globs.as_slice().iter();
+        globs.any(|glob| Pattern::new(glob).is_ok_and(|glob| glob.matches(id)))
+    });
+    let axis = format!(
+        "{}x{:.4}eV_from_{:.3}eV",
+        energy.size, energy.scale, energy.offset
+    );
+    match tag {
+        Some((tag, _)) => format!("{}-{axis}", tag.replace(['/', '\\'], "_")),
+        None => axis,
+    }
+}

@@ -1,0 +1,219 @@
+//! The ranking of a survey: cubes and regions by how surprising they are, whatever their size and kind.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{share, Catalogue, Entry};
+use super::surprise;
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::output::{write_csv, write_tables, Column, Values};
+use crate::report::{ranking_html, RankedCube, RankedRegion};
+use crate::run::{read_thumbnail, scored_before, CubeSummary, RegionSummary};
+use crate::stream::Cube;
+
+/// What a rank reads of a scored cube.
+#[derive(Serialize, Deserialize)]
+struct Read {
+    /// As JSON, since maps have no fixed layout between ranks.
+    summary: String,
+    highest: f32,
+    /// Pixels that count.
+    pixels: usize,
+}
+
+/// A scored cube with what its place in the ranking follows from.
+struct Ranked<'a> {
+    entry: &'a Entry,
+    summary: CubeSummary,
+    /// Of the strongest region; where none is flagged, of the highest pixel, but not above 0.
+    surprise: f64,
+    /// Of each region, in their order.
+    regions: Vec<f64>,
+}
+
+/// Writes `ranking.csv`, `regions.csv`, `ranking.h5` and `ranking.html` into the output folder.
+///
+/// # Collective
+/// # Errors
+/// Results that cannot be read, a folder that cannot be written.
+pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue) -> Result<()> {
+    let found = share(comm, &catalogue.entries, |entry| {
+        read(config, entry).map_err(|error| format!("{error:#}"))
+    });
+    let found: Result<Vec<Read>, String> = found.into_iter().collect();
+    let found = found.map_err(anyhow::Error::msg)?;
+    comm.agree(if comm.is_root() {
+        let ranked = rank(catalogue, &found);
+        ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
+    } else {
+        Ok(())
+    })
+}
+
+/// Rank-local.
+fn read(config: &Config, entry: &Entry) -> Result<Read> {
+    let path = entry.source.path.display();
+    let cube = Cube::open(&entry.source, config)?;
+    let summary = scored_before(config, &cube)
+        .with_context(|| format!("{path}: its results are gone; start the survey again"))?;
+    let score = read_thumbnail(config, &summary)?.score;
+    Ok(Read {
+        summary: serde_json::to_string(&summary)?,
+        highest: score.iter().copied().fold(0.0, f32::max),
+        pixels: score.iter().filter(|score| !score.is_nan()).count(),
+    })
+}
+
+/// The cubes from the most surprising down.
+fn rank<'a>(catalogue: &'a Catalogue, found: &[Read]) -> Result<Vec<Ranked<'a>>> {
+    let mut ranked = Vec::with_capacity(found.len());
+    for (entry, read) in catalogue.entries.iter().zip(found) {
+        let summary: CubeSummary = serde_json::from_str(&read.summary)?;
+        let regions: Vec<f64> = summary
+            .regions
+            .iter()
+            .map(|region| surprise::of_region(region.mean_score, region.area, read.pixels))
+            .collect();
+        let strongest = regions.iter().copied().reduce(f64::max);
+        ranked.push(Ranked {
+            entry,
+            surprise: strongest
+                .unwrap_or_else(|| surprise::of_nothing(read.highest.into(), read.pixels)),
+            regions,
+            summary,
+        });
+    }
+    ranked.sort_by(|a, b| b.surprise.total_cmp(&a.surprise));
+    Ok(ranked)
+}
+
+fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Result<()> {
+    let folder = &config.output.dir;
+    let path = |name: &str| folder.join(name);
+    write_csv(&path("ranking.csv"), &cube_table(cubes))?;
+    write_csv(&path("regions.csv"), &region_table(cubes))?;
+    let tables = [
+        ("cubes", cube_table(cubes)),
+        ("regions", region_table(cubes)),
+    ];
+    write_tables(&path("ranking.h5"), &tables)?;
+    let mut shown = Vec::new();
+    for (i, ranked) in cubes.iter().enumerate() {
+        let (entry, summary) = (ranked.entry, &ranked.summary);
+        let regions = summary.regions.iter().zip(&ranked.regions);
+        let maps = match i < config.survey.shown {
+            true => Some(read_thumbnail(config, summary)?),
+            false => None,
+        };
+        shown.push(RankedCube {
+            name: summary.name.clone(),
+            group: entry.group.clone(),
+            input: entry.source.path.display().to_string(),
+            output: format!("{}.coreloss.hspy", summary.name),
+            shape: summary.shape,
+            surprise: ranked.surprise,
+            maps: maps.map(|maps| (maps.mean_image, maps.score, maps.labels)),
+            regions: regions
+                .map(|(region, &surprise)| RankedRegion {
+                    y: region.y,
+                    x: region.x,
+                    area: region.area,
+                    surprise,
+                    estimated_shift_ev: region.estimated_shift_ev,
+                })
+                .collect(),
+        });
+    }
+    let page = ranking_html(
+        &format!("Survey: {}", folder.display()),
+        &shown,
+        &catalogue.set_aside,
+    )?;
+    std::fs::write(path("ranking.html"), page)
+        .with_context(|| format!("cannot write {}", path("ranking.html").display()))?;
+    for (rank, cube) in shown.iter().take(10).enumerate() {
+        println!(
+            "{:>3}  {:>8.1}  {} regions  {}",
+            rank + 1,
+            cube.surprise,
+            cube.regions.len(),
+            cube.name
+        );
+    }
+    for (path, reason) in &catalogue.set_aside {
+        println!("set aside: {path}: {reason}");
+    }
+    println!(
+        "ranking of {} cubes: {}",
+        shown.len(),
+        path("ranking.html").display()
+    );
+    Ok(())
+}
+
+fn cube_table(cubes: &[Ranked]) -> Vec<Column> {
+    let text = |of: &dyn Fn(&Ranked) -> String| Values::Text(cubes.iter().map(of).collect());
+    let integer = |of: &dyn Fn(&Ranked) -> usize| {
+        Values::Integer(cubes.iter().map(|cube| of(cube) as i64).collect())
+    };
+    let flagged = |cube: &Ranked| cube.summary.regions.iter().map(|region| region.area).sum();
+    vec![
+        Column::new("rank", Values::Integer((1..=cubes.len() as i64).collect())),
+        Column::new("cube", text(&|cube| cube.summary.name.clone())),
+        Column::new(
+            "surprise",
+            Values::Float(cubes.iter().map(|cube| cube.surprise).collect()),
+        ),
+        Column::new("regions", integer(&|cube| cube.summary.regions.len())),
+        Column::new("flagged_px", integer(&flagged)),
+        Column::new("rows", integer(&|cube| cube.summary.shape[0])),
+        Column::new("columns", integer(&|cube| cube.summary.shape[1])),
+        Column::new("channels", integer(&|cube| cube.summary.shape[2])),
+        Column::new("group", text(&|cube| cube.entry.group.clone())),
+        Column::new("method", text(&|cube| cube.summary.default.method.clone())),
+        Column::new("score", text(&|cube| cube.summary.default.score.clone())),
+        Column::new(
+            "input",
+            text(&|cube| cube.entry.source.path.display().to_string()),
+        ),
+    ]
+}
+
+fn region_table(cubes: &[Ranked]) -> Vec<Column> {
+    let mut rows: Vec<_> = cubes
+        .iter()
+        .flat_map(|cube| {
+            let regions = cube.summary.regions.iter().zip(&cube.regions);
+            regions.map(|(region, &surprise)| (cube.summary.name.clone(), region, surprise))
+        })
+        .collect();
+    rows.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let float = |of: &dyn Fn(&RegionSummary) -> f64| {
+        Values::Float(rows.iter().map(|row| of(row.1)).collect())
+    };
+    let integer = |of: &dyn Fn(&RegionSummary) -> i64| {
+        Values::Integer(rows.iter().map(|row| of(row.1)).collect())
+    };
+    vec![
+        Column::new("rank", Values::Integer((1..=rows.len() as i64).collect())),
+        Column::new(
+            "cube",
+            Values::Text(rows.iter().map(|row| row.0.clone()).collect()),
+        ),
+        Column::new("label", integer(&|region| region.label.into())),
+        Column::new(
+            "surprise",
+            Values::Float(rows.iter().map(|row| row.2).collect()),
+        ),
+        Column::new("y", float(&|region| region.y)),
+        Column::new("x", float(&|region| region.x)),
+        Column::new("area_px", integer(&|region| region.area as i64)),
+        Column::new("max_score", float(&|region| region.max_score.into())),
+        Column::new("mean_score", float(&|region| region.mean_score)),
+        Column::new(
+            "estimated_shift_ev",
+            float(&|region| region.estimated_shift_ev.unwrap_or(f64::NAN)),
+        ),
+    ]
+}

@@ -1,0 +1,210 @@
+//! The results of all points in one table and its figures, whatever is missing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::folders;
+use super::status::state;
+use crate::comm::Comm;
+use crate::config::{Plot, Sweep, METRICS};
+use crate::output::{write_csv, write_tables, Column, Values};
+use crate::report::{comparison, Line};
+use crate::run::{Ending, Summary};
+
+/// A score of a method on a cube in a point; of a point without results, only what it was to be.
+struct Row {
+    point: usize,
+    state: &'static str,
+    cube: String,
+    method: String,
+    score: String,
+    /// The score that regions are drawn from.
+    default_score: bool,
+    /// In the order of [`METRICS`]; NaN where there is none.
+    figures: [f64; 8],
+}
+
+/// Writes `table.csv`, `table.h5` and a figure for each plot into the sweep's folder.
+///
+/// # Collective
+/// # Errors
+/// A folder that cannot be written.
+pub fn collect(comm: &Comm, sweep: &Sweep) -> Result<Ending> {
+    comm.agree(if comm.is_root() { write(sweep) } else { Ok(()) })?;
+    Ok(Ending::Done)
+}
+
+fn write(sweep: &Sweep) -> Result<()> {
+    let folder = &sweep.output;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut rows = Vec::new();
+    for (point, folder) in folders(sweep).iter().enumerate() {
+        rows.extend(read(point, folder)?);
+    }
+    let done = rows.iter().filter(|row| row.state == "done");
+    let mut done: Vec<usize> = done.map(|row| row.point).collect();
+    done.dedup();
+    let path = |name: &str| folder.join(name);
+    write_csv(&path("table.csv"), &table(sweep, &rows))?;
+    write_tables(&path("table.h5"), &[("table", table(sweep, &rows))])?;
+    println!(
+        "{} of {} points, {} rows: {} and table.h5",
+        done.len(),
+        sweep.points.len(),
+        rows.len(),
+        path("table.csv").display()
+    );
+    let plots = match sweep.plots.is_empty() {
+        true => usual(sweep).into_iter().collect(),
+        false => sweep.plots.clone(),
+    };
+    for plot in &plots {
+        let name = format!("{}_by_{}", plot.y, plot.x.rsplit('.').next().unwrap_or("x"));
+        let name = match &plot.by {
+            Some(by) => format!("{name}_and_{}", by.rsplit('.').next().unwrap_or("by")),
+            None => name,
+        };
+        let target = path(&format!("{name}.svg"));
+        fs::write(&target, draw(sweep, plot, &rows)?)
+            .with_context(|| format!("cannot write {}", target.display()))?;
+        println!("{}", target.display());
+    }
+    Ok(())
+}
+
+/// The rows of one point.
+fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
+    let state = state(folder)?.word();
+    let row = |cube: &str, method: &str, score: &str| Row {
+        point,
+        state,
+        cube: cube.into(),
+        method: method.into(),
+        score: score.into(),
+        default_score: false,
+        figures: [f64::NAN; 8],
+    };
+    let Ok(summary) = Summary::read(folder) else {
+        return Ok(vec![row("", "", "")]);
+    };
+    let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    let mut rows = Vec::new();
+    for cube in &summary.cubes {
+        // Simulated cubes carry a hash, which says nothing to a reader.
+        let name = match cube.name.rsplit_once('-') {
+            Some((name, hash))
+                if hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                name
+            }
+            _ => &cube.name,
+        };
+        for (method, scores) in &cube.methods {
+            for (score, found) in scores {
+                rows.push(Row {
+                    default_score: *score == cube.default.score,
+                    figures: [
+                        number(found.threshold.map(f64::from)),
+                        found.flagged as f64,
+                        number(found.auroc),
+                        number(found.average_precision),
+                        number(found.best_f1),
+                        number(found.f1),
+                        number(found.precision),
+                        number(found.recall),
+                    ],
+                    ..row(name, method, score)
+                });
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn table(sweep: &Sweep, rows: &[Row]) -> Vec<Column> {
+    let text = |of: &dyn Fn(&Row) -> String| Values::Text(rows.iter().map(of).collect());
+    let integer = |of: &dyn Fn(&Row) -> i64| Values::Integer(rows.iter().map(of).collect());
+    let mut table = vec![
+        Column::new("point", integer(&|row| row.point as i64)),
+        Column::new("state", text(&|row| row.state.into())),
+    ];
+    for (i, column) in sweep.columns.iter().enumerate() {
+        let value = |row: &Row| sweep.points[row.point].values[i].clone();
+        let numbers: Option<Vec<f64>> = rows.iter().map(|row| value(row).parse().ok()).collect();
+        let values = numbers.map_or_else(|| text(&value), Values::Float);
+        table.push(Column::new(column, values));
+    }
+    table.push(Column::new("cube", text(&|row| row.cube.clone())));
+    table.push(Column::new("method", text(&|row| row.method.clone())));
+    table.push(Column::new("score", text(&|row| row.score.clone())));
+    table.push(Column::new(
+        "default_score",
+        integer(&|row| row.default_score as i64),
+    ));
+    for (i, name) in METRICS.iter().enumerate() {
+        let values = rows.iter().map(|row| row.figures[i]).collect();
+        table.push(Column::new(name, Values::Float(values)));
+    }
+    table.push(Column::new(
+        "hash",
+        text(&|row| sweep.points[row.point].hash.clone()),
+    ));
+    table
+}
+
+/// F1 by the first key that has numbers.
+fn usual(sweep: &Sweep) -> Option<Plot> {
+    let is_number = |i: &usize| {
+        let mut values = sweep.points.iter().map(|point| &point.values[*i]);
+        values.all(|value| value.parse::<f64>().is_ok())
+    };
+    let column = (0..sweep.columns.len()).find(is_number)?;
+    Some(Plot {
+        x: sweep.columns[column].clone(),
+        y: "f1".into(),
+        by: None,
+        methods: None,
+        scores: None,
+    })
+}
+
+/// The figure of one plot: a line for each method and score, and for each value of `by`.
+fn draw(sweep: &Sweep, plot: &Plot, rows: &[Row]) -> Result<String> {
+    let x = sweep.column(&plot.x)?;
+    let by = plot.by.as_ref().map(|by| sweep.column(by)).transpose()?;
+    let y = METRICS.iter().position(|name| *name == plot.y).unwrap_or(0);
+    let mut lines: Vec<Line> = Vec::new();
+    for row in rows {
+        let values = &sweep.points[row.point].values;
+        let (Ok(at), value) = (values[x].parse::<f64>(), row.figures[y]) else {
+            continue;
+        };
+        let wanted = plot
+            .methods
+            .as_ref()
+            .is_none_or(|m| m.as_slice().contains(&row.method))
+            && plot
+                .scores
+                .as_ref()
+                .map_or(row.default_score, |s| s.as_slice().contains(&row.score));
+        if !wanted || value.is_nan() {
+            continue;
+        }
+        let mut name = format!("{} {}", row.method, row.score);
+        if let Some(by) = by {
+            name += &format!(", {} {}", sweep.columns[by], values[by]);
+        }
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push((at, value)),
+            None => lines.push(Line {
+                name,
+                points: vec![(at, value)],
+            }),
+        }
+    }
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    let title = format!("{} by {}", plot.y, sweep.columns[x]);
+    comparison(&title, &sweep.columns[x], &plot.y, &lines)
+}
