@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
-use coreloss::bench::{self, TrainBench};
+use coreloss::bench::{self, PcaBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::doctor;
@@ -73,6 +73,21 @@ enum Command {
 enum BenchCommand {
     /// Training steps on made-up patches: speed, and where the time goes.
     Train(BenchTrainArguments),
+    /// Principal components of one file, from opening it to the result.
+    Pca(BenchPcaArguments),
+}
+
+#[derive(Args)]
+struct BenchPcaArguments {
+    file: PathBuf,
+    #[arg(long, default_value_t = 10)]
+    components: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data, --set pca.poisson=false.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -262,21 +277,36 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             begin(comm, &config)?;
             run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
-        Command::Bench(BenchCommand::Train(arguments)) => bench_train(comm, arguments),
+        Command::Bench(command) => measure(comm, command),
     }
 }
 
-fn bench_train(comm: &Comm, arguments: &BenchTrainArguments) -> Result<Ending> {
-    let config = comm.agree(Config::parse("bench", "", &arguments.set))?;
-    begin(comm, &config)?;
-    let what = TrainBench {
-        spec: arguments.spec.clone(),
-        batch: arguments.batch,
-        steps: arguments.steps,
-        warmup: arguments.warmup,
-        json: arguments.json,
+fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
+    let parse = |set: &[String]| {
+        let config = comm.agree(Config::parse("bench", "", set))?;
+        begin(comm, &config)?;
+        anyhow::Ok(config)
     };
-    bench::train(comm, &config, &what)?;
+    match command {
+        BenchCommand::Train(arguments) => {
+            let what = TrainBench {
+                spec: arguments.spec.clone(),
+                batch: arguments.batch,
+                steps: arguments.steps,
+                warmup: arguments.warmup,
+                json: arguments.json,
+            };
+            bench::train(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Pca(arguments) => {
+            let what = PcaBench {
+                file: arguments.file.clone(),
+                components: arguments.components,
+                json: arguments.json,
+            };
+            bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+    }
     Ok(Ending::Done)
 }
 

@@ -2,12 +2,14 @@
 //!
 //! On top of everything else, like [`run`](crate::run); nothing imports it.
 
+mod pca;
 mod train;
 
 use serde::Serialize;
 
 use crate::comm::Comm;
 
+pub use pca::{pca, PcaBench};
 pub use train::{train, TrainBench};
 
 /// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.
