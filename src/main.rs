@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
-use coreloss::bench::{self, PcaBench, TrainBench};
+use coreloss::bench::{self, IoBench, PcaBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::doctor;
@@ -75,6 +75,25 @@ enum BenchCommand {
     Train(BenchTrainArguments),
     /// Principal components of one file, from opening it to the result.
     Pca(BenchPcaArguments),
+    /// The gradient's reduction beside a bare MPI_Allreduce, by size.
+    Allreduce {
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One reading of a file's cube.
+    Io(BenchIoArguments),
+}
+
+#[derive(Args)]
+struct BenchIoArguments {
+    file: PathBuf,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -305,6 +324,17 @@ fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
                 json: arguments.json,
             };
             bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Allreduce { json } => {
+            parse(&[])?;
+            bench::allreduce(comm, *json)?;
+        }
+        BenchCommand::Io(arguments) => {
+            let what = IoBench {
+                file: arguments.file.clone(),
+                json: arguments.json,
+            };
+            bench::io(comm, &parse(&arguments.set)?, &what)?;
         }
     }
     Ok(Ending::Done)

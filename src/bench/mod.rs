@@ -2,6 +2,8 @@
 //!
 //! On top of everything else, like [`run`](crate::run); nothing imports it.
 
+mod allreduce;
+mod io;
 mod pca;
 mod train;
 
@@ -9,6 +11,8 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 
+pub use allreduce::allreduce;
+pub use io::{io, IoBench};
 pub use pca::{pca, PcaBench};
 pub use train::{train, TrainBench};
 

@@ -50,12 +50,7 @@ struct Findings {
 pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     comm.barrier();
     let begun = Instant::now();
-    let options = Options {
-        dataset: config.archive.dataset.clone(),
-        image: config.archive.image,
-        memory: (config.io.memory_mib << 20) as usize / 8,
-    };
-    let reader = comm.agree(Reader::open(&bench.file, &options))?;
+    let reader = comm.agree(Reader::open(&bench.file, &Options::of(config)))?;
     let shape = reader.info().shape();
     let blocks = Blocks::new(shape);
     let mine = blocks.owned(comm.rank(), comm.size());
