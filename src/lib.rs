@@ -47,3 +47,5 @@ pub mod doctor;
 pub mod sweep;
 
 pub mod survey;
+
+pub mod bench;

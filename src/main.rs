@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+use coreloss::bench::{self, IoBench, PcaBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{Config, Invalid};
 use coreloss::doctor;
@@ -63,6 +64,71 @@ enum Command {
     Doctor(DoctorArguments),
     /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
     Inspect(InspectArguments),
+    /// Measures this machine; the last line of stdout has the figures.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Training steps on made-up patches: speed, and where the time goes.
+    Train(BenchTrainArguments),
+    /// Principal components of one file, from opening it to the result.
+    Pca(BenchPcaArguments),
+    /// The gradient's reduction beside a bare MPI_Allreduce, by size.
+    Allreduce {
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One reading of a file's cube.
+    Io(BenchIoArguments),
+}
+
+#[derive(Args)]
+struct BenchIoArguments {
+    file: PathBuf,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct BenchPcaArguments {
+    file: PathBuf,
+    #[arg(long, default_value_t = 10)]
+    components: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data, --set pca.poisson=false.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct BenchTrainArguments {
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
+    spec: Option<PathBuf>,
+    /// Patches per rank and step, a multiple of train.micro_batch.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Steps to measure.
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// As for the other commands: --set train.micro_batch=8, --set train.reduction=fast.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -230,7 +296,48 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             begin(comm, &config)?;
             run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
+        Command::Bench(command) => measure(comm, command),
     }
+}
+
+fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
+    let parse = |set: &[String]| {
+        let config = comm.agree(Config::parse("bench", "", set))?;
+        begin(comm, &config)?;
+        anyhow::Ok(config)
+    };
+    match command {
+        BenchCommand::Train(arguments) => {
+            let what = TrainBench {
+                spec: arguments.spec.clone(),
+                batch: arguments.batch,
+                steps: arguments.steps,
+                warmup: arguments.warmup,
+                json: arguments.json,
+            };
+            bench::train(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Pca(arguments) => {
+            let what = PcaBench {
+                file: arguments.file.clone(),
+                components: arguments.components,
+                json: arguments.json,
+            };
+            bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Allreduce { json } => {
+            parse(&[])?;
+            bench::allreduce(comm, *json)?;
+        }
+        BenchCommand::Io(arguments) => {
+            let what = IoBench {
+                file: arguments.file.clone(),
+                json: arguments.json,
+            };
+            bench::io(comm, &parse(&arguments.set)?, &what)?;
+        }
+    }
+    Ok(Ending::Done)
 }
 
 fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
-use rayon::prelude::*;
 
 use super::analyse::sum_lines;
 use crate::comm::Comm;
@@ -184,34 +183,20 @@ fn add(
 ) -> Result<()> {
     let blocks = band.cube.blocks();
     let channels = band.cube.energy.size;
-    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
-    let summed = mine
-        .chunks(rayon::current_num_threads())
-        .try_for_each(|some| {
-            let products = some
-                .par_iter()
-                .map(|&block| {
-                    let rows = blocks.rows(block);
-                    let prepared = band.lines(rows.clone())?;
-                    let mut values = Vec::with_capacity(prepared.counts.len());
-                    let lines = prepared.counts.outer_iter();
-                    for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
-                        let pixels = line.outer_iter().zip(valid).enumerate();
-                        pixels
-                            .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
-                            .for_each(|(_, (spectrum, _))| values.extend(spectrum));
-                    }
-                    // Several threads do this at once: none keeps what it has done with.
-                    drop(prepared);
-                    let shape = (values.len() / channels, channels);
-                    let matrix =
-                        Array2::from_shape_vec(shape, values).context("spectra have one length")?;
-                    scatter.product(matrix.view())
-                })
-                .collect::<Result<Vec<Vec<f64>>>>()?;
-            products.iter().for_each(|product| scatter.add(product));
-            Ok(())
-        });
+    let summed = scatter.add_blocks(blocks.owned(comm.rank(), comm.size()), |block| {
+        let rows = blocks.rows(block);
+        let prepared = band.lines(rows.clone())?;
+        let mut values = Vec::with_capacity(prepared.counts.len());
+        let lines = prepared.counts.outer_iter();
+        for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
+            let pixels = line.outer_iter().zip(valid).enumerate();
+            pixels
+                .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
+                .for_each(|(_, (spectrum, _))| values.extend(spectrum));
+        }
+        let shape = (values.len() / channels, channels);
+        Array2::from_shape_vec(shape, values).context("spectra have one length")
+    });
     comm.agree(summed)
 }
 

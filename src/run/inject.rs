@@ -122,11 +122,7 @@ impl Original {
         };
         let found: Vec<Source> = comm.broadcast(Some(comm.agree(found)?));
         let source = &found[0];
-        let options = archive::Options {
-            dataset: config.archive.dataset.clone(),
-            image: config.archive.image,
-            memory: (config.io.memory_mib << 20) as usize / 8,
-        };
+        let options = archive::Options::of(config);
         let opened = Cube::open(source, config)
             .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
         let (cube, reader) = comm.agree(opened)?;

@@ -39,6 +39,7 @@ pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;
 pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
+pub(crate) use summary::peak_rss_mib;
 pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
