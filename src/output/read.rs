@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{ensure, Context, Result};
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group};
-use ndarray::{Array2, ArrayD};
+use ndarray::{s, Array2, ArrayD};
 
 use super::hspy::{signal_path, LearningResults, TEXTS};
 use crate::archive::{hspy, open_hdf5};
@@ -32,6 +32,23 @@ pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f3
         let data = file.dataset(&signal_path(title))?;
         let axes = hspy::axes(&experiment(&file, title)?, &data.shape(), &mut Vec::new())?;
         Ok((axes, data.read_dyn()?))
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+}
+
+/// Plane `index` of the signal `title`, whose three dimensions are (plane, y, x), and the number of planes. Rank-local.
+///
+/// # Errors
+/// No such signal or plane.
+pub fn read_plane(path: &Path, title: &str, index: usize) -> Result<(Array2<f32>, usize)> {
+    let read = |file: File| -> Result<_> {
+        let data = file.dataset(&signal_path(title))?;
+        let planes = data.shape().first().copied().unwrap_or(0);
+        ensure!(
+            index < planes,
+            "there are {planes} planes, no plane {index}"
+        );
+        Ok((data.read_slice_2d(s![index, .., ..])?, planes))
     };
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }
