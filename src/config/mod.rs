@@ -4,6 +4,7 @@
 //! know, and and it names everything that is wrong, not the first thing.
 
 mod anomaly;
+mod explain;
 mod inject;
 mod material;
 mod parse;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{explain, Explained};
 pub use region::{Region, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,

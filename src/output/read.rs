@@ -36,19 +36,30 @@ pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f3
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }
 
-/// Plane `index` of the signal `title`, whose three dimensions are (plane, y, x), and the number of planes. Rank-local.
+/// The axes of the signal `title`. Rank-local.
 ///
 /// # Errors
-/// No such signal or plane.
-pub fn read_plane(path: &Path, title: &str, index: usize) -> Result<(Array2<f32>, usize)> {
+/// No such signal.
+pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
     let read = |file: File| -> Result<_> {
+        let shape = file.dataset(&signal_path(title))?.shape();
+        hspy::axes(&experiment(&file, title)?, &shape, &mut Vec::new())
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+}
+
+/// The values of the signal `title`; of three dimensions those at `index` of the first. Rank-local.
+///
+/// # Errors
+/// No such signal or index.
+pub fn read_signal_plane(path: &Path, title: &str, index: usize) -> Result<ArrayD<f32>> {
+    let read = |file: File| -> Result<ArrayD<f32>> {
         let data = file.dataset(&signal_path(title))?;
-        let planes = data.shape().first().copied().unwrap_or(0);
-        ensure!(
-            index < planes,
-            "there are {planes} planes, no plane {index}"
-        );
-        Ok((data.read_slice_2d(s![index, .., ..])?, planes))
+        Ok(if data.ndim() == 3 {
+            data.read_slice_2d(s![index, .., ..])?.into_dyn()
+        } else {
+            data.read_dyn()?
+        })
     };
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }

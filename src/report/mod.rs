@@ -201,6 +201,19 @@ pub fn write(directory: &Path, report: &Report) -> Result<()> {
     replace(directory, "report.html", page::html(report)?.as_bytes())
 }
 
+/// The PNG of a map [y, x] that stands alone; `note` is kept in it.
+///
+/// # Errors
+/// A map without pixels.
+pub fn picture(values: &Array2<f32>, is_score: bool, note: &str) -> Result<Vec<u8>> {
+    let quantity = if is_score {
+        picture::Quantity::Score
+    } else {
+        picture::Quantity::Property
+    };
+    figure::picture_png(values, quantity, note)
+}
+
 /// Refuses a cube whose maps would be drawn over one another wrongly.
 fn check_shapes(cube: &Cube) -> Result<()> {
     let expected = (cube.shape[0], cube.shape[1]);

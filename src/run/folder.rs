@@ -105,7 +105,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
 }
 
 /// The files below `directory` that runs write.
-fn results(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn results(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![directory.to_path_buf()];
     while let Some(folder) = folders.pop() {

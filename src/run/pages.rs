@@ -15,7 +15,8 @@ use crate::archive::{self, Microscope};
 use crate::config::{Config, Window};
 use crate::cube::{Axis, CubeInfo};
 use crate::output::{
-    read_learning_results, read_plane, read_signal_f32, read_text, signal_titles, LearningResults,
+    read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes,
+    signal_titles, LearningResults,
 };
 use crate::report::{
     self, Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint,
@@ -206,9 +207,8 @@ fn components(
 /// The dimensions of the latent code that differ most over the cube. Rank-local.
 fn latent(path: &Path) -> Result<Vec<Property>> {
     let mut shown: Vec<(f64, Property)> = Vec::new();
-    let (_, dimensions) = read_plane(path, LATENT, 0)?;
-    for index in 0..dimensions {
-        let (values, _) = read_plane(path, LATENT, index)?;
+    for index in 0..signal_axes(path, LATENT)?[0].size {
+        let values = read_signal_plane(path, LATENT, index)?.into_dimensionality::<Ix2>()?;
         let known = || values.iter().filter(|value| value.is_finite());
         let count = known().count().max(1) as f64;
         let mean = known().map(|&value| f64::from(value)).sum::<f64>() / count;
