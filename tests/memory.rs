@@ -133,10 +133,10 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
 fn an_energy_first_cube_is_imported_below_a_real_limit() {
     let _alone = alone();
     let folder = folder("import");
-    // 480 MiB of uint16, ten times the memory.
-    let shape = [320, 384, 2048];
-    let memory = 48.0;
-    let values = [([0, 0, 0], 7), ([319, 383, 2047], 8), ([160, 1, 1000], 9)];
+    // 512 MiB of uint16, eight times the memory.
+    let shape = [256, 512, 2048];
+    let memory = 64.0;
+    let values = [([0, 0, 0], 7), ([255, 511, 2047], 8), ([160, 1, 1000], 9)];
     write_sparse(&folder.join("tiny.dm4"), [4, 4, 2048], &[]);
     write_sparse(&folder.join("large.dm4"), shape, &values);
     let import = |name: &str, limit: &Limit| {
@@ -151,7 +151,7 @@ fn an_energy_first_cube_is_imported_below_a_real_limit() {
     import("tiny.dm4", &limit).succeeded();
     let began = std::time::Instant::now();
     import("large.dm4", &limit).succeeded();
-    eprintln!("480 MiB below a {} in {:?}", limit.what(), began.elapsed());
+    eprintln!("512 MiB below a {} in {:?}", limit.what(), began.elapsed());
     let options = coreloss::archive::Options::default();
     let copy = coreloss::archive::Reader::open(&folder.join("out/large.hspy"), &options);
     let copy = copy.expect("the copy opens");

@@ -61,6 +61,12 @@ pub fn map_png(
         .png(Quantity::Score, &format!("{note}; {range}"))
 }
 
+/// The PNG of values [y, x], not shrunk, in the colours of `quantity`.
+pub fn picture_png(values: &Array2<f32>, quantity: Quantity, note: &str) -> Result<Vec<u8>> {
+    let marks = Array2::zeros(values.dim());
+    Picture::draw(values, &marks, Span::of(values, None)).png(quantity, note)
+}
+
 /// A `<figure>` of `values` [y, x] under `caption` (HTML), with colour bar; `threshold` is marked on it.
 pub fn map(
     values: &Array2<f32>,
