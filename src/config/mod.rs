@@ -4,6 +4,8 @@
 //! know, and it names everything that is wrong, not the first thing.
 
 mod anomaly;
+#[cfg(test)]
+mod fuzz;
 mod inject;
 mod material;
 mod neutral;

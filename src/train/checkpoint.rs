@@ -3,12 +3,11 @@
 //! A checkpoint goes to a temporary name, is synced and renamed; its values carry a checksum, and a damaged one is
 //! passed over for the one before, said aloud.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,9 +17,6 @@ use crate::config::{Config, Invalid, Work};
 use crate::cube::Axis;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
-
-/// Checkpoints that are kept: the last, and one in case it is damaged.
-const KEPT: usize = 2;
 
 /// A trained 3D-CVAE and what it needs to know of its data.
 pub struct Model {
@@ -42,11 +38,17 @@ pub struct Checkpoint {
     pub config: Config,
 }
 
+/// What is no tensor, as JSON.
+const HEADER: &str = "coreloss";
+/// SHA-256 of that JSON and of the tensors in their order.
+const CHECKSUM: &str = "checksum";
+
+const TENSORS: [&str; 3] = ["parameters", "first_moment", "second_moment"];
+
 /// What is no tensor.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: String,
-    checksum: String,
     step: usize,
     spec: Spec,
     energy: Axis,
@@ -101,7 +103,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes `checkpoints/step-N.safetensors` below `directory` and removes those that are too old. Rank-local.
+    /// Writes `checkpoints/step-N.safetensors` below `directory`. Rank-local.
     ///
     /// # Errors
     /// A folder that cannot be written, a full disk: the checkpoint before is left as it was.
@@ -119,49 +121,27 @@ impl Checkpoint {
                     path.display()
                 )
             })?;
-        let mut older = list(&folder)?;
-        older.retain(|other| *other < path);
-        for path in older.iter().rev().skip(KEPT - 1) {
-            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
         Ok(())
     }
 
     fn write_file(&self, path: &Path) -> Result<()> {
         let tensors = [
-            ("parameters", self.model.parameters.values()),
-            ("first_moment", &self.first_moment[..]),
-            ("second_moment", &self.second_moment[..]),
+            self.model.parameters.values(),
+            &self.first_moment[..],
+            &self.second_moment[..],
         ];
-        let header = Header {
+        let header = serde_json::to_string(&Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
-            checksum: checksum(tensors.iter().map(|(_, values)| to_bytes(values))),
             step: self.step,
             spec: self.model.spec.clone(),
             energy: self.model.energy.clone(),
             mean: self.model.mean.clone(),
             noise: self.model.noise,
             config: self.config.clone(),
-        };
-        let metadata = HashMap::from([("coreloss".to_string(), serde_json::to_string(&header)?)]);
-        // By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
-        let mut end = 0;
-        let places = tensors.map(|(name, values)| {
-            let start = end;
-            end += 4 * values.len();
-            let info = TensorInfo {
-                dtype: Dtype::F32,
-                shape: vec![values.len()],
-                data_offsets: (start, end),
-            };
-            (name.to_string(), info)
-        });
-        let mut description = serde_json::to_vec(&Metadata::new(Some(metadata), places.into())?)?;
-        description.resize(description.len().next_multiple_of(8), b' ');
+        })?;
         let mut file = File::create(path)?;
-        file.write_all(&(description.len() as u64).to_le_bytes())?;
-        file.write_all(&description)?;
-        for (_, values) in tensors {
+        file.write_all(&beginning(header, tensors)?)?;
+        for values in tensors {
             file.write_all(&to_bytes(values))?;
         }
         file.sync_all()?;
@@ -175,31 +155,32 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let place = || format!("the checkpoint {}", path.display());
         let bytes = fs::read(path).with_context(place)?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(place)?;
-        let header = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get("coreloss"))
-            .with_context(|| format!("{} is none of coreloss", place()))?;
-        let header: Header = serde_json::from_str(header).with_context(place)?;
-        let tensors = SafeTensors::deserialize(&bytes).with_context(place)?;
-        let part =
-            |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name).with_context(place)?.data()) };
-        let parts = [
-            part("parameters")?,
-            part("first_moment")?,
-            part("second_moment")?,
-        ];
-        if checksum(parts.into_iter()) != header.checksum {
-            bail!("{} is damaged: its checksum does not hold", place());
-        }
-        header.spec.check().with_context(place)?;
+        Checkpoint::from_bytes(&bytes).with_context(place)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+        let text = |name: &str| {
+            let texts = metadata.metadata().as_ref();
+            let text = texts.and_then(|texts| texts.get(name));
+            text.context("it is none of coreloss, or damaged")
+        };
+        let header = text(HEADER)?;
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let part = |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name)?.data()) };
+        let [parameters, first_moment, second_moment] = TENSORS;
+        let parts = [part(parameters)?, part(first_moment)?, part(second_moment)?];
+        ensure!(
+            checksum(header, parts.into_iter()) == *text(CHECKSUM)?,
+            "it is damaged: its checksum does not hold"
+        );
+        let header: Header = serde_json::from_str(header)?;
+        header.spec.check()?;
         let count = header.spec.parameters();
         ensure!(
             parts.iter().all(|part| part.len() == 4 * count)
                 && header.mean.len() == header.spec.energy,
-            "{} does not hold the model that it names",
-            place()
+            "it does not hold the model that it names"
         );
         Ok(Checkpoint {
             model: Model {
@@ -215,6 +196,59 @@ impl Checkpoint {
             config: header.config,
         })
     }
+}
+
+/// Removes all checkpoints below `directory` but the last `kept` and the best: that of the lowest of `losses`, which are of
+/// steps. Rank-local.
+///
+/// # Errors
+/// A folder that cannot be read, a file that cannot be removed.
+pub fn remove_old(directory: &Path, kept: usize, losses: &[(usize, f64)]) -> Result<()> {
+    let found = list(&directory.join("checkpoints"))?;
+    let loss = |path: &PathBuf| {
+        let step = step(path)?;
+        let found = losses.iter().rfind(|(of, _)| *of == step)?;
+        Some((path.clone(), found.1))
+    };
+    let best = found.iter().filter_map(loss);
+    let best = best.min_by(|a, b| a.1.total_cmp(&b.1));
+    let is_best = |path: &PathBuf| best.as_ref().is_some_and(|(best, _)| best == path);
+    for path in found.iter().rev().skip(kept).filter(|path| !is_best(path)) {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The step that the name of a checkpoint tells.
+fn step(path: &Path) -> Option<usize> {
+    let name = path.file_stem()?.to_str()?;
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+/// All of a checkpoint's file before its tensors.
+///
+/// By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
+fn beginning(header: String, tensors: [&[f32]; 3]) -> Result<Vec<u8>> {
+    let checksum = checksum(&header, tensors.iter().map(|values| to_bytes(values)));
+    let texts = [(HEADER, header), (CHECKSUM, checksum)];
+    let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
+    let mut end = 0;
+    let mut places = Vec::new();
+    for (name, values) in TENSORS.iter().zip(tensors) {
+        let start = end;
+        end += 4 * values.len();
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: vec![values.len()],
+            data_offsets: (start, end),
+        };
+        places.push((name.to_string(), info));
+    }
+    let mut description = serde_json::to_vec(&Metadata::new(Some(texts), places)?)?;
+    description.resize(description.len().next_multiple_of(8), b' ');
+    let mut bytes = (description.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(description);
+    Ok(bytes)
 }
 
 /// The newest checkpoint that reads, passing over damaged ones with a warning.
@@ -256,8 +290,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn checksum(parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut hash = Sha256::new();
+fn checksum(header: &str, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut hash = Sha256::new_with_prefix(header);
     parts.for_each(|part| hash.update(part));
     hash.finalize()
         .iter()
@@ -283,6 +317,8 @@ fn to_values(bytes: &[u8]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::fuzz;
+    use crate::model::Layer;
 
     fn checkpoint(step: usize) -> Checkpoint {
         let spec = Spec::new(&crate::config::Model::default(), 32).unwrap();
@@ -331,9 +367,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for step in 1..=3 {
             checkpoint(step).write(folder.path()).unwrap();
+            remove_old(folder.path(), 2, &[]).unwrap();
         }
         let files = list(&folder.path().join("checkpoints")).unwrap();
-        assert_eq!(files.len(), KEPT);
+        assert_eq!(files.len(), 2);
         let mut bytes = fs::read(&files[1]).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 4;
@@ -341,6 +378,92 @@ mod tests {
         assert_eq!(newest_whole(folder.path()).unwrap(), Some(files[0].clone()));
         fs::write(&files[0], &bytes[..100]).unwrap();
         assert!(newest_whole(folder.path()).is_err());
+    }
+
+    #[test]
+    fn the_best_is_kept_beside_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let losses = [(1, 0.5), (2, 0.3), (3, 0.4), (4, 0.6), (6, 0.3001)];
+        for step in 1..=6 {
+            checkpoint(step).write(folder.path()).unwrap();
+            let known: Vec<_> = losses.into_iter().filter(|loss| loss.0 <= step).collect();
+            remove_old(folder.path(), 2, &known).unwrap();
+        }
+        let files = list(&folder.path().join("checkpoints")).unwrap();
+        let steps: Vec<_> = files.iter().filter_map(|path| step(path)).collect();
+        assert_eq!(steps, [2, 5, 6]);
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut whole = checkpoint(7);
+        // A small model: its description is most of the file.
+        whole.config.archive.inputs = crate::config::OneOrMany::One("a.hspy".into());
+        whole.write(folder.path()).unwrap();
+        let path = newest_whole(folder.path()).unwrap().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let described = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let damaged = folder.path().join("damaged.safetensors");
+        let places = (0..described)
+            .step_by(61)
+            .chain([described, bytes.len() - 1]);
+        for (i, place) in places.enumerate() {
+            let mut copy = bytes.clone();
+            copy[place] ^= 1 << (i % 8);
+            fs::write(&damaged, &copy).unwrap();
+            let read = Checkpoint::read(&damaged);
+            assert!(read.is_err(), "bit {} of byte {place}", i % 8);
+        }
+    }
+
+    #[test]
+    fn fuzz_checkpoints() {
+        let spec = Spec {
+            patch: [4, 4],
+            energy: 16,
+            latent: 1,
+            hidden: 1,
+            encoder: vec![Layer {
+                out: 1,
+                kernel: [1; 3],
+                stride: [4, 4, 16],
+                pad: [0; 3],
+            }],
+        };
+        let count = spec.parameters();
+        let mut small = checkpoint(7);
+        small.model.parameters = Parameters::initial(&spec, &[1.0 / 16.0; 16], 1);
+        small.model.mean = vec![1.0 / 16.0; 16];
+        small.model.spec = spec;
+        small.first_moment = vec![0.25; count];
+        small.second_moment = vec![1e-9; count];
+        let folder = tempfile::tempdir().unwrap();
+        small.write(folder.path()).unwrap();
+        let path = newest_whole(folder.path()).unwrap().unwrap();
+        let whole = fs::read(path).unwrap();
+        fuzz(
+            vec![whole.clone()],
+            &["__metadata__", "parameters"],
+            |bytes| Checkpoint::from_bytes(bytes).map(|_| ()),
+        );
+        // And with a checksum that holds.
+        let (_, metadata) = SafeTensors::read_metadata(&whole).unwrap();
+        let header = metadata.metadata().as_ref().unwrap()[HEADER].clone();
+        let values = [
+            small.model.parameters.values(),
+            &small.first_moment,
+            &small.second_moment,
+        ];
+        let tokens = ["[", "{", "null", "-1", "1e308", "18446744073709551615", ","];
+        fuzz(vec![header.into_bytes()], &tokens, |bytes| {
+            let header = String::from_utf8_lossy(bytes).into_owned();
+            let mut file = beginning(header, values)?;
+            values
+                .iter()
+                .for_each(|values| file.extend(to_bytes(values)));
+            Checkpoint::from_bytes(&file).map(|_| ())
+        });
     }
 
     #[test]

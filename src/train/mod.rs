@@ -116,6 +116,11 @@ pub fn train(
         if due || stopping || done == length.steps {
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
+            comm.agree(if comm.is_root() {
+                checkpoint::remove_old(directory, config.train.keep_checkpoints, log.epochs())
+            } else {
+                Ok(())
+            })?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);
