@@ -92,6 +92,8 @@ check_rust() {
         die "cargo is $found, and coreloss needs $wanted or newer: rustup update, or a newer module"
 }
 
+has_browser() { have chromium || have chromium-browser || have google-chrome; }
+
 # Debian's names of what is missing, one a line; a cluster's module may provide the same.
 missing_packages() {
     have c++ || echo build-essential
@@ -99,6 +101,8 @@ missing_packages() {
     [ -n "$(from_env HDF5_DIR)" ] || echo libhdf5-openmpi-dev
     has_libclang || echo libclang-dev
     have pkg-config || echo pkg-config
+    # A browser for the test of the report; without one, and without root to install it, that test is left out.
+    ! { [ "$judge" = yes ] && have apt-get && [ "$(id -u)" = 0 ]; } || has_browser || echo chromium
     if needs_judge; then
         find_python 11 >/dev/null || echo python3-venv
     elif needs_libtorch; then

@@ -49,3 +49,5 @@ pub mod doctor;
 pub mod sweep;
 
 pub mod survey;
+
+pub mod bench;

@@ -1,171 +1,26 @@
 //! The command line: reads arguments and configuration, starts MPI, runs one command, ends every rank alike.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser};
 
+mod arguments;
+
+use arguments::{
+    BenchCommand, Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand,
+};
+use coreloss::bench::{self, IoBench, PcaBench, TrainBench};
 use coreloss::comm::{self, Comm};
-use coreloss::config::{Config, Invalid};
+use coreloss::config::{explain, Config, Explained, Invalid};
 use coreloss::doctor;
-use coreloss::run::{self, Ending, Stage, Start};
+use coreloss::run::{self, Ending, Stage};
 use coreloss::survey;
 use coreloss::sweep::{self, Which};
-
-/// Finds anomalous spectra in archives of EELS spectrum images.
-///
-/// Works alone, under `mpirun -n N` and under `srun --mpi=pmix`.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 bad configuration or usage; 3 done, some inputs set \
-    aside; 75 stopped by a signal after a checkpoint (start it again to go on)."
-)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// The whole pipeline: train, PCA, score, maps and report; goes on where an earlier run stopped.
-    Run {
-        #[command(flatten)]
-        run: RunArguments,
-        /// Says what it would do, take and need, from a few measured steps; writes nothing.
-        #[arg(long, conflicts_with_all = ["fresh", "resume"])]
-        dry_run: bool,
-    },
-    /// Trains the 3D-CVAE only.
-    Train(RunArguments),
-    /// Principal components and their scores only; needs no trained model.
-    Pca(RunArguments),
-    /// Scores with the model that `train` left in the output folder.
-    Score(RunArguments),
-    /// Draws report.html of a finished run anew.
-    Report(ConfigArguments),
-    /// Writes the simulated cubes of a configuration, with their truth.
-    Simulate(ConfigArguments),
-    /// Writes copies of measured cubes with known anomalies, with their truth.
-    Inject(ConfigArguments),
-    /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
-    Import(ImportArguments),
-    /// Many configurations from one file: plans, runs, shows and collects them.
-    #[command(subcommand)]
-    Sweep(SweepCommand),
-    /// Scores a catalogue of many cubes and ranks them; goes on where it stopped, and takes in what was added.
-    Survey(ConfigArguments),
-    /// Looks for the traps of clusters, and says how to mend each; alone, under mpirun and under srun.
-    Doctor(DoctorArguments),
-    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
-    Inspect(InspectArguments),
-}
-
-#[derive(Args)]
-struct ConfigArguments {
-    /// YAML file; see configs/ for examples.
-    config: PathBuf,
-    /// Lays a value over the file: --set train.steps=800 --set 'archive.inputs=[a.hspy, b.hspy]'.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Args)]
-struct RunArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-    /// Removes the results of earlier runs in the output folder first.
-    #[arg(long, conflicts_with = "resume")]
-    fresh: bool,
-    /// Refuses to start where there is no checkpoint to go on from.
-    #[arg(long)]
-    resume: bool,
-}
-
-#[derive(Args)]
-struct ImportArguments {
-    /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
-    #[arg(required = true)]
-    files: Vec<String>,
-    /// Folder of the copies: ID.hspy, small images as ID.survey.hspy; ids are the paths below the inputs' common root.
-    #[arg(short, long, value_name = "DIR")]
-    output: PathBuf,
-    /// One line of JSON for each file.
-    #[arg(long)]
-    json: bool,
-    /// Chooses and bounds: --set archive.image=1, --set archive.dataset=entry/data, --set io.memory_mib=512.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Args)]
-struct DoctorArguments {
-    /// Checks what this configuration asks for, too.
-    config: Option<PathBuf>,
-    /// One line of JSON.
-    #[arg(long)]
-    json: bool,
-    /// Lays a value over the file.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Subcommand)]
-enum SweepCommand {
-    /// Prints the table of points.
-    Plan(ConfigArguments),
-    /// Runs one point, or one after the other those that are missing. Several may run at once on one folder.
-    Run {
-        #[command(flatten)]
-        config: ConfigArguments,
-        /// Runs this point only; by default that of the Slurm array's task.
-        #[arg(long, env = "SLURM_ARRAY_TASK_ID", value_name = "K")]
-        index: Option<usize>,
-        /// Runs what failed again, and nothing else.
-        #[arg(long)]
-        only_failed: bool,
-    },
-    /// Shows how every point stands: done, running, failed (and why) or missing.
-    Status {
-        #[command(flatten)]
-        config: ConfigArguments,
-        /// One line of JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Gathers table.csv, table.h5 and figures of what is done.
-    Collect(ConfigArguments),
-}
-
-#[derive(Args)]
-struct InspectArguments {
-    /// HyperSpy, HDF5, NeXus, EMD, DM3 and DM4 files.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// One line of JSON for each file.
-    #[arg(long)]
-    json: bool,
-    /// Reads no spectrum: only what the files say of themselves.
-    #[arg(long)]
-    quick: bool,
-    /// Chooses what to describe: --set archive.image=1, --set archive.dataset=entry/data.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-impl RunArguments {
-    fn start(&self) -> Start {
-        match (self.fresh, self.resume) {
-            (true, _) => Start::Fresh,
-            (_, true) => Start::Resume,
-            _ => Start::Continue,
-        }
-    }
-}
 
 fn main() -> ExitCode {
     // One thread for each operator: rayon spreads whole micro-batches and tiles over the threads instead, so that their
@@ -229,12 +84,94 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             begin(comm, &config)?;
             doctor::doctor(comm, &config, arguments.json)
         }
+        Command::Export(export) => {
+            let forms = export.forms();
+            if forms.is_empty() {
+                let words = "say what to write: --csv, --npy, --png or --nexus";
+                return Err(Invalid(words.into()).into());
+            }
+            run::export(comm, &export.results, &export.output, &forms)
+        }
+        Command::Status(status) => run::status(comm, &status.directory, status.json),
+        Command::Init(init) => {
+            let config = comm.agree(Config::parse("init", "", &init.set))?;
+            begin(comm, &config)?;
+            run::init(comm, &config, &init.file, init.output.as_deref())
+        }
+        Command::Config(show) => show_config(comm, show),
+        Command::Completions { shell } => {
+            if comm.is_root() {
+                let mut command = Cli::command();
+                clap_complete::generate(*shell, &mut command, "coreloss", &mut std::io::stdout());
+            }
+            Ok(Ending::Done)
+        }
         Command::Inspect(inspect) => {
             let config = comm.agree(Config::parse("inspect", "", &inspect.set))?;
             begin(comm, &config)?;
             run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
+        Command::Bench(command) => measure(comm, command),
     }
+}
+
+fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
+    let parse = |set: &[String]| {
+        let config = comm.agree(Config::parse("bench", "", set))?;
+        begin(comm, &config)?;
+        anyhow::Ok(config)
+    };
+    match command {
+        BenchCommand::Train(arguments) => {
+            let what = TrainBench {
+                spec: arguments.spec.clone(),
+                batch: arguments.batch,
+                steps: arguments.steps,
+                warmup: arguments.warmup,
+                json: arguments.json,
+            };
+            bench::train(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Pca(arguments) => {
+            let what = PcaBench {
+                file: arguments.file.clone(),
+                components: arguments.components,
+                json: arguments.json,
+            };
+            bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Allreduce { json } => {
+            parse(&[])?;
+            bench::allreduce(comm, *json)?;
+        }
+        BenchCommand::Io(arguments) => {
+            let what = IoBench {
+                file: arguments.file.clone(),
+                json: arguments.json,
+            };
+            bench::io(comm, &parse(&arguments.set)?, &what)?;
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// # Collective
+fn show_config(comm: &Comm, show: &ShowArguments) -> Result<Ending> {
+    let text = match (&show.explain, &show.config) {
+        (Some(key), _) => {
+            let found = comm.agree(explain(key).map_err(anyhow::Error::from))?;
+            let found: Vec<String> = found.iter().map(Explained::text).collect();
+            found.concat()
+        }
+        (None, Some(path)) => read_config(comm, path, &show.set)?.to_yaml(),
+        (None, None) => comm
+            .agree(Config::parse("config", "", &show.set))?
+            .to_yaml(),
+    };
+    if comm.is_root() {
+        print!("{text}");
+    }
+    Ok(Ending::Done)
 }
 
 fn staged(comm: &Comm, stage: Stage, arguments: &RunArguments) -> Result<Ending> {

@@ -266,6 +266,23 @@ fn the_nanocubes_are_the_same_in_every_format() {
         check(path, &Options::default(), &images[0]);
         assert_eq!(read_all(&open(path)), values, "{}", path.display());
     }
+    // EMD files of RosettaSciIO's keep nothing of the instrument.
+    let (kept, known) = (open(&written[0]), hspy.microscope());
+    let kept = kept.microscope();
+    assert!(known.beam_energy_kev.is_some() && known.exposure_s.is_some());
+    for (kept, known) in [
+        (kept.beam_energy_kev, known.beam_energy_kev),
+        (kept.convergence_angle_mrad, known.convergence_angle_mrad),
+        (kept.collection_angle_mrad, known.collection_angle_mrad),
+        (kept.camera_length_mm, known.camera_length_mm),
+        (kept.aperture_mm, known.aperture_mm),
+        (kept.exposure_s, known.exposure_s),
+        (kept.frames, known.frames),
+    ] {
+        assert_eq!(kept, known);
+    }
+    assert_eq!(kept.instrument, known.instrument);
+    assert_eq!(kept.detector, known.detector);
     let converted = folder.path().join("converted");
     let others = ["r.rpl", "r.msa"].map(|name| folder.path().join(name));
     let arguments = [&["-o".into(), converted.clone()][..], &others].concat();

@@ -20,6 +20,8 @@ hs.set_log_level("ERROR")
 KEPT = [
     "General.title",
     "General.authors",
+    "General.date",
+    "General.time",
     "Sample.description",
     "Signal.Noise_properties.Variance_linear_model.gain_factor",
     "Signal.Noise_properties.Variance_linear_model.gain_offset",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use common::dm4::write_sparse;
 use common::result::{maps, summary};
 use common::{after, alone, coreloss, folder, Ended, Job};
 
@@ -125,6 +126,41 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
         "{:.0} MiB, and {allowed:.0} MiB are allowed",
         peaks[1]
     );
+}
+
+/// What DigitalMicrograph stores plane by plane of energy is turned round piece by piece.
+#[test]
+fn an_energy_first_cube_is_imported_below_a_real_limit() {
+    let _alone = alone();
+    let folder = folder("import");
+    // 512 MiB of uint16, eight times the memory.
+    let shape = [256, 512, 2048];
+    let memory = 64.0;
+    let values = [([0, 0, 0], 7), ([255, 511, 2047], 8), ([160, 1, 1000], 9)];
+    write_sparse(&folder.join("tiny.dm4"), [4, 4, 2048], &[]);
+    write_sparse(&folder.join("large.dm4"), shape, &values);
+    let import = |name: &str, limit: &Limit| {
+        let set = format!("io.memory_mib={memory}");
+        let arguments = ["import", "-o", "out", name, "--set", &set];
+        limit.job(command(&folder, 2, &arguments))
+    };
+    // What a rank takes without a cube worth the name: libraries, MPI, HDF5.
+    const PROGRAM_MIB: f64 = 250.0;
+    let each = PROGRAM_MIB + memory;
+    let limit = Limit::new(2.0 * each + LAUNCHER_MIB, each);
+    import("tiny.dm4", &limit).succeeded();
+    let began = std::time::Instant::now();
+    import("large.dm4", &limit).succeeded();
+    eprintln!("512 MiB below a {} in {:?}", limit.what(), began.elapsed());
+    let options = coreloss::archive::Options::default();
+    let copy = coreloss::archive::Reader::open(&folder.join("out/large.hspy"), &options);
+    let copy = copy.expect("the copy opens");
+    assert_eq!(copy.info().shape(), shape);
+    assert_eq!(copy.info().energy.offset, 400.0);
+    for ([y, x, e], value) in values {
+        let found = copy.read(y..y + 1, x..x + 1, e..e + 1).expect("a value");
+        assert_eq!(found[[0, 0, 0]], f32::from(value));
+    }
 }
 
 fn command(folder: &Path, ranks: usize, arguments: &[&str]) -> Command {

@@ -66,9 +66,12 @@ def describe_image(image):
 def write(source, folder):
     import h5py
 
-    # The writers choke on some of what the readers keep.
+    # The writers choke on some of what the readers keep, numpy's numbers above all.
+    found = read(source)[0]
     metadata = {"General": {"title": "SI of cubes"}, "Signal": {"signal_type": "EELS"}}
-    signal = {**read(source)[0], "metadata": metadata, "original_metadata": {}}
+    instrument = found["metadata"]["Acquisition_instrument"]
+    metadata["Acquisition_instrument"] = json.loads(json.dumps(instrument, default=float))
+    signal = {**found, "metadata": metadata, "original_metadata": {}}
     importlib.import_module("rsciio.nexus").file_writer(str(folder / "x.nxs"), signal)
     importlib.import_module("rsciio.emd").file_writer(str(folder / "x.emd"), signal)
     with h5py.File(folder / "x.h5", "w") as file:

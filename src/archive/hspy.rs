@@ -275,6 +275,8 @@ fn microscope(group: &Group) -> Microscope {
         frames: of(eels, "frame_number"),
         operator: text_of("General", "authors"),
         specimen: text_of("Sample", "description"),
+        date: text_of("General", "date"),
+        time: text_of("General", "time"),
         gain_factor: of(noise, "gain_factor"),
         gain_offset: of(noise, "gain_offset"),
         intensity_units: text_of("Signal", "quantity").map(|quantity| units_of(&quantity)),

@@ -32,6 +32,10 @@ pub struct Microscope {
     pub frames: Option<f64>,
     pub operator: Option<String>,
     pub specimen: Option<String>,
+    /// When it began: `2021-03-12`.
+    pub date: Option<String>,
+    /// `15:16:22`, of the place where the instrument is.
+    pub time: Option<String>,
     /// HyperSpy's `Variance_linear_model.gain_factor`, and what it takes from Gatan files for that: the scale of
     /// intensity, `(stored - gain_offset) * gain_factor` being in `intensity_units`.
     pub gain_factor: Option<f64>,

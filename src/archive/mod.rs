@@ -8,6 +8,8 @@ mod catalogue;
 
 mod companion;
 
+mod dates;
+
 mod dm;
 
 mod element;
@@ -17,6 +19,8 @@ mod elsewhere;
 mod file;
 
 pub(crate) mod hspy;
+
+mod instrument;
 
 mod layout;
 

@@ -6,7 +6,8 @@ use hdf5::{Dataset, File, Group};
 
 use super::attribute::{number, text, texts};
 use super::file::numeric_dtype;
-use super::layout::{in_ev, index_axis, uniform, Layout, Microscope};
+use super::instrument;
+use super::layout::{in_ev, index_axis, uniform, Layout};
 use crate::cube::Axis;
 
 /// Deep enough for any real file, and an end to links that go in circles.
@@ -239,7 +240,7 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         axes,
         energy: Ok(energy),
         problems,
-        microscope: Microscope::default(),
+        microscope: instrument::microscope(file, path),
     })
 }
 

@@ -4,6 +4,7 @@
 //! know, and it names everything that is wrong, not the first thing.
 
 mod anomaly;
+mod explain;
 #[cfg(test)]
 mod fuzz;
 mod inject;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{explain, Explained};
 pub use region::{Region, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,

@@ -283,6 +283,9 @@ pub struct Pca {
     pub poisson: bool,
     /// What components and mean spectrum are of.
     pub fit: PcaFit,
+    /// Adds methods of their own, `pca3_robust`, of components fitted to the cube without the pixels that they explain
+    /// worst, so that anomalies have no say in them.
+    pub robust: bool,
     /// Adds the method `mean`: every spectrum is the mean spectrum, scaled to its counts.
     pub mean: bool,
 }
@@ -306,6 +309,7 @@ impl Default for Pca {
             components: OneOrMany::Many([3, 4, 5].map(Auto::Given).to_vec()),
             poisson: true,
             fit: PcaFit::Cube,
+            robust: false,
             mean: false,
         }
     }

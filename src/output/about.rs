@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hdf5::{Group, Location};
 
 use super::hspy::{group, set, set_text};
-use crate::archive::{open_hdf5, Metadata, Microscope};
+use crate::archive::{open_hdf5, Metadata, Microscope, Reader};
 
 /// Longest name of a group that HDF5 and people can use.
 const LONGEST_NAME: usize = 200;
@@ -21,6 +21,24 @@ pub struct About {
     pub original: Metadata,
     /// A HyperSpy file and the experiment in it whose `metadata` and `original_metadata` are taken over first.
     pub copied: Option<(PathBuf, String)>,
+}
+
+impl About {
+    /// All that the file of `reader` tells, for a copy of its cube. Rank-local.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn of(reader: &Reader) -> Result<About> {
+        let path = &reader.info().path;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let experiment = reader.experiment();
+        Ok(About {
+            microscope: reader.microscope().clone(),
+            original_filename: Some(name.into_owned()),
+            original: reader.metadata()?,
+            copied: experiment.map(|experiment| (path.clone(), experiment.to_string())),
+        })
+    }
 }
 
 /// Writes `about` into a new experiment. Rank-local.
@@ -64,6 +82,8 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
             "original_filename",
             &about.original_filename,
         ),
+        ("metadata/General", "date", &scope.date),
+        ("metadata/General", "time", &scope.time),
         ("metadata/Sample", "description", &scope.specimen),
         ("metadata/Signal", "quantity", &quantity),
     ];

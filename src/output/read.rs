@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{ensure, Context, Result};
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group};
-use ndarray::{Array2, ArrayD};
+use ndarray::{s, Array2, ArrayD};
 
 use super::hspy::{signal_path, LearningResults, TEXTS};
 use crate::archive::{hspy, open_hdf5};
@@ -32,6 +32,34 @@ pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f3
         let data = file.dataset(&signal_path(title))?;
         let axes = hspy::axes(&experiment(&file, title)?, &data.shape(), &mut Vec::new())?;
         Ok((axes, data.read_dyn()?))
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+}
+
+/// The axes of the signal `title`. Rank-local.
+///
+/// # Errors
+/// No such signal.
+pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
+    let read = |file: File| -> Result<_> {
+        let shape = file.dataset(&signal_path(title))?.shape();
+        hspy::axes(&experiment(&file, title)?, &shape, &mut Vec::new())
+    };
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+}
+
+/// The values of the signal `title`; of three dimensions those at `index` of the first. Rank-local.
+///
+/// # Errors
+/// No such signal or index.
+pub fn read_signal_plane(path: &Path, title: &str, index: usize) -> Result<ArrayD<f32>> {
+    let read = |file: File| -> Result<ArrayD<f32>> {
+        let data = file.dataset(&signal_path(title))?;
+        Ok(if data.ndim() == 3 {
+            data.read_slice_2d(s![index, .., ..])?.into_dyn()
+        } else {
+            data.read_dyn()?
+        })
     };
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }

@@ -6,7 +6,7 @@ use ndarray::Array2;
 use super::plot::{svg, Area, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
 use super::scale::Scale;
 use super::text::number;
-use super::{LossPoint, Map, Region};
+use super::{Cube, LossPoint, Map, Region};
 
 // Narrower than the page shows them: two beside each other stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
@@ -128,17 +128,37 @@ pub fn scree(ratios: &[f64]) -> Result<String> {
     })
 }
 
-/// The mean spectrum (counts by eV) with the shaded `windows`.
-pub fn mean_spectrum(
-    energy_ev: &[f64],
-    spectrum: &[f64],
-    windows: &[(String, [f64; 2])],
-) -> Result<String> {
-    let points = points(energy_ev, spectrum.iter().copied());
+/// A factor of a principal component by eV, with the shaded `windows`.
+pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])]) -> Result<String> {
+    let points = points(energy_ev, factor.iter().copied());
+    let x = energy_scale(&points);
+    let y = Scale::linear("factor", points.iter().map(|p| p.1).chain([0.0]), 0.05).headroom(0.15);
+    svg(SIZE, "Factor of a principal component", |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.shades(windows)?;
+        panel.rule(0.0)?;
+        panel.line(&points, BLUE)?;
+        panel.shade_names(windows)
+    })
+}
+
+/// A quantity of training by step, on a log axis.
+pub fn training(words: &str, points: &[(f64, f64)]) -> Result<String> {
+    let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
+    let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
+    svg(SIZE, words, |area| {
+        Panel::new(area, &x, &y)?.line(points, BLUE)
+    })
+}
+
+/// The mean spectrum (counts by eV) of `cube` with its shaded windows and its edges.
+pub fn mean_spectrum(cube: &Cube) -> Result<String> {
+    let points = points(&cube.energy_ev, cube.mean_spectrum.iter().copied());
     let x = energy_scale(&points);
     let y = counts_scale("mean counts", &[&points]);
-    svg(SIZE, "Mean spectrum", |area| {
-        spectra(area, [&x, &y], &[(&points, INK)], windows)
+    svg(WIDE, "Mean spectrum", |area| {
+        let mut panel = spectra(area, [&x, &y], &[(&points, INK)], &cube.windows)?;
+        panel.onsets(&cube.edges)
     })
 }
 
@@ -156,7 +176,7 @@ pub fn region(
     let label = format!("Spectrum of region {}", region.label);
     if modelled.is_empty() {
         return svg(SIZE, &label, |area| {
-            spectra(area, [&x, &y], &[(&measured, INK)], windows)
+            spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ())
         });
     }
     let residual: Vec<(f64, f64)> = measured
@@ -180,18 +200,19 @@ pub fn region(
 }
 
 /// Draws `lines` over shaded and named `windows`, on the axes `[x, y]`.
-fn spectra(
-    area: &Area<'_>,
-    [x, y]: [&Scale; 2],
+fn spectra<'a, 'b, 's>(
+    area: &'a Area<'b>,
+    [x, y]: [&'s Scale<'s>; 2],
     lines: &[(&[(f64, f64)], Rgb)],
     windows: &[(String, [f64; 2])],
-) -> Result<()> {
+) -> Result<Panel<'a, 'b, 's>> {
     let mut panel = Panel::new(area, x, y)?;
     panel.shades(windows)?;
     for (points, color) in lines {
         panel.line(points, *color)?;
     }
-    panel.shade_names(windows)
+    panel.shade_names(windows)?;
+    Ok(panel)
 }
 
 fn energy_scale(points: &[(f64, f64)]) -> Scale<'static> {

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::{Cube, LossPoint, Map, Metrics, Region, Report};
+use super::{Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint};
 
 /// Noise in 0..1 that is the same on every run.
 fn noise(seed: usize) -> f64 {
@@ -39,6 +39,13 @@ pub fn report() -> Report {
                 }
             })
             .collect(),
+        steps: (0..480)
+            .map(|step| StepPoint {
+                step,
+                kl: 12.0 * (1.0 - (-(step as f64) / 60.0).exp()) + noise(step as usize),
+                grad_norm: 3.0 + noise(step as usize + 9),
+            })
+            .collect(),
         cubes: vec![planted(), plain()],
         failed_inputs: vec![(
             "session/broken.dm4".into(),
@@ -55,9 +62,11 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         shape: [shape.0, shape.1, 0],
         pixel_size: Some((0.0, "nm".into())),
         mean_image: Array2::from_elem(shape, value),
+        properties: vec![],
         energy_ev: vec![],
         mean_spectrum: vec![],
         windows: vec![],
+        edges: vec![],
         maps: vec![map(
             "cvae",
             "pcc",
@@ -69,6 +78,9 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         regions: vec![],
         labels: Array2::zeros(shape),
         scree: vec![],
+        components: vec![],
+        latent: vec![],
+        provenance: vec![],
     }
 }
 
@@ -166,6 +178,13 @@ fn planted() -> Cube {
                 + 40.0 * ((y as f64 / 3.0).sin() * (x as f64 / 3.0).cos())
                 + 10.0 * noise(y * 96 + x)) as f32
         }),
+        properties: vec![Property {
+            name: "energy shift".into(),
+            note: "eV, taken out before scoring".into(),
+            values: Array2::from_shape_fn(shape, |(y, x)| {
+                (y as f32 / 40.0).sin() + 0.01 * x as f32
+            }),
+        }],
         mean_spectrum: spectrum(0.0, 77),
         windows: [
             ("Ti L", 456.0, 475.0),
@@ -173,6 +192,27 @@ fn planted() -> Cube {
             ("O K tail", 560.0, 575.0),
         ]
         .map(|(name, low, high)| (name.into(), [low, high]))
+        .to_vec(),
+        edges: [("Ti L3", 456.0), ("Ti L2", 462.0), ("O K", 532.0)]
+            .map(|(name, onset)| (name.into(), onset))
+            .to_vec(),
+        components: (0..3)
+            .map(|i| Component {
+                factor: spectrum(i as f64, 31 * i),
+                loading: scored(1.0, 60 + i),
+                share: 0.8 / (i as f64 + 1.0).powi(3),
+            })
+            .collect(),
+        latent: vec![Property {
+            name: "dimension 5".into(),
+            note: "standard deviation 1.2".into(),
+            values: scored(2.0, 90),
+        }],
+        provenance: [
+            ("file", "session/sto-01.dm4"),
+            ("instrument", "ARM200F, 200 keV"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
         .to_vec(),
         maps,
         truth: Some(truth),

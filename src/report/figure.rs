@@ -61,6 +61,12 @@ pub fn map_png(
         .png(Quantity::Score, &format!("{note}; {range}"))
 }
 
+/// The PNG of values [y, x], not shrunk, in the colours of `quantity`.
+pub fn picture_png(values: &Array2<f32>, quantity: Quantity, note: &str) -> Result<Vec<u8>> {
+    let marks = Array2::zeros(values.dim());
+    Picture::draw(values, &marks, Span::of(values, None)).png(quantity, note)
+}
+
 /// A `<figure>` of `values` [y, x] under `caption` (HTML), with colour bar; `threshold` is marked on it.
 pub fn map(
     values: &Array2<f32>,
@@ -227,7 +233,7 @@ pub fn gradients() -> String {
     const STOPS: usize = 24;
     let mut defs =
         String::from("<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>");
-    for quantity in [Quantity::Score, Quantity::Intensity] {
+    for quantity in [Quantity::Score, Quantity::Property, Quantity::Intensity] {
         let _ = write!(defs, "<linearGradient id=\"{}\">", gradient_id(quantity));
         for i in 0..=STOPS {
             let t = i as f64 / STOPS as f64;
@@ -243,6 +249,7 @@ pub fn gradients() -> String {
 fn gradient_id(quantity: Quantity) -> &'static str {
     match quantity {
         Quantity::Score => "score-colors",
+        Quantity::Property => "property-colors",
         Quantity::Intensity => "intensity-colors",
     }
 }

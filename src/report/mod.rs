@@ -6,6 +6,7 @@ mod chart;
 mod compare;
 
 mod figure;
+mod inside;
 mod page;
 mod picture;
 mod plot;
@@ -39,6 +40,8 @@ pub struct Report {
     pub facts: Vec<(String, String)>,
     /// By step; empty where nothing was trained.
     pub loss: Vec<LossPoint>,
+    /// The parts of each step's loss; empty where nothing was trained.
+    pub steps: Vec<StepPoint>,
     /// In the order of the page; the first [`MOST_CUBES`] are shown in full, all are in the overview.
     pub cubes: Vec<Cube>,
     /// Path and reason.
@@ -59,6 +62,15 @@ pub struct LossPoint {
     pub validation: Option<f64>,
 }
 
+/// What one step of training came to.
+#[derive(Clone, Copy, Debug)]
+pub struct StepPoint {
+    pub step: u64,
+    /// Nats per patch that the latent code carries.
+    pub kl: f64,
+    pub grad_norm: f64,
+}
+
 /// What was found in one cube.
 #[derive(Clone, Debug)]
 pub struct Cube {
@@ -70,12 +82,16 @@ pub struct Cube {
     pub pixel_size: Option<(f64, String)>,
     /// Mean counts of each spectrum, `[y, x]`.
     pub mean_image: Array2<f32>,
+    /// What was measured of each pixel before it was scored.
+    pub properties: Vec<Property>,
     /// Energy loss of each channel, eV.
     pub energy_ev: Vec<f64>,
     /// Mean counts by channel.
     pub mean_spectrum: Vec<f64>,
     /// Name and range in eV.
     pub windows: Vec<(String, [f64; 2])>,
+    /// Name and onset in eV of what was found in the mean spectrum.
+    pub edges: Vec<(String, f64)>,
     pub maps: Vec<Map>,
     /// 0 normal, above 0 anomalous, `[y, x]`.
     pub truth: Option<Array2<i32>>,
@@ -85,6 +101,33 @@ pub struct Cube {
     pub labels: Array2<i32>,
     /// Explained variance ratio by component; empty without PCA.
     pub scree: Vec<f64>,
+    /// The first of them.
+    pub components: Vec<Component>,
+    /// The dimensions of the latent code that differ most over the cube.
+    pub latent: Vec<Property>,
+    /// Where the cube comes from, in order: file, instrument, date, fingerprint.
+    pub provenance: Vec<(String, String)>,
+}
+
+/// What was measured of each pixel: by how much its energies were moved, how thick it is.
+#[derive(Clone, Debug)]
+pub struct Property {
+    pub name: String,
+    /// Its unit, and what it means.
+    pub note: String,
+    /// `[y, x]`, NaN where ignored.
+    pub values: Array2<f32>,
+}
+
+/// One principal component.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// By channel.
+    pub factor: Vec<f64>,
+    /// `[y, x]`, NaN where ignored.
+    pub loading: Array2<f32>,
+    /// Of the variance.
+    pub share: f64,
 }
 
 /// One score of one method.
@@ -158,6 +201,19 @@ pub fn write(directory: &Path, report: &Report) -> Result<()> {
     replace(directory, "report.html", page::html(report)?.as_bytes())
 }
 
+/// The PNG of a map [y, x] that stands alone; `note` is kept in it.
+///
+/// # Errors
+/// A map without pixels.
+pub fn picture(values: &Array2<f32>, is_score: bool, note: &str) -> Result<Vec<u8>> {
+    let quantity = if is_score {
+        picture::Quantity::Score
+    } else {
+        picture::Quantity::Property
+    };
+    figure::picture_png(values, quantity, note)
+}
+
 /// Refuses a cube whose maps would be drawn over one another wrongly.
 fn check_shapes(cube: &Cube) -> Result<()> {
     let expected = (cube.shape[0], cube.shape[1]);
@@ -171,8 +227,14 @@ fn check_shapes(cube: &Cube) -> Result<()> {
     };
     check("mean image", cube.mean_image.dim())?;
     check("label map", cube.labels.dim())?;
+    for property in cube.properties.iter().chain(&cube.latent) {
+        check(&property.name, property.values.dim())?;
+    }
     if let Some(truth) = &cube.truth {
         check("truth", truth.dim())?;
+    }
+    for component in &cube.components {
+        check("loading", component.loading.dim())?;
     }
     for map in &cube.maps {
         check(
@@ -330,6 +392,10 @@ mod tests {
         let cube = &mut report.cubes[0];
         cube.mean_spectrum.fill(f64::NAN);
         cube.scree = vec![0.0, -1.0, f64::NAN];
+        cube.components[0].factor.fill(f64::NAN);
+        cube.edges[0].1 = f64::NAN;
+        report.steps[3].kl = f64::NAN;
+        let cube = &mut report.cubes[0];
         cube.regions[0].spectrum.fill(f32::INFINITY);
         cube.maps[0].threshold = f32::NAN;
         cube.windows[0].1 = [f64::NAN, f64::NAN];

@@ -8,7 +8,7 @@ use super::figure::{self, css, key};
 use super::plot::{BLUE, VERMILLION};
 use super::section::{self, chart_figure};
 use super::text::{counted, escape, number};
-use super::{chart, Report, MOST_CUBES};
+use super::{chart, Report, StepPoint, MOST_CUBES};
 
 /// The whole document. It loads nothing: its policy forbids what its text does not ask for.
 pub fn html(report: &Report) -> Result<String> {
@@ -158,6 +158,25 @@ fn training(html: &mut String, report: &Report) -> Result<()> {
         keys.push_str(&key(&css(VERMILLION), "", "validation"));
     }
     chart_figure(html, "Loss", &keys, &chart::loss(&report.loss)?);
+    let steps = &report.steps;
+    if steps.len() > 1 {
+        let of = |value: fn(&StepPoint) -> f64| -> Vec<(f64, f64)> {
+            let points = steps.iter().map(|point| (point.step as f64, value(point)));
+            points.collect()
+        };
+        html.push_str("<div class=\"charts\">\n");
+        for (title, words, points) in [
+            ("Latent information", "nats per patch", of(|point| point.kl)),
+            (
+                "Gradient",
+                "norm of the gradient",
+                of(|point| point.grad_norm),
+            ),
+        ] {
+            chart_figure(html, title, "", &chart::training(words, &points)?);
+        }
+        html.push_str("</div>\n");
+    }
     html.push_str("</section>\n");
     Ok(())
 }

@@ -30,6 +30,8 @@ const IN_TRUTH: u8 = 2;
 pub enum Quantity {
     /// Inferno: perceptually uniform and safe for the colour-blind.
     Score,
+    /// Viridis, as safe, and not to be taken for a score.
+    Property,
     /// Greys, the custom for images from a detector.
     Intensity,
 }
@@ -37,11 +39,13 @@ pub enum Quantity {
 impl Quantity {
     /// The colour at `t` in 0..1.
     pub fn color(self, t: f64) -> [u8; 3] {
+        let of = |gradient: colorous::Gradient| {
+            let color = gradient.eval_continuous(t.clamp(0.0, 1.0));
+            [color.r, color.g, color.b]
+        };
         match self {
-            Quantity::Score => {
-                let color = colorous::INFERNO.eval_continuous(t.clamp(0.0, 1.0));
-                [color.r, color.g, color.b]
-            }
+            Quantity::Score => of(colorous::INFERNO),
+            Quantity::Property => of(colorous::VIRIDIS),
             Quantity::Intensity => [(20.0 + 235.0 * t.clamp(0.0, 1.0)).round() as u8; 3],
         }
     }

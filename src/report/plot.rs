@@ -10,7 +10,7 @@ use plotters::prelude::{
     Rectangle, SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{IntoFont, TextStyle};
+use plotters::style::{FontTransform, IntoFont, TextStyle};
 
 use super::scale::{Coordinate, Scale};
 use super::text::{escape, plain};
@@ -156,6 +156,43 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
             (HPos::Left, format!("\u{a0}\u{a0}{words}"))
         };
         self.words(place, end, side, &words)
+    }
+
+    /// A dashed line at each onset of `edges` (name, eV) in view, its name along it from the x axis up; names that
+    /// would cover the one before are left out.
+    pub fn onsets(&mut self, edges: &[(String, f64)]) -> Result<()> {
+        let (x, y) = (self.x.range.clone(), self.y.range.clone());
+        let (columns, _) = self.chart.plotting_area().dim_in_pixel();
+        let apart = (x.end - x.start) * (13 * OVERSAMPLING) as f64 / columns.max(1) as f64;
+        let mut sorted: Vec<&(String, f64)> = edges.iter().collect();
+        sorted.retain(|(_, onset)| x.contains(onset));
+        sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let mut free_from = f64::NEG_INFINITY;
+        for (name, onset) in sorted {
+            const DASHES: usize = 30;
+            let step = (y.end - y.start) / DASHES as f64;
+            self.chart.draw_series((0..DASHES).map(|dash| {
+                let from = y.start + dash as f64 * step;
+                PathElement::new(
+                    [(*onset, from), (*onset, from + 0.5 * step)],
+                    style(BLUE, 1),
+                )
+            }))?;
+            if *onset < free_from {
+                continue;
+            }
+            free_from = onset + apart;
+            let style = font(11)
+                .transform(FontTransform::Rotate270)
+                .pos(Pos::new(HPos::Left, VPos::Top));
+            let words = Text::new(
+                plain(&shortened(name)),
+                (*onset, y.start + 0.3 * step),
+                style,
+            );
+            self.chart.draw_series([words])?;
+        }
+        Ok(())
     }
 
     /// A horizontal rule at `y`.

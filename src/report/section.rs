@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::chart;
 use super::figure::{self, css, key, Overlay, NUMBERED};
+use super::inside;
 use super::picture::Quantity;
 use super::plot::{BLUE, INK, VERMILLION};
 use super::text::{counted, escape, number, percent};
@@ -90,12 +91,32 @@ pub fn html(cube: &Cube, index: usize) -> Result<String> {
         capitalized(sentence(cube)),
         energy_range(cube),
     );
-    maps(&mut html, cube, &regions)?;
+    let overlay = Overlay::new(
+        &cube.labels,
+        cube.truth.as_ref(),
+        &regions,
+        cube.pixel_size.as_ref(),
+    );
+    maps(&mut html, cube, &overlay)?;
     metrics_table(&mut html, cube);
     spectra(&mut html, cube)?;
     regions_part(&mut html, cube, &regions)?;
+    html.push_str(&inside::html(cube, &overlay)?);
+    provenance(&mut html, cube);
     html.push_str("</section>\n");
     Ok(html)
+}
+
+fn provenance(html: &mut String, cube: &Cube) {
+    if cube.provenance.is_empty() {
+        return;
+    }
+    html.push_str("<h3>Provenance</h3>\n<dl>\n");
+    for (name, value) in &cube.provenance {
+        let (name, value) = (escape(name), escape(value));
+        let _ = writeln!(html, "<dt>{name}</dt><dd>{value}</dd>");
+    }
+    html.push_str("</dl>\n");
 }
 
 fn capitalized(sentence: String) -> String {
@@ -114,13 +135,7 @@ fn energy_range(cube: &Cube) -> String {
 }
 
 /// The mean image, then a row of maps for each score, the default's first, the methods in one order: CVAE, then PCA.
-fn maps(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<()> {
-    let overlay = Overlay::new(
-        &cube.labels,
-        cube.truth.as_ref(),
-        regions,
-        cube.pixel_size.as_ref(),
-    );
+fn maps(html: &mut String, cube: &Cube, overlay: &Overlay) -> Result<()> {
     html.push_str("<h3>Maps</h3>\n");
     html.push_str(&figure::outline_legend(cube.truth.is_some()));
     html.push_str("<div class=\"maps\">\n");
@@ -129,12 +144,16 @@ fn maps(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<()> {
         &cube.mean_image,
         Quantity::Intensity,
         None,
-        &overlay,
+        overlay,
         &label,
         "<b>mean image</b><br>counts per channel",
     )?);
+    for property in &cube.properties {
+        html.push_str(&inside::property(property, cube, overlay)?);
+    }
     for (row, score) in scores(cube).into_iter().enumerate() {
-        if row > 0 {
+        // What was measured takes a row of its own.
+        if row > 0 || !cube.properties.is_empty() {
             html.push_str("</div>\n<div class=\"maps\">\n");
         }
         for map in methods(cube, score) {
@@ -154,7 +173,7 @@ fn maps(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<()> {
                 &map.values,
                 Quantity::Score,
                 Some(map.threshold),
-                &overlay,
+                overlay,
                 &label,
                 &caption,
             )?);
@@ -245,8 +264,20 @@ fn metrics_table(html: &mut String, cube: &Cube) {
     html.push_str("</tbody></table>\n");
 }
 
-/// Histograms, mean spectrum and scree plot.
+/// Mean spectrum and histograms.
 fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
+    if !cube.mean_spectrum.is_empty() {
+        let svg = chart::mean_spectrum(cube)?;
+        let mut title = "Mean spectrum".to_string();
+        if !cube.windows.is_empty() {
+            title.push_str(", windows of the scores shaded");
+        }
+        if !cube.edges.is_empty() {
+            title.push_str(", edges that were found dashed");
+        }
+        html.push_str("<h3>Mean spectrum</h3>\n");
+        chart_figure(html, &title, "", &svg);
+    }
     let mut charts = String::new();
     if let Some(default) = default_map(cube) {
         let keys = if cube.truth.is_some() {
@@ -265,27 +296,10 @@ fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
             }
         }
     }
-    if !cube.mean_spectrum.is_empty() {
-        let svg = chart::mean_spectrum(&cube.energy_ev, &cube.mean_spectrum, &cube.windows)?;
-        let title = if cube.windows.is_empty() {
-            "Mean spectrum"
-        } else {
-            "Mean spectrum, windows shaded"
-        };
-        chart_figure(&mut charts, title, "", &svg);
-    }
-    if !cube.scree.is_empty() {
-        chart_figure(
-            &mut charts,
-            "Variance explained by the principal components",
-            "",
-            &chart::scree(&cube.scree)?,
-        );
-    }
     if !charts.is_empty() {
         let _ = write!(
             html,
-            "<h3>Distribution and spectra</h3>\n<div class=\"charts\">\n{charts}</div>\n"
+            "<h3>Distribution of the scores</h3>\n<div class=\"charts\">\n{charts}</div>\n"
         );
     }
     Ok(())

@@ -107,7 +107,7 @@ fn is_of_training(result: &Path) -> bool {
 }
 
 /// The files below `directory` that runs write.
-fn results(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn results(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![directory.to_path_buf()];
     while let Some(folder) = folders.pop() {

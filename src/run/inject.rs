@@ -11,6 +11,7 @@ use super::Ending;
 use crate::archive::{self, catalogue, Reader, Source};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Invalid, Places, Window};
+use crate::output::About;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::score::find_windows;
@@ -121,11 +122,7 @@ impl Original {
         };
         let found: Vec<Source> = comm.broadcast(Some(comm.agree(found)?));
         let source = &found[0];
-        let options = archive::Options {
-            dataset: config.archive.dataset.clone(),
-            image: config.archive.image,
-            memory: (config.io.memory_mib << 20) as usize / 8,
-        };
+        let options = archive::Options::of(config);
         let opened = Cube::open(source, config)
             .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
         let (cube, reader) = comm.agree(opened)?;
@@ -310,7 +307,13 @@ impl Injection {
             write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
-        write_labelled(comm, folder, &copy.name, axes, &texts, |rows| {
+        // A copy of a measurement is as well documented as that.
+        let about = comm.agree(if comm.is_root() {
+            About::of(&self.original.reader)
+        } else {
+            Ok(About::default())
+        })?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| {
             self.lines(rows)
         })
     }

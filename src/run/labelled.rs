@@ -11,7 +11,7 @@ use super::write::parallel;
 use crate::comm::Comm;
 use crate::config::{Config, Invalid};
 use crate::cube::Axis;
-use crate::output::{read_text, signal_path, HspyWriter, Small};
+use crate::output::{read_text, signal_path, About, HspyWriter, Small};
 use crate::shard::Blocks;
 use crate::stream::Cube;
 
@@ -54,7 +54,7 @@ pub type Made = (Array3<f32>, Vec<i32>);
 
 /// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`, each rank its own blocks of lines, which `make` makes.
 ///
-/// `axes` are y, x and energy; `texts` say where the cube comes from.
+/// `axes` are y, x and energy; `texts` say where the cube comes from, `about` (root's counts) what its measurement was.
 ///
 /// # Collective
 /// # Errors
@@ -65,6 +65,7 @@ pub fn write_labelled(
     name: &str,
     axes: [Axis; 3],
     texts: &BTreeMap<String, String>,
+    about: About,
     mut make: impl FnMut(Range<usize>) -> Result<Made>,
 ) -> Result<()> {
     let plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.');
@@ -73,6 +74,7 @@ pub fn write_labelled(
     let blocks = Blocks::new([rows, columns, channels]);
     let spectra = signal_path("spectra");
     let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
+    file.describe(about);
     let chunk_rows = blocks.rows(0).len();
     file.create_dataset::<f32>(
         &spectra,

@@ -5,8 +5,10 @@ mod analyse;
 mod arrays;
 mod components;
 mod energy;
+mod export;
 mod folder;
 mod import;
+mod init;
 mod inject;
 mod inputs;
 mod inspect;
@@ -17,6 +19,7 @@ mod pixels;
 mod regions;
 mod rehearsal;
 mod simulate;
+mod status;
 mod summary;
 mod write;
 
@@ -31,14 +34,18 @@ use crate::config::{Config, PcaFit};
 use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
+pub use export::{export, Form};
 pub use folder::{open as open_folder, Start};
 pub use import::import;
+pub use init::init;
 pub use inject::{inject, write_copy};
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;
 pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
+pub use status::status;
+pub(crate) use summary::peak_rss_mib;
 pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;

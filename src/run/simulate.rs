@@ -11,6 +11,7 @@ use super::Ending;
 use crate::comm::Comm;
 use crate::config::{Config, CubeSpec, Invalid};
 use crate::cube::Axis;
+use crate::output::About;
 use crate::simulate::Scene;
 
 /// Size of a pixel in the scene, nm.
@@ -75,7 +76,8 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     }
     let axes = [place("y", rows), place("x", columns), scene.energy()];
     let folder = &config.simulate.dir;
-    write_labelled(comm, folder, &cube.name, axes, &texts, |lines| {
+    let about = About::default();
+    write_labelled(comm, folder, &cube.name, axes, &texts, about, |lines| {
         let made: Vec<(Array2<f32>, Vec<i32>)> = lines
             .clone()
             .into_par_iter()

@@ -11,6 +11,9 @@ use crate::config::{Auto, Config};
 use crate::preprocess::noise::{NoiseModel, NoiseStatistics};
 use crate::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
 
+/// No detector counts so far; numbers of the wrong type or byte order soon pass it.
+const MOST_COUNTS: f64 = 1e15;
+
 /// What one look at the raw values tells of a set of cubes.
 #[derive(Clone, Copy)]
 pub struct Survey {
@@ -21,7 +24,7 @@ pub struct Survey {
 
 /// Fits the noise model, finds the vacuum of each cube and adds it to what the cube ignores.
 ///
-/// A cube that cannot be read, or has no pixel with signal, goes to `set_aside`, which all ranks call alike; it is then
+/// A cube that cannot be read, has no pixel with signal or values that are no counts, goes to `set_aside`, which all ranks call alike; it is then
 /// gone from `cubes` and from the statistics.
 ///
 /// # Collective
@@ -98,6 +101,13 @@ fn survey_cube(
     let read = read_raw(comm, cube, statistics, &mut totals, &mut largest);
     comm.agree(read)?;
     cube.largest = comm.max_f64(largest);
+    ensure!(
+        cube.largest <= MOST_COUNTS,
+        "{}: it holds values up to {:.1e}, which no detector counts: they were stored in another type or byte order \
+         than the file says, or scaled; export it again",
+        cube.info.path.display(),
+        cube.largest
+    );
     let found = comm.agree(match comm.gather_bands(&totals) {
         Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
         None => Ok(Vec::new()),

@@ -75,6 +75,14 @@ fn write(sweep: &Sweep) -> Result<()> {
             Some(by) => format!("{name}_and_{}", by.rsplit('.').next().unwrap_or("by")),
             None => name,
         };
+        let scores = plot
+            .scores
+            .as_ref()
+            .map(|scores| scores.as_slice().join("_"));
+        let name = match scores {
+            Some(scores) => format!("{name}_of_{scores}"),
+            None => name,
+        };
         let target = path(&format!("{name}.svg"));
         fs::write(&target, draw(sweep, plot, &rows)?)
             .with_context(|| format!("cannot write {}", target.display()))?;

@@ -8,6 +8,7 @@
 
 pub mod case;
 pub mod cube;
+pub mod dm4;
 pub mod result;
 pub mod slurm;
 

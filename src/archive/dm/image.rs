@@ -2,6 +2,7 @@
 
 use super::number::Number;
 use super::tags::{Array, Tag, Tree};
+use crate::archive::dates;
 use crate::archive::layout::{in_ev, index_axis, Microscope};
 use crate::cube::Axis;
 
@@ -139,6 +140,16 @@ fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
 fn microscope(tags: &Tag) -> Microscope {
     let of = |path: &str| tags.number(&format!("ImageTags:{path}"));
     let text = |path: &str| tags.text(path).map(str::to_string);
+    // Of a spectrum image, of a spectrum, of a camera's or a detector's picture.
+    let moment = |[image, spectrum, picture]: [&str; 3]| {
+        [
+            format!("SI:Acquisition:{image}"),
+            format!("EELS:Acquisition:{spectrum}"),
+            format!("DataBar:{picture}"),
+        ]
+        .iter()
+        .find_map(|path| text(&format!("ImageTags:{path}")))
+    };
     let brightness = |name: &str| tags.number(&format!("ImageData:Calibrations:Brightness:{name}"));
     Microscope {
         title: text("Name"),
@@ -159,6 +170,9 @@ fn microscope(tags: &Tag) -> Microscope {
         frames: of("EELS:Acquisition:Number of frames"),
         operator: text("ImageTags:Session Info:Operator"),
         specimen: text("ImageTags:Session Info:Specimen"),
+        date: moment(["Date", "Date", "Acquisition Date"]).and_then(|text| dates::date(&text)),
+        time: moment(["Start time", "Start time", "Acquisition Time"])
+            .and_then(|text| dates::time(&text)),
         gain_factor: brightness("Scale"),
         gain_offset: brightness("Origin"),
         intensity_units: text("ImageData:Calibrations:Brightness:Units"),

@@ -6,6 +6,7 @@ use anyhow::{bail, ensure, Result};
 use glob::{MatchOptions, Pattern};
 
 use super::point::hash;
+use crate::config::parse::given;
 use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Invalid, Simulate};
 
 /// A cube of the sweep's own, made once for all points that read it. Its name is the one that the configuration gives
@@ -94,16 +95,16 @@ fn want(cube: Made, wanted: &mut Vec<Made>) -> String {
 /// Those of `simulate.cubes` that `input` means.
 fn simulated(config: &Config, input: &str) -> Result<Vec<Made>> {
     // What all cubes have in common counts for each of them.
-    let common = serde_json::to_string(&Simulate {
+    let common = given(&Simulate {
         dir: Simulate::default().dir,
         cubes: Vec::new(),
         ..config.simulate.clone()
-    })?;
+    });
     let mut found = Vec::new();
     for (index, cube) in config.simulate.cubes.iter().enumerate() {
         if means(input, &config.simulate.dir, &cube.name) {
-            let scene = serde_json::to_string(&cube.scene)?;
-            let hash = hash(&format!("{index} {scene} {common}"));
+            let scene = given(&cube.scene);
+            let hash = hash(&format!("{index} {scene:?} {common:?}"));
             let spec = CubeSpec {
                 name: format!("{}-{hash}", cube.name),
                 scene: cube.scene.clone(),
@@ -117,14 +118,12 @@ fn simulated(config: &Config, input: &str) -> Result<Vec<Made>> {
 /// Those of `inject.cubes` that `input` means; adds simulated originals to `wanted`.
 fn injected(config: &Config, input: &str, wanted: &mut Vec<Made>) -> Result<Vec<Made>> {
     // How the original is read and which of its pixels are specimen.
-    let read = serde_json::to_string(&(
-        Archive {
-            inputs: Archive::default().inputs,
-            train_inputs: None,
-            ..config.archive.clone()
-        },
-        &config.preprocess,
-    ))?;
+    let archive = given(&Archive {
+        inputs: Archive::default().inputs,
+        train_inputs: None,
+        ..config.archive.clone()
+    });
+    let preprocess = given(&config.preprocess);
     let Inject { dir, cubes, .. } = &config.inject;
     let mut found = Vec::new();
     for copy in cubes.iter().filter(|copy| means(input, dir, &copy.name)) {
@@ -143,7 +142,10 @@ fn injected(config: &Config, input: &str, wanted: &mut Vec<Made>) -> Result<Vec<
         });
         let name = std::mem::take(&mut copy.name);
         let held = serde_json::to_string(&copy)?;
-        copy.name = format!("{name}-{}", hash(&format!("{held} {read}")));
+        copy.name = format!(
+            "{name}-{}",
+            hash(&format!("{held} {archive:?} {preprocess:?}"))
+        );
         found.push(Made::Injected(copy));
     }
     Ok(found)

@@ -127,7 +127,7 @@ impl Job<'_> {
         let sum = sum.total(comm);
 
         let about = comm.agree(if comm.is_root() {
-            self.about()
+            About::of(&self.reader)
         } else {
             Ok(About::default())
         });
@@ -205,20 +205,6 @@ impl Job<'_> {
             data: Data::Parallel,
             learning_results: None,
         }
-    }
-
-    /// What is known of the measurement. Rank-local.
-    fn about(&self) -> Result<About> {
-        let reader = &self.reader;
-        let path = &reader.info().path;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let experiment = reader.experiment();
-        Ok(About {
-            microscope: reader.microscope().clone(),
-            original_filename: Some(name.into_owned()),
-            original: reader.metadata()?,
-            copied: experiment.map(|experiment| (path.clone(), experiment.to_string())),
-        })
     }
 
     /// What the copy remembers of its source. Rank-local.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::counts::{count, dark, Counts};
 use crate::archive::Source;
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, Window};
 use crate::cube::Axis;
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::prepare::Prepared;
@@ -67,6 +67,9 @@ pub struct EdgeReport {
     pub candidates: Vec<String>,
     /// By how much the axis seems to read too high here; null where the name is not clear.
     pub axis_error_ev: Option<f64>,
+    /// Around it, as scores take it.
+    #[serde(skip)]
+    pub window: Window,
 }
 
 /// How the reference edge moves from line to line, or from pixel to pixel of a single line.
@@ -138,7 +141,7 @@ fn measure_spectra(
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let memory = config.io.memory_mib << 20;
     let band = comm.agree(Band::open(cube, found.noise, lines.clone(), lines, memory))?;
-    let (mut mean, _) = sum_lines(comm, &band, found.bound)?;
+    let (mut mean, _) = sum_lines(comm, &band, found.bound, |_, _| true)?;
     let pixels = mean.pop().unwrap_or(0.0).max(1.0);
     mean.iter_mut().for_each(|sum| *sum /= pixels);
     measured.noise = Some(Noise {
@@ -258,7 +261,8 @@ fn odd_channels(energy: &Axis, mean: &[f64], pixels: f64) -> [Vec<f64>; 2] {
 impl From<FoundEdge> for EdgeReport {
     fn from(edge: FoundEdge) -> EdgeReport {
         EdgeReport {
-            name: edge.window.name,
+            name: edge.window.name.clone(),
+            window: edge.window,
             onset_ev: edge.onset_ev,
             candidates: edge.candidates,
             axis_error_ev: edge.axis_error_ev,

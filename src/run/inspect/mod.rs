@@ -14,7 +14,7 @@ use super::Ending;
 use crate::archive::{self, Options, Source, Summary};
 use crate::comm::Comm;
 use crate::config::Config;
-use measure::{measure, Measured};
+pub use measure::{measure, Measured};
 
 /// What is printed of a file as JSON.
 #[derive(Serialize)]

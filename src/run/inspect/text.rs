@@ -102,6 +102,11 @@ fn instrument(summary: &Summary) -> Vec<(&'static str, String)> {
         )),
         _ => None,
     };
+    let acquired: Vec<&str> = [&about.date, &about.time]
+        .into_iter()
+        .filter_map(|text| text.as_deref())
+        .collect();
+    let acquired = (!acquired.is_empty()).then(|| acquired.join(" "));
     [
         ("title", about.title.clone()),
         ("instrument", about.instrument.clone()),
@@ -111,6 +116,8 @@ fn instrument(summary: &Summary) -> Vec<(&'static str, String)> {
         ("collection", number(about.collection_angle_mrad, "mrad")),
         ("exposure", number(about.exposure_s, "s")),
         ("intensity", intensity),
+        ("specimen", about.specimen.clone()),
+        ("acquired", acquired),
     ]
     .into_iter()
     .filter_map(|(what, content)| Some((what, content?)))

@@ -1,0 +1,194 @@
+//! What people touch beside a run: the report in a browser, exported results, the state of a run, configurations that
+//! are written and explained, and a session in HyperSpy that goes on with the results.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::case::{Case, LIMIT};
+use common::cube::counts;
+use common::{alone, ask_python, skip, Ended, Job};
+use ndarray::s;
+use serde_json::Value;
+
+/// A finished run of a cube with a place that is unlike the rest.
+fn finished(name: &str) -> Case {
+    let mut cube = counts([12, 14, 200], 6);
+    cube.slice_mut(s![4..8, 4..8, 100..])
+        .mapv_inplace(|value| (1.6 * value).round());
+    let case = Case::new(name).cube(&cube);
+    case.run(2, &["output.reconstruction=window"]).succeeded();
+    case
+}
+
+fn said(case: &Case, arguments: &[&str]) -> Ended {
+    let ended = Job::of(case.command(0, arguments)).wait(LIMIT);
+    ended.without_panic();
+    ended
+}
+
+#[test]
+fn results_are_exported_told_and_gone_on_with() {
+    let _alone = alone();
+    let case = finished("tools");
+    let output = case.output(2);
+    let status = said(&case, &["status", "out-2", "--json"]);
+    let status: Value = serde_json::from_str(&status.succeeded().stdout).expect("JSON");
+    assert_eq!(status["state"], "finished", "{status}");
+    assert_eq!(
+        (&status["step"], &status["cubes_scored"]),
+        (&2.into(), &1.into()),
+        "{status}"
+    );
+    said(&case, &["status", "out-2"])
+        .succeeded()
+        .says("finished, 1 cubes scored");
+    said(&case, &["status", "."]).exits(2).says("holds no run");
+
+    said(&case, &["export", "out-2", "-o", "tables"])
+        .exits(2)
+        .says("--csv");
+    said(&case, &["export", "run.yaml", "--csv"])
+        .exits(1)
+        .says("run.yaml");
+    let every = [
+        "export", "out-2", "--csv", "--npy", "--png", "--nexus", "-o", "tables",
+    ];
+    let exported = said(&case, &every);
+    assert!(exported.succeeded().stdout.lines().count() > 20);
+    assert!(common::files(&case.path("tables"), ".partial").is_empty());
+    let result = output.join("cube.coreloss.hspy");
+    if let Some(found) = ask_python("export_judge.py", &[&result, &case.path("tables/cube")]) {
+        let found: Value = serde_json::from_str(found.trim()).expect("JSON");
+        assert!(found["regions"].as_u64() > Some(0), "{found}");
+    }
+    ask_python("hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
+    in_browser(&output.join("report.html"), &case.folder);
+}
+
+/// The page as a browser has it: no broken picture, no word on its console.
+fn in_browser(page: &Path, folder: &Path) {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(browser) = names
+        .iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+    else {
+        skip("no chromium to look at the report with (scripts/setup.sh --test installs it)");
+        return;
+    };
+    let open = |page: &Path, more: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["60", browser, "--headless", "--no-sandbox", "--disable-gpu"]);
+        command.args([
+            "--enable-logging=stderr",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+        ]);
+        command.arg(format!(
+            "--user-data-dir={}",
+            folder.join("browser").display()
+        ));
+        command.args(more).arg(format!("file://{}", page.display()));
+        let output = command
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("a browser starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (dom, log) = open(page, &[]);
+    assert!(dom.contains("</html>"), "{log}");
+    let console: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect();
+    assert!(console.is_empty(), "{console:?}");
+
+    // A copy that may run a script: the page itself forbids all.
+    let text = fs::read_to_string(page).expect("a report");
+    let (before, rest) = text.split_once("<meta http-equiv=").expect("a policy");
+    let (_, after) = rest.split_once('>').expect("its end");
+    let script = "<script>const all = [...document.querySelectorAll('image')].map(element => {
+        const picture = new Image();
+        picture.src = element.getAttribute('href');
+        return picture.decode().then(() => picture.naturalWidth > 0, () => false);
+      });
+      const wide = document.documentElement.scrollWidth > window.innerWidth;
+      Promise.all(all).then(whole => document.title =
+        `pictures ${whole.length} broken ${whole.filter(one => !one).length} wide ${wide}`);</script>";
+    let after = after.replace("</body>", &format!("{script}</body>"));
+    let copy = folder.join("scripted.html");
+    fs::write(&copy, format!("{before}{after}")).expect("a copy");
+    let (dom, log) = open(&copy, &["--window-size=1100,900"]);
+    let title = dom.split_once("<title>pictures ").map(|(_, rest)| rest);
+    let title = title.unwrap_or_else(|| panic!("the script did not run: {log}"));
+    let title = title.split_once("</title>").expect("its end").0;
+    let pictures: usize = title
+        .split(' ')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    assert!(pictures > 10, "{title}");
+    assert!(title.ends_with("broken 0 wide false"), "{title}");
+}
+
+#[test]
+fn configurations_are_written_shown_and_explained() {
+    let _alone = alone();
+    let case = Case::new("configurations").cube(&counts([10, 10, 200], 7));
+    said(&case, &["init", "cube.hspy"])
+        .succeeded()
+        .says("cube.yaml");
+    said(&case, &["init", "cube.hspy"])
+        .exits(2)
+        .says("cube.yaml exists");
+    let written = fs::read_to_string(case.path("cube.yaml")).expect("a configuration");
+    for words in [
+        "# windows:",
+        "range_ev: [",
+        "inputs: [\"cube.hspy\"]",
+        "Found: gain",
+    ] {
+        assert!(written.contains(words), "{words:?} is not in\n{written}");
+    }
+    let set = ["--set", "train.steps=2", "--set", "output=out-1"];
+    let run = [&["run", "cube.yaml"][..], &set].concat();
+    Job::of(case.command(1, &run)).wait(LIMIT).succeeded();
+    // The windows that it proposes are those that are found.
+    let proposed: String = written
+        .lines()
+        .map(|line| {
+            line.replace("  # windows:", "  windows:")
+                .replace("  #   - {", "    - {")
+        })
+        .filter(|line| line.trim() != "windows: auto")
+        .collect::<Vec<_>>()
+        .join("\n");
+    fs::write(case.path("proposed.yaml"), proposed).expect("a file");
+    said(&case, &["config", "proposed.yaml"])
+        .succeeded()
+        .says("range_ev");
+
+    said(&case, &["config", "--set", "seed=7"])
+        .succeeded()
+        .says("seed: 7");
+    let explained = said(&case, &["config", "--explain", "train.steps"]);
+    explained.succeeded().says("train.steps (default: auto)");
+    said(&case, &["config", "--explain", "train.stepz"])
+        .exits(2)
+        .says("train.steps");
+    said(&case, &["config", "--explain"])
+        .succeeded()
+        .says("score.windows");
+    for (shell, words) in [
+        ("bash", "complete"),
+        ("zsh", "#compdef"),
+        ("fish", "complete -c"),
+    ] {
+        said(&case, &["completions", shell]).succeeded().says(words);
+    }
+    let help = said(&case, &["--help"]);
+    help.succeeded().says("coreloss init cube.dm4");
+}
