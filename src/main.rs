@@ -39,6 +39,9 @@ fn main() -> ExitCode {
     let comm = session.comm();
     match start(&comm, &cli.command) {
         Ok(ending) => {
+            if ending == Ending::Stopped && comm.is_root() {
+                log::warn!("stopped by a signal; what was done is kept: start it again to go on");
+            }
             comm.barrier();
             ExitCode::from(match ending {
                 Ending::Done => 0,
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
 
 fn start(comm: &Comm, command: &Command) -> Result<Ending> {
     start_log(comm);
+    doctor::refuse_others(comm)?;
     match command {
         Command::Run { run, dry_run: true } => run::dry_run(comm, &prepare(comm, &run.config)?),
         Command::Run { run, .. } => staged(comm, Stage::All, run),

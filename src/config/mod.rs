@@ -5,6 +5,8 @@
 
 mod anomaly;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod inject;
 mod material;
 mod neutral;

@@ -25,6 +25,7 @@ impl Config {
         own.inject = other.inject.clone();
         own.train.device = other.train.device;
         own.train.checkpoint_epochs = other.train.checkpoint_epochs;
+        own.train.keep_checkpoints = other.train.keep_checkpoints;
         match work {
             Work::Run => own.survey = other.survey.clone(),
             Work::Survey => {

@@ -109,6 +109,10 @@ impl Config {
             train.checkpoint_epochs > 0,
             "train.checkpoint_epochs: at least 1",
         );
+        require(
+            train.keep_checkpoints > 0,
+            "train.keep_checkpoints: at least 1",
+        );
         require(train.lanes > 0, "train.lanes: at least 1");
         require(
             self.comm.backend != super::Backend::Nccl,

@@ -220,6 +220,8 @@ pub struct Train {
     pub validation: f64,
     /// Epochs between checkpoints.
     pub checkpoint_epochs: usize,
+    /// Checkpoints that are kept, at least 1: the last ones, in case one is damaged, and beside them the best.
+    pub keep_checkpoints: usize,
     /// Contiguous runs of scan lines into which the archive is cut.
     pub lanes: usize,
 }
@@ -238,6 +240,7 @@ impl Default for Train {
             clip: 3.5,
             validation: 0.05,
             checkpoint_epochs: 10,
+            keep_checkpoints: 2,
             lanes: 64,
         }
     }

@@ -88,11 +88,14 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
         ),
     });
     let pixels = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
+    // Weights and both moments, of the last ones and the best.
+    let kept = config.train.keep_checkpoints + 1;
+    let checkpoints = (12 * kept * rehearsal.model.spec.parameters()) as f64 / MIB;
     let maps = output_bytes(config, &rehearsal, pixels);
     lines.push(format!(
         "output     at most {:.1} MiB of maps before compression, {:.1} MiB of checkpoints, below {}",
         maps as f64 / MIB,
-        24.0 * rehearsal.model.spec.parameters() as f64 / MIB,
+        checkpoints,
         config.output.dir.display()
     ));
     if comm.is_root() {

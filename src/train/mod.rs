@@ -121,6 +121,12 @@ pub fn train(
         if due || stopping || done == length.steps {
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
+            let kept = config.train.keep_checkpoints;
+            comm.agree(if comm.is_root() {
+                checkpoint::remove_old(directory, done, kept, log.epochs())
+            } else {
+                Ok(())
+            })?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);

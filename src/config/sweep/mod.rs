@@ -93,6 +93,9 @@ pub const METRICS: [&str; 11] = [
     "estimated_shift_ev",
 ];
 
+/// A mistyped grid is refused before it fills the memory.
+const MOST_POINTS: usize = 20_000;
+
 /// Columns of the collected table that are no keys.
 const TAKEN: [&str; 7] = [
     "point",
@@ -266,12 +269,23 @@ impl SweepFile {
                 point.push((key.clone(), value));
             }
         }
-        let mut all = product(vec![Vec::new()], list);
-        all = product(all, zipped);
+        let mut axes = vec![list, zipped];
         for (key, given) in &self.grid {
             let (key, given) = values("grid", key, given)?;
             let axis = given.into_iter().map(|value| vec![(key.clone(), value)]);
-            all = product(all, axis.collect());
+            axes.push(axis.collect());
+        }
+        let points = axes.iter().map(|axis| axis.len().max(1));
+        let points = points.fold(1usize, |product, values| product.saturating_mul(values));
+        if points > MOST_POINTS {
+            return Err(Invalid(format!(
+                "{name}: these are {points} points, and more than {MOST_POINTS} are not for one sweep"
+            ))
+            .into());
+        }
+        let mut all = vec![Vec::new()];
+        for axis in axes {
+            all = product(all, axis);
         }
         Ok(all)
     }

@@ -178,6 +178,14 @@ fn zip_goes_together_and_lists_are_spelled_out() {
 fn what_is_wrong_is_named() {
     assert!(refused("output: o\ngird: {}\n").contains("Did you mean `grid`?"));
     assert!(refused("output: o\ngrid: {seed: 1}\n").contains("grid.seed"));
+    let many = format!(
+        "[{}]",
+        (0..200).map(|i| format!("{i},")).collect::<String>()
+    );
+    let many = refused(&format!(
+        "output: o\ngrid: {{seed: {many}, train.steps: {many}}}\n"
+    ));
+    assert!(many.contains("40000 points"), "{many}");
     let message = refused("output: o\ngrid: {train.stepz: [1]}\n");
     assert!(
         message.contains("point 0") && message.contains("Did you mean `steps`?"),
