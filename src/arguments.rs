@@ -26,6 +26,11 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// The whole pipeline: train, PCA, score, maps and report; goes on where an earlier run stopped.
+    #[command(after_help = "Examples:
+  coreloss run configs/real.yaml --set 'archive.inputs=[cube.dm4]'
+  coreloss run run.yaml --dry-run              what it would take
+  mpirun -n 4 coreloss run run.yaml --fresh    anew, on four ranks
+  srun --mpi=pmix coreloss run run.yaml        in a Slurm job")]
     Run {
         #[command(flatten)]
         run: RunArguments,
@@ -155,6 +160,10 @@ pub struct RunArguments {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  coreloss import session/*.dm4 -o archive
+  mpirun -n 8 coreloss import session -o archive --set io.memory_mib=1024
+  coreloss import file.h5 -o archive --set archive.dataset=entry/data/counts")]
 pub struct ImportArguments {
     /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
     #[arg(required = true)]
@@ -286,6 +295,11 @@ pub enum SweepCommand {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  coreloss inspect cube.dm4
+  coreloss inspect *.dm3 --quick                          headers only
+  coreloss inspect cube.dm4 --json | jq .edges            onsets in eV, likely elements
+  coreloss inspect cube.dm4 --set archive.image=1         another image of the file")]
 pub struct InspectArguments {
     /// HyperSpy, HDF5, NeXus, EMD, DM3 and DM4 files.
     #[arg(required = true)]

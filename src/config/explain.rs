@@ -113,7 +113,7 @@ fn walk(
 /// The type within `Option`, `Vec`, `OneOrMany` and `Auto`.
 fn innermost(kind: &str) -> &str {
     match kind.split_once('<') {
-        Some((outer, rest)) if matches!(outer, "Option" | "Vec" | "OneOrMany" | "Auto") => {
+        Some(("Option" | "Vec" | "OneOrMany" | "Auto", rest)) => {
             innermost(rest.strip_suffix('>').unwrap_or(rest))
         }
         _ => kind,
