@@ -5,17 +5,20 @@
 # Interrupted, it goes on where it stopped; simulated cubes and trained models are shared by all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
+scripts/setup.sh --test
 # shellcheck source=scripts/env.sh
 . scripts/env.sh
 cargo build --release
 coreloss="${CARGO_TARGET_DIR:-target}/release/coreloss"
 if [ $# = 0 ]; then
-    set -- e1_shift_phys e1_shift_post e1_shift_same e3_none e3_concentration e6_dose e7_contaminated e8_others e8_benign \
-        e10_network
+    set -- e1_shift_phys e1_shift_post e1_shift_same e3_none e3_concentration e4_latent e6_dose e7_contaminated e8_others \
+        e8_benign e10_network e11_shuffled
 fi
 for name in "$@"; do
     config="configs/experiments/$name.yaml"
     mpirun --oversubscribe --bind-to none -n 2 "$coreloss" sweep run "$config"
     "$coreloss" sweep collect "$config"
+    if [ "$name" = e4_latent ]; then
+        "${CORELOSS_TEST_VENV:-.venv-test}/bin/python" scripts/latent.py "out/experiments/$name"
+    fi
 done

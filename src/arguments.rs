@@ -71,6 +71,71 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
     Inspect(InspectArguments),
+    /// Measures this machine; the last line of stdout has the figures.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Training steps on made-up patches: speed, and where the time goes.
+    Train(BenchTrainArguments),
+    /// Principal components of one file, from opening it to the result.
+    Pca(BenchPcaArguments),
+    /// The gradient's reduction beside a bare MPI_Allreduce, by size.
+    Allreduce {
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One reading of a file's cube.
+    Io(BenchIoArguments),
+}
+
+#[derive(Args)]
+pub struct BenchIoArguments {
+    pub file: PathBuf,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct BenchPcaArguments {
+    pub file: PathBuf,
+    #[arg(long, default_value_t = 10)]
+    pub components: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// As for the other commands: --set archive.dataset=entry/data, --set pca.poisson=false.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct BenchTrainArguments {
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
+    pub spec: Option<PathBuf>,
+    /// Patches per rank and step, a multiple of train.micro_batch.
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Steps to measure.
+    #[arg(long, default_value_t = 20)]
+    pub steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    pub warmup: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// As for the other commands: --set train.micro_batch=8, --set train.reduction=fast.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 #[derive(Args)]

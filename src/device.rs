@@ -4,9 +4,10 @@
 //! a driver are there.
 
 use std::ffi::{CStr, CString};
+use std::time::Instant;
 
 use anyhow::{bail, Result};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::comm::Comm;
 use crate::config;
@@ -57,6 +58,20 @@ pub fn gpus() -> Result<usize> {
         bail!("libtorch's CUDA libraries load, but they see no GPU");
     }
     Ok(count as usize)
+}
+
+/// FLOP/s of f32 matrix products on this thread: what its layers can reach at best. Rank-local.
+pub fn matrix_product_rate() -> f64 {
+    const SIZE: i64 = 768;
+    let [a, b] = [0, 1].map(|_| Tensor::rand([SIZE, SIZE], (Kind::Float, Device::Cpu)));
+    let seconds = |_| {
+        let begun = Instant::now();
+        let _product = a.matmul(&b);
+        begun.elapsed().as_secs_f64()
+    };
+    // The first product only wakes the library up; the fastest is the one least disturbed.
+    let fastest = (0..24).map(seconds).skip(1).fold(f64::INFINITY, f64::min);
+    2.0 * (SIZE as f64).powi(3) / fastest
 }
 
 /// Loads a shared library for good, with its symbols open to all: libtorch registers its CUDA half on load.

@@ -5,6 +5,8 @@
 //! A module imports only those above it in this list; [`run`] and the other commands tie them together.
 
 pub mod config;
+#[cfg(test)]
+mod fuzz;
 
 pub mod comm;
 
@@ -47,3 +49,5 @@ pub mod doctor;
 pub mod sweep;
 
 pub mod survey;
+
+pub mod bench;

@@ -11,7 +11,10 @@ use clap::{CommandFactory, Parser};
 
 mod arguments;
 
-use arguments::{Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand};
+use arguments::{
+    BenchCommand, Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand,
+};
+use coreloss::bench::{self, IoBench, PcaBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{explain, Config, Explained, Invalid};
 use coreloss::doctor;
@@ -36,6 +39,9 @@ fn main() -> ExitCode {
     let comm = session.comm();
     match start(&comm, &cli.command) {
         Ok(ending) => {
+            if ending == Ending::Stopped && comm.is_root() {
+                log::warn!("stopped by a signal; what was done is kept: start it again to go on");
+            }
             comm.barrier();
             ExitCode::from(match ending {
                 Ending::Done => 0,
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
 
 fn start(comm: &Comm, command: &Command) -> Result<Ending> {
     start_log(comm);
+    doctor::refuse_others(comm)?;
     match command {
         Command::Run { run, dry_run: true } => run::dry_run(comm, &prepare(comm, &run.config)?),
         Command::Run { run, .. } => staged(comm, Stage::All, run),
@@ -104,7 +111,48 @@ fn start(comm: &Comm, command: &Command) -> Result<Ending> {
             begin(comm, &config)?;
             run::inspect(comm, &config, &inspect.files, inspect.quick, inspect.json)
         }
+        Command::Bench(command) => measure(comm, command),
     }
+}
+
+fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
+    let parse = |set: &[String]| {
+        let config = comm.agree(Config::parse("bench", "", set))?;
+        begin(comm, &config)?;
+        anyhow::Ok(config)
+    };
+    match command {
+        BenchCommand::Train(arguments) => {
+            let what = TrainBench {
+                spec: arguments.spec.clone(),
+                batch: arguments.batch,
+                steps: arguments.steps,
+                warmup: arguments.warmup,
+                json: arguments.json,
+            };
+            bench::train(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Pca(arguments) => {
+            let what = PcaBench {
+                file: arguments.file.clone(),
+                components: arguments.components,
+                json: arguments.json,
+            };
+            bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Allreduce { json } => {
+            parse(&[])?;
+            bench::allreduce(comm, *json)?;
+        }
+        BenchCommand::Io(arguments) => {
+            let what = IoBench {
+                file: arguments.file.clone(),
+                json: arguments.json,
+            };
+            bench::io(comm, &parse(&arguments.set)?, &what)?;
+        }
+    }
+    Ok(Ending::Done)
 }
 
 /// # Collective

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::result::maps;
 use common::slurm::Sandbox;
-use common::{alone, coreloss, folder, mpirun, Job};
+use common::{alone, coreloss, files, folder, mpirun, send, Job};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -152,6 +153,93 @@ fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
         assert!(folder.join("summary.json").exists(), "{}", first.dump());
         assert!(found.next().is_none());
     }
+}
+
+#[test]
+fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
+    let _alone = alone();
+    let case = folder("injecting-sweep");
+    // The copies are made of a cube that the sweep simulates first.
+    let text = "output: out\n\
+        base:\n  archive: {train_inputs: [sim/bulk.hspy], inputs: [inj/copy.hspy]}\n  train: {steps: 10, device: cpu}\n  \
+        simulate: {dir: sim, cubes: [{name: bulk, scene: {shape: [24, 24, 80], dispersion_ev: 5}}]}\n  \
+        inject:\n    dir: inj\n    input: sim/bulk.hspy\n    cubes:\n      - name: copy\n        \
+        anomalies: [{kind: shift, amount: 0, range_ev: [695, 790], background_ev: [640, 690], discs: 1}]\n\
+        grid:\n  inject.cubes.0.anomalies.0.amount: [10, 20]\n  pca.components: [[3], [5]]\n";
+    fs::write(case.join("sweep.yaml"), text).expect("a sweep");
+    let mut command = coreloss(2, &["sweep", "run", "sweep.yaml"]);
+    command.current_dir(&case);
+    Job::of(command).wait(LIMIT).succeeded();
+    let archive = files(&case.join("out/archive"), ".hspy");
+    // Each with its truth.
+    assert_eq!(
+        archive.len(),
+        6,
+        "one original and a copy for each amount: {archive:?}"
+    );
+    assert_eq!(files(&case.join("out/models"), "trained").len(), 1);
+    let summaries = files(&case.join("out"), "summary.json");
+    assert_eq!(summaries.len(), 4);
+    for path in summaries {
+        let text = fs::read_to_string(&path).expect("a summary");
+        let summary: Value = serde_json::from_str(&text).expect("JSON");
+        let found = &summary["cubes"][0]["methods"]["cvae"]["combined"];
+        assert!(found["auroc"].is_number(), "{summary}");
+    }
+}
+
+#[test]
+fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
+    let _alone = alone();
+    let case = folder("signals");
+    let start = |ranks: usize, words: &[&str], output: &str| {
+        let mut command = coreloss(ranks, words);
+        let output = format!("output={}", case.join(output).display());
+        command.args(["--set", &output, "--set", "train.steps=10"]);
+        command.current_dir(&case);
+        Job::of(command)
+    };
+    let points = "  - {name: three, pca.components: [3]}\n  - {name: four, pca.components: [4]}\n";
+    write_sweep(&case.join("sweep.yaml"), Path::new("out"), points);
+    simulate(&case, 0..9);
+    for (words, done, ending) in [
+        (["sweep", "run", "sweep.yaml"].as_slice(), "summary.json", 1),
+        (&["survey", "survey.yaml"], ".coreloss.hspy", 0),
+    ] {
+        let [broken, unbroken] = ["broken", "unbroken"].map(|how| format!("{how}-{}", words[0]));
+        start(2, words, &unbroken).wait(LIMIT).exits(ending);
+        let all = files(&case.join(&unbroken), done).len();
+        let mut job = start(2, words, &broken);
+        let output = case.join(&broken);
+        let count = || {
+            if output.is_dir() {
+                files(&output, done).len()
+            } else {
+                0
+            }
+        };
+        job.until("something was done", LIMIT, || count() > 0);
+        // Each rank by itself, as srun does.
+        job.ranks()
+            .into_iter()
+            .for_each(|rank| send(rank, libc::SIGTERM));
+        let ended = job.wait(Duration::from_secs(60));
+        ended.exits(75);
+        assert!(
+            (1..all).contains(&count()),
+            "{} of {all}: {}",
+            count(),
+            ended.dump()
+        );
+        start(3, words, &broken).wait(LIMIT).exits(ending);
+        assert_eq!(count(), all);
+        assert!(maps(&output) == maps(&case.join(&unbroken)), "{broken}");
+    }
+    let read = |output: &str| fs::read_to_string(case.join(output).join("ranking.csv"));
+    assert_eq!(
+        read("broken-survey").expect("a ranking"),
+        read("unbroken-survey").expect("a ranking")
+    );
 }
 
 /// Kinds of cubes: other shapes, energy axes, doses and thicknesses.
@@ -321,6 +409,29 @@ fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
     ] {
         assert!(told.stdout.contains(words), "{words}: {}", told.dump());
     }
+    assert!(!case.join("survey").exists());
+    // What is done to the energies counts.
+    let sets = [
+        "--set",
+        "preprocess.rebin=2",
+        "--set",
+        "preprocess.align=edge",
+    ];
+    let told = mpirun(
+        2,
+        &[&["run", "--dry-run", &config][..], &sets].concat(),
+        LIMIT,
+    );
+    told.succeeded();
+    let (words, channels) = ("24 x 28 x ", "  clean-000");
+    let line = told.stdout.lines().find(|line| line.contains(channels));
+    let line = line.expect("the cube is told of");
+    let size = line
+        .split(words)
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let size: usize = size.and_then(|size| size.parse().ok()).expect("channels");
+    assert!((30..=40).contains(&size), "{line}");
     assert!(!case.join("survey").exists());
 }
 

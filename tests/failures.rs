@@ -420,6 +420,33 @@ fn a_rank_that_dies_ends_the_job_at_once() {
 }
 
 #[test]
+fn ranks_of_other_programs_or_arguments_are_refused() {
+    let _alone = alone();
+    let case = Case::new("others").cube(&counts(SHAPE, 1));
+    let program = env!("CARGO_BIN_EXE_coreloss");
+    let other = case.path("coreloss");
+    fs::copy(program, &other).expect("a program can be copied");
+    let mut bytes = fs::read(&other).expect("it can be read");
+    bytes.extend(b"another");
+    fs::write(&other, bytes).expect("it can be written");
+    for (second, words) in [
+        (
+            vec![other.to_str().expect("a path"), "run", "run.yaml"],
+            "rank 2 runs another program",
+        ),
+        (
+            vec![program, "run", "run.yaml", "--set", "seed=5"],
+            "rank 2 was started with `run run.yaml --set seed=5`",
+        ),
+    ] {
+        let mut command = case.command(2, &["run", "run.yaml", ":", "-n", "1"]);
+        command.args(second);
+        let ended = Job::of(command).wait(LIMIT);
+        ended.exits(2).says(words).without_panic();
+    }
+}
+
+#[test]
 fn the_program_works_without_mpirun() {
     let _alone = alone();
     let case = Case::new("alone").cube(&counts(SHAPE, 1));

@@ -11,12 +11,13 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use common::send;
 use common::slurm::Sandbox;
 use coreloss::train::Checkpoint;
 use serde_json::Value;
 
 #[test]
-fn run_sbatch_trains_and_scores_with_two_tasks() {
+fn run_sbatch_trains_and_scores_and_import_sbatch_copies_with_two_tasks() {
     let Some(slurm) = Sandbox::start() else {
         return;
     };
@@ -37,6 +38,17 @@ fn run_sbatch_trains_and_scores_with_two_tasks() {
     // Each task had the threads that it asked for, and none thought that it was alone.
     let log = slurm.log(&job);
     assert!(log.contains("ranks=2 threads_per_rank=1"), "{log}");
+
+    let copies = slurm.path("copies");
+    let words = [slurm.path("archive/cube.hspy"), "-o".into(), copies.clone()];
+    let words = words.map(|word| word.display().to_string());
+    let job = slurm.sbatch("import", &[], &words.each_ref().map(|word| &word[..]));
+    slurm.finish(&job);
+    let log = slurm.log(&job);
+    assert!(
+        copies.join("cube.hspy").exists() && log.contains("ranks=2"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -117,11 +129,41 @@ fn tasks_of_arrays_go_on_and_scancel_and_the_cap_end_them_without_loss() {
     assert_same_training(&out, &unbroken);
 }
 
+#[test]
+fn a_killed_rank_and_scontrol_requeue_lose_nothing() {
+    let Some(slurm) = Sandbox::start() else {
+        return;
+    };
+    slurm.simulate();
+    let (steps, out) = (100, slurm.path("killed"));
+    let job = slurm.submit("train", &out, steps, &[]);
+    slurm.wait_for_step(&job, &out, 20);
+    let ranks = slurm.processes(&job);
+    assert_eq!(ranks.len(), 2, "{ranks:?}");
+    send(ranks[1], libc::SIGKILL);
+    slurm.wait_for(&job, "FAILED");
+    let log = slurm.log(&job);
+    assert!(log.contains("task 1: Killed"), "{log}");
+    assert!(last_step(&out) < steps);
+
+    // Submitted once more it goes on, and does so again after Slurm has taken its node away.
+    let job = slurm.submit("train", &out, steps, &[]);
+    slurm.wait_for_step(&job, &out, 50);
+    slurm.ask(&["scontrol", "requeue", &job]);
+    slurm.wait_until("second start", || slurm.show(&job, "Restarts") == "1");
+    slurm.finish(&job);
+
+    let unbroken = slurm.path("unbroken");
+    slurm.finish(&slurm.submit("train", &unbroken, steps, &[]));
+    assert_same_training(&out, &unbroken);
+}
+
 /// What only these tests ask of it.
 trait Jobs {
     fn simulate(&self);
     fn submit(&self, name: &str, out: &Path, steps: usize, options: &[&str]) -> String;
     fn wait_for_step(&self, job: &str, out: &Path, step: usize);
+    fn processes(&self, job: &str) -> Vec<i32>;
 }
 
 impl Jobs for Sandbox {
@@ -165,6 +207,22 @@ impl Jobs for Sandbox {
             );
             state == "RUNNING" && last_step(out) >= step
         });
+    }
+
+    /// The ranks of a job, in their order.
+    fn processes(&self, job: &str) -> Vec<i32> {
+        let listed = self.ask(&["scontrol", "listpids", job]);
+        let mut ranks: Vec<(usize, i32)> = listed
+            .lines()
+            .filter_map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let pid: i32 = words.first()?.parse().ok()?;
+                let called = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                (called.trim() == "coreloss").then_some((words.last()?.parse().ok()?, pid))
+            })
+            .collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, pid)| pid).collect()
     }
 }
 

@@ -44,47 +44,18 @@ element!(
 #[macro_export]
 macro_rules! with_element {
     ($dtype:expr, $element:ident => $call:expr, else $other:expr) => {
+        $crate::with_element!(
+            @ $dtype, $element, $call, $other,
+            "int8" => i8, "bool" | "uint8" => u8, "int16" => i16, "uint16" => u16, "int32" => i32, "uint32" => u32,
+            "int64" => i64, "uint64" => u64, "float16" | "float32" => f32, "float64" => f64
+        )
+    };
+    (@ $dtype:expr, $element:ident, $call:expr, $other:expr, $($($name:literal)|+ => $number:ty),+) => {
         match $dtype {
-            "int8" => {
-                type $element = i8;
+            $($($name)|+ => {
+                type $element = $number;
                 $call
-            }
-            "bool" | "uint8" => {
-                type $element = u8;
-                $call
-            }
-            "int16" => {
-                type $element = i16;
-                $call
-            }
-            "uint16" => {
-                type $element = u16;
-                $call
-            }
-            "int32" => {
-                type $element = i32;
-                $call
-            }
-            "uint32" => {
-                type $element = u32;
-                $call
-            }
-            "int64" => {
-                type $element = i64;
-                $call
-            }
-            "uint64" => {
-                type $element = u64;
-                $call
-            }
-            "float16" | "float32" => {
-                type $element = f32;
-                $call
-            }
-            "float64" => {
-                type $element = f64;
-                $call
-            }
+            })+
             _ => $other,
         }
     };

@@ -16,6 +16,7 @@ use super::element::Element;
 use super::layout::{read_f32, read_stored, Layout, Microscope};
 use super::metadata::{self, Metadata};
 use super::{dm, elsewhere, file, hspy, plain, unpacked};
+use crate::config::Config;
 use crate::cube::{Axis, CubeInfo};
 
 /// How to read a cube.
@@ -27,6 +28,17 @@ pub struct Options {
     pub image: Option<usize>,
     /// Most bytes for the cache of decoded chunks.
     pub memory: usize,
+}
+
+impl Options {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Options {
+        Options {
+            dataset: config.archive.dataset.clone(),
+            image: config.archive.image,
+            memory: (config.io.memory_mib << 20) as usize / 8,
+        }
+    }
 }
 
 impl Default for Options {

@@ -4,6 +4,7 @@
 //! number N. Attempt N + 1 may begin when N has ended, or when its process gives no more signs of life. A process that
 //! was only slow finds the next attempt there and stops. No database, no locks, no clock but the file system's.
 
+mod training;
 mod turn;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+pub use training::train_once;
 pub use turn::{claim, now, once, Turn};
 
 /// A sign of life this often.

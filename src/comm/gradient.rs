@@ -20,6 +20,8 @@ pub struct GradientSum {
     agreed: Vec<f32>,
     integers: Vec<i32>,
     summed: Vec<i32>,
+    /// Of `fast` alone, empty until it is asked for.
+    floats: Vec<f32>,
 }
 
 impl GradientSum {
@@ -32,6 +34,7 @@ impl GradientSum {
             agreed: vec![0.0; blocks],
             integers: vec![0; parameters],
             summed: vec![0; parameters],
+            floats: Vec::new(),
         }
     }
 
@@ -65,7 +68,7 @@ impl GradientSum {
                 integers.fill(0);
                 for gradient in local {
                     for (sum, value) in integers.iter_mut().zip(part(gradient, block)) {
-                        *sum += (value * scale).round_ties_even() as i32;
+                        *sum = sum.wrapping_add(nearest(value * scale));
                     }
                 }
             });
@@ -95,13 +98,26 @@ impl GradientSum {
     ///
     /// # Collective
     pub fn fast(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
-        let mut mine = vec![0.0; total.len()];
-        for gradient in local {
-            for (sum, value) in mine.iter_mut().zip(*gradient) {
-                *sum += value;
-            }
-        }
-        comm.reduce_blocks("gradient", &mine, total, SystemOperation::sum());
+        self.floats.resize(total.len(), 0.0);
+        self.floats
+            .par_chunks_mut(SCALED)
+            .enumerate()
+            .for_each(|(block, sums)| {
+                sums.fill(0.0);
+                for gradient in local {
+                    for (sum, value) in sums.iter_mut().zip(part(gradient, block)) {
+                        *sum += value;
+                    }
+                }
+            });
+        self.bare(comm, &self.floats, total);
+    }
+
+    /// The sum over ranks alone, of one gradient each: what the other two cannot be faster than.
+    ///
+    /// # Collective
+    pub fn bare(&self, comm: &Comm, local: &[f32], total: &mut [f32]) {
+        comm.reduce_blocks("gradient", local, total, SystemOperation::sum());
     }
 }
 
@@ -112,16 +128,17 @@ fn part(gradient: &[f32], block: usize) -> &[f32] {
 
 /// Largest magnitude; infinite where any value is not finite (MPI's maximum has no rule for NaN).
 fn magnitude(values: &[f32]) -> f32 {
-    let largest = values
-        .iter()
-        .fold(0f32, |largest, value| largest.max(value.abs()));
-    // `max` passes over NaN, the sum does not.
-    let finite = values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0;
-    if finite {
-        largest
-    } else {
-        f32::INFINITY
-    }
+    // Without their signs, floats are ordered as their bits are, NaN above infinity; and integers take a vector register.
+    let largest = values.iter().fold(0, |largest, value| {
+        largest.max(value.abs().to_bits() as i32)
+    });
+    f32::from_bits(largest as u32).min(f32::INFINITY)
+}
+
+/// The nearest integer, ties to even, of a value below 2^31; any integer of one that is not finite.
+fn nearest(value: f32) -> i32 {
+    // Adding 1.5 * 2^52 leaves the integer in the last bits, and is quick where `round_ties_even` is a call.
+    (f64::from(value) + 6_755_399_441_055_744.0).to_bits() as i32
 }
 
 /// The largest power of two with which `micro_batches` values of at most `largest` add up below 2^30.
@@ -175,9 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn integers_are_the_nearest_ones() {
+        for value in [0.0f32, 0.5, 1.5, -0.5, -2.5, 3.49, -7e8, 1.07e9, 8388609.0] {
+            assert_eq!(nearest(value), value.round_ties_even() as i32, "{value}");
+        }
+    }
+
+    #[test]
     fn a_zero_block_and_a_bad_one_are_told_apart() {
         assert_eq!(magnitude(&[0.0, -2.0, 1.0]), 2.0);
         assert_eq!(magnitude(&[f32::NAN, 1.0]), f32::INFINITY);
+        assert_eq!(magnitude(&[1.0, f32::NEG_INFINITY]), f32::INFINITY);
         assert_eq!(scale(0.0, 4), 0.0);
     }
 }

@@ -1,12 +1,15 @@
 //! What the user asked for: YAML read into types that the rest of the program can rely on.
 //!
 //! The only module that knows YAML. Every key has a default that works; [`Config::parse`] refuses what it does not
-//! know, and and it names everything that is wrong, not the first thing.
+//! know, and it names everything that is wrong, not the first thing.
 
 mod anomaly;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod inject;
 mod material;
+mod neutral;
 mod parse;
 mod places;
 mod region;
@@ -30,10 +33,11 @@ pub use sections::{
 pub use anomaly::{Anomaly, AnomalyKind};
 pub use inject::{EdgeAnomaly, Inject, InjectedCube};
 pub use material::{Edge, Material, MaterialChoice, Peak, Step};
+pub use neutral::Work;
 pub use places::{Places, Shape};
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
 pub use survey::{Models, SurveyOptions};
-pub use sweep::{Plot, Point, Simulated, Sweep, SweepFile, METRICS};
+pub use sweep::{Made, Plot, Point, Sweep, SweepFile, METRICS};
 
 /// Bad configuration or usage: the program exits with 2.
 #[derive(Debug)]

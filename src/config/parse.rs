@@ -1,6 +1,7 @@
 //! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and the mend.
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
 use super::{Config, Invalid};
@@ -68,15 +69,7 @@ impl Config {
 
     /// The keys that are not at their default, with their values as JSON, in the order of the fields.
     pub fn given(&self) -> Vec<(String, String)> {
-        let value = |config: &Config| {
-            serde_yaml::to_value(config).expect("a configuration has plain types")
-        };
-        let mut found = Vec::new();
-        compare("", &value(&Config::default()), &value(self), &mut found);
-        found
-            .into_iter()
-            .map(|(key, _, given)| (key, given))
-            .collect()
+        given(self)
     }
 
     fn validate(&self, name: &str) -> Result<()> {
@@ -115,6 +108,10 @@ impl Config {
         require(
             train.checkpoint_epochs > 0,
             "train.checkpoint_epochs: at least 1",
+        );
+        require(
+            train.keep_checkpoints > 0,
+            "train.keep_checkpoints: at least 1",
         );
         require(train.lanes > 0, "train.lanes: at least 1");
         require(
@@ -289,6 +286,17 @@ pub(super) fn lay(
         }
         _ => Err(format!("{} is no section", path[..depth].join("."))),
     }
+}
+
+/// The keys of `value` that differ from their defaults, with their values: the same after a key is added to the program.
+pub(super) fn given<T: Serialize + Default>(value: &T) -> Vec<(String, String)> {
+    let tree = |value: &T| serde_yaml::to_value(value).expect("a configuration has plain types");
+    let mut found = Vec::new();
+    compare("", &tree(&T::default()), &tree(value), &mut found);
+    found
+        .into_iter()
+        .map(|(key, _, given)| (key, given))
+        .collect()
 }
 
 /// serde's message, with the nearest known key where one was not known.

@@ -225,6 +225,8 @@ pub struct Train {
     pub validation: f64,
     /// Epochs between checkpoints.
     pub checkpoint_epochs: usize,
+    /// Checkpoints that are kept, at least 1: the last ones, in case one is damaged, and beside them the best.
+    pub keep_checkpoints: usize,
     /// Contiguous runs of scan lines into which the archive is cut.
     pub lanes: usize,
 }
@@ -243,6 +245,7 @@ impl Default for Train {
             clip: 3.5,
             validation: 0.05,
             checkpoint_epochs: 10,
+            keep_checkpoints: 2,
             lanes: 64,
         }
     }
@@ -287,6 +290,9 @@ pub struct Pca {
     pub poisson: bool,
     /// What components and mean spectrum are of.
     pub fit: PcaFit,
+    /// Adds methods of their own, `pca3_robust`, of components fitted to the cube without the pixels that they explain
+    /// worst, so that anomalies have no say in them.
+    pub robust: bool,
     /// Adds the method `mean`: every spectrum is the mean spectrum, scaled to its counts.
     pub mean: bool,
 }
@@ -310,6 +316,7 @@ impl Default for Pca {
             components: OneOrMany::Many([3, 4, 5].map(Auto::Given).to_vec()),
             poisson: true,
             fit: PcaFit::Cube,
+            robust: false,
             mean: false,
         }
     }

@@ -120,6 +120,10 @@ pub struct SceneOptions {
     /// differ by what their anomalies are alone.
     pub scan: Option<u64>,
     pub protocol: Protocol,
+    /// Expected counts instead of counts: what the noise hides. For `phys`.
+    pub noiseless: bool,
+    /// Pixels at random places, so that neighbours tell nothing of each other. For `phys`.
+    pub shuffled: bool,
     /// In the truth map, the first anomaly is 1.
     pub anomalies: Vec<Anomaly>,
 }
@@ -144,6 +148,8 @@ impl Default for SceneOptions {
             specimen: None,
             scan: None,
             protocol: Protocol::Phys,
+            noiseless: false,
+            shuffled: false,
             anomalies: Vec::new(),
         }
     }
@@ -169,6 +175,10 @@ impl SceneOptions {
         within("benign_shift_ev", self.benign_shift_ev, 0.0, 10.0)?;
         within("energy_drift_ev", self.energy_drift_ev, 0.0, 20.0)?;
         within("spike_rate", self.spike_rate, 0.0, 1.0)?;
+        ensure!(
+            self.protocol == Protocol::Phys || !(self.noiseless || self.shuffled),
+            "`noiseless` and `shuffled` are for `protocol: phys` only"
+        );
         for (i, anomaly) in self.anomalies.iter().enumerate() {
             anomaly
                 .validate(material)
@@ -243,6 +253,10 @@ mod tests {
             ),
             (anomaly("kind: ratio, amount: 2, element: O"), "two `steps`"),
             (anomaly("kind: mixture, amount: .2"), "`valence_shift_ev`"),
+            (
+                problem("protocol: post, shuffled: true"),
+                "`shuffled` are for `protocol: phys`",
+            ),
             (
                 anomaly("kind: slope, amount: .2, element: O"),
                 "`element` has no meaning",

@@ -2,9 +2,11 @@
 //!
 //! `run` does the checks that cost nothing itself ([`at_start`]).
 
+mod alike;
 mod checks;
 mod files;
 
+pub use alike::refuse_others;
 pub use checks::BASE_MIB;
 
 use anyhow::{bail, Result};

@@ -4,14 +4,6 @@ use tch::{Kind, Tensor};
 
 use super::Network;
 
-/// What a batch should be explained as; all on the network's device.
-pub struct Target {
-    /// Whitened spectra `[batch, 1, y, x, energy]`, f32.
-    pub input: Tensor,
-    /// Electrons `[batch, y, x, energy]`, f32; 0 in ignored pixels.
-    pub counts: Tensor,
-}
-
 /// The parts of a loss, summed over the patches of a batch, each divided by the pixels of a patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
@@ -27,39 +19,59 @@ impl Loss {
     }
 }
 
+/// What a network says of a batch, with the tape back to its parameters.
+pub struct Answer {
+    /// `[batch, latent]`.
+    mean: Tensor,
+    /// `[batch, latent]`.
+    log_variance: Tensor,
+    /// `[batch, y, x, energy]`.
+    logits: Tensor,
+}
+
 impl Network {
-    /// The loss of a batch and a scalar whose gradient is `scale` times the loss's.
+    /// The answer to whitened spectra `input` `[batch, 1, y, x, energy]`.
     ///
     /// `noise` `[batch, latent]` is the unit normal of the reparameterisation; without it the latent mean is used.
     /// # Source
-    /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
-    /// u (log(u / U) - log softmax(logits)).
-    pub fn loss(
-        &self,
-        target: &Target,
-        noise: Option<&Tensor>,
-        kl_weight: f64,
-        scale: f64,
-    ) -> (Loss, Tensor) {
-        let pixels = self.spec().pixels() as f64;
-        let (mean, log_variance) = self.encode(&target.input);
+    /// Kingma & Welling 2014, sec. 2.4.
+    pub fn answer(&self, input: &Tensor, noise: Option<&Tensor>) -> Answer {
+        let (mean, log_variance) = self.encode(input);
         let latent = match noise {
             Some(noise) => &mean + (&log_variance * 0.5).exp() * noise,
             None => mean.shallow_clone(),
         };
-        let logits = self.decode(&latent);
+        Answer {
+            logits: self.decode(&latent),
+            mean,
+            log_variance,
+        }
+    }
+}
+
+impl Answer {
+    /// The loss as an explanation of `counts` `[batch, y, x, energy]` (electrons, 0 in ignored pixels), and a scalar
+    /// whose gradient is `scale` times the loss's.
+    ///
+    /// # Source
+    /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
+    /// u (log(u / U) - log softmax(logits)).
+    pub fn loss(&self, counts: &Tensor, kl_weight: f64, scale: f64) -> (Loss, Tensor) {
+        let size = self.logits.size();
+        let pixels = (size[1] * size[2]) as f64;
         // The gradient with respect to the logits is known in closed form, U softmax - u: only the layers need tape.
         let (reconstruction, gradient) = tch::no_grad(|| {
-            let log_share = logits.detach().log_softmax(-1, Kind::Float);
-            let counts = &target.counts;
+            let log_share = self.logits.detach().log_softmax(-1, Kind::Float);
             let total = counts.sum_dim_intlist(-1, true, Kind::Float);
             let measured = (counts / total.clamp_min(1e-12)).clamp_min(1e-30).log();
             let divergence = (counts * (measured - &log_share)).sum(Kind::Double);
             let gradient = (log_share.exp() * &total - counts) * (scale / pixels);
             (divergence.double_value(&[]) / pixels, gradient)
         });
-        let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
-        let surrogate = (&logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
+        let (mean, log_variance) = (&self.mean, &self.log_variance);
+        let kl = (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(Kind::Float) * 0.5;
+        let surrogate =
+            (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
         let loss = Loss {
             reconstruction,
             kl: kl.double_value(&[]) / pixels,
@@ -84,30 +96,23 @@ mod tests {
         (spec, parameters)
     }
 
-    fn target(batch: i64) -> Target {
-        tch::manual_seed(3);
-        let counts = Tensor::rand([batch, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
-        Target {
-            input: (&counts - 10.0).unsqueeze(1) / 3.0,
-            counts,
-        }
-    }
-
     #[test]
     fn the_gradient_is_that_of_the_plain_loss() {
         let (spec, parameters) = small();
         let network = Network::new(&spec, &parameters, Device::Cpu);
-        let target = target(2);
+        tch::manual_seed(3);
+        let counts = Tensor::rand([2, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
+        let input = (&counts - 10.0).unsqueeze(1) / 3.0;
         let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
-        let (loss, surrogate) = network.loss(&target, Some(&noise), 0.7, 1.0);
+        let (loss, surrogate) = network.answer(&input, Some(&noise)).loss(&counts, 0.7, 1.0);
         let mut fast = Parameters::zeros(spec.parameters());
         network.gradient(&surrogate, &mut fast);
 
-        let (mean, log_variance) = network.encode(&target.input);
+        let (mean, log_variance) = network.encode(&input);
         let logits = network.decode(&(&mean + (&log_variance * 0.5).exp() * noise));
-        let share = &target.counts / target.counts.sum_dim_intlist(-1, true, Kind::Float);
+        let share = &counts / counts.sum_dim_intlist(-1, true, Kind::Float);
         let divergence =
-            (&target.counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
+            (&counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
         let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
         let plain = (divergence + kl * 0.7) / 16.0;
         let mut reference = Parameters::zeros(spec.parameters());

@@ -3,13 +3,14 @@
 //! With `train` and `pca` the only user of libtorch. Batches are `[batch, 1, y, x, energy]` here, the layout in which a
 //! softmax over energy is contiguous.
 
+mod convolution;
 mod loss;
 mod network;
 mod parameters;
 mod spec;
 mod tiles;
 
-pub use loss::{Loss, Target};
+pub use loss::{Answer, Loss};
 pub use network::Network;
 pub use parameters::Parameters;
 pub use spec::{Layer, Spec};

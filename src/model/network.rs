@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use super::convolution::Convolution;
 use super::{Parameters, Spec};
 
 /// Least and largest logarithm of a latent variance: beyond them the Kullback-Leibler term overflows.
@@ -15,6 +16,7 @@ pub struct Network {
     device: Device,
     flat: Tensor,
     leaves: Vec<Tensor>,
+    convolutions: Vec<Convolution>,
 }
 
 /// Index of a tensor in [`Spec::shapes`]: weights come before their bias.
@@ -36,6 +38,9 @@ impl Network {
             })
             .collect();
         Network {
+            convolutions: (0..spec.encoder.len())
+                .map(|i| Convolution::new(spec, i))
+                .collect(),
             spec: spec.clone(),
             device,
             flat,
@@ -60,22 +65,13 @@ impl Network {
 
     /// Latent mean and logarithm of the variance, `[batch, latent]` each, of `input` `[batch, 1, y, x, energy]`.
     pub fn encode(&self, input: &Tensor) -> (Tensor, Tensor) {
-        let mut x = input.shallow_clone();
-        for (i, layer) in self.spec.encoder.iter().enumerate() {
-            x = x
-                .conv3d(
-                    &self.convolution(i),
-                    Some(self.bias(&self.encoder(i))),
-                    layer.stride.map(|n| n as i64),
-                    layer.pad.map(|n| n as i64),
-                    [1i64, 1, 1],
-                    1,
-                )
-                .relu_();
+        // `[batch, y, x, energy, channels]` between the layers.
+        let mut x = input.squeeze_dim(1).unsqueeze(-1);
+        for (i, convolution) in self.convolutions.iter().enumerate() {
+            let (weight, bias) = self.weight_and_bias(&self.encoder(i));
+            x = convolution.encode(&x, weight, bias);
         }
-        let batch = input.size()[0];
-        // Channels last, as they lie in memory: the flattening is free.
-        let flat = x.permute([0, 2, 3, 4, 1]).reshape([batch, -1]);
+        let flat = x.reshape([input.size()[0], -1]);
         let hidden = self.linear(&flat, &self.hidden(0)).relu_();
         let latent = self.linear(&hidden, &self.hidden(1));
         let size = self.spec.latent as i64;
@@ -89,29 +85,19 @@ impl Network {
         let layers = self.spec.encoder.len();
         let inner = sizes[layers].map(|n| n as i64);
         let hidden = self.linear(latent, &self.hidden(2)).relu_();
-        let mut x = self
-            .linear(&hidden, &self.hidden(3))
-            .relu_()
-            .view([latent.size()[0], inner[1], inner[2], inner[3], inner[0]])
-            .permute([0, 4, 1, 2, 3]);
-        for i in (0..layers).rev() {
-            let layer = &self.spec.encoder[i];
-            let place = self.decoder(i);
-            x = x.conv_transpose3d(
-                &self.leaves[place.0].permute([0, 4, 1, 2, 3]),
-                Some(self.bias(&place)),
-                layer.stride.map(|n| n as i64),
-                layer.pad.map(|n| n as i64),
-                self.spec.output_padding(i),
-                1,
-                [1i64, 1, 1],
-            );
-            if i > 0 {
-                x = x.relu_();
-            }
+        let mut x = self.linear(&hidden, &self.hidden(3)).relu_().view([
+            latent.size()[0],
+            inner[1],
+            inner[2],
+            inner[3],
+            inner[0],
+        ]);
+        for (i, convolution) in self.convolutions.iter().enumerate().rev() {
+            let (weight, bias) = self.weight_and_bias(&self.decoder(i));
+            x = convolution.decode(&x, weight, bias, i > 0);
         }
         // One channel is left.
-        x.squeeze_dim(1) + &self.leaves[self.leaves.len() - 1]
+        x.squeeze_dim(-1) + &self.leaves[self.leaves.len() - 1]
     }
 
     /// The gradient of the scalar `loss`, written to the host buffer `gradient`.
@@ -144,16 +130,12 @@ impl Network {
         Place(2 * (layers + 4 + layers - 1 - i))
     }
 
-    /// `[out, in, y, x, energy]`, with the channels last in memory.
-    fn convolution(&self, i: usize) -> Tensor {
-        self.leaves[self.encoder(i).0].permute([0, 4, 1, 2, 3])
-    }
-
-    fn bias(&self, place: &Place) -> &Tensor {
-        &self.leaves[place.0 + 1]
+    fn weight_and_bias(&self, place: &Place) -> (&Tensor, &Tensor) {
+        (&self.leaves[place.0], &self.leaves[place.0 + 1])
     }
 
     fn linear(&self, x: &Tensor, place: &Place) -> Tensor {
-        x.linear(&self.leaves[place.0], Some(self.bias(place)))
+        let (weight, bias) = self.weight_and_bias(place);
+        x.linear(weight, Some(bias))
     }
 }

@@ -188,6 +188,20 @@ impl Spec {
         shapes
     }
 
+    /// Floating-point operations of one training step per patch: two for each product of a weight, forward, and twice as
+    /// many backward, but for the gradient of the input.
+    pub fn flops_per_sample(&self) -> f64 {
+        let sizes = self.sizes();
+        let mut products = (2 * self.flat() + 3 * self.latent) * self.hidden;
+        for (i, layer) in self.encoder.iter().enumerate() {
+            let [_, y, x, energy] = sizes[i + 1];
+            let taps: usize = layer.kernel.iter().product();
+            // The encoder's and the decoder's.
+            products += 2 * y * x * energy * layer.out * sizes[i][0] * taps;
+        }
+        6.0 * products as f64
+    }
+
     /// Number of trainable values.
     pub fn parameters(&self) -> usize {
         self.shapes()

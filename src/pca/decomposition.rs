@@ -33,21 +33,29 @@ pub(super) struct Eigenvectors {
 }
 
 impl Eigenvectors {
-    /// Those of the largest eigenvalues of `scatter` (`[E, E]`, C order). Rank-local.
+    /// Those of the largest eigenvalues of a scatter matrix of `size` channels, of which `triangle` is the lower triangle,
+    /// packed row by row. Rank-local.
     ///
     /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
     /// rank has whole.
     ///
     /// # Errors
     /// What libtorch says of the eigendecomposition.
-    pub(super) fn of(scatter: &[f64], max_components: usize) -> Result<Eigenvectors> {
-        let size = scatter.len().isqrt();
+    pub(super) fn of(triangle: &[f64], size: usize, max_components: usize) -> Result<Eigenvectors> {
         ensure!(
-            size * size == scatter.len(),
-            "PCA: a scatter matrix of {} elements is not square",
-            scatter.len()
+            size * (size + 1) / 2 == triangle.len(),
+            "PCA: a scatter matrix of {} elements for {size} channels",
+            triangle.len()
         );
-        let (eigenvalues, eigenvectors) = Tensor::f_from_slice(scatter)
+        // What is above the diagonal is not looked at.
+        let mut scatter = vec![0.0; size * size];
+        let mut rest = triangle;
+        for (row, values) in scatter.chunks_mut(size.max(1)).enumerate() {
+            let (found, after) = rest.split_at(row + 1);
+            values[..=row].copy_from_slice(found);
+            rest = after;
+        }
+        let (eigenvalues, eigenvectors) = Tensor::f_from_slice(&scatter)
             .and_then(|matrix| matrix.f_view([size as i64, size as i64]))
             .and_then(|matrix| matrix.f_linalg_eigh("L"))
             .context("PCA: the eigendecomposition of the scatter matrix failed")?;
@@ -198,8 +206,11 @@ mod tests {
             [0.0, 0.0, 0.0, 0.0],
         ]);
         let wide = spectra.mapv(f64::from);
-        let scatter: Vec<f64> = wide.t().dot(&wide).iter().copied().collect();
-        let eigen = Eigenvectors::of(&scatter, 2).unwrap();
+        let scatter = wide.t().dot(&wide);
+        let triangle: Vec<f64> = (0..4)
+            .flat_map(|row| scatter.row(row).to_vec().into_iter().take(row + 1))
+            .collect();
+        let eigen = Eigenvectors::of(&triangle, 4, 2).unwrap();
         let pca = Decomposition::new(eigen, None, 3).unwrap();
         assert!((pca.explained_variance[0] - 70.0 / 3.0).abs() < 1e-12);
         assert!((pca.explained_variance_ratio[0] - 1.0).abs() < 1e-12);
@@ -214,7 +225,7 @@ mod tests {
 
     #[test]
     fn nothing_but_zeros_is_no_error() {
-        let eigen = Eigenvectors::of(&[0.0; 9], 5).unwrap();
+        let eigen = Eigenvectors::of(&[0.0; 6], 3, 5).unwrap();
         let pca = Decomposition::new(eigen, Some(vec![0.0; 3]), 0).unwrap();
         assert_eq!(pca.explained_variance_ratio, vec![0.0; 3]);
         let rebuilt = pca.reconstruct(arr2(&[[0f32, 0.0, 0.0]]).view(), 3);
@@ -229,16 +240,12 @@ mod tests {
         let mut values = vec![50.0, 9.0];
         // Evenly filled support of a ratio of a quarter: .25 to 2.25, nearly its quantiles.
         values.extend((0..98).map(|i| 2.2 - 1.9 * i as f64 / 97.0));
-        let scatter: Vec<f64> = (0..100 * 100)
-            .map(|i| {
-                if i / 100 == i % 100 {
-                    values[i / 100]
-                } else {
-                    0.0
-                }
-            })
+        let diagonal = |row: usize| (0..=row).map(move |i| (row, i));
+        let triangle: Vec<f64> = (0..100)
+            .flat_map(diagonal)
+            .map(|(row, i)| if row == i { values[i] } else { 0.0 })
             .collect();
-        let eigen = Eigenvectors::of(&scatter, 10).unwrap();
+        let eigen = Eigenvectors::of(&triangle, 100, 10).unwrap();
         let pca = Decomposition::new(eigen, None, 400).unwrap();
         assert_eq!(pca.significant(400.0), 2);
         assert_eq!(pca.truncated(4).num_components(), 4);

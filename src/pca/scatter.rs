@@ -1,13 +1,19 @@
 //! The scatter matrix of all spectra, summed so that ranks and threads do not show.
 
+use std::ops::Range;
+
 use anyhow::{ensure, Context, Result};
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
 use tch::Tensor;
 
 use super::decomposition::{Decomposition, Eigenvectors};
 use crate::comm::{Comm, ExactSum};
 
-/// `Z^T Z` over the pixels seen so far, `[E, E]`.
+/// Channels of a panel: the product of a block is formed panel by panel, since only its lower triangle is needed.
+const PANEL: usize = 256;
+
+/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row.
 pub struct Scatter {
     num_channels: usize,
     /// With Poisson scaling: `sqrt(sum_pixels X)` per channel.
@@ -37,11 +43,11 @@ impl Scatter {
         Ok(Scatter {
             num_channels,
             column_scale: column_scale.map(<[f64]>::to_vec),
-            sum: ExactSum::new(num_channels * num_channels, bound),
+            sum: ExactSum::new(num_channels * (num_channels + 1) / 2, bound),
         })
     }
 
-    /// The scatter matrix of one block (`[pixels, E]` counts), C order.
+    /// The scatter matrix of one block (`[pixels, E]` counts), its lower triangle packed row by row.
     ///
     /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block is a
     /// fixed unit: the same pixels whatever the number of ranks. Pixels that do not count are left out of it.
@@ -51,7 +57,7 @@ impl Scatter {
     ///
     /// # Source
     /// Keenan & Kotula, Surf. Interface Anal. 36 (2004) 203: Z = X / sqrt(sum_E X) / sqrt(sum_pixels X).
-    pub fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
+    fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
         let (pixels, channels) = block.dim();
         ensure!(
             channels == self.num_channels,
@@ -85,20 +91,23 @@ impl Scatter {
             .and_then(|z| z.f_view([pixels as i64, channels as i64]))
             .context("PCA: a block cannot be handed to libtorch")?;
         drop(scaled);
-        let product = matrix
-            .f_tr()
-            .and_then(|transposed| transposed.f_matmul(&matrix))
-            .and_then(|product| product.f_contiguous())
-            .context("PCA: the scatter matrix of a block failed")?;
-        let mut values = vec![0.0; channels * channels];
-        product
-            .f_copy_data(&mut values, channels * channels)
-            .context("PCA: the scatter matrix of a block cannot be read")?;
+        let mut values = Vec::with_capacity(channels * (channels + 1) / 2);
+        for start in (0..channels).step_by(PANEL) {
+            let end = (start + PANEL).min(channels);
+            let panel: Vec<f64> = matrix
+                .f_narrow(1, start as i64, (end - start) as i64)
+                .and_then(|rows| rows.f_tr()?.f_matmul(&matrix.f_narrow(1, 0, end as i64)?))
+                .and_then(|panel| panel.f_contiguous()?.f_view(-1)?.try_into())
+                .context("PCA: the scatter matrix of a block failed")?;
+            for (row, found) in (start..end).zip(panel.chunks(end)) {
+                values.extend(&found[..=row]);
+            }
+        }
         Ok(values)
     }
 
     /// Adds the product of one block. Rank-local; the order of blocks does not count.
-    pub fn add(&mut self, product: &[f64]) {
+    fn add(&mut self, product: &[f64]) {
         self.sum.add(product);
     }
 
@@ -109,6 +118,26 @@ impl Scatter {
     pub fn add_block(&mut self, block: ArrayView2<f32>) -> Result<()> {
         let product = self.product(block)?;
         self.add(&product);
+        Ok(())
+    }
+
+    /// Adds what `read` answers for each of `blocks`, as many at once as there are threads. Rank-local.
+    ///
+    /// # Errors
+    /// Those of `read`, and as [`Scatter::product`].
+    pub fn add_blocks(
+        &mut self,
+        blocks: Range<usize>,
+        read: impl Fn(usize) -> Result<Array2<f32>> + Sync,
+    ) -> Result<()> {
+        let blocks: Vec<usize> = blocks.collect();
+        for some in blocks.chunks(rayon::current_num_threads()) {
+            let products = some
+                .par_iter()
+                .map(|&block| self.product(read(block)?.view()))
+                .collect::<Result<Vec<Vec<f64>>>>()?;
+            products.iter().for_each(|product| self.add(product));
+        }
         Ok(())
     }
 
@@ -125,9 +154,9 @@ impl Scatter {
         num_pixels: u64,
         max_components: usize,
     ) -> Result<Decomposition> {
-        let scatter = self.sum.total(comm)?;
+        let triangle = self.sum.total(comm)?;
         let found = if comm.is_root() {
-            Eigenvectors::of(&scatter, max_components).map(Some)
+            Eigenvectors::of(&triangle, self.num_channels, max_components).map(Some)
         } else {
             Ok(None)
         };

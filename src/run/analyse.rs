@@ -82,7 +82,7 @@ impl<'a> Analysis<'a> {
             .map_or(lines.clone(), |tiles| tiles.halo(&lines));
         let held = Band::open(cube, survey.noise, lines, halo, config.io.memory_mib << 20);
         let band = comm.agree(held)?;
-        let (sum, totals) = sum_lines(comm, &band, survey.bound)?;
+        let (sum, totals) = sum_lines(comm, &band, survey.bound, |_, _| true)?;
         let pixels = sum[cube.energy.size];
         let sums = &sum[..cube.energy.size];
         let mean: Vec<f64> = sums.iter().map(|&sum| sum / pixels.max(1.0)).collect();
@@ -114,6 +114,13 @@ impl<'a> Analysis<'a> {
         };
         // What the file keeps comes first.
         let mut fits = own.iter().map(|own| (own, "")).collect::<Vec<_>>();
+        let robust = match &own {
+            Some(own) if config.pca.robust => {
+                Some(own.trimmed(comm, config, &band, survey.bound)?)
+            }
+            _ => None,
+        };
+        fits.extend(robust.iter().map(|robust| (robust, "_robust")));
         fits.extend(trained.map(|trained| (trained, if own.is_some() { "_bulk" } else { "" })));
         let decomposition = fits[0].0.decomposition.clone();
         let loadings = loadings(comm, &band, &decomposition, decomposition.num_components())?;
@@ -221,23 +228,25 @@ fn shares(loadings: &Array2<f64>, totals: &[f32], k: usize) -> Array2<f64> {
     shares
 }
 
-/// The spectrum `[energy]` and, last, the number of pixels that count, summed over the cube; electrons of each pixel of
-/// the band.
+/// The spectrum `[energy]` and, last, the number of pixels that count and that `is_wanted(y, x)`, summed over the cube;
+/// electrons of each pixel of the band.
 ///
 /// # Collective
-pub(super) fn sum_lines(comm: &Comm, band: &Band, bound: f64) -> Result<(Vec<f64>, Vec<f32>)> {
+pub(super) fn sum_lines(
+    comm: &Comm,
+    band: &Band,
+    bound: f64,
+    is_wanted: impl Fn(usize, usize) -> bool,
+) -> Result<(Vec<f64>, Vec<f32>)> {
     let channels = band.cube.energy.size;
     let mut sum = ExactSum::new(channels + 1, bound.max(band.cube.ignored.len() as f64));
     let mut totals = Vec::new();
-    let summed = band.each_block(|_, prepared| {
-        for (line, valid) in prepared
-            .counts
-            .outer_iter()
-            .zip(prepared.valid.outer_iter())
-        {
+    let summed = band.each_block(|rows, prepared| {
+        let lines = prepared.counts.outer_iter();
+        for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
             let mut line_sum = vec![0f64; channels + 1];
-            for (spectrum, &valid) in line.outer_iter().zip(valid) {
-                if valid {
+            for (x, (spectrum, &valid)) in line.outer_iter().zip(valid).enumerate() {
+                if valid && is_wanted(y, x) {
                     let mut total = 0f64;
                     for (sum, &u) in line_sum.iter_mut().zip(spectrum) {
                         *sum += u as f64;

@@ -2,14 +2,20 @@
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
-use rayon::prelude::*;
 
+use super::analyse::sum_lines;
 use crate::comm::Comm;
 use crate::config::{Auto, Config};
 use crate::pca::{Decomposition, Scatter};
+use crate::score::quantiles;
 use crate::stream::{mean_spectrum, Band, Cube, Survey};
 
+/// Of the pixels, left out of a robust fit.
+const TRIMMED_SHARE: f64 = 0.08;
+const TRIMMING_ROUNDS: usize = 2;
+
 /// What the linear baselines know of one cube or of several.
+#[derive(Clone)]
 pub struct Fitted {
     pub decomposition: Decomposition,
     /// Mean electrons `[energy]` of a pixel.
@@ -84,6 +90,61 @@ impl Fitted {
         })
     }
 
+    /// The same without the pixels of the cube that these components explain worst, twice over.
+    ///
+    /// # Collective
+    /// # Source
+    /// Least trimmed squares: Rousseeuw, J. Am. Stat. Assoc. 79 (1984) 871, by concentration steps.
+    pub fn trimmed(&self, comm: &Comm, config: &Config, band: &Band, bound: f64) -> Result<Fitted> {
+        let mut fitted = self.clone();
+        for _ in 0..TRIMMING_ROUNDS {
+            let errors = fitted.errors(comm, band)?;
+            let limit = quantiles(comm, &errors, &[1.0 - TRIMMED_SHARE])?[0];
+            let width = band.cube.size()[1];
+            let first = band.lines.start;
+            let is_kept = |y: usize, x: usize| f64::from(errors[(y - first) * width + x]) <= limit;
+            let (sum, _) = sum_lines(comm, band, bound, is_kept)?;
+            let channels = band.cube.energy.size;
+            fitted = Fitted::new(comm, config, &sum[..channels], sum[channels], |scatter| {
+                add(comm, band, scatter, is_kept)
+            })?;
+        }
+        Ok(fitted)
+    }
+
+    /// How badly the components explain each pixel of the band, in units of its noise; NaN where it does not count.
+    ///
+    /// # Collective
+    fn errors(&self, comm: &Comm, band: &Band) -> Result<Vec<f32>> {
+        let mut errors = Vec::new();
+        let k = self.decomposition.num_components();
+        let done = band.each_block(|_, prepared| {
+            for (line, valid) in prepared
+                .counts
+                .outer_iter()
+                .zip(prepared.valid.outer_iter())
+            {
+                let rebuilt = self.decomposition.reconstruct(line, k);
+                let pairs = line.outer_iter().zip(rebuilt.outer_iter()).zip(valid);
+                errors.extend(pairs.map(|((spectrum, rebuilt), &valid)| {
+                    let channels = spectrum.iter().zip(rebuilt).zip(&self.mean);
+                    let square: f64 = channels
+                        .map(|((&u, &r), &mean)| f64::from(u - r).powi(2) / mean.max(1e-3))
+                        .sum();
+                    let total: f64 = spectrum.iter().map(|&u| f64::from(u)).sum();
+                    if valid {
+                        (square / total.max(1.0)) as f32
+                    } else {
+                        f32::NAN
+                    }
+                }));
+            }
+            Ok(())
+        });
+        comm.agree(done)?;
+        Ok(errors)
+    }
+
     /// Those of the pixels of several `cubes` that are trained on.
     ///
     /// # Collective
@@ -122,34 +183,20 @@ fn add(
 ) -> Result<()> {
     let blocks = band.cube.blocks();
     let channels = band.cube.energy.size;
-    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
-    let summed = mine
-        .chunks(rayon::current_num_threads())
-        .try_for_each(|some| {
-            let products = some
-                .par_iter()
-                .map(|&block| {
-                    let rows = blocks.rows(block);
-                    let prepared = band.lines(rows.clone())?;
-                    let mut values = Vec::with_capacity(prepared.counts.len());
-                    let lines = prepared.counts.outer_iter();
-                    for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
-                        let pixels = line.outer_iter().zip(valid).enumerate();
-                        pixels
-                            .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
-                            .for_each(|(_, (spectrum, _))| values.extend(spectrum));
-                    }
-                    // Several threads do this at once: none keeps what it has done with.
-                    drop(prepared);
-                    let shape = (values.len() / channels, channels);
-                    let matrix =
-                        Array2::from_shape_vec(shape, values).context("spectra have one length")?;
-                    scatter.product(matrix.view())
-                })
-                .collect::<Result<Vec<Vec<f64>>>>()?;
-            products.iter().for_each(|product| scatter.add(product));
-            Ok(())
-        });
+    let summed = scatter.add_blocks(blocks.owned(comm.rank(), comm.size()), |block| {
+        let rows = blocks.rows(block);
+        let prepared = band.lines(rows.clone())?;
+        let mut values = Vec::with_capacity(prepared.counts.len());
+        let lines = prepared.counts.outer_iter();
+        for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
+            let pixels = line.outer_iter().zip(valid).enumerate();
+            pixels
+                .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
+                .for_each(|(_, (spectrum, _))| values.extend(spectrum));
+        }
+        let shape = (values.len() / channels, channels);
+        Array2::from_shape_vec(shape, values).context("spectra have one length")
+    });
     comm.agree(summed)
 }
 

@@ -209,14 +209,8 @@ pub fn settle(
         .map(|(cubes, survey)| (&mut **cubes, &**survey));
     for (list, survey) in lists.chain([(&mut *cubes, &*scored)]) {
         for mut cube in std::mem::take(list) {
-            if !cube.has_dispersion(reference) {
-                cube.use_own_noise();
-            }
-            match align::shifts(comm, config, &cube, survey) {
-                Ok(shifts) => {
-                    cube.shifts = shifts;
-                    list.push(cube);
-                }
+            match align(comm, config, &mut cube, survey, reference) {
+                Ok(()) => list.push(cube),
                 Err(error) => set_aside.push(comm, &cube, error)?,
             }
         }
@@ -238,6 +232,25 @@ pub fn settle(
         }
         survey.bound = bound(list, &survey.noise);
     }
+    Ok(())
+}
+
+/// Measures how far the energies of each pixel of `cube` are off, beside cubes of the dispersion `reference`.
+///
+/// # Collective
+/// # Errors
+/// Those of [`align::shifts`].
+pub fn align(
+    comm: &Comm,
+    config: &Config,
+    cube: &mut Cube,
+    survey: &Survey,
+    reference: f64,
+) -> Result<()> {
+    if !cube.has_dispersion(reference) {
+        cube.use_own_noise();
+    }
+    cube.shifts = align::shifts(comm, config, cube, survey)?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Stage;
 use crate::comm::Comm;
-use crate::config::{Config, Invalid};
+use crate::config::{Config, Invalid, Work};
 
 /// How a run treats what is in its output folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,23 +55,19 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     }
     let path = directory.join("config.yaml");
     // A run that failed before its first result, by a mistyped name perhaps, left nothing that another could spoil.
-    if path.exists() && results(directory)?.iter().any(|result| *result != path) {
+    let found = results(directory)?;
+    if path.exists() && found.iter().any(|result| *result != path) {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let before = Config::parse(&path.display().to_string(), &text, &[])?;
-        let mut comparable = before.clone();
-        // These change nothing in the results.
-        comparable.io = config.io.clone();
-        comparable.comm = config.comm.clone();
-        comparable.output.dir = config.output.dir.clone();
-        comparable.train.device = config.train.device;
-        comparable.train.checkpoint_epochs = config.train.checkpoint_epochs;
-        comparable.simulate = config.simulate.clone();
-        comparable.survey.shown = config.survey.shown;
-        if stage == Stage::Survey {
-            // Cubes may be added; their models stay.
-            comparable.archive.inputs = config.archive.inputs.clone();
-        }
-        let differences = comparable.differences(config);
+        let work = match stage {
+            Stage::Survey => Work::Survey,
+            // What is done with a model later may still be chosen.
+            _ if found.iter().all(|result| is_of_training(result)) => Work::Training,
+            _ => Work::Run,
+        };
+        let differences = before
+            .with_neutral_keys_of(config, work)
+            .differences(config);
         if !differences.is_empty() {
             return Err(Invalid(format!(
                 "{} holds a run with another configuration ({}): choose another output, or --fresh to start anew",
@@ -102,6 +98,12 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
             )
         })?;
     Ok(State::Open)
+}
+
+/// Whether this result of a run is there before anything is scored.
+fn is_of_training(result: &Path) -> bool {
+    let name = result.file_name().unwrap_or_default().to_string_lossy();
+    name == "config.yaml" || name == "metrics.jsonl" || name.contains(".safetensors")
 }
 
 /// The files below `directory` that runs write.

@@ -57,7 +57,12 @@ pub fn inject(comm: &Comm, config: &Config) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
+/// Writes one copy with its mask, where the original has one, and then its truth into `inject.dir`.
+///
+/// # Collective
+/// # Errors
+/// As [`inject`].
+pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
     let original = Original::open(comm, config, copy)?;
     let edges = original.edges(comm, copy)?;
     let injectors: Result<Vec<Injector>> = copy
@@ -117,11 +122,7 @@ impl Original {
         };
         let found: Vec<Source> = comm.broadcast(Some(comm.agree(found)?));
         let source = &found[0];
-        let options = archive::Options {
-            dataset: config.archive.dataset.clone(),
-            image: config.archive.image,
-            memory: (config.io.memory_mib << 20) as usize / 8,
-        };
+        let options = archive::Options::of(config);
         let opened = Cube::open(source, config)
             .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
         let (cube, reader) = comm.agree(opened)?;
@@ -291,6 +292,20 @@ impl Injection {
         ]
         .map(|(name, text)| (name.to_string(), text))
         .into();
+        let mask = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?;
+        if let Some(mask) = mask {
+            // What was ignored in the original is to be ignored in its copy: first, so that the copy is never without.
+            let blocks = Blocks::new(info.shape());
+            let band = blocks.band(comm.rank(), comm.size());
+            let local = mask
+                .slice(s![band, ..])
+                .iter()
+                .map(|&flag| flag as i32)
+                .collect();
+            let path = folder.join(format!("{}.mask.hspy", copy.name));
+            let places = [info.y.clone(), info.x.clone()];
+            write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
+        }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy of a measurement is as well documented as that.
         let about = comm.agree(if comm.is_root() {
@@ -300,22 +315,7 @@ impl Injection {
         })?;
         write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| {
             self.lines(rows)
-        })?;
-        let Some(mask) = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?
-        else {
-            return Ok(());
-        };
-        // What was ignored in the original is to be ignored in its copy.
-        let blocks = Blocks::new(info.shape());
-        let band = blocks.band(comm.rank(), comm.size());
-        let local = mask
-            .slice(s![band, ..])
-            .iter()
-            .map(|&flag| flag as i32)
-            .collect();
-        let path = folder.join(format!("{}.mask.hspy", copy.name));
-        let places = [info.y.clone(), info.x.clone()];
-        write_map(comm, &path, "mask", &places, &blocks, local, &texts)
+        })
     }
 
     /// Whole lines with their anomalies, and the truth. Rank-local.

@@ -38,13 +38,14 @@ pub use export::{export, Form};
 pub use folder::{open as open_folder, Start};
 pub use import::import;
 pub use init::init;
-pub use inject::inject;
+pub use inject::{inject, write_copy};
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;
 pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
 pub use status::status;
+pub(crate) use summary::peak_rss_mib;
 pub use summary::{CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;

@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::analyse::Analysis;
 use super::components::MOST_AUTO;
-use super::{inputs, Clock, Ending};
+use super::inputs::Inputs;
+use super::{energy, inputs, Clock, Ending};
 use crate::comm::Comm;
 use crate::config::{Auto, Config};
 use crate::doctor::BASE_MIB;
-use crate::model::Spec;
 use crate::shard::{Extent, Plan};
-use crate::stream::{survey, Cube};
+use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{rehearse, Rehearsal};
 
 /// Steps that are measured, after one that warms up.
@@ -28,40 +28,16 @@ const MOST_VOXELS: usize = 1 << 26;
 /// # Errors
 /// Whatever would end the run before its first result.
 pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
-    let inputs = inputs::open(comm, config)?;
-    let training = inputs.training.as_deref().unwrap_or(&inputs.cubes);
-    let pixels: usize = training.iter().map(|cube| cube.ignored.len()).sum();
-    let voxels = |cube: &Cube| cube.shape().iter().product::<usize>();
-    let scored: usize = inputs.cubes.iter().map(voxels).sum();
-    let mut lines = vec![format!(
-        "cubes      {} to score, {} to train on ({pixels} pixels), {} set aside",
-        inputs.cubes.len(),
-        training.len(),
-        inputs.set_aside.list().len()
-    )];
-    let energy = inputs.cubes[0].energy.clone();
-    lines.push(format!(
-        "energy     {} channels, {:.1} to {:.1} eV",
-        energy.size,
-        energy.value(0),
-        energy.value(energy.size - 1)
-    ));
-    const SHOWN: usize = 10;
-    for cube in inputs.cubes.iter().take(SHOWN) {
-        let [y, x, channels] = cube.shape();
-        lines.push(format!(
-            "           {y} x {x} x {channels}  {}",
-            cube.info().id
-        ));
-    }
-    if inputs.cubes.len() > SHOWN {
-        lines.push(format!(
-            "           and {} more",
-            inputs.cubes.len() - SHOWN
-        ));
-    }
+    let mut inputs = inputs::open(comm, config)?;
+    let begun = Instant::now();
+    let (place, found) = sample(comm, config, &mut inputs)?;
+    let read = begun.elapsed().as_secs_f64();
 
-    let spec = Spec::new(&config.model, energy.size)?;
+    let training = inputs.training.as_deref().unwrap_or(&inputs.cubes);
+    let sample = std::slice::from_ref(&training[place]);
+    let pixels: usize = training.iter().map(|cube| cube.ignored.len()).sum();
+    let mut lines = describe_cubes(&inputs, pixels);
+    let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
     let extents: Vec<Extent> = training
         .iter()
         .map(|cube| Extent {
@@ -70,27 +46,14 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
             chunk_rows: cube.info().chunk_rows,
         })
         .collect();
-    let train = &config.train;
-    let lanes = Plan::new(&extents, spec.patch, train.lanes, train.validation)
+    let (train, patch) = (&config.train, rehearsal.model.spec.patch);
+    let lanes = Plan::new(&extents, patch, train.lanes, train.validation)
         .lanes
         .len();
-    let set_aside = inputs.set_aside.list().len();
-    let smallest = training.iter().map(voxels).min().unwrap_or(0);
-    let place = training
-        .iter()
-        .position(|cube| voxels(cube) == smallest)
-        .unwrap_or(0);
-    let mut sample: Vec<Cube> = match inputs.training {
-        Some(training) => training,
-        None => inputs.cubes,
-    };
-    let mut sample = vec![sample.swap_remove(place)];
-    let begun = Instant::now();
-    let found = survey(comm, &mut sample, config, |_, error| Err(error))?;
-    let read = begun.elapsed().as_secs_f64();
-    let rehearsal = rehearse(comm, config, &sample, &found, pixels, STEPS)?;
     describe_training(config, &rehearsal, lanes, &mut lines);
 
+    let smallest = voxels(&sample[0]);
+    let scored: usize = inputs.cubes.iter().map(voxels).sum();
     let mut scoring = None;
     if smallest <= MOST_VOXELS {
         let begun = Instant::now();
@@ -124,22 +87,89 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
             duration(training_s)
         ),
     });
-    let pixels = scored / energy.size;
+    let pixels = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
+    // Weights and both moments, of the last ones and the best.
+    let kept = config.train.keep_checkpoints + 1;
+    let checkpoints = (12 * kept * rehearsal.model.spec.parameters()) as f64 / MIB;
     let maps = output_bytes(config, &rehearsal, pixels);
     lines.push(format!(
         "output     at most {:.1} MiB of maps before compression, {:.1} MiB of checkpoints, below {}",
         maps as f64 / MIB,
-        24.0 * rehearsal.model.spec.parameters() as f64 / MIB,
+        checkpoints,
         config.output.dir.display()
     ));
     if comm.is_root() {
         lines.iter().for_each(|line| println!("{line}"));
         println!("nothing was written");
     }
-    Ok(match set_aside {
-        0 => Ending::Done,
-        _ => Ending::SomeSetAside,
+    Ok(match inputs.set_aside.is_empty() {
+        true => Ending::Done,
+        false => Ending::SomeSetAside,
     })
+}
+
+fn voxels(cube: &Cube) -> usize {
+    cube.shape().iter().product()
+}
+
+/// Reads the smallest cube to train on, and brings all to one axis: its place among these, and what its survey found.
+///
+/// # Collective
+fn sample(comm: &Comm, config: &Config, inputs: &mut Inputs) -> Result<(usize, Survey)> {
+    let cubes = inputs.training.as_mut().unwrap_or(&mut inputs.cubes);
+    let sizes = cubes.iter().map(voxels).enumerate();
+    let place = sizes.min_by_key(|(_, size)| *size).map_or(0, |(i, _)| i);
+    let reference = cubes[0].dispersion();
+    let mut sample = vec![cubes.remove(place)];
+    let mut found = survey(comm, &mut sample, config, |_, error| Err(error))?;
+    for mut cube in sample {
+        energy::align(comm, config, &mut cube, &found, reference)?;
+        cubes.insert(place, cube);
+    }
+    // Headers tell the energies of the others as well as they can be known without reading them.
+    let path = cubes[place].info().path.clone();
+    let (training, rebin) = (inputs.training.as_mut(), config.preprocess.rebin);
+    let (cubes, set_aside) = (&mut inputs.cubes, &mut inputs.set_aside);
+    let axis = energy::common(comm, training, cubes, rebin, set_aside)?;
+    let lists = inputs.training.iter_mut().chain([cubes]);
+    lists.flatten().for_each(|cube| cube.conform(&axis));
+    let cubes = inputs.training.as_ref().unwrap_or(&inputs.cubes);
+    let place = cubes.iter().position(|cube| cube.info().path == path);
+    let place = place.with_context(|| inputs.set_aside.reasons())?;
+    found.bound = bound(&cubes[place..=place], &found.noise);
+    Ok((place, found))
+}
+
+fn describe_cubes(inputs: &Inputs, pixels: usize) -> Vec<String> {
+    let training = inputs.training.as_ref().unwrap_or(&inputs.cubes);
+    let mut lines = vec![format!(
+        "cubes      {} to score, {} to train on ({pixels} pixels), {} set aside",
+        inputs.cubes.len(),
+        training.len(),
+        inputs.set_aside.list().len()
+    )];
+    let energy = &inputs.cubes[0].energy;
+    lines.push(format!(
+        "energy     {} channels, {:.1} to {:.1} eV",
+        energy.size,
+        energy.value(0),
+        energy.value(energy.size - 1)
+    ));
+    const SHOWN: usize = 10;
+    for cube in inputs.cubes.iter().take(SHOWN) {
+        let [y, x, channels] = cube.shape();
+        lines.push(format!(
+            "           {y} x {x} x {channels}  {}",
+            cube.info().id
+        ));
+    }
+    if inputs.cubes.len() > SHOWN {
+        lines.push(format!(
+            "           and {} more",
+            inputs.cubes.len() - SHOWN
+        ));
+    }
+    lines
 }
 
 const MIB: f64 = (1 << 20) as f64;

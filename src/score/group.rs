@@ -6,7 +6,7 @@ use super::covariance::{Columns, Whitening};
 use super::features::dot;
 use super::line::{LineFeatures, LineScorer};
 use super::templates::{Edge, SHIFTS_EV};
-use crate::comm::Comm;
+use crate::comm::{Comm, ExactSum};
 
 /// What sort of anomaly a group looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl<'a> Group<'a> {
             Family::Shift => SHIFTS_EV
                 .iter()
                 .flat_map(|&shift| [-shift, shift])
-                .map(|shift| group.whitened(group.edge.moved(shift)))
+                .map(|shift| group.whitened(group.edge.moved(0.0, shift)))
                 .collect(),
             Family::Composition => {
                 let more = group.whitened(group.edge.higher());
@@ -122,6 +122,28 @@ impl<'a> Group<'a> {
         Ok(self.whitening.pixel(&means))
     }
 
+    /// Where the window's edge lies in the lines of the pixels that `weights` mean, eV above its place in the mean
+    /// spectrum.
+    ///
+    /// # Collective
+    pub fn position_ev(
+        &self,
+        comm: &Comm,
+        lines: &[LineFeatures],
+        weights: &[f32],
+        total: f64,
+    ) -> Result<f64> {
+        let mut sum = ExactSum::new(1, total.max(1.0) * 4.0 * MAX_SHIFT_EV);
+        let mut first = 0;
+        for line in lines {
+            let own = &weights[first..first + line.valid.len()];
+            first += own.len();
+            let weight: f64 = own.iter().map(|&weight| f64::from(weight)).sum();
+            sum.add(&[weight * f64::from(line.position_ev[self.window])]);
+        }
+        Ok(sum.total(comm)?[0] / total)
+    }
+
     /// What is believable of a mean residual `mean` of `pixels` pixels: its part along the best template whole, the rest
     /// less what noise would leave of it.
     ///
@@ -153,12 +175,14 @@ impl<'a> Group<'a> {
     /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard
     /// error; `None` for other families and where no shift explains anything.
     ///
+    /// `at_ev`: by how much higher the edge lies there anyway, as lines drift.
+    ///
     /// A small shift shows in the size of its residual, not in the shape: nearly all of an edge is taken to have moved.
     ///
     /// # Source
     /// Profile likelihood over the shift, with a normal prior of the share that moved; the error is where twice its
     /// logarithm has fallen by 1.
-    pub fn shift_ev(&self, mean: &[f64], pixels: f64) -> Option<(f64, f64)> {
+    pub fn shift_ev(&self, mean: &[f64], pixels: f64, at_ev: f64) -> Option<(f64, f64)> {
         if self.family != Family::Shift {
             return None;
         }
@@ -168,7 +192,7 @@ impl<'a> Group<'a> {
         let profile: Vec<(f64, f64)> = (-steps..=steps)
             .map(|step| {
                 let shift = step as f64 * SHIFT_STEP_EV;
-                let moved = self.whitened(self.edge.moved(shift));
+                let moved = self.whitened(self.edge.moved(at_ev, shift));
                 let (along, square) = (dot(&moved, mean), dot(&moved, &moved));
                 let share = (weight * along + certainty) / (weight * square + certainty);
                 let explained = weight * share * (2.0 * along - share * square);

@@ -226,7 +226,8 @@ impl<'a> Search<'a> {
             let (area, same) = comm.broadcast(settled);
             grown.area = area;
             grown.strength = square.sqrt();
-            grown.shift_ev = group.shift_ev(&mean, total);
+            let position = group.position_ev(comm, self.lines, &weights, total)?;
+            grown.shift_ev = group.shift_ev(&mean, total, position);
             if same {
                 break;
             }

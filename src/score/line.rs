@@ -30,6 +30,8 @@ const STRONG: f64 = 0.1;
 #[derive(Clone, Debug)]
 pub struct LineScorer {
     energy: Axis,
+    /// The cube's mean spectrum, `[E]` counts per pixel.
+    mean: Array1<f32>,
     windows: Vec<ScoredWindow>,
     /// Index of the window that `pcc` is taken in.
     pcc_window: usize,
@@ -64,6 +66,8 @@ pub struct LineFeatures {
     pub columns: Vec<f32>,
     /// Shift (eV) of the line's model before each window was scored; 0 without a reference edge.
     pub drift_ev: Vec<f32>,
+    /// By how much higher (eV) each window's edge lies in this line than in the mean spectrum; 0 where it is too weak.
+    pub position_ev: Vec<f32>,
 }
 
 impl LineScorer {
@@ -120,6 +124,7 @@ impl LineScorer {
         }
         Ok(LineScorer {
             energy: energy.clone(),
+            mean: mean.iter().map(|&m| m as f32).collect(),
             pcc_window: latest_strong(&scored, &strength),
             windows: scored,
             num_columns: next + PREDICTED * windows.len(),
@@ -182,6 +187,8 @@ impl LineScorer {
         let mut columns = vec![f32::NAN; num_pixels * self.num_columns];
         let predicted = self.predicted_columns().start;
         let mut drift_ev = Vec::with_capacity(self.windows.len());
+        let mut position_ev = Vec::with_capacity(self.windows.len());
+        let mean = self.mean.broadcast(u.dim()).expect("checked above");
         for (i, window) in self.windows.iter().enumerate() {
             let drift = match window.reference {
                 Some(i) => {
@@ -191,6 +198,10 @@ impl LineScorer {
                 None => 0.0,
             };
             drift_ev.push(drift as f32);
+            // The model does not know of anomalies: this is where the edge would be without them.
+            let scale = self.energy.scale;
+            let position = line_shift(&window.shift, reconstruction, mean, valid, scale);
+            position_ev.push((position + drift) as f32);
             for x in (0..num_pixels).filter(|&x| valid[x]) {
                 let pixel = &mut columns[x * self.num_columns..][..self.num_columns];
                 let place = predicted + PREDICTED * i;
@@ -227,6 +238,7 @@ impl LineScorer {
             pcc,
             columns,
             drift_ev,
+            position_ev,
         }
     }
 

@@ -34,6 +34,7 @@ pub use group::Family;
 pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use naming::FoundEdge;
+pub use quantile::quantiles;
 pub use refit::shifted;
 pub use regions::{regions, Region};
 pub use rx::{rx, Rx};

@@ -35,14 +35,14 @@ impl<'a> Edge<'a> {
         }
     }
 
-    /// The coefficients of `f(E - shift) - f(E)`, with `f` the edge, as the shift family sees them.
+    /// The coefficients of `f(E - at - shift) - f(E - at)`, with `f` the edge, as the shift family sees them.
     ///
     /// # Source
     /// SCIENCE.md 3.7.
-    pub fn moved(&self, shift_ev: f64) -> Vec<f64> {
+    pub fn moved(&self, at_ev: f64, shift_ev: f64) -> Vec<f64> {
         let range = self.window.shift.range.clone();
-        let here = shifted(self.shape.view(), 0.0, range.clone());
-        let moved = shifted(self.shape.view(), shift_ev / self.scale_ev, range);
+        let [here, moved] = [at_ev, at_ev + shift_ev]
+            .map(|shift| shifted(self.shape.view(), shift / self.scale_ev, range.clone()));
         let changed = moved.iter().zip(&here).map(|(moved, here)| moved - here);
         let mut residual = self.residual(changed);
         let shift = &self.window.shift;

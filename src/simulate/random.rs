@@ -15,6 +15,8 @@ pub enum Purpose {
     Line,
     /// By pixel, C order.
     Pixel,
+    /// Where the pixels of a shuffled cube come from.
+    Shuffle,
 }
 
 /// The random numbers of one cube.

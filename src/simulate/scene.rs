@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ndarray::{s, Array2, Array3};
+use rand::seq::SliceRandom;
 use rand::RngExt;
 
 use super::detector::{Detector, SPREAD};
@@ -34,6 +35,9 @@ pub struct Scene {
     /// By anomaly: the onset of its edge, eV.
     onsets: Vec<f64>,
     discs: Vec<Disc>,
+    noiseless: bool,
+    /// Where each pixel of the image comes from, C order; `None`: from where it is.
+    origins: Option<Vec<usize>>,
     /// Electrons per unit of the components.
     electrons: f64,
 }
@@ -84,6 +88,12 @@ impl Scene {
                 .map(|anomaly| onset(anomaly.edge(material)))
                 .collect(),
             discs: place_discs(&places, [height, width], height * width, |_, _| true, scan)?,
+            noiseless: options.noiseless,
+            origins: options.shuffled.then(|| {
+                let mut origins: Vec<usize> = (0..height * width).collect();
+                origins.shuffle(&mut scan.stream(Purpose::Shuffle, 0));
+                origins
+            }),
             electrons: 1.0,
         };
         let mean = Place {
@@ -129,7 +139,8 @@ impl Scene {
     pub fn row(&self, y: usize) -> (Array2<f32>, Vec<i32>) {
         let width = self.shape[1];
         let truth = (0..width)
-            .map(|x| self.anomaly_at(y, x).map_or(0, |index| index as i32 + 1))
+            .map(|x| self.origin(y, x))
+            .map(|[y, x]| self.anomaly_at(y, x).map_or(0, |index| index as i32 + 1))
             .collect();
         let counts = match self.protocol {
             Protocol::Phys => self.counted(y, true),
@@ -147,6 +158,18 @@ impl Scene {
         (counts, truth)
     }
 
+    /// Where pixel `(y, x)` comes from.
+    fn origin(&self, y: usize, x: usize) -> [usize; 2] {
+        let width = self.shape[1];
+        match &self.origins {
+            Some(origins) => [
+                origins[y * width + x] / width,
+                origins[y * width + x] % width,
+            ],
+            None => [y, x],
+        }
+    }
+
     fn anomaly_at(&self, y: usize, x: usize) -> Option<usize> {
         let disc = self.discs.iter().find(|disc| disc.holds(y, x));
         disc.map(|disc| disc.anomaly)
@@ -155,18 +178,30 @@ impl Scene {
     /// Row `y` as the camera counts it, with the anomalies of the specimen or without.
     fn counted(&self, y: usize, with_anomalies: bool) -> Array2<f32> {
         let [_, width, channels] = self.shape;
-        let line = self.specimen.line(y);
-        let spectra = self.components.at_drift(line.energy_drift_ev, SPREAD);
+        let spectra = |y: usize| {
+            let line = self.specimen.line(y);
+            let spectra = self.components.at_drift(line.energy_drift_ev, SPREAD);
+            (line, spectra)
+        };
+        let own = spectra(y);
         let mut counts = Array2::zeros((width, channels));
         let mut expected = vec![0.0; channels + 2 * SPREAD];
         for (x, mut out) in counts.outer_iter_mut().enumerate() {
-            let anomaly = self.anomaly_at(y, x).filter(|_| with_anomalies);
-            let place = self.specimen.place(y, x, &line);
+            let [from, x] = self.origin(y, x);
+            let other = (from != y).then(|| spectra(from));
+            let (line, spectra) = other.as_ref().unwrap_or(&own);
+            let anomaly = self.anomaly_at(from, x).filter(|_| with_anomalies);
+            let place = self.specimen.place(from, x, line);
             spectra.mix(&place, anomaly, self.electrons, &mut expected);
-            let mut random = self.scan.stream(Purpose::Pixel, (y * width + x) as u64);
             let out = out
                 .as_slice_mut()
                 .expect("a row of a new array is contiguous");
+            if self.noiseless {
+                self.detector.record(&expected, out);
+                continue;
+            }
+            let pixel = (from * width + x) as u64;
+            let mut random = self.scan.stream(Purpose::Pixel, pixel);
             self.detector.count(&mut expected, &mut random, out);
             let spike = anomaly.map(|a| &self.anomalies[a]);
             if let Some(spike) = spike.filter(|a| a.kind == AnomalyKind::Spike) {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use anyhow::{ensure, Context, Result};
 use ndarray::{s, Array2, Array3};
 
-use crate::archive::{self, Microscope, Reader, Source};
+use crate::archive::{self, Microscope, Options, Reader, Source};
 use crate::config::{Align, Config};
 use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
@@ -67,15 +67,6 @@ impl Shifts {
     }
 }
 
-/// How the files of a configuration are read.
-fn reading(config: &Config) -> archive::Options {
-    archive::Options {
-        dataset: config.archive.dataset.clone(),
-        image: config.archive.image,
-        memory: (config.io.memory_mib << 20) as usize / 8,
-    }
-}
-
 /// An open cube, cropped in energy, with what is ignored in it.
 pub struct Cube {
     reader: Reader,
@@ -109,7 +100,7 @@ impl Cube {
     /// # Errors
     /// Whatever the reader refuses, an energy range outside the cube's, regions beyond its pixels.
     pub fn open(source: &Source, config: &Config) -> Result<Cube> {
-        let reader = Reader::open(&source.path, &reading(config))?;
+        let reader = Reader::open(&source.path, &Options::of(config))?;
         let mut info = reader.info().clone();
         info.id = source.id.clone();
         let place = || source.path.display().to_string();
@@ -232,7 +223,7 @@ impl Cube {
     /// A companion that cannot be read or does not fit.
     pub fn low_loss(&self, config: &Config) -> Result<Option<LowLoss>> {
         let pattern = config.archive.low_loss.as_deref();
-        let found = archive::low_loss(&self.reader, &reading(config), pattern)?;
+        let found = archive::low_loss(&self.reader, &Options::of(config), pattern)?;
         Ok(found.map(|reader| LowLoss::new(reader, config.preprocess.max_shift_ev)))
     }
 

@@ -1,8 +1,9 @@
 //! The cubes of a survey: opened by all ranks between them, grouped by what can share a model.
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +26,23 @@ pub struct Entry {
     pub group: String,
     /// It was scored before, and has not changed since.
     pub done: bool,
+    /// Seconds that its scoring took then, of one rank.
+    pub took_s: Option<f64>,
 }
 
 impl Entry {
     pub fn attempts(&self, config: &Config) -> PathBuf {
-        config.output.dir.join("attempts").join(&self.source.id)
+        attempts(config, &self.source)
+    }
+
+    /// Keeps what scoring it took, for surveys to come. Rank-local.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn keep_time(&self, config: &Config, took_s: f64) -> Result<()> {
+        let path = self.attempts(config).join(TOOK);
+        fs::write(&path, took_s.to_string())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -144,14 +157,24 @@ pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(
     (0..things.len()).map(next).collect()
 }
 
+/// Holds seconds, beside the attempts at a cube.
+const TOOK: &str = "took_s";
+
+fn attempts(config: &Config, source: &Source) -> PathBuf {
+    config.output.dir.join("attempts").join(&source.id)
+}
+
 /// Rank-local.
 fn entry(source: &Source, config: &Config) -> Result<Entry> {
     let cube = Cube::open(source, config)?;
+    // One that was cut off in writing is as good as none.
+    let took = fs::read_to_string(attempts(config, source).join(TOOK)).ok();
     Ok(Entry {
         shape: cube.shape(),
         energy: cube.energy.clone(),
         group: group(config, &source.id, &cube.energy),
         done: run::scored_before(config, &cube).is_some(),
+        took_s: took.and_then(|text| text.parse().ok()),
         source: source.clone(),
     })
 }

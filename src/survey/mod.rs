@@ -12,10 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{anyhow, bail, Context, Result};
 use glob::Pattern;
 
+use crate::archive::Source;
 use crate::attempt::{self, End, Last, Turn};
 use crate::comm::Comm;
 use crate::config::{Config, Models, OneOrMany};
@@ -23,6 +25,7 @@ use crate::run::{self, Ending, Stage, Start};
 use crate::train::{Checkpoint, Model};
 
 use catalogue::{Catalogue, Entry};
+use schedule::Measured;
 
 /// Scores what is new in the catalogue and ranks all of it.
 ///
@@ -53,7 +56,13 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             .into_iter()
             .filter(|group| new.iter().any(|entry| entry.group == *group))
             .collect();
-        let costs = vec![1.0; groups.len()];
+        let costs: Vec<f64> = groups
+            .iter()
+            .map(|group| {
+                let member = new.iter().find(|entry| entry.group == *group);
+                member.map_or(0.0, |entry| schedule::training_cost(config, entry.shape[2]))
+            })
+            .collect();
         let stopped = share_out(comm, &costs, stop, |ranks, i| {
             // Its cubes will be set aside, with the reason.
             let trained = train_group(ranks, config, &catalogue, groups[i], began, stop);
@@ -63,10 +72,7 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             return Ok(Ending::Stopped);
         }
     }
-    let costs: Vec<f64> = new
-        .iter()
-        .map(|entry| schedule::cost(config, entry.shape))
-        .collect();
+    let costs = costs(config, &catalogue, &new);
     let stopped = share_out(comm, &costs, stop, |ranks, i| {
         score_entry(ranks, config, new[i], began, stop)
     })?;
@@ -84,6 +90,22 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
     })
 }
 
+/// What each of `new` costs, by what others took in surveys before.
+fn costs(config: &Config, catalogue: &Catalogue, new: &[&Entry]) -> Vec<f64> {
+    let cost = |entry: &Entry| schedule::cost(config, entry.shape);
+    let measured = catalogue.entries.iter().filter_map(|entry| {
+        Some(Measured {
+            group: &entry.group,
+            cost: cost(entry),
+            took_s: entry.took_s?,
+        })
+    });
+    let measured: Vec<Measured> = measured.collect();
+    new.iter()
+        .map(|entry| schedule::measured_cost(&measured, &entry.group, cost(entry)))
+        .collect()
+}
+
 /// Has groups of ranks work through things of known cost, the dearest first; a group takes the next when it is done with
 /// the one before. True where a signal ended it.
 ///
@@ -97,6 +119,9 @@ fn share_out(
     work: impl Fn(&Comm, usize) -> Result<Ending>,
 ) -> Result<bool> {
     let groups = schedule::groups(costs, comm.size());
+    if comm.is_root() && !costs.is_empty() {
+        log::info!("{} things to do by {groups} groups of ranks", costs.len());
+    }
     let ranks = comm.split(comm.rank() * groups / comm.size());
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by(|&a, &b| costs[b].total_cmp(&costs[a]));
@@ -132,43 +157,24 @@ fn train_group(
     began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
-    let folder = model_folder(config, group);
-    let done = folder.join("trained");
     let members: Vec<&Entry> = catalogue
         .entries
         .iter()
         .filter(|entry| entry.group == group)
         .collect();
     let stride = members.len().div_ceil(config.survey.train_cubes);
-    let inputs = members
-        .iter()
-        .step_by(stride)
-        .map(|entry| unnamed(&entry.source.path));
-    attempt::once(comm, &folder.join("attempts"), &done, began, stop, || {
-        let ending = train(comm, config, &folder, inputs.collect(), stop)?;
-        if ending != Ending::Stopped {
-            comm.agree(if comm.is_root() {
-                fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
-            } else {
-                Ok(())
-            })?;
-        }
-        Ok(ending)
-    })
+    let chosen = members.iter().step_by(stride);
+    let training = training(config, group, chosen.map(|entry| &entry.source));
+    attempt::train_once(comm, &training, began, stop)
 }
 
-/// # Collective
-fn train(
-    comm: &Comm,
-    config: &Config,
-    folder: &Path,
-    inputs: Vec<String>,
-    stop: &AtomicBool,
-) -> Result<Ending> {
+/// What trains the model `name` on cubes.
+fn training<'a>(config: &Config, name: &str, cubes: impl Iterator<Item = &'a Source>) -> Config {
     let mut config = config.clone();
-    config.output.dir = folder.to_path_buf();
-    config.archive.inputs = OneOrMany::Many(inputs);
-    run::run(comm, &config, Stage::Train, Start::Continue, stop)
+    config.output.dir = model_folder(&config, name);
+    let inputs = cubes.map(|source| unnamed(&source.path));
+    config.archive.inputs = OneOrMany::Many(inputs.collect());
+    config
 }
 
 /// `path` as a glob that matches it alone: such inputs are set aside where they fail.
@@ -209,12 +215,15 @@ fn score_entry(
 
 /// # Collective
 fn score(comm: &Comm, config: &Config, entry: &Entry, stop: &Arc<AtomicBool>) -> Result<Ending> {
+    let begun = Instant::now();
     let own = model_folder(config, &entry.source.id);
     let model = match config.survey.models {
         Models::PerGroup => group_model(comm, config, &entry.group)?,
         Models::PerCube => {
-            let inputs = vec![unnamed(&entry.source.path)];
-            if train(comm, config, &own, inputs, stop)? == Ending::Stopped {
+            let cube = std::iter::once(&entry.source);
+            let training = training(config, &entry.source.id, cube);
+            let ending = run::run(comm, &training, Stage::Train, Start::Continue, stop)?;
+            if ending == Ending::Stopped {
                 return Ok(Ending::Stopped);
             }
             newest(comm, &own)?
@@ -222,6 +231,12 @@ fn score(comm: &Comm, config: &Config, entry: &Entry, stop: &Arc<AtomicBool>) ->
         Models::Pretrained => pretrained(comm, config, entry)?,
     };
     run::score_one(comm, config, &entry.source, &model)?;
+    let took_s = begun.elapsed().as_secs_f64() * schedule::speed(comm.size() as f64);
+    comm.agree(if comm.is_root() {
+        entry.keep_time(config, took_s)
+    } else {
+        Ok(())
+    })?;
     if config.survey.models == Models::PerCube {
         // Thousands of them would fill a disk.
         comm.agree(if comm.is_root() {

@@ -75,6 +75,14 @@ fn write(sweep: &Sweep) -> Result<()> {
             Some(by) => format!("{name}_and_{}", by.rsplit('.').next().unwrap_or("by")),
             None => name,
         };
+        let scores = plot
+            .scores
+            .as_ref()
+            .map(|scores| scores.as_slice().join("_"));
+        let name = match scores {
+            Some(scores) => format!("{name}_of_{scores}"),
+            None => name,
+        };
         let target = path(&format!("{name}.svg"));
         fs::write(&target, draw(sweep, plot, &rows)?)
             .with_context(|| format!("cannot write {}", target.display()))?;
@@ -102,7 +110,7 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
     let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
     let mut rows = Vec::new();
     for cube in &summary.cubes {
-        // Simulated cubes carry a hash, which says nothing to a reader.
+        // The sweep's own cubes carry a hash, which says nothing to a reader.
         let name = match cube.name.rsplit_once('-') {
             Some((name, hash))
                 if hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>

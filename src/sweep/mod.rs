@@ -1,7 +1,8 @@
 //! `coreloss sweep`: many configurations from one file, run one by one or as the tasks of an array.
 //!
-//! A folder holds all: `LABEL-HASH/` for each point, a run like any other; `archive/` the simulated cubes and `models/`
-//! the trainings that points share. Processes that work on one sweep at once know of each other by [`crate::attempt`].
+//! A folder holds all: `LABEL-HASH/` for each point, a run like any other; `archive/` the cubes that it makes and
+//! `models/` the trainings, which points share. Processes that work on one sweep at once know of each other by
+//! [`crate::attempt`].
 
 mod collect;
 mod point;
@@ -10,14 +11,14 @@ mod status;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use anyhow::{bail, Result};
 
 use crate::attempt;
 use crate::comm::Comm;
-use crate::config::{Invalid, Point, Sweep, SweepFile};
+use crate::config::{Invalid, Made, Point, Sweep, SweepFile};
 use crate::run::Ending;
 
 pub use collect::collect;
@@ -94,16 +95,16 @@ pub fn plan(comm: &Comm, sweep: &Sweep) -> Result<Ending> {
             names.len()
         };
         let points = &sweep.points;
-        let cubes = points.iter().flat_map(|point| &point.simulated);
+        let cubes = points.iter().flat_map(|point| &point.made);
         println!(
-            "{} points, {} trainings, {} simulated cubes; sbatch --array=0-{} jobs/sweep.sbatch runs them",
+            "{} points, {} trainings, {} cubes to make; sbatch --array=0-{} jobs/sweep.sbatch runs them",
             points.len(),
             if sweep.train {
                 count(points.iter().map(|point| &point.training[..]).collect())
             } else {
                 0
             },
-            count(cubes.map(|cube| &cube.spec.name[..]).collect()),
+            count(cubes.map(Made::name).collect()),
             points.len() - 1
         );
     }
@@ -136,6 +137,9 @@ pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> 
         })?;
         if !comm.broadcast(Some(wanted)) {
             continue;
+        }
+        if comm.any(stop.load(Ordering::Relaxed)) {
+            return Ok(Ending::Stopped);
         }
         let name = format!("point {index} of {count} ({})", folder.display());
         if comm.is_root() {

@@ -1,4 +1,4 @@
-//! One point: its simulated cubes, its training, its run; each done once among all processes that share the folder.
+//! One point: the cubes made for it, its training, its run; each done once among all processes that share the folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::attempt::{claim, once, Turn};
+use crate::attempt::{claim, once, train_once, Turn};
 use crate::comm::Comm;
-use crate::config::{Config, Point, Simulated, Sweep};
+use crate::config::{Config, Made, Point, Sweep};
 use crate::run::{self, Ending, Stage, Start};
 
 /// How a point ended, on every rank alike.
@@ -59,79 +59,50 @@ fn work(
 ) -> Result<Ending> {
     let mut config = point.config.clone();
     config.output.dir = folder.to_path_buf();
-    config.simulate.dir = sweep.store.join("archive");
-    for cube in &point.simulated {
-        if simulated(comm, &config, cube, began, stop)? == Ending::Stopped {
+    let archive = sweep.store.join("archive");
+    for cube in &point.made {
+        // Written after the cube.
+        let truth = archive.join(format!("{}.truth.hspy", cube.name()));
+        let attempts = attempts(&archive).join(cube.name());
+        let ending = once(comm, &attempts, &truth, began, stop, || {
+            make(comm, &config, cube, &archive)
+        })?;
+        if ending == Ending::Stopped {
             return Ok(Ending::Stopped);
         }
     }
     if !sweep.train {
         return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
-    let model = sweep.store.join("models").join(&point.training);
-    if trained(comm, &model, &config, began, stop)? == Ending::Stopped {
+    let mut training = config.clone();
+    training.output.dir = sweep.store.join("models").join(&point.training);
+    if let Some(inputs) = &config.archive.train_inputs {
+        training.archive.inputs = inputs.clone();
+    }
+    if train_once(comm, &training, began, stop)? == Ending::Stopped {
         return Ok(Ending::Stopped);
     }
     comm.agree(if comm.is_root() {
-        take_model(&model, folder)
+        take_model(&training.output.dir, folder)
     } else {
         Ok(())
     })?;
     run::run(comm, &config, Stage::All, Start::Continue, stop)
 }
 
-/// Makes a simulated cube in `simulate.dir` unless it is there.
+/// Makes one of the sweep's own cubes in `archive`.
 ///
 /// # Collective
-fn simulated(
-    comm: &Comm,
-    config: &Config,
-    cube: &Simulated,
-    began: u64,
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
-    let (folder, name) = (&config.simulate.dir, &cube.spec.name);
-    // Written after the cube.
-    let truth = folder.join(format!("{name}.truth.hspy"));
-    let attempts = folder.join("attempts").join(name);
-    once(comm, &attempts, &truth, began, stop, || {
-        run::write_cube(comm, config, &cube.spec, cube.index)
-            .with_context(|| format!("simulate.cubes: {name}"))?;
-        Ok(Ending::Done)
-    })
-}
-
-/// Trains in the folder `model` unless that was done.
-///
-/// # Collective
-fn trained(
-    comm: &Comm,
-    model: &Path,
-    config: &Config,
-    began: u64,
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
+fn make(comm: &Comm, config: &Config, cube: &Made, archive: &Path) -> Result<Ending> {
     let mut config = config.clone();
-    let default = Config::default();
-    config.output.dir = model.to_path_buf();
-    config.pca = default.pca;
-    config.score = default.score;
-    config.simulate = default.simulate;
-    if let Some(inputs) = &config.archive.train_inputs {
-        config.archive.inputs = inputs.clone();
+    config.simulate.dir = archive.to_path_buf();
+    config.inject.dir = archive.to_path_buf();
+    match cube {
+        Made::Simulated(spec, index) => run::write_cube(comm, &config, spec, *index),
+        Made::Injected(copy) => run::write_copy(comm, &config, copy),
     }
-    let done = model.join("trained");
-    once(comm, &attempts(model), &done, began, stop, || {
-        let ending = run::run(comm, &config, Stage::Train, Start::Continue, stop)?;
-        if ending != Ending::Stopped {
-            comm.agree(if comm.is_root() {
-                fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
-            } else {
-                Ok(())
-            })?;
-        }
-        Ok(ending)
-    })
+    .with_context(|| format!("cannot make the cube {}", cube.name()))?;
+    Ok(Ending::Done)
 }
 
 /// Gives the run in `folder` the checkpoint and the losses of the training in `model`. Rank-local.

@@ -10,6 +10,7 @@ use ndarray::{s, Array2, Array3};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 use super::{Length, Model};
 use crate::comm::Comm;
@@ -22,10 +23,13 @@ use crate::stream::Cube;
 /// Most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 64;
 
-/// One patch: electrons `[y, x, energy]`, 0 in the pixels that training leaves out.
-pub struct Crop {
-    pub counts: Array3<f32>,
-    /// Unit normal of the reparameterisation, `[latent]`.
+/// A fixed part of a global batch, whose gradient is formed at once.
+pub struct MicroBatch {
+    /// Its place among those of the step.
+    pub slot: usize,
+    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out.
+    pub patches: Vec<Array3<f32>>,
+    /// Unit normals of the reparameterisation, `[patch, latent]`.
     pub noise: Vec<f32>,
 }
 
@@ -36,8 +40,10 @@ pub struct Crops<'a> {
     patch: [usize; 2],
     latent: usize,
     seed: u64,
+    /// Micro-batches of a step over all ranks, and patches in each.
+    slots: usize,
+    micro_batch: usize,
     noise: NoiseModel,
-    mean: Vec<f32>,
     /// Lanes of this rank.
     lanes: Range<usize>,
     /// This rank's lines, prepared, where they fit the memory that the configuration gives.
@@ -68,7 +74,8 @@ impl<'a> Crops<'a> {
             latent: model.spec.latent,
             seed: config.seed,
             noise: model.noise,
-            mean: model.mean.iter().map(|&share| share as f32).collect(),
+            slots: train.global_batch / train.micro_batch,
+            micro_batch: train.micro_batch,
             validation: validation_places(&plan, cubes, patch[1]),
             cached: Vec::new(),
             lanes,
@@ -127,38 +134,32 @@ impl<'a> Crops<'a> {
         }
     }
 
-    /// The micro-batches of `slots` that this rank works on at `step`.
-    pub fn mine(&self, step: usize, slots: usize) -> Vec<usize> {
-        (0..slots)
-            .filter(|&slot| self.lanes.contains(&self.plan.lane_of(step, slot, slots)))
+    /// What this rank works on at `step`: the micro-batches whose lanes are its own. Rank-local.
+    pub fn draw(&self, step: usize) -> Result<Vec<MicroBatch>> {
+        let lane = |slot| self.plan.lane_of(step, slot, self.slots);
+        (0..self.slots)
+            .into_par_iter()
+            .filter(|&slot| self.lanes.contains(&lane(slot)))
+            .map(|slot| {
+                let mut drawn = MicroBatch {
+                    slot,
+                    patches: Vec::with_capacity(self.micro_batch),
+                    noise: Vec::with_capacity(self.micro_batch * self.latent),
+                };
+                for sample in 0..self.micro_batch {
+                    let number = ((step * self.slots + slot) * self.micro_batch + sample) as u64;
+                    // One stream of random numbers for each sample of the whole training.
+                    let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                    rng.set_stream(number + 1);
+                    let (cube, y, x) = self.plan.crop(lane(slot), rng.random::<f64>());
+                    drawn.noise.extend(
+                        (0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }),
+                    );
+                    drawn.patches.push(self.counts(cube, y, x)?);
+                }
+                Ok(drawn)
+            })
             .collect()
-    }
-
-    /// Sample `sample` of micro-batch `slot`; `size` samples in each of `slots`. Rank-local.
-    pub fn draw(
-        &self,
-        step: usize,
-        slot: usize,
-        slots: usize,
-        sample: usize,
-        size: usize,
-    ) -> Result<Crop> {
-        let number = ((step * slots + slot) * size + sample) as u64;
-        // One stream of random numbers for each sample of the whole training.
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(number + 1);
-        let lane = self.plan.lane_of(step, slot, slots);
-        let (cube, y, x) = self.plan.crop(lane, rng.random::<f64>());
-        let noise = (0..self.latent)
-            .map(|_| StandardNormal.sample(&mut rng))
-            .collect();
-        let counts = self.counts(cube, y, x)?;
-        Ok(Crop { counts, noise })
-    }
-
-    /// The mean spectrum `[energy]`, sum 1.
-    pub fn mean(&self) -> &[f32] {
-        &self.mean
     }
 
     /// Number of patches that validation looks at.

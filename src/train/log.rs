@@ -47,6 +47,8 @@ pub struct Log {
 
 struct Root {
     file: BufWriter<File>,
+    /// Steps at which epochs ended, with the loss that tells how good the model was.
+    epochs: Vec<(usize, f64)>,
     bar: ProgressBar,
     steps: usize,
     told: Instant,
@@ -105,6 +107,7 @@ impl Log {
         let log = Log {
             root: Some(Root {
                 file,
+                epochs: kept.lines().filter_map(epoch_of).collect(),
                 bar,
                 steps: length.steps,
                 told: Instant::now(),
@@ -144,11 +147,19 @@ impl Log {
         match &mut self.root {
             Some(root) => {
                 root.write(line)?;
+                root.epochs
+                    .push((line.step, line.validation.unwrap_or(line.train)));
                 // Whoever watches the run sees whole epochs.
                 self.flush()
             }
             None => Ok(()),
         }
+    }
+
+    /// The loss of the validation patches, or where there are none of the training, at the end of each epoch: its step
+    /// and the loss, on root. Rank-local.
+    pub fn epochs(&self) -> &[(usize, f64)] {
+        self.root.as_ref().map_or(&[], |root| &root.epochs)
     }
 
     /// Brings to the file what was written, as a checkpoint must find it. Rank-local.
@@ -180,6 +191,17 @@ fn loss_after(line: &str, step: usize) -> Option<f64> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let is_later = line.get("step")?.as_u64()? as usize > step;
     is_later.then_some(line.get("loss")?.as_f64()?)
+}
+
+/// The step and the loss in the line of an epoch.
+fn epoch_of(line: &str) -> Option<(usize, f64)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let train = line.get("train")?.as_f64()?;
+    let validation = line.get("validation").and_then(|loss| loss.as_f64());
+    Some((
+        line.get("step")?.as_u64()? as usize,
+        validation.unwrap_or(train),
+    ))
 }
 
 /// The step of a line; none where the line was cut short.

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod crops;
+mod heap;
 mod log;
 mod optimiser;
 mod step;
@@ -21,9 +22,12 @@ use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
 
 pub use checkpoint::{Checkpoint, Model};
+pub use crops::MicroBatch;
+pub use log::StepLine;
+pub use step::{Engine, Times};
+
 use crops::Crops;
 use log::{EpochLine, Log};
-use step::Engine;
 
 /// Steps of `train.steps: auto`: two passes over the archive, within these.
 const AUTO_STEPS: (usize, usize) = (800, 20_000);
@@ -95,7 +99,8 @@ pub fn train(
     let (mut log, mut epoch_loss) = comm.agree(opened)?;
     let mut engine = Engine::new(comm, config, device, length, checkpoint);
     while engine.steps_done() < length.steps {
-        let line = engine.step(&crops)?;
+        let batch = comm.agree(crops.draw(engine.steps_done()))?;
+        let line = engine.step(&batch)?;
         epoch_loss.push(line.loss);
         log.step(&line)?;
         let done = engine.steps_done();
@@ -116,6 +121,12 @@ pub fn train(
         if due || stopping || done == length.steps {
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
+            let kept = config.train.keep_checkpoints;
+            comm.agree(if comm.is_root() {
+                checkpoint::remove_old(directory, done, kept, log.epochs())
+            } else {
+                Ok(())
+            })?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);
@@ -151,10 +162,14 @@ pub fn rehearse(
     let length = Length::new(config, pixels, start.model.spec.pixels());
     let crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut engine = Engine::new(comm, config, device, length, start);
-    engine.step(&crops)?;
+    let mut step = || -> Result<StepLine> {
+        let batch = comm.agree(crops.draw(engine.steps_done()))?;
+        engine.step(&batch)
+    };
+    step()?;
     let begun = std::time::Instant::now();
     for _ in 0..steps {
-        engine.step(&crops)?;
+        step()?;
     }
     let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
     Ok(Rehearsal {

@@ -6,28 +6,36 @@ use std::time::Instant;
 use anyhow::{ensure, Result};
 use ndarray::{Array3, ArrayViewMut3};
 use rayon::prelude::*;
+use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{Checkpoint, Model};
-use super::crops::Crops;
+use super::crops::{Crops, MicroBatch};
+use super::heap::KeptHeap;
 use super::log::StepLine;
 use super::optimiser::{adam, norm, one_cycle, warm_up};
 use super::Length;
 use crate::comm::{Comm, GradientSum};
 use crate::config::{Config, Reduction};
-use crate::model::{Loss, Network, Parameters, Target};
+use crate::model::{Loss, Network, Parameters};
 use crate::preprocess::whiten::whiten;
 
 /// The state of a training and what one rank needs to take its steps.
 pub struct Engine<'a> {
     comm: &'a Comm,
     config: &'a Config,
+    device: Device,
     length: Length,
     state: Checkpoint,
     workers: Vec<Worker>,
     reduction: GradientSum,
     gradient: Vec<f32>,
+    /// The mean spectrum `[energy]`, sum 1.
+    mean: Vec<f32>,
     latest_kl: f64,
+    times: Times,
+    /// Dropped last: what the fields above free is given back then.
+    _heap: KeptHeap,
 }
 
 /// What one micro-batch is worked on with.
@@ -35,14 +43,22 @@ struct Worker {
     network: Network,
     gradient: Parameters,
     loss: Loss,
+    times: Times,
 }
 
-/// A micro-batch to work on.
-struct Work<'a> {
-    step: usize,
-    slot: usize,
-    kl_weight: f64,
-    crops: &'a Crops<'a>,
+/// Seconds of this rank in the parts of its last step; of a part that threads share, their time divided by the threads.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Times {
+    /// Whitening, and handing patches to libtorch.
+    pub input: f64,
+    pub forward: f64,
+    /// The loss and its gradient with respect to the logits.
+    pub loss: f64,
+    pub backward: f64,
+    /// The sum of gradients over ranks, waiting for them included.
+    pub reduction: f64,
+    /// The norm, clipping and Adam.
+    pub optimiser: f64,
 }
 
 impl<'a> Engine<'a> {
@@ -62,17 +78,26 @@ impl<'a> Engine<'a> {
         Engine {
             comm,
             config,
+            device,
             length,
             workers,
             reduction: GradientSum::new(count, slots),
             gradient: vec![0.0; count],
+            mean: state.model.mean.iter().map(|&m| m as f32).collect(),
             state,
             latest_kl: f64::NAN,
+            times: Times::default(),
+            _heap: KeptHeap::new(),
         }
     }
 
     pub fn steps_done(&self) -> usize {
         self.state.step
+    }
+
+    /// Where the time of the last step went.
+    pub fn times(&self) -> Times {
+        self.times
     }
 
     pub fn into_model(self) -> Model {
@@ -81,44 +106,34 @@ impl<'a> Engine<'a> {
 
     /// Forms the gradient of the next global batch, sums it over ranks and moves the weights.
     ///
+    /// `batch` is this rank's part of it, and may be empty.
     /// # Collective
     /// # Errors
-    /// Unreadable data; a loss or gradient that is not finite, on all ranks alike.
-    pub fn step(&mut self, crops: &Crops) -> Result<StepLine> {
+    /// A loss or gradient that is not finite, on all ranks alike.
+    pub fn step(&mut self, batch: &[MicroBatch]) -> Result<StepLine> {
         let begun = Instant::now();
         let train = &self.config.train;
         let step = self.state.step;
         let slots = train.global_batch / train.micro_batch;
         let kl_weight = warm_up(step, self.length.steps, train.kl_weight);
-        let mine = crops.mine(step, slots);
-        let device = self.workers.first().map(|worker| worker.network.device());
-        while self.workers.len() < mine.len() {
+        while self.workers.len() < batch.len() {
             // More lanes of this batch are this rank's than the average.
-            let device = device.unwrap_or(Device::Cpu);
-            self.workers.push(Worker::new(&self.state.model, device));
-        }
-        let worked: Result<()> =
             self.workers
-                .par_iter_mut()
-                .zip(&mine)
-                .try_for_each(|(worker, &slot)| {
-                    worker.run(
-                        self.config,
-                        Work {
-                            step,
-                            slot,
-                            kl_weight,
-                            crops,
-                        },
-                    )
-                });
-        self.comm.agree(worked)?;
+                .push(Worker::new(&self.state.model, self.device));
+        }
+        let scale = 1.0 / train.global_batch as f64;
+        self.workers
+            .par_iter_mut()
+            .zip(batch)
+            .for_each(|(worker, micro_batch)| {
+                worker.run(&self.mean, micro_batch, kl_weight, scale)
+            });
 
         // Each slot is filled by one rank, and added to zeros by the others: its bits arrive as they are.
         let mut losses = vec![0i64; 2 * slots];
-        for (worker, &slot) in self.workers.iter().zip(&mine) {
-            losses[2 * slot] = worker.loss.reconstruction.to_bits() as i64;
-            losses[2 * slot + 1] = worker.loss.kl.to_bits() as i64;
+        for (worker, drawn) in self.workers.iter().zip(batch) {
+            losses[2 * drawn.slot] = worker.loss.reconstruction.to_bits() as i64;
+            losses[2 * drawn.slot + 1] = worker.loss.kl.to_bits() as i64;
         }
         self.comm.sum_i64(&mut losses);
         let mut loss = Loss::default();
@@ -126,14 +141,16 @@ impl<'a> Engine<'a> {
             loss.reconstruction += f64::from_bits(pair[0] as u64) / train.global_batch as f64;
             loss.kl += f64::from_bits(pair[1] as u64) / train.global_batch as f64;
         }
-        let local: Vec<&[f32]> = self.workers[..mine.len()]
+        let local: Vec<&[f32]> = self.workers[..batch.len()]
             .iter()
             .map(|worker| worker.gradient.values())
             .collect();
+        let worked = Instant::now();
         match train.reduction {
             Reduction::Exact => self.reduction.exact(self.comm, &local, &mut self.gradient),
             Reduction::Fast => self.reduction.fast(self.comm, &local, &mut self.gradient),
         }
+        let reduced = Instant::now();
         let norm = norm(&self.gradient);
         // Both are the same on every rank, so every rank stops.
         ensure!(
@@ -158,6 +175,15 @@ impl<'a> Engine<'a> {
         for worker in &mut self.workers {
             worker.network.refresh(&self.state.model.parameters);
         }
+        self.times = Times {
+            reduction: (reduced - worked).as_secs_f64(),
+            optimiser: reduced.elapsed().as_secs_f64(),
+            ..Times::of_threads(
+                self.workers[..batch.len()]
+                    .iter()
+                    .map(|worker| worker.times),
+            )
+        };
         self.state.step += 1;
         self.latest_kl = loss.kl;
         Ok(StepLine {
@@ -187,8 +213,9 @@ impl<'a> Engine<'a> {
         let kl_weight = self.config.train.kl_weight;
         let worked = mine.clone().try_for_each(|i| {
             let patch = crops.validation_patch(i)?;
-            let target = target(&worker.network, crops.mean(), &[patch]);
-            let (loss, _) = tch::no_grad(|| worker.network.loss(&target, None, kl_weight, 1.0));
+            let (input, counts) = worker.tensors(&self.mean, &[patch]);
+            let answer = tch::no_grad(|| worker.network.answer(&input, None));
+            let (loss, _) = tch::no_grad(|| answer.loss(&counts, kl_weight, 1.0));
             losses[i] = loss.total(kl_weight).to_bits() as i64;
             Ok(())
         });
@@ -225,54 +252,65 @@ impl Worker {
             network: Network::new(&model.spec, &model.parameters, device),
             gradient: Parameters::zeros(model.spec.parameters()),
             loss: Loss::default(),
+            times: Times::default(),
         }
     }
 
     /// Loss and gradient of one micro-batch, on this thread alone. Rank-local.
-    fn run(&mut self, config: &Config, work: Work) -> Result<()> {
-        let train = &config.train;
-        let slots = train.global_batch / train.micro_batch;
-        let (mut counts, mut noise) = (Vec::new(), Vec::new());
-        for sample in 0..train.micro_batch {
-            let crop = work
-                .crops
-                .draw(work.step, work.slot, slots, sample, train.micro_batch)?;
-            counts.push(crop.counts);
-            noise.extend(crop.noise);
-        }
-        let target = target(&self.network, work.crops.mean(), &counts);
-        let noise = Tensor::from_slice(&noise)
-            .view([train.micro_batch as i64, -1])
+    fn run(&mut self, mean: &[f32], batch: &MicroBatch, kl_weight: f64, scale: f64) {
+        let begun = Instant::now();
+        let (input, counts) = self.tensors(mean, &batch.patches);
+        let noise = Tensor::from_slice(&batch.noise)
+            .view([batch.patches.len() as i64, -1])
             .to_device(self.network.device());
-        let scale = 1.0 / train.global_batch as f64;
-        let (loss, surrogate) = self
-            .network
-            .loss(&target, Some(&noise), work.kl_weight, scale);
-        self.loss = loss;
+        let taken = Instant::now();
+        let answer = self.network.answer(&input, Some(&noise));
+        let answered = Instant::now();
+        let (loss, surrogate) = answer.loss(&counts, kl_weight, scale);
+        let judged = Instant::now();
         self.network.gradient(&surrogate, &mut self.gradient);
-        Ok(())
+        self.loss = loss;
+        self.times = Times {
+            input: (taken - begun).as_secs_f64(),
+            forward: (answered - taken).as_secs_f64(),
+            loss: (judged - answered).as_secs_f64(),
+            backward: judged.elapsed().as_secs_f64(),
+            ..Times::default()
+        };
+    }
+
+    /// Patches `[y, x, energy]` as a batch on the network's device: whitened `[batch, 1, y, x, energy]`, and the
+    /// electrons themselves `[batch, y, x, energy]`.
+    fn tensors(&self, mean: &[f32], patches: &[Array3<f32>]) -> (Tensor, Tensor) {
+        let (y, x, energy) = patches[0].dim();
+        let size = y * x * energy;
+        let mut input = vec![0f32; patches.len() * size];
+        let mut counts = Vec::with_capacity(input.len());
+        for (patch, input) in patches.iter().zip(input.chunks_mut(size)) {
+            let input = ArrayViewMut3::from_shape((y, x, energy), input).expect("a patch's size");
+            whiten(patch.view(), mean, input);
+            counts.extend(patch.iter());
+        }
+        let shape = [patches.len(), y, x, energy].map(|n| n as i64);
+        let tensor = |values: &[f32]| {
+            Tensor::from_slice(values)
+                .view(shape)
+                .to_device(self.network.device())
+        };
+        (tensor(&input).unsqueeze(1), tensor(&counts))
     }
 }
 
-/// Stacks patches `[y, x, energy]` into a batch on the network's device.
-fn target(network: &Network, mean: &[f32], patches: &[Array3<f32>]) -> Target {
-    let (y, x, energy) = patches[0].dim();
-    let size = y * x * energy;
-    let mut input = vec![0f32; patches.len() * size];
-    let mut counts = Vec::with_capacity(input.len());
-    for (patch, input) in patches.iter().zip(input.chunks_mut(size)) {
-        let input = ArrayViewMut3::from_shape((y, x, energy), input).expect("a patch's size");
-        whiten(patch.view(), mean, input);
-        counts.extend(patch.iter());
-    }
-    let shape = [patches.len(), y, x, energy].map(|n| n as i64);
-    let tensor = |values: &[f32]| {
-        Tensor::from_slice(values)
-            .view(shape)
-            .to_device(network.device())
-    };
-    Target {
-        input: tensor(&input).unsqueeze(1),
-        counts: tensor(&counts),
+impl Times {
+    /// What micro-batches took together, shared out over the threads.
+    fn of_threads(all: impl Iterator<Item = Times>) -> Times {
+        let share = 1.0 / rayon::current_num_threads() as f64;
+        all.fold(Times::default(), |sum, times| Times {
+            input: sum.input + share * times.input,
+            forward: sum.forward + share * times.forward,
+            loss: sum.loss + share * times.loss,
+            backward: sum.backward + share * times.backward,
+            ..sum
+        })
     }
 }

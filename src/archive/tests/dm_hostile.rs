@@ -8,7 +8,7 @@ use super::dm_file::{document, energy_first, Form, Node};
 use super::*;
 use crate::archive::dm;
 
-fn valid(form: Form) -> Vec<u8> {
+pub(super) fn valid(form: Form) -> Vec<u8> {
     let images = vec![
         energy_first(form, "low loss", [6, 2, 2], -1.0),
         energy_first(form, "core loss", [6, 2, 2], 450.0),
@@ -17,7 +17,7 @@ fn valid(form: Form) -> Vec<u8> {
 }
 
 /// Goes as far as the bytes let it.
-fn try_to_read(folder: &Folder, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn try_to_read(folder: &Folder, bytes: &[u8]) -> anyhow::Result<()> {
     let path = folder.path("x.dm4");
     std::fs::write(&path, bytes).unwrap();
     let _ = inspect(&path, &Options::default());

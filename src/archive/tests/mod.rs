@@ -4,6 +4,8 @@ mod dm;
 
 mod dm_file;
 
+mod dm_fuzz;
+
 mod dm_hostile;
 
 mod elsewhere;

@@ -3,6 +3,7 @@
 //! A point is known by a hash of what its results depend on. Values that are left at their default do not count, so that
 //! a key added to the grid, or to the program, keeps the points that were there.
 
+mod made;
 mod point;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 use super::parse::{explain, lay, set};
-use super::{Config, CubeSpec, Invalid, OneOrMany};
+use super::{Config, Invalid, OneOrMany};
 use point::{point, text};
+
+pub use made::Made;
 
 /// A sweep as it is written down.
 #[derive(Deserialize)]
@@ -90,6 +93,9 @@ pub const METRICS: [&str; 11] = [
     "estimated_shift_ev",
 ];
 
+/// A mistyped grid is refused before it fills the memory.
+const MOST_POINTS: usize = 20_000;
+
 /// Columns of the collected table that are no keys.
 const TAKEN: [&str; 7] = [
     "point",
@@ -125,21 +131,12 @@ pub struct Point {
     pub hash: String,
     /// By column, as text; empty where a list leaves the key out.
     pub values: Vec<String>,
-    /// Reads its simulated cubes where the sweep has them; its output is still the base's.
+    /// Reads the sweep's own cubes where these are; its output is still the base's.
     pub config: Config,
-    /// The cubes that it reads, to be made first.
-    pub simulated: Vec<Simulated>,
+    /// The sweep's own cubes that it reads, to be made first, in this order.
+    pub made: Vec<Made>,
     /// Of what its trained model depends on: points that share it train once.
     pub training: String,
-}
-
-/// A simulated cube of a sweep, made once for all points that read it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Simulated {
-    /// Named after its own name and a hash of its scene.
-    pub spec: CubeSpec,
-    /// Its place in `simulate.cubes`, which is part of its random numbers.
-    pub index: u64,
 }
 
 impl SweepFile {
@@ -272,12 +269,23 @@ impl SweepFile {
                 point.push((key.clone(), value));
             }
         }
-        let mut all = product(vec![Vec::new()], list);
-        all = product(all, zipped);
+        let mut axes = vec![list, zipped];
         for (key, given) in &self.grid {
             let (key, given) = values("grid", key, given)?;
             let axis = given.into_iter().map(|value| vec![(key.clone(), value)]);
-            all = product(all, axis.collect());
+            axes.push(axis.collect());
+        }
+        let points = axes.iter().map(|axis| axis.len().max(1));
+        let points = points.fold(1usize, |product, values| product.saturating_mul(values));
+        if points > MOST_POINTS {
+            return Err(Invalid(format!(
+                "{name}: these are {points} points, and more than {MOST_POINTS} are not for one sweep"
+            ))
+            .into());
+        }
+        let mut all = vec![Vec::new()];
+        for axis in axes {
+            all = product(all, axis);
         }
         Ok(all)
     }

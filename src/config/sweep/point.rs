@@ -1,15 +1,13 @@
 //! One point of a sweep: its configuration, where the cubes that it reads come from, and what it is known by.
 
-use std::path::Path;
-
-use anyhow::{ensure, Result};
-use glob::{MatchOptions, Pattern};
+use anyhow::Result;
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Point, Simulated, Sweep};
+use super::made::{kept_in, resolve};
+use super::{Point, Sweep};
 use crate::config::parse::lay;
-use crate::config::{Config, CubeSpec, Invalid, OneOrMany, Simulate};
+use crate::config::{Config, Invalid, OneOrMany, Work};
 
 /// What `name:` of a list's entry gives; it is no key of the configuration.
 const NAME: &str = "name";
@@ -48,9 +46,9 @@ pub(super) fn point(
         .transpose()?;
     config.archive.inputs = OneOrMany::Many(inputs);
     config.archive.train_inputs = training.map(OneOrMany::Many);
-    let training = hash(&trained(&config));
+    let training = hash(&given(&config, Work::Training));
     let kind = if sweep.train { "" } else { "untrained " };
-    let hash = hash(&format!("{kind}{}", results(&config)));
+    let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
     let folder = sweep.store.join("archive");
     for inputs in [
         Some(&mut config.archive.inputs),
@@ -59,110 +57,30 @@ pub(super) fn point(
     .into_iter()
     .flatten()
     {
-        let place = |input: &String| match input.strip_prefix(SIMULATED) {
-            Some(name) => folder.join(format!("{name}.hspy")).display().to_string(),
-            None => input.clone(),
-        };
-        *inputs = OneOrMany::Many(inputs.as_slice().iter().map(place).collect());
+        let places = inputs.as_slice().iter();
+        *inputs = OneOrMany::Many(places.map(|input| kept_in(&folder, input)).collect());
     }
     Ok(Point {
         label,
         hash,
         values,
         config,
-        simulated: wanted,
+        made: wanted
+            .into_iter()
+            .map(|cube| cube.kept_in(&folder))
+            .collect(),
         training,
     })
 }
 
-/// Stands for the folder in which a sweep keeps its simulated cubes, wherever that is.
-const SIMULATED: &str = "simulated:";
-
-/// `inputs` with those that lie in `simulate.dir` named by what they hold; adds these to `wanted`.
-fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Simulated>) -> Result<Vec<String>> {
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::new()
-    };
-    let folder = &config.simulate.dir;
-    // What all cubes have in common counts for each of them.
-    let mut common = config.simulate.clone();
-    common.dir = Simulate::default().dir;
-    common.cubes.clear();
-    let common = serde_json::to_string(&common)?;
-    let mut resolved = Vec::new();
-    for input in inputs {
-        let pattern = Pattern::new(input).ok();
-        let mut found = false;
-        for (index, cube) in config.simulate.cubes.iter().enumerate() {
-            let file = folder.join(format!("{}.hspy", cube.name));
-            let matches = pattern
-                .as_ref()
-                .is_some_and(|pattern| pattern.matches_path_with(&file, options));
-            if !matches && Path::new(input) != file && Path::new(input) != folder {
-                continue;
-            }
-            found = true;
-            let scene = serde_json::to_string(&cube.scene)?;
-            let name = format!(
-                "{}-{}",
-                cube.name,
-                hash(&format!("{index} {scene} {common}"))
-            );
-            let cube = Simulated {
-                spec: CubeSpec {
-                    name: name.clone(),
-                    scene: cube.scene.clone(),
-                },
-                index: index as u64,
-            };
-            if !wanted.contains(&cube) {
-                wanted.push(cube);
-            }
-            resolved.push(format!("{SIMULATED}{name}"));
-        }
-        ensure!(
-            found || config.simulate.cubes.is_empty() || !Path::new(input).starts_with(folder),
-            Invalid(format!(
-                "{input} lies in simulate.dir and means none of simulate.cubes"
-            ))
-        );
-        if !found {
-            resolved.push(input.clone());
-        }
-    }
-    Ok(resolved)
-}
-
-/// All that the results depend on.
-fn results(config: &Config) -> String {
-    let mut config = config.clone();
-    let default = Config::default();
-    config.output.dir = default.output.dir;
-    config.io = default.io;
-    config.comm = default.comm;
-    config.simulate = default.simulate;
-    config.survey = default.survey;
-    config.train.device = default.train.device;
-    config.train.checkpoint_epochs = default.train.checkpoint_epochs;
+/// What is given of the keys that the result of `work` depends on.
+fn given(config: &Config, work: Work) -> String {
+    let config = config.with_neutral_keys_of(&Config::default(), work);
     format!("{:?}", config.given())
 }
 
-/// All that the trained model depends on.
-fn trained(config: &Config) -> String {
-    let mut config = config.clone();
-    let default = Config::default();
-    config.output = default.output;
-    config.pca = default.pca;
-    config.score = default.score;
-    if config.archive.train_inputs.is_some() {
-        config.archive.inputs = default.archive.inputs;
-    }
-    results(&config)
-}
-
 /// Forty bits of SHA-256.
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     let digest = Sha256::digest(text);
     digest[..5]
         .iter()

@@ -1,6 +1,6 @@
 //! Tests of the expansion.
 
-use super::{Sweep, SweepFile};
+use super::{Made, Sweep, SweepFile};
 
 fn expand(text: &str) -> Sweep {
     let file = SweepFile::parse("sweep.yaml", text).unwrap();
@@ -73,8 +73,8 @@ fn cubes_and_trainings_are_shared_by_what_they_hold() {
     assert!(points
         .iter()
         .all(|point| point.training == points[0].training));
-    assert!(points.iter().all(|point| point.simulated.len() == 2));
-    let test = |i: usize| points[i].simulated[0].spec.name.clone();
+    assert!(points.iter().all(|point| point.made.len() == 2));
+    let test = |i: usize| points[i].made[0].name().to_string();
     assert!(test(0).starts_with("test-") && test(0) == test(1) && test(1) != test(2));
     let inputs = points[0].config.archive.inputs.as_slice();
     assert_eq!(inputs, [format!("out/shifts/archive/{}.hspy", test(0))]);
@@ -82,6 +82,50 @@ fn cubes_and_trainings_are_shared_by_what_they_hold() {
     let own = expand(&SHIFTS.replace("train_inputs: [sim/bulk.hspy], ", ""));
     assert_eq!(own.points[0].training, own.points[1].training);
     assert_ne!(own.points[0].training, own.points[2].training);
+}
+
+#[test]
+fn copies_with_anomalies_are_shared_by_what_they_hold() {
+    let text = "\
+output: o
+base:
+  archive: {train_inputs: [bulk.dm4], inputs: [inj/copy.hspy]}
+  inject: {dir: inj, input: bulk.dm4, cubes: [{name: copy, anomalies: [{kind: shift, amount: 1, edge_ev: 708}]}]}
+grid:
+  inject.cubes.0.anomalies.0.amount: [1, 2]
+  pca.components: [[3], [5]]
+";
+    let sweep = expand(text);
+    let points = &sweep.points;
+    assert!(points.iter().all(|point| point.made.len() == 1));
+    let name = |i: usize| points[i].made[0].name().to_string();
+    assert!(name(0).starts_with("copy-") && name(0) == name(1) && name(1) != name(2));
+    let inputs = points[0].config.archive.inputs.as_slice();
+    assert_eq!(inputs, [format!("o/archive/{}.hspy", name(0))]);
+    let training = points[0].config.archive.train_inputs.as_ref();
+    assert_eq!(
+        training.map(|inputs| inputs.as_slice()),
+        Some(&["bulk.dm4".to_string()][..])
+    );
+    assert!(points
+        .iter()
+        .all(|point| point.training == points[0].training));
+    // Read otherwise, other pixels are specimen.
+    let cropped = expand(&text.replace(
+        "{train_inputs",
+        "{energy_range_ev: [400, 900], train_inputs",
+    ));
+    assert_ne!(cropped.points[0].made[0].name(), name(0));
+    assert!(refused(&text.replace("inj/copy", "inj/cpoy")).contains("none of inject.cubes"));
+
+    // A copy of a simulated cube comes after that.
+    let simulated = text.replace("input: bulk.dm4", "input: sim/bulk.hspy")
+        + "  simulate.cubes: [[{name: bulk}]]\n  simulate.dir: [sim]\n";
+    let sweep = expand(&simulated);
+    let [Made::Simulated(bulk, 0), Made::Injected(copy)] = &sweep.points[0].made[..] else {
+        panic!("{:?}", sweep.points[0].made)
+    };
+    assert_eq!(copy.input, Some(format!("o/archive/{}.hspy", bulk.name)));
 }
 
 #[test]
@@ -134,6 +178,14 @@ fn zip_goes_together_and_lists_are_spelled_out() {
 fn what_is_wrong_is_named() {
     assert!(refused("output: o\ngird: {}\n").contains("Did you mean `grid`?"));
     assert!(refused("output: o\ngrid: {seed: 1}\n").contains("grid.seed"));
+    let many = format!(
+        "[{}]",
+        (0..200).map(|i| format!("{i},")).collect::<String>()
+    );
+    let many = refused(&format!(
+        "output: o\ngrid: {{seed: {many}, train.steps: {many}}}\n"
+    ));
+    assert!(many.contains("40000 points"), "{many}");
     let message = refused("output: o\ngrid: {train.stepz: [1]}\n");
     assert!(
         message.contains("point 0") && message.contains("Did you mean `steps`?"),

@@ -73,11 +73,7 @@ pub fn import(
     json: bool,
 ) -> Result<Ending> {
     let sources = list(comm, inputs)?;
-    let options = Options {
-        dataset: config.archive.dataset.clone(),
-        image: config.archive.image,
-        memory: (config.io.memory_mib << 20) as usize / 8,
-    };
+    let options = Options::of(config);
     let mut set_aside = SetAside::default();
     let mut failed = None;
     for source in &sources {

@@ -141,7 +141,7 @@ fn measure_spectra(
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let memory = config.io.memory_mib << 20;
     let band = comm.agree(Band::open(cube, found.noise, lines.clone(), lines, memory))?;
-    let (mut mean, _) = sum_lines(comm, &band, found.bound)?;
+    let (mut mean, _) = sum_lines(comm, &band, found.bound, |_, _| true)?;
     let pixels = mean.pop().unwrap_or(0.0).max(1.0);
     mean.iter_mut().for_each(|sum| *sum /= pixels);
     measured.noise = Some(Noise {

@@ -82,6 +82,42 @@ fn cubes_may_share_the_specimen_and_the_scan() {
 }
 
 #[test]
+fn a_shuffled_cube_holds_the_same_pixels_elsewhere() {
+    let shuffled = SceneOptions {
+        shuffled: true,
+        ..options()
+    };
+    let pixels = |options: &SceneOptions| {
+        let scene = scene(options, 0);
+        let mut pixels = Vec::new();
+        for y in 0..24 {
+            let (counts, truth) = scene.row(y);
+            let spectra = counts
+                .outer_iter()
+                .map(|pixel| pixel.mapv(f32::to_bits).to_vec());
+            pixels.extend(truth.into_iter().zip(spectra));
+        }
+        pixels
+    };
+    let (mut ordered, mut mixed) = (pixels(&options()), pixels(&shuffled));
+    assert_ne!(ordered, mixed);
+    ordered.sort();
+    mixed.sort();
+    assert_eq!(ordered, mixed);
+}
+
+#[test]
+fn a_noiseless_cube_is_what_is_expected() {
+    let noiseless = SceneOptions {
+        noiseless: true,
+        ..options()
+    };
+    let (expected, counted) = (scene(&noiseless, 0).row(5).0, scene(&options(), 0).row(5).0);
+    let chi: f32 = (&counted - &expected).mapv(|v| v * v).sum() / expected.sum();
+    assert!((0.3..1.2).contains(&chi), "{chi}");
+}
+
+#[test]
 fn the_dose_is_what_was_asked_and_truth_numbers_the_anomalies() {
     let scene = scene(&options(), 0);
     let (mut total, mut kinds) = (0.0, [0; 3]);

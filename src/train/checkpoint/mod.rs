@@ -3,24 +3,23 @@
 //! A checkpoint goes to a temporary name, is synced and renamed; its values carry a checksum, and a damaged one is
 //! passed over for the one before, said aloud.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
-use crate::config::{Config, Invalid};
+use crate::config::{Config, Invalid, Work};
 use crate::cube::Axis;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
-
-/// Checkpoints that are kept: the last, and one in case it is damaged.
-const KEPT: usize = 2;
 
 /// A trained 3D-CVAE and what it needs to know of its data.
 pub struct Model {
@@ -42,11 +41,17 @@ pub struct Checkpoint {
     pub config: Config,
 }
 
+/// What is no tensor, as JSON.
+const HEADER: &str = "coreloss";
+/// SHA-256 of that JSON and of the tensors in their order.
+const CHECKSUM: &str = "checksum";
+
+const TENSORS: [&str; 3] = ["parameters", "first_moment", "second_moment"];
+
 /// What is no tensor.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: String,
-    checksum: String,
     step: usize,
     spec: Spec,
     energy: Axis,
@@ -79,21 +84,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Invalid`], with the keys that differ.
     pub fn check(&self, config: &Config, energy: &Axis) -> Result<()> {
-        let mut theirs = self.config.clone();
-        // These may change: where results go, how they are shared out and what is done with the model later.
-        theirs.output = config.output.clone();
-        theirs.io = config.io.clone();
-        theirs.comm = config.comm.clone();
-        theirs.pca = config.pca.clone();
-        theirs.score = config.score.clone();
-        theirs.simulate = config.simulate.clone();
-        theirs.preprocess.thickness = config.preprocess.thickness;
-        theirs.survey = config.survey.clone();
-        theirs.train.checkpoint_epochs = config.train.checkpoint_epochs;
-        theirs.train.device = config.train.device;
-        if config.archive.train_inputs.is_some() {
-            theirs.archive.inputs = config.archive.inputs.clone();
-        }
+        let theirs = self.config.with_neutral_keys_of(config, Work::Training);
         let differences = theirs.differences(config);
         if !differences.is_empty() {
             return Err(Invalid(format!(
@@ -115,7 +106,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes `checkpoints/step-N.safetensors` below `directory` and removes those that are too old. Rank-local.
+    /// Writes `checkpoints/step-N.safetensors` below `directory`. Rank-local.
     ///
     /// # Errors
     /// A folder that cannot be written, a full disk: the checkpoint before is left as it was.
@@ -133,49 +124,27 @@ impl Checkpoint {
                     path.display()
                 )
             })?;
-        let mut older = list(&folder)?;
-        older.retain(|other| *other < path);
-        for path in older.iter().rev().skip(KEPT - 1) {
-            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
         Ok(())
     }
 
     fn write_file(&self, path: &Path) -> Result<()> {
         let tensors = [
-            ("parameters", self.model.parameters.values()),
-            ("first_moment", &self.first_moment[..]),
-            ("second_moment", &self.second_moment[..]),
+            self.model.parameters.values(),
+            &self.first_moment[..],
+            &self.second_moment[..],
         ];
-        let header = Header {
+        let header = serde_json::to_string(&Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
-            checksum: checksum(tensors.iter().map(|(_, values)| to_bytes(values))),
             step: self.step,
             spec: self.model.spec.clone(),
             energy: self.model.energy.clone(),
             mean: self.model.mean.clone(),
             noise: self.model.noise,
             config: self.config.clone(),
-        };
-        let metadata = HashMap::from([("coreloss".to_string(), serde_json::to_string(&header)?)]);
-        // By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
-        let mut end = 0;
-        let places = tensors.map(|(name, values)| {
-            let start = end;
-            end += 4 * values.len();
-            let info = TensorInfo {
-                dtype: Dtype::F32,
-                shape: vec![values.len()],
-                data_offsets: (start, end),
-            };
-            (name.to_string(), info)
-        });
-        let mut description = serde_json::to_vec(&Metadata::new(Some(metadata), places.into())?)?;
-        description.resize(description.len().next_multiple_of(8), b' ');
+        })?;
         let mut file = File::create(path)?;
-        file.write_all(&(description.len() as u64).to_le_bytes())?;
-        file.write_all(&description)?;
-        for (_, values) in tensors {
+        file.write_all(&beginning(header, tensors)?)?;
+        for values in tensors {
             file.write_all(&to_bytes(values))?;
         }
         file.sync_all()?;
@@ -189,31 +158,32 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let place = || format!("the checkpoint {}", path.display());
         let bytes = fs::read(path).with_context(place)?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(place)?;
-        let header = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get("coreloss"))
-            .with_context(|| format!("{} is none of coreloss", place()))?;
-        let header: Header = serde_json::from_str(header).with_context(place)?;
-        let tensors = SafeTensors::deserialize(&bytes).with_context(place)?;
-        let part =
-            |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name).with_context(place)?.data()) };
-        let parts = [
-            part("parameters")?,
-            part("first_moment")?,
-            part("second_moment")?,
-        ];
-        if checksum(parts.into_iter()) != header.checksum {
-            bail!("{} is damaged: its checksum does not hold", place());
-        }
-        header.spec.check().with_context(place)?;
+        Checkpoint::from_bytes(&bytes).with_context(place)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+        let text = |name: &str| {
+            let texts = metadata.metadata().as_ref();
+            let text = texts.and_then(|texts| texts.get(name));
+            text.context("it is none of coreloss, or damaged")
+        };
+        let header = text(HEADER)?;
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let part = |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name)?.data()) };
+        let [parameters, first_moment, second_moment] = TENSORS;
+        let parts = [part(parameters)?, part(first_moment)?, part(second_moment)?];
+        ensure!(
+            checksum(header, parts.into_iter()) == *text(CHECKSUM)?,
+            "it is damaged: its checksum does not hold"
+        );
+        let header: Header = serde_json::from_str(header)?;
+        header.spec.check()?;
         let count = header.spec.parameters();
         ensure!(
             parts.iter().all(|part| part.len() == 4 * count)
                 && header.mean.len() == header.spec.energy,
-            "{} does not hold the model that it names",
-            place()
+            "it does not hold the model that it names"
         );
         Ok(Checkpoint {
             model: Model {
@@ -229,6 +199,65 @@ impl Checkpoint {
             config: header.config,
         })
     }
+}
+
+/// Removes of the checkpoints up to `step` all but the last `kept` and the best: that of the lowest of `losses`, which are
+/// of steps. Later ones were passed over as damaged, and their step will be written anew. Rank-local.
+///
+/// # Errors
+/// A folder that cannot be read, a file that cannot be removed.
+pub fn remove_old(
+    directory: &Path,
+    step: usize,
+    kept: usize,
+    losses: &[(usize, f64)],
+) -> Result<()> {
+    let mut found = list(&directory.join("checkpoints"))?;
+    found.retain(|path| step_of(path).is_some_and(|of| of <= step));
+    let loss = |path: &PathBuf| {
+        let step = step_of(path)?;
+        let found = losses.iter().rfind(|(of, _)| *of == step)?;
+        Some((path.clone(), found.1))
+    };
+    let best = found.iter().filter_map(loss);
+    let best = best.min_by(|a, b| a.1.total_cmp(&b.1));
+    let is_best = |path: &PathBuf| best.as_ref().is_some_and(|(best, _)| best == path);
+    for path in found.iter().rev().skip(kept).filter(|path| !is_best(path)) {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The step that the name of a checkpoint tells.
+fn step_of(path: &Path) -> Option<usize> {
+    let name = path.file_stem()?.to_str()?;
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+/// All of a checkpoint's file before its tensors.
+///
+/// By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
+fn beginning(header: String, tensors: [&[f32]; 3]) -> Result<Vec<u8>> {
+    let checksum = checksum(&header, tensors.iter().map(|values| to_bytes(values)));
+    let texts = [(HEADER, header), (CHECKSUM, checksum)];
+    let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
+    let mut end = 0;
+    let mut places = Vec::new();
+    for (name, values) in TENSORS.iter().zip(tensors) {
+        let start = end;
+        end += 4 * values.len();
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: vec![values.len()],
+            data_offsets: (start, end),
+        };
+        places.push((name.to_string(), info));
+    }
+    let mut description = serde_json::to_vec(&Metadata::new(Some(texts), places)?)?;
+    description.resize(description.len().next_multiple_of(8), b' ');
+    let mut bytes = (description.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(description);
+    Ok(bytes)
 }
 
 /// The newest checkpoint that reads, passing over damaged ones with a warning.
@@ -270,8 +299,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn checksum(parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut hash = Sha256::new();
+fn checksum(header: &str, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut hash = Sha256::new_with_prefix(header);
     parts.for_each(|part| hash.update(part));
     hash.finalize()
         .iter()
@@ -292,82 +321,4 @@ fn to_values(bytes: &[u8]) -> Vec<f32> {
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checkpoint(step: usize) -> Checkpoint {
-        let spec = Spec::new(&crate::config::Model::default(), 32).unwrap();
-        let count = spec.parameters();
-        Checkpoint {
-            model: Model {
-                energy: Axis {
-                    name: "Energy loss".into(),
-                    units: "eV".into(),
-                    scale: 0.1,
-                    offset: 400.3,
-                    size: 32,
-                    navigate: false,
-                },
-                mean: vec![1.0 / 32.0; 32],
-                noise: NoiseModel::with_gain(1.3),
-                parameters: Parameters::initial(&spec, &[1.0 / 32.0; 32], step as u64),
-                spec,
-            },
-            first_moment: vec![0.25; count],
-            second_moment: vec![1e-9; count],
-            step,
-            config: Config::default(),
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_reads_back_to_the_bit() {
-        let folder = tempfile::tempdir().unwrap();
-        let written = checkpoint(7);
-        written.write(folder.path()).unwrap();
-        let path = newest_whole(folder.path()).unwrap().unwrap();
-        let read = Checkpoint::read(&path).unwrap();
-        assert_eq!(read.step, 7);
-        assert_eq!(
-            read.model.parameters.values(),
-            written.model.parameters.values()
-        );
-        assert_eq!(read.second_moment, written.second_moment);
-        assert_eq!(read.model.energy, written.model.energy);
-        assert_eq!(read.config, written.config);
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_is_passed_over_and_old_ones_go() {
-        let folder = tempfile::tempdir().unwrap();
-        for step in 1..=3 {
-            checkpoint(step).write(folder.path()).unwrap();
-        }
-        let files = list(&folder.path().join("checkpoints")).unwrap();
-        assert_eq!(files.len(), KEPT);
-        let mut bytes = fs::read(&files[1]).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 4;
-        fs::write(&files[1], &bytes).unwrap();
-        assert_eq!(newest_whole(folder.path()).unwrap(), Some(files[0].clone()));
-        fs::write(&files[0], &bytes[..100]).unwrap();
-        assert!(newest_whole(folder.path()).is_err());
-    }
-
-    #[test]
-    fn another_learning_rate_is_refused_by_name() {
-        let held = checkpoint(1);
-        let mut config = Config::default();
-        config.io.memory_mib = 4096;
-        held.check(&config, &held.model.energy).unwrap();
-        config.train.learning_rate = 1.0;
-        let message = held
-            .check(&config, &held.model.energy)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("train.learning_rate"), "{message}");
-    }
 }

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Measures this machine beside what users would run instead, in turns, and prints the tables for the README.
+#
+#   scripts/bench.sh [ANCHORS [ROUNDS [CUBE DATASET]]]
+#
+# ANCHORS is the folder with torch_ddp.py, pca.py, io.py and spec_compact.json (default ../shared/anchors). CUBE is an
+# HDF5 file with a spectrum image in DATASET; without it PCA and reading are left out. PYTHON names a Python with torch
+# 2.11, scikit-learn and h5py (default python3). Build first: cargo build --release.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+anchors=${1:-../shared/anchors}
+rounds=${2:-5}
+cube=${3:-}
+dataset=${4:-}
+python=${PYTHON:-python3}
+binary=${CARGO_TARGET_DIR:-target}/release/coreloss
+spec=$anchors/spec_compact.json
+found=$(mktemp -d)
+trap 'rm -rf "$found"' EXIT
+
+# coreloss RANKS THREADS WHAT... and anchor SCRIPT...: one line of JSON each.
+coreloss() {
+    local ranks=$1 threads=$2
+    shift 2
+    CORELOSS_THREADS=$threads mpirun --oversubscribe --bind-to none -n "$ranks" "$binary" bench "$@" 2>/dev/null |
+        tail -n 1
+}
+anchor() {
+    local script=$1
+    shift
+    # libtorch's libraries are not Python's.
+    env -u LD_LIBRARY_PATH "$python" "$anchors/$script" "$@" 2>/dev/null | tail -n 1
+}
+
+for ((round = 1; round <= rounds; round++)); do
+    for shape in "1 2" "2 1"; do
+        read -r ranks threads <<<"$shape"
+        echo "bench: round $round of $rounds, training on $ranks x $threads" >&2
+        ddp=(torch_ddp.py --spec "$spec" --ranks "$ranks" --threads "$threads")
+        {
+            coreloss "$ranks" "$threads" train --json --spec "$spec"
+            anchor "${ddp[@]}"
+            anchor "${ddp[@]}" --channels-last
+        } >>"$found/train"
+    done
+    if [[ -n $cube ]]; then
+        echo "bench: round $round of $rounds, PCA and reading" >&2
+        {
+            coreloss 2 1 pca "$cube" --json --set archive.dataset="$dataset"
+            anchor pca.py "$cube" "$dataset" --mode eigh
+            anchor pca.py "$cube" "$dataset" --mode randomized
+        } >>"$found/pca"
+        {
+            coreloss 1 1 io "$cube" --json --set archive.dataset="$dataset"
+            coreloss 2 1 io "$cube" --json --set archive.dataset="$dataset"
+            anchor io.py "$cube" "$dataset"
+        } >>"$found/io"
+    fi
+    coreloss 2 1 allreduce --json >>"$found/allreduce"
+done
+
+"$python" - "$found" <<'PYTHON'
+import json, os, statistics, sys
+
+def rows(name):
+    path = os.path.join(sys.argv[1], name)
+    return [json.loads(line) for line in open(path)] if os.path.exists(path) else []
+
+median = lambda values: statistics.median(list(values))
+def ratio(better, worse, key):
+    return median(a[key] / b[key] for a, b in zip(better, worse))
+
+print("| training, ranks x threads | coreloss, samples/s | PyTorch plain | channels-last | ratio to the better | of the matrix-product rate | price of exact |")
+print("|---|---|---|---|---|---|---|")
+for ranks, threads in ((1, 2), (2, 1)):
+    here = [row for row in rows("train") if (row["ranks"], row["threads"]) == (ranks, threads)]
+    ours, plain, last = (here[i::3] for i in range(3))
+    speed = lambda side: median(row["samples_per_s"] for row in side)
+    least = min(ratio(ours, side, "samples_per_s") for side in (plain, last))
+    share, price = (median(row[key] for row in ours) for key in ("share_of_matrix_product", "price_of_exact"))
+    print(f"| {ranks} x {threads} | {speed(ours):.0f} | {speed(plain):.0f} | {speed(last):.0f} | {least:.2f} | "
+          f"{share:.0%} | {price:.1%} |")
+
+found = rows("pca")
+if found:
+    ours, *others = (found[i::3] for i in range(3))
+    shape = "x".join(map(str, ours[0]["shape"]))
+    print(f"\n| PCA of {shape}, {ours[0]['components']} components | s | peak MiB | coreloss is faster by |")
+    print("|---|---|---|---|")
+    seconds = lambda side: median(row["seconds"] for row in side)
+    memory = median(sum(row["peak_rss_mib"]) for row in ours)
+    print(f"| coreloss, 2 ranks (memory summed) | {seconds(ours):.2f} | {memory:.0f} | |")
+    for side in others:
+        memory = median(row["peak_rss_mib"] for row in side)
+        print(f"| scikit-learn {side[0]['mode']} | {seconds(side):.2f} | {memory:.0f} | {ratio(side, ours, 'seconds'):.2f} |")
+
+found = rows("io")
+if found:
+    one, two, h5py = (found[i::3] for i in range(3))
+    print("\n| reading, MB/s of the decoded array | | ratio to h5py |")
+    print("|---|---|---|")
+    h5py = [dict(row, read_mb_s=row["h5py_mb_s"]) for row in h5py]
+    for name, side in (("coreloss, 1 rank", one), ("coreloss, 2 ranks", two), ("h5py", h5py)):
+        rate = median(row["read_mb_s"] for row in side)
+        print(f"| {name} | {rate:.0f} | {ratio(side, h5py, 'read_mb_s'):.2f} |")
+
+print("\n| gradient, MiB | bare MPI_Allreduce, GB/s | fast, of its bandwidth | exact, of its bandwidth |")
+print("|---|---|---|---|")
+for sizes in zip(*(row["sizes"] for row in rows("allreduce"))):
+    values = [median(size[key] for size in sizes) for key in ("bare_gb_per_s", "fast_ratio", "exact_ratio")]
+    print("| {} | {:.2f} | {:.2f} | {:.2f} |".format(sizes[0]["mib"], *values))
+PYTHON

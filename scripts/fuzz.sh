@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Reads broken files by the million: Gatan files, configurations, sweeps and checkpoints with any bytes changed.
+#
+#   scripts/fuzz.sh [N] [SEED]        N mutants for each of five readers (200000), chosen by SEED (1)
+#
+# No panic, no hang, and no more than 4 GiB of address space, most of which is the libraries'. A file that breaks something
+# is left in the folder for temporary files, and the message names it: make it a test beside the reader.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/env.sh
+[ -n "${LIBTORCH:-}" ] || . scripts/env.sh
+export CORELOSS_FUZZ_RUNS=${1:-200000} CORELOSS_FUZZ_SEED=${2:-1}
+cargo test --release --lib --no-run
+ulimit -v $((4 << 20))
+exec cargo test --release --lib fuzz -- --nocapture

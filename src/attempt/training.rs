@@ -1,0 +1,38 @@
+//! A training that several may want: done once, in a folder of its own.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::once;
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::run::{self, Ending, Stage, Start};
+
+/// Trains in the output folder of `config` unless that was done, which the file `trained` there says.
+///
+/// # Collective
+/// # Errors
+/// Those of the training, which is not tried again if it failed since `since`.
+pub fn train_once(
+    comm: &Comm,
+    config: &Config,
+    since: u64,
+    stop: &Arc<AtomicBool>,
+) -> Result<Ending> {
+    let folder = &config.output.dir;
+    let done = folder.join("trained");
+    once(comm, &folder.join("attempts"), &done, since, stop, || {
+        let ending = run::run(comm, config, Stage::Train, Start::Continue, stop)?;
+        if ending != Ending::Stopped {
+            comm.agree(if comm.is_root() {
+                fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
+            } else {
+                Ok(())
+            })?;
+        }
+        Ok(ending)
+    })
+}

@@ -1,0 +1,87 @@
+//! `coreloss bench allreduce`: the gradient's reduction beside a bare MPI_Allreduce of as many bytes.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{median, print};
+use crate::comm::{Comm, GradientSum};
+
+/// MiB of the gradients, as `allreduce.py` has them.
+const MIB: [usize; 4] = [1, 4, 16, 64];
+/// The first two only wake memory up.
+const ROUNDS: usize = 12;
+const WARM_UP: usize = 2;
+
+#[derive(Serialize)]
+struct Findings {
+    what: &'static str,
+    ranks: usize,
+    threads: usize,
+    sizes: Vec<Size>,
+}
+
+/// Medians for a gradient of `mib` MiB of f32, one micro-batch on each rank, taken in turns.
+#[derive(Serialize)]
+struct Size {
+    mib: usize,
+    /// A bare MPI_Allreduce of the floats.
+    bare_ms: f64,
+    bare_gb_per_s: f64,
+    /// `train.reduction: fast` and `exact`, rounding included.
+    fast_ms: f64,
+    exact_ms: f64,
+    /// Bandwidths to the bare one's, medians of the ratios of each round.
+    fast_ratio: f64,
+    exact_ratio: f64,
+}
+
+/// # Collective
+pub fn allreduce(comm: &Comm, json: bool) -> Result<()> {
+    let sizes = MIB.iter().map(|&mib| time(comm, mib)).collect();
+    let findings = Findings {
+        what: "allreduce",
+        ranks: comm.size(),
+        threads: rayon::current_num_threads(),
+        sizes,
+    };
+    print(comm, &findings, json);
+    Ok(())
+}
+
+/// # Collective
+fn time(comm: &Comm, mib: usize) -> Size {
+    let count = mib << 18;
+    let gradient = vec![1f32; count];
+    let mut total = vec![0f32; count];
+    let mut sum = GradientSum::new(count, comm.size());
+    let mut seconds = [const { Vec::new() }; 3];
+    for round in 0..ROUNDS {
+        for (way, seconds) in seconds.iter_mut().enumerate() {
+            comm.barrier();
+            let begun = Instant::now();
+            match way {
+                0 => sum.bare(comm, &gradient, &mut total),
+                1 => sum.fast(comm, &[&gradient], &mut total),
+                _ => sum.exact(comm, &[&gradient], &mut total),
+            }
+            if round >= WARM_UP {
+                seconds.push(begun.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let [bare, fast, exact] = &seconds;
+    let ratio = |way: &[f64]| median(bare.iter().zip(way).map(|(bare, way)| bare / way).collect());
+    let (fast_ratio, exact_ratio) = (ratio(fast), ratio(exact));
+    let [bare, fast, exact] = seconds.map(median);
+    Size {
+        mib,
+        bare_ms: 1e3 * bare,
+        bare_gb_per_s: (mib << 20) as f64 / bare / 1e9,
+        fast_ms: 1e3 * fast,
+        exact_ms: 1e3 * exact,
+        fast_ratio,
+        exact_ratio,
+    }
+}

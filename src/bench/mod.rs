@@ -1,0 +1,36 @@
+//! What this machine makes of the program: each benchmark ends with one line of JSON on stdout.
+//!
+//! On top of everything else, like [`run`](crate::run); nothing imports it.
+
+mod allreduce;
+mod io;
+mod pca;
+mod train;
+
+use serde::Serialize;
+
+use crate::comm::Comm;
+
+pub use allreduce::allreduce;
+pub use io::{io, IoBench};
+pub use pca::{pca, PcaBench};
+pub use train::{train, TrainBench};
+
+/// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.
+fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {
+    if !comm.is_root() {
+        return;
+    }
+    let text = if json {
+        serde_json::to_string(findings)
+    } else {
+        serde_json::to_string_pretty(findings)
+    };
+    println!("{}", text.expect("figures are plain JSON"));
+}
+
+/// The middle of `values`, the upper one of two; NaN where there are none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,129 @@
+//! `coreloss bench pca`: the principal components of one file's stored values, from opening it to the result.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ndarray::Array2;
+use serde::Serialize;
+
+use super::print;
+use crate::archive::{Options, Reader};
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::pca::Scatter;
+use crate::run::peak_rss_mib;
+use crate::shard::Blocks;
+
+/// What to measure.
+pub struct PcaBench {
+    pub file: PathBuf,
+    pub components: usize,
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Findings {
+    what: &'static str,
+    ranks: usize,
+    threads: usize,
+    shape: [usize; 3],
+    components: usize,
+    poisson: bool,
+    /// From opening to the result, and its parts on root: opening, the first reading, the second with the products, the
+    /// decomposition with the sum over ranks.
+    seconds: f64,
+    open_s: f64,
+    sums_s: f64,
+    products_s: f64,
+    decomposition_s: f64,
+    /// Of the first components.
+    explained_variance_ratio: Vec<f64>,
+    peak_rss_mib: Vec<f64>,
+}
+
+/// Times the decomposition of the values as they are stored: no pixel is ignored, nothing is cleaned.
+///
+/// # Collective
+/// # Errors
+/// An unreadable file.
+pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
+    comm.barrier();
+    let begun = Instant::now();
+    let reader = comm.agree(Reader::open(&bench.file, &Options::of(config)))?;
+    let shape = reader.info().shape();
+    let blocks = Blocks::new(shape);
+    let mine = blocks.owned(comm.rank(), comm.size());
+    let read = |block: usize| {
+        let counts = reader.read(blocks.rows(block), 0..shape[1], 0..shape[2])?;
+        let pixels = counts.len() / shape[2];
+        let spectra = counts.into_shape_with_order((pixels, shape[2]));
+        spectra.context("lines lie one after the other")
+    };
+    let opened = begun.elapsed().as_secs_f64();
+
+    let sums = column_sums(comm, mine.clone().map(read), shape[2])?;
+    let summed = begun.elapsed().as_secs_f64();
+
+    let scale: Vec<f64> = sums.iter().map(|sum| sum.max(0.0).sqrt()).collect();
+    let largest = sums.iter().copied().fold(0.0, f64::max);
+    let poisson = config.pca.poisson;
+    let scale = poisson.then_some(&scale[..]);
+    let mut scatter = Scatter::new(shape[2], scale, largest * largest)?;
+    comm.agree(scatter.add_blocks(mine, read))?;
+    let multiplied = begun.elapsed().as_secs_f64();
+
+    let pixels = shape[0] * shape[1];
+    let found = scatter.decompose(comm, pixels as u64, bench.components)?;
+    comm.barrier();
+    let seconds = begun.elapsed().as_secs_f64();
+    let findings = Findings {
+        what: "pca",
+        ranks: comm.size(),
+        threads: rayon::current_num_threads(),
+        shape,
+        components: found.num_components(),
+        poisson,
+        seconds,
+        open_s: opened,
+        sums_s: summed - opened,
+        products_s: multiplied - summed,
+        decomposition_s: seconds - multiplied,
+        explained_variance_ratio: found.explained_variance_ratio[..found.num_components()].to_vec(),
+        peak_rss_mib: comm.all_gather(&peak_rss_mib()),
+    };
+    print(comm, &findings, bench.json);
+    Ok(())
+}
+
+/// The sum of all spectra, the same for any number of ranks.
+///
+/// # Collective
+fn column_sums(
+    comm: &Comm,
+    blocks: impl Iterator<Item = Result<Array2<f32>>>,
+    channels: usize,
+) -> Result<Vec<f64>> {
+    let mut sums: Vec<Vec<f64>> = Vec::new();
+    let summed = blocks.into_iter().try_for_each(|block| {
+        let mut sum = vec![0f64; channels];
+        for spectrum in block?.rows() {
+            for (sum, &value) in sum.iter_mut().zip(spectrum) {
+                *sum += f64::from(value);
+            }
+        }
+        sums.push(sum);
+        Ok(())
+    });
+    comm.agree(summed)?;
+    // In the order of the blocks, whoever read them.
+    let all = comm.all_gather(&sums);
+    let mut total = vec![0f64; channels];
+    for sum in all.iter().flatten() {
+        total
+            .iter_mut()
+            .zip(sum)
+            .for_each(|(total, sum)| *total += sum);
+    }
+    Ok(total)
+}

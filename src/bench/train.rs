@@ -1,0 +1,241 @@
+//! `coreloss bench train`: the training step on made-up patches, as `coreloss train` takes it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::Serialize;
+
+use super::{median, print};
+use crate::comm::{Comm, GradientSum};
+use crate::config::{Config, Invalid};
+use crate::cube::Axis;
+use crate::device;
+use crate::model::{Parameters, Spec};
+use crate::preprocess::noise::NoiseModel;
+use crate::run::peak_rss_mib;
+use crate::train::{Checkpoint, Engine, Length, MicroBatch, Model, Times};
+
+/// What to measure.
+pub struct TrainBench {
+    /// JSON of a [`Spec`]; without it the configuration's preset at 480 channels.
+    pub spec: Option<PathBuf>,
+    /// Patches per rank and step.
+    pub batch: usize,
+    pub steps: usize,
+    pub warmup: usize,
+    pub json: bool,
+}
+
+/// Channels where no specification says.
+const ENERGY: usize = 480;
+
+/// Medians over the steps.
+#[derive(Serialize)]
+struct Findings {
+    what: &'static str,
+    ranks: usize,
+    threads: usize,
+    batch_per_rank: usize,
+    micro_batch: usize,
+    parameters: usize,
+    step_ms: f64,
+    samples_per_s: f64,
+    /// Of a step, on root.
+    share: Times,
+    /// One reduction by itself, and what exactness costs of a step.
+    exact_ms: f64,
+    fast_ms: f64,
+    price_of_exact: f64,
+    /// By the plain layers' sums, all ranks together.
+    gflop_per_s: f64,
+    matrix_product_gflop_per_s: f64,
+    share_of_matrix_product: f64,
+    first_loss: f64,
+    last_loss: f64,
+    peak_rss_mib: Vec<f64>,
+}
+
+/// Times optimiser steps, noise, full loss, clipping and Adam included, but for reading patches.
+///
+/// # Collective
+/// # Errors
+/// A specification that does not read, or a batch that micro-batches do not fill.
+pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
+    let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
+    let mut config = config.clone();
+    config.train.global_batch = bench.batch * comm.size();
+    let micro_batch = config.train.micro_batch;
+    comm.agree(check(bench, micro_batch))?;
+    let device = device::choose(comm, config.train.device)?;
+    let length = Length {
+        steps: bench.warmup + bench.steps,
+        steps_per_epoch: bench.steps,
+    };
+    let micro_batches = bench.batch / micro_batch;
+    let batch: Vec<MicroBatch> = (0..micro_batches)
+        .map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch))
+        .collect();
+    let state = untrained(&spec, &config);
+    let mut engine = Engine::new(comm, &config, device, length, state);
+    let (mut losses, mut seconds, mut times) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..length.steps {
+        comm.barrier();
+        let begun = Instant::now();
+        losses.push(engine.step(&batch)?.loss);
+        if step >= bench.warmup {
+            seconds.push(begun.elapsed().as_secs_f64());
+            times.push(engine.times());
+        }
+    }
+    drop(engine);
+    let rate = flop_rate(comm);
+    let [exact, fast] = reductions(comm, spec.parameters(), micro_batches);
+    let step = median(seconds);
+    let samples = config.train.global_batch as f64 / step;
+    let flops = samples * spec.flops_per_sample() / 1e9;
+    let findings = Findings {
+        what: "train",
+        ranks: comm.size(),
+        threads: rayon::current_num_threads(),
+        batch_per_rank: bench.batch,
+        micro_batch,
+        parameters: spec.parameters(),
+        step_ms: 1e3 * step,
+        samples_per_s: samples,
+        share: shares(&times, step),
+        exact_ms: 1e3 * exact,
+        fast_ms: 1e3 * fast,
+        price_of_exact: (exact - fast) / step,
+        gflop_per_s: flops,
+        matrix_product_gflop_per_s: rate,
+        share_of_matrix_product: flops / rate,
+        first_loss: losses[0],
+        last_loss: losses[losses.len() - 1],
+        peak_rss_mib: comm.all_gather(&peak_rss_mib()),
+    };
+    print(comm, &findings, bench.json);
+    Ok(())
+}
+
+fn check(bench: &TrainBench, micro_batch: usize) -> Result<()> {
+    if bench.batch == 0 || !bench.batch.is_multiple_of(micro_batch) || bench.steps == 0 {
+        let message = format!(
+            "bench train: --batch {} is no multiple of train.micro_batch {micro_batch}, or --steps is 0: choose \
+             --batch {micro_batch}, or --set train.micro_batch={}",
+            bench.batch,
+            bench.batch.max(1)
+        );
+        return Err(Invalid(message).into());
+    }
+    Ok(())
+}
+
+fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
+    let Some(path) = path else {
+        return Spec::new(&config.model, ENERGY);
+    };
+    let place = || format!("the specification {}", path.display());
+    let text = fs::read_to_string(path).with_context(place)?;
+    let spec: Spec = serde_json::from_str(&text).with_context(place)?;
+    spec.check().with_context(place)?;
+    Ok(spec)
+}
+
+/// A model before its first step.
+fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
+    let mean = vec![1.0 / spec.energy as f64; spec.energy];
+    let count = spec.parameters();
+    Checkpoint {
+        model: Model {
+            energy: Axis {
+                name: "Energy loss".into(),
+                units: "eV".into(),
+                scale: 1.0,
+                offset: 0.0,
+                size: spec.energy,
+                navigate: false,
+            },
+            noise: NoiseModel::with_gain(1.0),
+            parameters: Parameters::initial(spec, &mean, config.seed),
+            mean,
+            spec: spec.clone(),
+        },
+        first_moment: vec![0.0; count],
+        second_moment: vec![0.0; count],
+        step: 0,
+        config: config.clone(),
+    }
+}
+
+/// Patches of uniform random electrons, the same for any number of ranks.
+fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
+    let mut rng = ChaCha8Rng::seed_from_u64(slot as u64);
+    let [rows, columns] = spec.patch;
+    MicroBatch {
+        slot,
+        patches: (0..patches)
+            .map(|_| {
+                Array3::from_shape_simple_fn((rows, columns, spec.energy), || {
+                    20.0 * rng.random::<f32>()
+                })
+            })
+            .collect(),
+        noise: (0..patches * spec.latent)
+            .map(|_| StandardNormal.sample(&mut rng))
+            .collect(),
+    }
+}
+
+/// The median of every part of a step.
+fn shares(times: &[Times], step: f64) -> Times {
+    let share = |part: fn(&Times) -> f64| median(times.iter().map(part).collect()) / step;
+    Times {
+        input: share(|times| times.input),
+        forward: share(|times| times.forward),
+        loss: share(|times| times.loss),
+        backward: share(|times| times.backward),
+        reduction: share(|times| times.reduction),
+        optimiser: share(|times| times.optimiser),
+    }
+}
+
+/// f32 matrix products on all threads of all ranks at once, GFLOP/s together.
+///
+/// # Collective
+fn flop_rate(comm: &Comm) -> f64 {
+    comm.barrier();
+    let rates: Vec<f64> = rayon::broadcast(|_| device::matrix_product_rate());
+    comm.all_gather(&rates.iter().sum::<f64>())
+        .iter()
+        .sum::<f64>()
+        / 1e9
+}
+
+/// Seconds of one reduction of this many gradients per rank, exact and fast, taken in turns.
+///
+/// # Collective
+fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] {
+    let gradients = vec![vec![1e-3f32; parameters]; micro_batches];
+    let local: Vec<&[f32]> = gradients.iter().map(|gradient| &gradient[..]).collect();
+    let mut total = vec![0.0; parameters];
+    let mut sum = GradientSum::new(parameters, micro_batches * comm.size());
+    let mut seconds = [Vec::new(), Vec::new()];
+    for _ in 0..9 {
+        for (way, seconds) in seconds.iter_mut().enumerate() {
+            comm.barrier();
+            let begun = Instant::now();
+            match way {
+                0 => sum.exact(comm, &local, &mut total),
+                _ => sum.fast(comm, &local, &mut total),
+            }
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+    }
+    seconds.map(median)
+}

@@ -1,0 +1,57 @@
+//! Whether all ranks run one program with one set of arguments: others would not follow each other's steps.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{bail, Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::comm::Comm;
+use crate::config::Invalid;
+
+/// Places of the program's file that are compared, and bytes of each: another build differs nearly everywhere.
+const PLACES: u64 = 256;
+const BYTES: usize = 4096;
+
+/// Refuses ranks of different programs or arguments.
+///
+/// # Collective
+/// # Errors
+/// [`Invalid`], with the first rank that differs from rank 0 and in what.
+pub fn refuse_others(comm: &Comm) -> Result<()> {
+    let program = comm.agree(program())?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let all = comm.all_gather(&(program, arguments.join(" ")));
+    let (program, arguments) = &all[0];
+    for (rank, (other, theirs)) in all.iter().enumerate() {
+        if other != program {
+            bail!(Invalid(format!(
+                "rank {rank} runs another program than rank 0 ({other}, and {program}): start one file on all nodes"
+            )));
+        }
+        if theirs != arguments {
+            bail!(Invalid(format!(
+                "rank {rank} was started with `{theirs}` and rank 0 with `{arguments}`: give all ranks the same"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Version, revision and a hash of this program's file. Rank-local.
+fn program() -> Result<String> {
+    let file = File::open("/proc/self/exe").context("cannot read this program's own file")?;
+    let length = file.metadata()?.len();
+    let mut hash = Sha256::new_with_prefix(length.to_le_bytes());
+    let mut bytes = [0; BYTES];
+    for place in 0..PLACES {
+        let read = file.read_at(&mut bytes, place * length / PLACES)?;
+        hash.update(&bytes[..read]);
+    }
+    let hash: String = hash.finalize()[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("CORELOSS_REVISION"));
+    Ok(format!("{version} {revision} {hash}"))
+}

@@ -1,0 +1,88 @@
+//! `coreloss bench`: alone and under mpirun, the last line of stdout is one JSON object with figures that fit together.
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use common::cube::{counts, write_plain};
+use common::{alone, coreloss, folder, Ended, Job};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Few channels, an odd number of them.
+const SPEC: &str = r#"{"patch": [4, 4], "energy": 33, "latent": 2, "hidden": 8, "encoder": [
+    {"out": 4, "kernel": [1, 1, 7], "stride": [1, 1, 4], "pad": [0, 0, 3]},
+    {"out": 16, "kernel": [3, 3, 3], "stride": [2, 2, 2], "pad": [1, 1, 1]}]}"#;
+
+#[test]
+fn bench_train_takes_the_same_steps_on_any_number_of_ranks() {
+    let _alone = alone();
+    let spec = folder("train").join("spec.json");
+    fs::write(&spec, SPEC).expect("a folder takes a file");
+    let mut losses = Vec::new();
+    for (ranks, batch) in [(0, 4), (1, 4), (2, 2), (4, 1)] {
+        let arguments = format!(
+            "bench train --json --spec {} --batch {batch} --steps 3 --warmup 1 --set train.micro_batch=1",
+            spec.display()
+        );
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let found = last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT));
+        assert_eq!(found["ranks"], ranks.max(1));
+        let figure = |name: &str| found[name].as_f64().expect("a figure");
+        let samples = 4.0 / (1e-3 * figure("step_ms"));
+        assert!((figure("samples_per_s") / samples - 1.0).abs() < 1e-9);
+        assert!(figure("share_of_matrix_product") > 0.0);
+        losses.push([figure("first_loss"), figure("last_loss")].map(f64::to_bits));
+    }
+    assert!(losses.iter().all(|found| *found == losses[0]), "{losses:?}");
+}
+
+#[test]
+fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
+    let _alone = alone();
+    for ranks in [0, 2] {
+        let ended = Job::of(coreloss(ranks, &["bench", "train", "--batch", "6"])).wait(LIMIT);
+        ended.exits(2).says("no multiple of train.micro_batch 4");
+    }
+}
+
+#[test]
+fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
+    let _alone = alone();
+    let file = folder("bench_file").join("cube.h5");
+    write_plain(&file, "entry/data", &counts([24, 20, 64], 3));
+    let mut found = Vec::new();
+    for ranks in [0, 1, 3] {
+        let bench = |what: &str, more: &[&str]| {
+            let path = file.display().to_string();
+            let arguments = [&["bench", what, &path, "--json"], more].concat();
+            last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT))
+        };
+        let dataset = ["--set", "archive.dataset=entry/data"];
+        let pca = bench("pca", &dataset);
+        assert_eq!(pca["shape"], serde_json::json!([24, 20, 64]));
+        let shares = pca["explained_variance_ratio"].as_array().expect("a list");
+        assert_eq!(shares.len(), 10);
+        found.push(shares.clone());
+        assert!(bench("io", &dataset)["read_mb_s"].as_f64().expect("a rate") > 0.0);
+    }
+    assert!(found.iter().all(|shares| *shares == found[0]), "{found:?}");
+}
+
+#[test]
+fn bench_allreduce_has_a_line_for_each_size() {
+    let _alone = alone();
+    let found = last_line(&Job::of(coreloss(2, &["bench", "allreduce", "--json"])).wait(LIMIT));
+    let sizes = found["sizes"].as_array().expect("a list");
+    assert_eq!(sizes.len(), 4);
+    let is_positive = |size: &serde_json::Value| size["exact_ratio"].as_f64() > Some(0.0);
+    assert!(sizes.iter().all(is_positive), "{found}");
+}
+
+/// The figures that a benchmark printed.
+fn last_line(ended: &Ended) -> serde_json::Value {
+    ended.succeeded();
+    let line = ended.stdout.lines().last().expect("a line of figures");
+    serde_json::from_str(line).expect("JSON")
+}

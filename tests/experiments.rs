@@ -1,0 +1,93 @@
+//! Small versions of the experiments in `configs/experiments`: one scene of 64 x 64 pixels and one scan of each anomaly,
+//! at the defaults. They would fail if the science broke; how good it is, `scripts/experiments.sh` measures.
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use common::result::summary;
+use common::{files, folder, mpirun, shipped};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(500);
+/// Another scan for each, so that no two share a noise draw.
+const POINTS: &str = "
+  - {name: weak, simulate.cubes.1.scene.scan: 1, simulate.cubes.1.scene.anomalies: [{kind: shift, amount: 0.9}]}
+  - {name: strong, simulate.cubes.1.scene.scan: 2, simulate.cubes.1.scene.anomalies: [{kind: shift, amount: 5.4}]}
+  - name: rare
+    simulate.cubes.1.scene.scan: 3
+    simulate.cubes.1.scene.anomalies: [{kind: shift, amount: 2.4, concentration: 0.003}]
+  - {name: oxygen, simulate.cubes.1.scene.scan: 4, simulate.cubes.1.scene.anomalies: [{kind: oxygen, amount: -0.3}]}
+  - {name: none, simulate.cubes.1.scene.scan: 5}
+";
+
+#[test]
+fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
+    let root = folder("experiments");
+    let sweep = root.join("sweep.yaml");
+    let text = format!(
+        "output: {}\nbase: {}\nset: {{simulate.cubes.*.scene.shape: [64, 64, 240], pca.fit: cube}}\nlist:{POINTS}",
+        root.join("points").display(),
+        shipped("experiments/base.yaml"),
+    );
+    fs::write(&sweep, text).unwrap();
+    let arguments =
+        |command: &str| ["sweep", command, &sweep.display().to_string()].map(String::from);
+    mpirun(2, &arguments("run"), LIMIT).succeeded();
+    mpirun(1, &arguments("collect"), Duration::from_secs(60)).succeeded();
+
+    let points: Vec<_> = fs::read_dir(root.join("points"))
+        .unwrap()
+        .flatten()
+        .collect();
+    let found = |name: &str| -> Value {
+        let starts = |entry: &&fs::DirEntry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(&format!("{name}-"))
+        };
+        let point = points
+            .iter()
+            .find(starts)
+            .unwrap_or_else(|| panic!("no point {name}"));
+        summary(&point.path())["cubes"][0].clone()
+    };
+    let score = |name: &str, method: &str, metric: &str| {
+        found(name)["methods"][method]["combined"][metric]
+            .as_f64()
+            .unwrap_or(f64::NAN)
+    };
+    for (name, metric, least) in [
+        ("weak", "f1", 0.93),
+        ("strong", "f1", 0.98),
+        ("rare", "f1", 0.8),
+        ("rare", "average_precision", 0.95),
+        ("oxygen", "f1", 0.85),
+    ] {
+        let value = score(name, "cvae", metric);
+        assert!(value >= least, "{name}: {metric} is {value}, not {least}");
+    }
+    for method in ["cvae", "pca3", "mean"] {
+        let flagged = score("none", method, "flagged");
+        assert!(
+            flagged <= 2.0,
+            "{method} flags {flagged} of 4096 pixels where nothing is"
+        );
+    }
+    // Linear models find shifts as well, and lack the oxygen.
+    assert!(score("strong", "pca3", "f1") >= 0.98);
+    assert!(score("oxygen", "cvae", "best_f1") > score("oxygen", "pca3", "best_f1") + 0.1);
+    let shift = found("strong")["regions"][0]["estimated_shift_ev"].as_f64();
+    assert!(
+        shift.is_some_and(|shift| (shift - 5.4).abs() < 0.5),
+        "{shift:?}"
+    );
+    let kind = &found("oxygen")["regions"][0]["kind"];
+    assert_eq!(
+        (kind["window"].as_str(), kind["differs"].as_str()),
+        (Some("O K"), Some("height"))
+    );
+    assert_eq!(files(&root.join("points"), "table.csv").len(), 1);
+}
