@@ -115,8 +115,8 @@ fn every_kind_changes_its_own_pixels_and_a_control_none() {
                 gained -= f64::from(before.slice(s![ONSET..ONSET + 30]).sum());
             }
         }
-        // An edge that begins later, or that is spread over a wider range, is lower at its onset.
-        let lower = matches!(kind, "shift" | "broaden") && amount > 0.0;
+        // An edge that begins later, or is spread over a wider range, is lower at its onset; so is a steeper background.
+        let lower = matches!(kind, "shift" | "broaden" | "slope") && amount > 0.0;
         assert!(
             if lower { gained < 0.0 } else { gained >= 0.0 },
             "{name}: {gained}"
@@ -165,11 +165,11 @@ fn what_cannot_be_injected_is_refused_in_words() {
     for (anomaly, words) in [
         ("{kind: oxygen, amount: -0.3, edge_ev: 532}", "give `scale`"),
         (
-            "{kind: scale, amount: 1, edge_ev: 1000}",
+            "{kind: scale, amount: 1, shape: pixel, edge_ev: 1000}",
             "no edge within 15 eV of `edge_ev` 1000",
         ),
         (
-            "{kind: scale, amount: 1, range_ev: [3000, 3100], background_ev: [2000, 2100]}",
+            "{kind: scale, amount: 1, shape: pixel, range_ev: [3000, 3100], background_ev: [2000, 2100]}",
             "`range_ev` [3000.0, 3100.0] holds 0 channels",
         ),
     ] {

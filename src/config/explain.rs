@@ -170,7 +170,8 @@ fn members(word: &str, name: &str) -> Vec<Member> {
                 None => (line, ""),
             };
             found.push(Member {
-                name: name.into(),
+                // A field may be called by a word of the language.
+                name: name.trim_start_matches("r#").into(),
                 kind: kind.into(),
                 comment: comment.join(" "),
             });
@@ -201,7 +202,9 @@ impl Explained {
         }
         text.push_str(&format!("\n    {}\n", self.meaning));
         for (word, meaning) in &self.choices {
-            text.push_str(&format!("    {word}: {meaning}\n"));
+            let line = format!("    {word}: {meaning}");
+            text.push_str(line.trim_end_matches([':', ' ']));
+            text.push('\n');
         }
         text
     }

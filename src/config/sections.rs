@@ -144,6 +144,7 @@ impl Default for Preprocess {
     }
 }
 
+/// Reading, and how much memory it may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Io {
@@ -168,6 +169,7 @@ pub enum Preset {
     Paper,
 }
 
+/// The shape of the 3D-CVAE.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
@@ -197,6 +199,7 @@ pub enum Device {
     Cuda,
 }
 
+/// How the 3D-CVAE is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
@@ -208,7 +211,9 @@ pub struct Train {
     pub global_batch: usize,
     /// Patches whose gradient is formed at once; fixed, so that results do not depend on ranks.
     pub micro_batch: usize,
+    /// How gradients are summed over ranks.
     pub reduction: Reduction,
+    /// Where the network runs.
     pub device: Device,
     /// Peak of the one-cycle schedule, for a global batch of 16; scale it by sqrt(batch / 16).
     pub learning_rate: f64,
@@ -255,6 +260,7 @@ pub enum Backend {
     Nccl,
 }
 
+/// How ranks talk to one another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommOptions {
@@ -273,6 +279,7 @@ impl Default for CommOptions {
     }
 }
 
+/// The linear baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pca {
@@ -357,9 +364,11 @@ pub enum Rule {
     Biased,
 }
 
+/// Where and how spectra are scored, and what is flagged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Score {
+    /// `auto`: around the edges that are found in the mean spectrum; else a list of `{name, range_ev, background_ev}`, eV.
     pub windows: Windows,
     pub threshold: Rule,
     /// The rule for `pcc`, where it is to be another.

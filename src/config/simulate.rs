@@ -111,6 +111,7 @@ pub struct SceneOptions {
     pub energy_drift_ev: f64,
     /// Cosmic rays per voxel, 0 to 1.
     pub spike_rate: f64,
+    /// Of its specimen and its counts.
     pub seed: u64,
     /// Cubes of one seed with the same number show the same specimen to the same detector; a cube's place in the list by
     /// default, so that each has its own.
