@@ -114,7 +114,7 @@ impl Scatter {
     /// Adds one block (`[pixels, E]` counts): a scan line, or several that belong together on any number of ranks.
     ///
     /// # Errors
-    /// As [`Scatter::product`].
+    /// As `Scatter::product`.
     pub fn add_block(&mut self, block: ArrayView2<f32>) -> Result<()> {
         let product = self.product(block)?;
         self.add(&product);
@@ -124,7 +124,7 @@ impl Scatter {
     /// Adds what `read` answers for each of `blocks`, as many at once as there are threads. Rank-local.
     ///
     /// # Errors
-    /// Those of `read`, and as [`Scatter::product`].
+    /// Those of `read`, and as `Scatter::product`.
     pub fn add_blocks(
         &mut self,
         blocks: Range<usize>,
