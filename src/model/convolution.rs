@@ -212,6 +212,9 @@ mod tests {
         }
     }
 
+    /// A layer as a function of input, weight and bias.
+    type Layered<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
+
     /// Both directions of the second layer against libtorch's own convolutions.
     fn compare(spec: &Spec, kind: Kind, tolerance: f64) {
         let random = |sizes: &[i64]| {
@@ -243,29 +246,35 @@ mod tests {
         };
 
         let leaves = [random(&outer), weight.shallow_clone(), random(&[inner[4]])];
-        let blocks = traced(|t| convolution.encode(&t[0], &t[1], &t[2]), &leaves);
         let plain = |t: &[Tensor]| {
             let y = last(&t[0]).conv3d(&last(&t[1]), Some(&t[2]), stride, pad, one, 1);
             back(&y.relu())
         };
-        check(&blocks, &traced(plain, &leaves), "encoder");
+        let blocks = |t: &[Tensor]| convolution.encode(&t[0], &t[1], &t[2]);
+        let [found, expected] = traced([&blocks, &plain], &leaves);
+        check(&found, &expected, "encoder");
 
         let leaves = [random(&inner), weight, random(&[outer[4]])];
-        let blocks = traced(|t| convolution.decode(&t[0], &t[1], &t[2], false), &leaves);
         let more = spec.output_padding(1);
         let plain = |t: &[Tensor]| {
             let (x, w) = (last(&t[0]), last(&t[1]));
             back(&x.conv_transpose3d(&w, Some(&t[2]), stride, pad, more, 1, one))
         };
-        check(&blocks, &traced(plain, &leaves), "decoder");
+        let blocks = |t: &[Tensor]| convolution.decode(&t[0], &t[1], &t[2], false);
+        let [found, expected] = traced([&blocks, &plain], &leaves);
+        check(&found, &expected, "decoder");
     }
 
-    /// Answer and gradients (input, weight, bias) of `layer`, with the answer's own sine as its gradient.
-    fn traced(layer: impl Fn(&[Tensor]) -> Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
-        let y = layer(leaves);
-        let surrogate = (&y * y.detach().sin()).sum(y.kind());
-        let mut found = Tensor::run_backward(&[surrogate], leaves, false, false);
-        found.push(y.detach());
-        found
+    /// Gradients (input, weight, bias) and answer of each of two layers. The sine of the second's answer is the gradient
+    /// of both: small where ReLU may turn on rounding, and without the rounding of the first.
+    fn traced(layers: [Layered; 2], leaves: &[Tensor]) -> [Vec<Tensor>; 2] {
+        let gradient = layers[1](leaves).detach().sin();
+        layers.map(|layer| {
+            let y = layer(leaves);
+            let surrogate = (&y * &gradient).sum(y.kind());
+            let mut found = Tensor::run_backward(&[surrogate], leaves, false, false);
+            found.push(y.detach());
+            found
+        })
     }
 }
