@@ -19,18 +19,26 @@ spec=$anchors/spec_compact.json
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
 
+# Runs a command and gives the last line that it prints; what it says otherwise only where it fails.
+last_line() {
+    "$@" 2>"$found/errors" | tail -n 1 || {
+        cat "$found/errors" >&2
+        echo "bench: failed: $*" >&2
+        return 1
+    }
+}
+
 # coreloss RANKS THREADS WHAT... and anchor SCRIPT...: one line of JSON each.
 coreloss() {
     local ranks=$1 threads=$2
     shift 2
-    CORELOSS_THREADS=$threads mpirun --oversubscribe --bind-to none -n "$ranks" "$binary" bench "$@" 2>/dev/null |
-        tail -n 1
+    last_line env CORELOSS_THREADS="$threads" mpirun --oversubscribe --bind-to none -n "$ranks" "$binary" bench "$@"
 }
 anchor() {
     local script=$1
     shift
     # libtorch's libraries are not Python's.
-    env -u LD_LIBRARY_PATH "$python" "$anchors/$script" "$@" 2>/dev/null | tail -n 1
+    last_line env -u LD_LIBRARY_PATH "$python" "$anchors/$script" "$@"
 }
 
 for ((round = 1; round <= rounds; round++)); do

@@ -20,6 +20,18 @@ pub struct Axis {
 }
 
 impl Axis {
+    /// An energy-loss axis of `size` channels of `scale` eV, the first at `offset` eV.
+    pub fn energy_loss(offset: f64, scale: f64, size: usize) -> Axis {
+        Axis {
+            name: "Energy loss".into(),
+            units: "eV".into(),
+            scale,
+            offset,
+            size,
+            navigate: false,
+        }
+    }
+
     /// The value at index `i`, in `units`.
     pub fn value(&self, i: usize) -> f64 {
         self.offset + self.scale * i as f64
@@ -103,14 +115,7 @@ mod tests {
     use super::*;
 
     fn energy() -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.25,
-            offset: 450.0,
-            size: 2048,
-            navigate: false,
-        }
+        Axis::energy_loss(450.0, 0.25, 2048)
     }
 
     #[test]

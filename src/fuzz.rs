@@ -38,10 +38,11 @@ pub fn fuzz(
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let runs = number("CORELOSS_FUZZ_RUNS").unwrap_or(2000);
     let mut random = ChaCha8Rng::seed_from_u64(number("CORELOSS_FUZZ_SEED").unwrap_or(1));
+    let whole = seeds.len();
     let mut answers = HashSet::new();
     let (mut accepted, began) = (0, Instant::now());
     for run in 0..runs {
-        let mutant = mutant(&seeds, tokens, &mut random);
+        let mutant = mutant(&seeds, whole, tokens, &mut random);
         let since = Instant::now();
         let answered = catch_unwind(AssertUnwindSafe(|| attempt(&mutant)));
         let took = since.elapsed();
@@ -73,9 +74,14 @@ pub fn fuzz(
     );
 }
 
-/// A seed with one to four changes.
-fn mutant(seeds: &[Vec<u8>], tokens: &[&str], random: &mut ChaCha8Rng) -> Vec<u8> {
-    let mut bytes = seeds[random.random_range(0..seeds.len())].clone();
+/// A seed, of which the first are `whole`, with one to four changes.
+fn mutant(seeds: &[Vec<u8>], whole: usize, tokens: &[&str], random: &mut ChaCha8Rng) -> Vec<u8> {
+    // Half of them of a whole file, which takes them further in.
+    let among = match random.random() {
+        true => whole,
+        false => seeds.len(),
+    };
+    let mut bytes = seeds[random.random_range(0..among)].clone();
     for _ in 0..random.random_range(1..=4) {
         let place = random.random_range(0..=bytes.len());
         let end = (place + random.random_range(1..=16)).min(bytes.len());

@@ -24,14 +24,7 @@ const CASES: &str = "CORELOSS_TEST_CASES";
 const DOSE: f64 = 85_000.0;
 
 fn energy() -> Axis {
-    Axis {
-        name: "Energy loss".into(),
-        units: "eV".into(),
-        scale: 1.25,
-        offset: 420.0,
-        size: 320,
-        navigate: false,
-    }
+    Axis::energy_loss(420.0, 1.25, 320)
 }
 
 /// O K, and Fe L moved by `iron_shift`, both drifted by `drift` (eV); electrons per channel of one raw pixel.

@@ -6,8 +6,11 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::result::summary;
-use common::{files, folder, mpirun, shipped};
+use common::case::{Case, RANKS};
+use common::cube::counts;
+use common::result::{assert_equal, summary};
+use common::{alone, files, folder, mpirun, shipped};
+use ndarray::s;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(500);
@@ -24,6 +27,7 @@ const POINTS: &str = "
 
 #[test]
 fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
+    let _alone = alone();
     let root = folder("experiments");
     let sweep = root.join("sweep.yaml");
     let text = format!(
@@ -90,4 +94,32 @@ fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
         (Some("O K"), Some("height"))
     );
     assert_eq!(files(&root.join("points"), "table.csv").len(), 1);
+}
+
+#[test]
+fn linear_baselines_are_the_same_on_any_number_of_ranks() {
+    let _alone = alone();
+    let mut cube = counts([12, 14, 200], 6);
+    cube.slice_mut(s![4..8, 4..8, 100..])
+        .mapv_inplace(|value| (1.6 * value).round());
+    let case = Case::new("baselines").cube(&cube);
+    let sets = [
+        "pca.components=[3, auto]",
+        "pca.fit=both",
+        "pca.mean=true",
+        "pca.robust=true",
+    ];
+    for ranks in RANKS {
+        case.run(ranks, &sets).succeeded();
+        assert_equal(&case.output(RANKS[0]), &case.output(ranks));
+    }
+    let methods = &summary(&case.output(RANKS[0]))["cubes"][0]["methods"];
+    for name in ["pca3", "pca_auto", "mean"] {
+        for fit in ["", "_robust", "_bulk"] {
+            assert!(methods[format!("{name}{fit}")].is_object(), "{name}{fit}");
+        }
+    }
+    // Components that never saw the anomaly are others.
+    let limit = |method: &str| methods[method]["rx"]["threshold"].as_f64();
+    assert_ne!(limit("pca3"), limit("pca3_robust"));
 }

@@ -3,6 +3,7 @@
 Usage: export_judge.py RESULT STEM   (RESULT.coreloss.hspy, and what was exported as STEM.SIGNAL.EXTENSION)
 """
 
+import csv
 import json
 import pathlib
 import sys
@@ -37,5 +38,10 @@ for title, signal in expected.items():
         np.testing.assert_allclose(columns[:, 0], signal.axes_manager.signal_axes[0].axis)
         np.testing.assert_array_equal(columns[:, 1:].T.astype("f4"), np.atleast_2d(values), title)
 np.testing.assert_array_equal(np.load(f"{stem}.pca_factors.npy"), pca.learning_results.factors.astype("f4"))
-lines = pathlib.Path(f"{stem}.regions.csv").read_text().splitlines()
-print(json.dumps({"signals": len(expected), "regions": max(len(lines) - 1, 0)}))
+with open(f"{stem}.regions.csv", newline="") as file:
+    regions = list(csv.DictReader(file))
+for region in regions:
+    # A comma too many would leave a cell without a name.
+    assert None not in region and None not in region.values(), region
+    assert region["window"] and region["differs"] in ("energy", "shape", "height"), region
+print(json.dumps({"signals": len(expected), "regions": len(regions)}))

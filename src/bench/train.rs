@@ -153,14 +153,7 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
     let count = spec.parameters();
     Checkpoint {
         model: Model {
-            energy: Axis {
-                name: "Energy loss".into(),
-                units: "eV".into(),
-                scale: 1.0,
-                offset: 0.0,
-                size: spec.energy,
-                navigate: false,
-            },
+            energy: Axis::energy_loss(0.0, 1.0, spec.energy),
             noise: NoiseModel::with_gain(1.0),
             parameters: Parameters::initial(spec, &mean, config.seed),
             mean,

@@ -216,14 +216,7 @@ mod tests {
 
     #[test]
     fn the_zero_loss_ends_at_fifteen_ev() {
-        let axis = |offset| Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 1.0,
-            offset,
-            size: 100,
-            navigate: false,
-        };
+        let axis = |offset| Axis::energy_loss(offset, 1.0, 100);
         assert_eq!(zero_loss_channels(&axis(-20.0)), 0..36);
         assert!(zero_loss_channels(&axis(400.0)).is_empty());
     }

@@ -165,14 +165,7 @@ mod tests {
     use rand_distr::{Distribution, Poisson};
 
     fn axis() -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.5,
-            offset: 450.0,
-            size: 400,
-            navigate: false,
-        }
+        Axis::energy_loss(450.0, 0.5, 400)
     }
 
     /// Electrons per channel: a background and an edge with a near-edge peak.

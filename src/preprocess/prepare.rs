@@ -207,14 +207,7 @@ mod tests {
     }
 
     fn axis(offset: f64, scale: f64, size: usize) -> crate::cube::Axis {
-        crate::cube::Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        crate::cube::Axis::energy_loss(offset, scale, size)
     }
 
     proptest! {

@@ -79,14 +79,7 @@ mod tests {
     use rand_distr::{Distribution, Poisson};
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        Axis::energy_loss(offset, scale, size)
     }
 
     fn moved(source: &Axis, target: &Axis, values: &[f32], shift_ev: f64) -> Vec<f32> {

@@ -142,14 +142,7 @@ mod tests {
     use rand_distr::{Distribution, Poisson};
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        Axis::energy_loss(offset, scale, size)
     }
 
     /// A zero-loss peak of `peak` counts at `at` and a plasmon, integrated over channels; eV.

@@ -160,7 +160,9 @@ fn planted() -> Cube {
                 .count(),
             max_score: 7.2 - i as f64,
             mean_score: 5.3 - i as f64,
-            estimated_shift_ev: (i != 1).then_some(-4.25),
+            estimated_shift_ev: (i != 1).then_some((-4.25, 0.1)),
+            differs: "Ti L, energy".into(),
+            energies_ev: vec![[456.0, 459.5], [462.0, 464.0]],
             spectrum: to_f32(spectrum(9.0, 5000 * i)),
             reconstruction: if i == 2 {
                 vec![]

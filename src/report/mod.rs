@@ -172,7 +172,12 @@ pub struct Region {
     pub area: usize,
     pub max_score: f64,
     pub mean_score: f64,
-    pub estimated_shift_ev: Option<f64>,
+    /// With its standard error.
+    pub estimated_shift_ev: Option<(f64, f64)>,
+    /// Which window gives it away, and by what; empty where that is not known.
+    pub differs: String,
+    /// Where its mean spectrum differs most from the reconstruction, eV.
+    pub energies_ev: Vec<[f64; 2]>,
     /// Mean counts by channel.
     pub spectrum: Vec<f32>,
     /// Mean counts by channel of the default method's reconstruction; empty where it was not kept.

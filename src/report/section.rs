@@ -43,7 +43,7 @@ pub fn sentence(cube: &Cube) -> String {
         number(strongest.x.round()),
         number(strongest.max_score),
     );
-    if let Some(shift) = strongest.estimated_shift_ev {
+    if let Some((shift, _)) = strongest.estimated_shift_ev {
         let _ = write!(sentence, " (edge shifted by about {} eV)", number(shift));
     }
     if let Some(metrics) = &map.metrics {
@@ -313,20 +313,30 @@ fn regions_part(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<(
     html.push_str(
         "<h3>Regions</h3>\n<table><thead><tr><th class=\"n\">region</th><th class=\"n\">y</th><th class=\"n\">x</th>\
          <th class=\"n\">pixels</th><th class=\"n\">highest score</th><th class=\"n\">mean score</th>\
-         <th class=\"n\">estimated shift (eV)</th></tr></thead><tbody>\n",
+         <th>differs in</th><th class=\"n\">estimated shift (eV)</th><th>most at (eV)</th></tr></thead><tbody>\n",
     );
     for region in regions.iter().take(LISTED) {
-        let shift = region.estimated_shift_ev.map_or("&ndash;".into(), number);
+        let shift = region
+            .estimated_shift_ev
+            .map_or("&ndash;".into(), |(shift, error)| {
+                format!("{} &plusmn; {}", number(shift), number(error))
+            });
+        let ranges = region.energies_ev.iter();
+        let ranges: Vec<String> = ranges
+            .map(|[low, high]| format!("{low:.1}&ndash;{high:.1}"))
+            .collect();
         let _ = writeln!(
             html,
             "<tr><td class=\"n\">{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{shift}</td></tr>",
+             <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{shift}</td><td>{}</td></tr>",
             region.label,
             region.y,
             region.x,
             region.area,
             number(region.max_score),
             number(region.mean_score),
+            escape(&region.differs),
+            ranges.join(", "),
         );
     }
     html.push_str("</tbody></table>\n");

@@ -9,14 +9,15 @@ use anyhow::{Context, Result};
 use ndarray::{Array2, ArrayD, ArrayViewD, Ix2};
 
 use super::folder::results;
-use super::summary::CubeSummary;
+use super::summary::{region_columns, CubeSummary, RegionSummary};
 use super::write::PCA;
 use super::Ending;
 use crate::comm::Comm;
 use crate::config::Invalid;
 use crate::cube::Axis;
 use crate::output::{
-    read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, NexusWriter,
+    read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
+    NexusWriter,
 };
 use crate::report;
 
@@ -134,10 +135,11 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
     }
     match form {
         Form::Csv => {
-            let regions = table_of_regions(path)?;
-            save(&place("regions", "csv"), |file| {
-                file.write_all(regions.as_bytes())
-            })?;
+            let summary: CubeSummary = serde_json::from_str(&read_text(path, "summary")?)?;
+            let regions: Vec<&RegionSummary> = summary.regions.iter().collect();
+            let target = place("regions", "csv");
+            write_csv(&target, &region_columns(&regions))?;
+            say(&target)?;
             let factors = table_of_factors(path)?;
             save(&place("pca_factors", "csv"), |file| {
                 file.write_all(factors.as_bytes())
@@ -233,33 +235,6 @@ fn spectra_table(energies: &[f64], spectra: &Array2<f32>, name: &str) -> String 
         text.push('\n');
     }
     text
-}
-
-/// A line for each region, in the columns of `summary.json`; the ends of a range are joined by `-`.
-fn table_of_regions(path: &Path) -> Result<String> {
-    let summary: CubeSummary = serde_json::from_str(&read_text(path, "summary")?)?;
-    let mut text = String::new();
-    for region in &summary.regions {
-        let serde_json::Value::Object(fields) = serde_json::to_value(region)? else {
-            continue;
-        };
-        let plain = |value: &serde_json::Value| match value {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::Array(parts) => {
-                let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
-                parts.join("-")
-            }
-            serde_json::Value::String(text) => format!("\"{}\"", text.replace('"', "\"\"")),
-            value => value.to_string(),
-        };
-        if text.is_empty() {
-            let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-            text = names.join(",") + "\n";
-        }
-        let values: Vec<String> = fields.values().map(plain).collect();
-        text.push_str(&(values.join(",") + "\n"));
-    }
-    Ok(text)
 }
 
 fn table_of_factors(path: &Path) -> Result<String> {

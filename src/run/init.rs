@@ -30,11 +30,7 @@ pub fn init(comm: &Comm, config: &Config, path: &Path, output: Option<&Path>) ->
         named: true,
     };
     let (measured, _) = measure(comm, config, &source)?;
-    let options = Options {
-        dataset: config.archive.dataset.clone(),
-        image: config.archive.image,
-        ..Options::default()
-    };
+    let options = Options::of(config);
     comm.agree(if comm.is_root() {
         archive::inspect(path, &options)
             .and_then(|summary| save(&output, &text(&summary, &measured, config, &stem)?))

@@ -46,7 +46,7 @@ pub use rehearsal::dry_run;
 pub use simulate::{simulate, write_cube};
 pub use status::status;
 pub(crate) use summary::peak_rss_mib;
-pub use summary::{CubeSummary, RegionSummary, Summary};
+pub use summary::{region_columns, CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
 use components::Fitted;

@@ -166,7 +166,11 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
                 area: region.area,
                 max_score: region.max_score as f64,
                 mean_score: region.mean_score,
-                estimated_shift_ev: region.estimated_shift_ev,
+                estimated_shift_ev: region.estimated_shift_ev.zip(region.shift_error_ev),
+                differs: region.kind.as_ref().map_or(String::new(), |kind| {
+                    format!("{}, {}", kind.window, kind.differs)
+                }),
+                energies_ev: region.energies_ev.clone(),
                 spectrum: row(&measured, region.label).unwrap_or_default(),
                 reconstruction: row(&explained, region.label).unwrap_or_default(),
             })

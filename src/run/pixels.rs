@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::summary::CubeSummary;
 use super::write::{map_title, mask_title, result_path};
 use crate::archive;
 use crate::cube::CubeInfo;
@@ -21,20 +20,19 @@ pub struct ScoredPixels {
 }
 
 impl ScoredPixels {
-    /// Of `method` and `score` of a cube in the run of `directory`; `None` where the truth is not known. Rank-local.
+    /// Of `method` and `score` of the cube `id` in the run of `directory`; `None` where the truth is not known. Rank-local.
     ///
     /// # Errors
     /// Results that are gone or damaged.
     pub fn read(
         directory: &Path,
-        cube: &CubeSummary,
+        id: &str,
         method: &str,
         score: &str,
     ) -> Result<Option<ScoredPixels>> {
-        let path = result_path(directory, &cube.name);
+        let path = result_path(directory, id);
         let info: CubeInfo = serde_json::from_str(&read_text(&path, "cube")?)?;
-        let [height, width, _] = cube.shape;
-        let Some(truth) = archive::truth(&info.path, [height, width])? else {
+        let Some(truth) = archive::truth(&info.path, [info.y.size, info.x.size])? else {
             return Ok(None);
         };
         let map = |title: String| read_signal_f32(&path, &title).map(|(_, values)| values);

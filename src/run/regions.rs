@@ -212,14 +212,7 @@ mod tests {
 
     #[test]
     fn a_run_keeps_its_sign_and_the_most_significant_comes_first() {
-        let energy = Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 2.0,
-            offset: 100.0,
-            size: 40,
-            navigate: false,
-        };
+        let energy = Axis::energy_loss(100.0, 2.0, 40);
         let explained = vec![1e4; 40];
         let mut measured = explained.clone();
         (10..14).for_each(|i| measured[i] -= 500.0);

@@ -11,7 +11,8 @@ use super::folder::results;
 use super::summary::Summary;
 use super::Ending;
 use crate::comm::Comm;
-use crate::config::{Auto, Config, Invalid};
+use crate::config::{Config, Invalid};
+use crate::train::step_of;
 
 /// What a run has done.
 #[derive(Debug, Default, Serialize)]
@@ -20,7 +21,6 @@ struct Status {
     state: &'static str,
     step: Option<u64>,
     epoch: Option<u64>,
-    /// Where the configuration gives it.
     steps: Option<u64>,
     loss: Option<f64>,
     /// Of training, at its last pace.
@@ -74,13 +74,10 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
         let changed = fs::metadata(path).ok()?.modified().ok()?;
         Some(now.duration_since(changed).unwrap_or(Duration::ZERO))
     });
+    let checkpoints = written.iter().filter_map(|path| step_of(path));
     let mut status = Status {
         state: "started",
-        steps: match config.train.steps {
-            Auto::Given(steps) => Some(steps as u64),
-            Auto::Auto => None,
-        },
-        checkpoint: written.iter().filter_map(|path| step_of(path)).max(),
+        checkpoint: checkpoints.max().map(|step| step as u64),
         cubes_scored: written
             .iter()
             .filter(|path| ends(path, ".coreloss.hspy"))
@@ -98,7 +95,7 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
         let Some(loss) = number("loss") else { continue };
         status.state = "training";
         (status.loss, status.step) = (Some(loss), line["step"].as_u64());
-        status.epoch = line["epoch"].as_u64();
+        (status.epoch, status.steps) = (line["epoch"].as_u64(), line["steps"].as_u64());
         status.seconds_left = status.steps.zip(status.step).and_then(|(steps, step)| {
             let patches = steps.saturating_sub(step) * config.train.global_batch as u64;
             Some(patches as f64 / number("patches_per_s").filter(|rate| *rate > 0.0)?)
@@ -119,15 +116,6 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
         status.cubes_scored = summary.cubes.len();
     }
     Ok(status)
-}
-
-/// Of a checkpoint.
-fn step_of(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_prefix("step-")?
-        .strip_suffix(".safetensors")?
-        .parse()
-        .ok()
 }
 
 impl Status {

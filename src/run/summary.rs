@@ -1,6 +1,7 @@
 //! What a run found, as `summary.json` and the terminal tell it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::energy::EnergySummary;
 use super::inputs::SetAside;
 use crate::comm::Comm;
 use crate::config::Config;
+use crate::output::{Column, Values};
 
 /// A run's findings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,6 +108,41 @@ pub struct RegionSummary {
     pub energies_ev: Vec<[f64; 2]>,
 }
 
+/// The columns of a table with a row for each of `regions`.
+pub fn region_columns(regions: &[&RegionSummary]) -> Vec<Column> {
+    let float = |of: &dyn Fn(&RegionSummary) -> Option<f64>| {
+        let values = regions.iter().map(|region| of(region).unwrap_or(f64::NAN));
+        Values::Float(values.collect())
+    };
+    let integer = |of: &dyn Fn(&RegionSummary) -> usize| {
+        Values::Integer(regions.iter().map(|region| of(region) as i64).collect())
+    };
+    let text = |of: &dyn Fn(&KindSummary) -> String| {
+        let kinds = regions.iter().map(|region| region.kind.as_ref());
+        Values::Text(kinds.map(|kind| kind.map_or(String::new(), of)).collect())
+    };
+    vec![
+        Column::new("label", integer(&|region| region.label as usize)),
+        Column::new("y", float(&|region| Some(region.y))),
+        Column::new("x", float(&|region| Some(region.x))),
+        Column::new("area_px", integer(&|region| region.area)),
+        Column::new("first_row", integer(&|region| region.rows[0])),
+        Column::new("last_row", integer(&|region| region.rows[1])),
+        Column::new("first_column", integer(&|region| region.columns[0])),
+        Column::new("last_column", integer(&|region| region.columns[1])),
+        Column::new("max_score", float(&|region| Some(region.max_score.into()))),
+        Column::new("mean_score", float(&|region| Some(region.mean_score))),
+        Column::new("window", text(&|kind| kind.window.clone())),
+        Column::new("differs", text(&|kind| kind.differs.to_string())),
+        Column::new("sigma", float(&|region| Some(region.kind.as_ref()?.sigma))),
+        Column::new(
+            "estimated_shift_ev",
+            float(&|region| region.estimated_shift_ev),
+        ),
+        Column::new("shift_error_ev", float(&|region| region.shift_error_ev)),
+    ]
+}
+
 /// The kind of anomaly that most pixels of a region belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindSummary {
@@ -123,6 +160,16 @@ pub enum Difference {
     Energy,
     Shape,
     Height,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Difference::Energy => "energy",
+            Difference::Shape => "shape",
+            Difference::Height => "height",
+        })
+    }
 }
 
 impl Summary {

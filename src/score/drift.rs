@@ -52,14 +52,7 @@ mod tests {
 
     #[test]
     fn a_line_that_moved_is_measured_and_a_flat_one_is_not() {
-        let energy = Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.5,
-            offset: 450.0,
-            size: 400,
-            navigate: false,
-        };
+        let energy = Axis::energy_loss(450.0, 0.5, 400);
         let spectrum = |e: f64| 2e9 * e.powf(-2.7) + 30.0 / (1.0 + (-(e - 532.0) / 0.8).exp());
         let mean: Vec<f64> = energy.values().iter().map(|&e| spectrum(e)).collect();
         let window = Window {

@@ -193,6 +193,7 @@ impl<'a> Search<'a> {
             shift_ev: None,
         };
         let mut before: Option<Array2<bool>> = None;
+        let mut last = None;
         for _ in 0..MAX_ROUNDS {
             let total = belief
                 .as_ref()
@@ -226,11 +227,14 @@ impl<'a> Search<'a> {
             let (area, same) = comm.broadcast(settled);
             grown.area = area;
             grown.strength = square.sqrt();
-            let position = group.position_ev(comm, self.lines, &weights, total)?;
-            grown.shift_ev = group.shift_ev(&mean, total, position);
+            last = Some((mean, weights, total));
             if same {
                 break;
             }
+        }
+        if let Some((mean, weights, total)) = last {
+            let position = group.position_ev(comm, self.lines, &weights, total)?;
+            grown.shift_ev = group.shift_ev(&mean, total, position);
         }
         Ok(grown)
     }

@@ -256,14 +256,7 @@ mod tests {
     use crate::archive::{Options, Reader};
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        Axis::energy_loss(offset, scale, size)
     }
 
     /// O K, Fe L3 and L2 and a weak delayed Bi N, as SCIENCE.md 4 describes the scene.

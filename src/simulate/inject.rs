@@ -269,14 +269,7 @@ mod tests {
     use crate::config::Shape;
 
     fn axis() -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.5,
-            offset: 600.0,
-            size: 500,
-            navigate: false,
-        }
+        Axis::energy_loss(600.0, 0.5, 500)
     }
 
     const EDGE: EdgeRange = EdgeRange {

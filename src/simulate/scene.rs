@@ -120,14 +120,11 @@ impl Scene {
 
     /// The energy axis, eV.
     pub fn energy(&self) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: self.grid.dispersion_ev,
-            offset: self.grid.offset_ev,
-            size: self.grid.channels,
-            navigate: false,
-        }
+        Axis::energy_loss(
+            self.grid.offset_ev,
+            self.grid.dispersion_ev,
+            self.grid.channels,
+        )
     }
 
     /// True where rows are means of [`AVERAGED_PX`] pixels on a side already.

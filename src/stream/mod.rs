@@ -353,14 +353,7 @@ mod tests {
     use super::*;
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        Axis::energy_loss(offset, scale, size)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{write_csv, write_tables, Column, Values};
 use crate::report::{ranking_html, RankedCube, RankedRegion};
-use crate::run::{read_thumbnail, scored_before, CubeSummary, RegionSummary};
+use crate::run::{read_thumbnail, region_columns, scored_before, CubeSummary, RegionSummary};
 use crate::stream::Cube;
 
 /// What a rank reads of a scored cube.
@@ -189,31 +189,18 @@ fn region_table(cubes: &[Ranked]) -> Vec<Column> {
         })
         .collect();
     rows.sort_by(|a, b| b.2.total_cmp(&a.2));
-    let float = |of: &dyn Fn(&RegionSummary) -> f64| {
-        Values::Float(rows.iter().map(|row| of(row.1)).collect())
-    };
-    let integer = |of: &dyn Fn(&RegionSummary) -> i64| {
-        Values::Integer(rows.iter().map(|row| of(row.1)).collect())
-    };
-    vec![
+    let mut table = vec![
         Column::new("rank", Values::Integer((1..=rows.len() as i64).collect())),
         Column::new(
             "cube",
             Values::Text(rows.iter().map(|row| row.0.clone()).collect()),
         ),
-        Column::new("label", integer(&|region| region.label.into())),
         Column::new(
             "surprise",
             Values::Float(rows.iter().map(|row| row.2).collect()),
         ),
-        Column::new("y", float(&|region| region.y)),
-        Column::new("x", float(&|region| region.x)),
-        Column::new("area_px", integer(&|region| region.area as i64)),
-        Column::new("max_score", float(&|region| region.max_score.into())),
-        Column::new("mean_score", float(&|region| region.mean_score)),
-        Column::new(
-            "estimated_shift_ev",
-            float(&|region| region.estimated_shift_ev.unwrap_or(f64::NAN)),
-        ),
-    ]
+    ];
+    let regions: Vec<&RegionSummary> = rows.iter().map(|row| row.1).collect();
+    table.extend(region_columns(&regions));
+    table
 }

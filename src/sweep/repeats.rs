@@ -9,7 +9,7 @@ use super::status::aligned;
 use crate::config::{Sweep, METRICS};
 use crate::evaluate::{detection, ranking};
 use crate::output::{Column, Values};
-use crate::run::{ScoredPixels, Summary};
+use crate::run::ScoredPixels;
 
 /// Metrics in the printed table, with how their columns are called.
 const PRINTED: [(&str, &str); 3] = [
@@ -19,17 +19,15 @@ const PRINTED: [(&str, &str); 3] = [
 ];
 
 /// The repetitions of one score of a method on a cube.
-struct Group {
+struct Group<'a> {
     /// By column that repeats nothing.
     values: Vec<String>,
     cube: String,
     method: String,
     score: String,
     default_score: bool,
-    /// Of each repetition, in the order of [`METRICS`].
-    figures: Vec<[f64; METRICS.len()]>,
-    /// Of all repetitions whose truth is known.
-    pixels: ScoredPixels,
+    /// Each repetition's.
+    rows: Vec<&'a Row>,
     pooled: Pooled,
 }
 
@@ -43,55 +41,36 @@ struct Pooled {
 }
 
 /// The groups of a sweep, in the order of its points.
-pub struct Repeats {
+pub struct Repeats<'a> {
     columns: Vec<String>,
-    groups: Vec<Group>,
+    groups: Vec<Group<'a>>,
 }
 
 /// Takes `rows`, whose points lie in `folders`, together over the columns that repeat the measurement. Rank-local.
 ///
 /// # Errors
 /// Results that are damaged.
-pub fn pool(sweep: &Sweep, folders: &[PathBuf], rows: &[Row]) -> Result<Repeats> {
+pub fn pool<'a>(sweep: &Sweep, folders: &[PathBuf], rows: &'a [Row]) -> Result<Repeats<'a>> {
     let kept: Vec<usize> = (0..sweep.columns.len())
         .filter(|column| !sweep.repeats.contains(column))
         .collect();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut summary = None;
+    let mut groups: Vec<Group<'a>> = Vec::new();
     for row in rows.iter().filter(|row| !row.method.is_empty()) {
         let values: Vec<String> = kept
             .iter()
             .map(|&column| sweep.points[row.point].values[column].clone())
             .collect();
-        let is_same = |group: &Group| {
+        let is_same = |group: &&mut Group| {
             (&group.values, &group.cube, &group.method, &group.score)
                 == (&values, &row.cube, &row.method, &row.score)
         };
-        let index = match groups.iter().position(is_same) {
-            Some(index) => index,
-            None => {
-                groups.push(Group::new(values, row));
-                groups.len() - 1
-            }
-        };
-        let group = &mut groups[index];
-        group.figures.push(row.figures);
-        // Rows of a point come together.
-        if summary
-            .as_ref()
-            .is_none_or(|(point, _)| *point != row.point)
-        {
-            summary = Some((row.point, Summary::read(&folders[row.point])?));
-        }
-        let cubes = summary.iter().flat_map(|(_, summary)| &summary.cubes);
-        if let Some(cube) = cubes.into_iter().find(|cube| cube.name == row.cube_id) {
-            let folder = &folders[row.point];
-            let pixels = ScoredPixels::read(folder, cube, &row.method, &row.score)?;
-            group.pixels.extend(pixels.unwrap_or_default());
+        match groups.iter_mut().find(is_same) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group::new(values, row)),
         }
     }
     for group in &mut groups {
-        group.pooled = Pooled::of(&std::mem::take(&mut group.pixels));
+        group.pooled = Pooled::of(&group.pixels(folders)?);
     }
     Ok(Repeats {
         columns: kept.iter().map(|&i| sweep.columns[i].clone()).collect(),
@@ -99,23 +78,33 @@ pub fn pool(sweep: &Sweep, folders: &[PathBuf], rows: &[Row]) -> Result<Repeats>
     })
 }
 
-impl Group {
-    fn new(values: Vec<String>, row: &Row) -> Group {
+impl<'a> Group<'a> {
+    fn new(values: Vec<String>, row: &'a Row) -> Group<'a> {
         Group {
             values,
             cube: row.cube.clone(),
             method: row.method.clone(),
             score: row.score.clone(),
             default_score: row.default_score,
-            figures: Vec::new(),
-            pixels: ScoredPixels::default(),
+            rows: vec![row],
             pooled: Pooled::of(&ScoredPixels::default()),
         }
     }
 
+    /// The pixels of all repetitions whose truth is known: of one group at a time, since a sweep has many.
+    fn pixels(&self, folders: &[PathBuf]) -> Result<ScoredPixels> {
+        let mut pixels = ScoredPixels::default();
+        for row in &self.rows {
+            let folder = &folders[row.point];
+            let found = ScoredPixels::read(folder, &row.cube_id, &row.method, &row.score)?;
+            pixels.extend(found.unwrap_or_default());
+        }
+        Ok(pixels)
+    }
+
     /// The metric at `place` of [`METRICS`] in all repetitions that have it, ascending.
     fn sorted(&self, place: usize) -> Vec<f64> {
-        let values = self.figures.iter().map(|figures| figures[place]);
+        let values = self.rows.iter().map(|row| row.figures[place]);
         let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
         values.sort_by(f64::total_cmp);
         values
@@ -153,7 +142,7 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-impl Repeats {
+impl Repeats<'_> {
     /// A row for each group: medians of all metrics, the range of F1, and what the pooled pixels say.
     pub fn table(&self) -> Vec<Column> {
         let text =
@@ -174,7 +163,7 @@ impl Repeats {
         ));
         table.push(Column::new(
             "runs",
-            integer(&|group| group.figures.len() as i64),
+            integer(&|group| group.rows.len() as i64),
         ));
         for (place, name) in METRICS.iter().enumerate() {
             table.push(Column::new(
@@ -212,7 +201,7 @@ impl Repeats {
         let mut lines = vec![heads];
         for group in self.groups.iter().filter(|group| group.default_score) {
             let mut line = group.values.clone();
-            line.extend([group.method.clone(), group.figures.len().to_string()]);
+            line.extend([group.method.clone(), group.rows.len().to_string()]);
             for (name, _) in PRINTED {
                 let place = METRICS.iter().position(|metric| *metric == name);
                 line.push(place.map_or(String::new(), |place| {

@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize)]
 pub struct StepLine {
     pub step: usize,
+    /// Of the whole training.
+    pub steps: usize,
     pub epoch: usize,
     pub loss: f64,
     pub reconstruction: f64,

@@ -21,7 +21,7 @@ use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
 
-pub use checkpoint::{Checkpoint, Model};
+pub use checkpoint::{step_of, Checkpoint, Model};
 pub use crops::MicroBatch;
 pub use log::StepLine;
 pub use step::{Engine, Times};

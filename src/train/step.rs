@@ -188,6 +188,7 @@ impl<'a> Engine<'a> {
         self.latest_kl = loss.kl;
         Ok(StepLine {
             step: step + 1,
+            steps: self.length.steps,
             epoch: step / self.length.steps_per_epoch + 1,
             loss: loss.total(kl_weight),
             reconstruction: loss.reconstruction,

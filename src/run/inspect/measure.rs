@@ -276,14 +276,7 @@ mod tests {
 
     #[test]
     fn dead_and_hot_channels_and_the_drift_that_is_known() {
-        let energy = Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale: 0.5,
-            offset: 400.0,
-            size: 40,
-            navigate: false,
-        };
+        let energy = Axis::energy_loss(400.0, 0.5, 40);
         let mut mean = vec![10.0; 40];
         (mean[7], mean[20], mean[30]) = (0.0, 16.0, 14.0);
         assert_eq!(

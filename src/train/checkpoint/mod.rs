@@ -228,8 +228,8 @@ pub fn remove_old(
     Ok(())
 }
 
-/// The step that the name of a checkpoint tells.
-fn step_of(path: &Path) -> Option<usize> {
+/// The step that the name of a checkpoint tells; none of another file. Rank-local.
+pub fn step_of(path: &Path) -> Option<usize> {
     let name = path.file_stem()?.to_str()?;
     name.strip_prefix("step-")?.parse().ok()
 }

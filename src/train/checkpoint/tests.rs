@@ -9,14 +9,7 @@ fn checkpoint(step: usize) -> Checkpoint {
     let count = spec.parameters();
     Checkpoint {
         model: Model {
-            energy: Axis {
-                name: "Energy loss".into(),
-                units: "eV".into(),
-                scale: 0.1,
-                offset: 400.3,
-                size: 32,
-                navigate: false,
-            },
+            energy: Axis::energy_loss(400.3, 0.1, 32),
             mean: vec![1.0 / 32.0; 32],
             noise: NoiseModel::with_gain(1.3),
             parameters: Parameters::initial(&spec, &[1.0 / 32.0; 32], step as u64),
