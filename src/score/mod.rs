@@ -7,6 +7,7 @@
 mod background;
 mod calibrate;
 mod covariance;
+mod detrend;
 mod drift;
 mod features;
 mod flag;

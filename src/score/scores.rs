@@ -4,6 +4,7 @@ use anyhow::{ensure, Result};
 use ndarray::Array2;
 
 use super::calibrate::calibrate;
+use super::detrend::detrend;
 use super::group::{Family, Group};
 use super::kinds::{find_kinds, Found, Kind};
 use super::line::{LineFeatures, LineScorer};
@@ -88,6 +89,10 @@ impl LineScorer {
                     &predicted,
                     pixels.num_valid,
                 )?;
+                // Amounts differ over a specimen as they may: only where an edge lies is known to be the same.
+                if family == Family::Shift {
+                    detrend(&pixels, &mut lines, columns, range);
+                }
                 let place = (window, family);
                 let valid = pixels.num_valid;
                 groups.push(Group::new(

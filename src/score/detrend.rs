@@ -1,0 +1,186 @@
+//! Takes out of the residuals what wanders slowly over the field: strain, valence or drift that the model has not
+//! followed. An anomaly is smaller than what is taken out, and stays.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::line::LineFeatures;
+use super::pixels::Pixels;
+use super::quantile::sorted_quantile;
+
+/// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.
+const SIGMA_PX: f64 = 6.0;
+/// Independent patches of that width that a map must hold: with fewer, an anomaly would pass for a trend.
+const MIN_PATCHES: f64 = 16.0;
+/// Times the spread that noise alone leaves of the smoothed map: less is no trend.
+const LEAST_SPREAD: f64 = 2.0;
+/// Robust standard deviations beyond which a value has no more say.
+const CLIP_SD: f64 = 3.0;
+/// Of a normal distribution, its standard deviation by its median absolute deviation.
+const SD_OF_MAD: f64 = 1.4826;
+
+/// Removes the slow trend of each of the coefficients `range` of all pixels, where there is one.
+///
+/// Columns are those of [`LineFeatures::columns`].
+///
+/// # Collective
+/// A rank may have no line.
+pub fn detrend(
+    pixels: &Pixels,
+    lines: &mut [LineFeatures],
+    num_columns: usize,
+    range: &Range<usize>,
+) {
+    let patch = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+    if (pixels.num_valid as f64) < MIN_PATCHES * patch {
+        return;
+    }
+    for column in range.clone() {
+        let values = |line: &LineFeatures| {
+            let pixels = line.columns.chunks_exact(num_columns);
+            pixels.map(|pixel| pixel[column]).collect::<Vec<f32>>()
+        };
+        let local: Vec<f32> = lines.iter().flat_map(values).collect();
+        let found = pixels.gather(&local).map(|map| trend(map.view(), patch));
+        let is_there = found.as_ref().map(Option::is_some);
+        if !pixels.comm.broadcast(is_there) {
+            continue;
+        }
+        let trend = pixels.share(found.flatten().as_ref());
+        let own = lines
+            .iter_mut()
+            .flat_map(|line| line.columns.chunks_exact_mut(num_columns));
+        own.zip(trend)
+            .for_each(|(pixel, trend)| pixel[column] -= trend);
+    }
+}
+
+/// The slow trend of a map, NaN where a pixel does not count; none where noise explains what is smooth of it.
+///
+/// # Source
+/// The smoothed map is shrunk as Wiener's filter does: by the share of its variance that is not noise.
+fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
+    let (middle, sd) = center_and_sd(map.iter().copied());
+    if !sd.is_finite() {
+        return None;
+    }
+    let [low, high] = [-CLIP_SD, CLIP_SD].map(|sds| (middle + sds * sd) as f32);
+    // Neighbours differ by their noise, and next to nothing of a trend.
+    let along = map.rows().into_iter().flat_map(|row| {
+        let pairs = row.to_vec();
+        pairs
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect::<Vec<f32>>()
+    });
+    let (_, of_differences) = center_and_sd(along);
+    let expected = 0.5 * of_differences.powi(2) / patch;
+    let mut smooth = smoothed(map.mapv(|value| value.clamp(low, high)).view());
+    let (middle, spread) = center_and_sd(smooth.iter().copied());
+    let spread = spread.powi(2);
+    // Not where either is NaN, too.
+    if !(spread > LEAST_SPREAD * expected) {
+        return None;
+    }
+    let share = (1.0 - expected / spread) as f32;
+    smooth.mapv_inplace(|value| share * (value - middle as f32));
+    Some(smooth)
+}
+
+/// Median and robust standard deviation of what is a number.
+fn center_and_sd(values: impl Iterator<Item = f32>) -> (f64, f64) {
+    let mut values: Vec<f32> = values.filter(|value| !value.is_nan()).collect();
+    values.sort_by(f32::total_cmp);
+    let middle = sorted_quantile(&values, 0.5);
+    for value in &mut values {
+        *value = (f64::from(*value) - middle).abs() as f32;
+    }
+    values.sort_by(f32::total_cmp);
+    (middle, SD_OF_MAD * sorted_quantile(&values, 0.5))
+}
+
+/// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
+fn smoothed(map: ArrayView2<f32>) -> Array2<f32> {
+    let reach = (3.0 * SIGMA_PX).ceil() as usize;
+    let weights: Vec<f64> = (0..=reach)
+        .map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp())
+        .collect();
+    let blur = |map: &Array2<f64>| {
+        let mut out = Array2::zeros(map.raw_dim());
+        for (row, mut out) in map.rows().into_iter().zip(out.rows_mut()) {
+            for (x, out) in out.iter_mut().enumerate() {
+                let near = x.saturating_sub(reach)..(x + reach + 1).min(row.len());
+                *out = near.map(|i| weights[i.abs_diff(x)] * row[i]).sum();
+            }
+        }
+        out.reversed_axes().as_standard_layout().into_owned()
+    };
+    let counts = map.mapv(|value| if value.is_nan() { 0.0 } else { 1.0 });
+    let values = map.mapv(|value| {
+        if value.is_nan() {
+            0.0
+        } else {
+            f64::from(value)
+        }
+    });
+    let [total, weight] = [&values, &counts].map(|map| blur(&blur(map)));
+    ndarray::Zip::from(&total)
+        .and(&weight)
+        .and(map)
+        .map_collect(|total, weight, value| {
+            if value.is_nan() {
+                f32::NAN
+            } else {
+                (total / weight) as f32
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+
+    fn noise() -> Array2<f32> {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        Array2::from_shape_simple_fn((96, 96), || StandardNormal.sample(&mut random))
+    }
+
+    #[test]
+    fn noise_has_no_trend_and_keeps_an_anomaly() {
+        let mut map = noise();
+        assert!(trend(map.view(), PATCH).is_none());
+        for ((y, x), value) in map.indexed_iter_mut() {
+            if (y as f64 - 40.0).hypot(x as f64 - 50.0) < 4.0 {
+                *value += 4.0;
+            }
+        }
+        assert!(trend(map.view(), PATCH).is_none());
+    }
+
+    #[test]
+    fn a_slow_field_is_taken_out_and_an_anomaly_stays() {
+        let field = |y: usize, x: usize| ((y as f32 / 20.0).sin() + (x as f32 / 17.0).cos()) * 0.7;
+        let mut map = noise();
+        for ((y, x), value) in map.indexed_iter_mut() {
+            *value += field(y, x);
+            if (y as f64 - 40.0).hypot(x as f64 - 50.0) < 3.5 {
+                *value += 4.0;
+            }
+        }
+        map[[0, 0]] = f32::NAN;
+        let found = trend(map.view(), PATCH).unwrap();
+        assert!(found[[0, 0]].is_nan());
+        let mut left = 0.0;
+        for ((y, x), &found) in found.indexed_iter().skip(1) {
+            left += (found - field(y, x)).powi(2) / 9215.0;
+        }
+        // Of a variance of .5.
+        assert!(left < 0.06, "{left}");
+        assert!(found[[40, 50]] - field(40, 50) < 1.0);
+    }
+}
