@@ -24,8 +24,8 @@ pub struct Survey {
 
 /// Fits the noise model, finds the vacuum of each cube and adds it to what the cube ignores.
 ///
-/// A cube that cannot be read, has no pixel with signal or values that are no counts, goes to `set_aside`, which all ranks call alike; it is then
-/// gone from `cubes` and from the statistics.
+/// A cube that cannot be read, has no pixel with signal or values that are no counts, goes to `set_aside`, which all
+/// ranks call alike; it is then gone from `cubes` and from the statistics.
 ///
 /// # Collective
 /// # Errors
