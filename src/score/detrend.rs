@@ -79,8 +79,8 @@ fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
     let mut smooth = smoothed(map.mapv(|value| value.clamp(low, high)).view());
     let (middle, spread) = center_and_sd(smooth.iter().copied());
     let spread = spread.powi(2);
-    // Not where either is NaN, too.
-    if !(spread > LEAST_SPREAD * expected) {
+    let stands_out = spread > LEAST_SPREAD * expected;
+    if !stands_out {
         return None;
     }
     let share = (1.0 - expected / spread) as f32;

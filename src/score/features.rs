@@ -5,6 +5,10 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
+/// The product of the cosines between a pixel's background directions and the common ones below which they have too
+/// little to do with each other.
+const LEAST_ALIKE: f64 = 0.7;
+
 /// The steps from a residual to coefficients in one window of `[E]` spectra.
 #[derive(Clone, Debug)]
 pub struct Projection {
@@ -78,6 +82,45 @@ impl Projection {
     /// # Source
     /// SCIENCE.md 3.7: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
     pub fn remove_background(&self, values: &mut [f64], root: &[f64]) {
+        for direction in self.background_directions(root) {
+            subtract(values, &direction);
+        }
+    }
+
+    /// Removes as much of p and E^-3 from `values` as leaves nothing along the two directions `common`.
+    ///
+    /// Least squares would take the noise along p out, which no two pixels have alike: where it is left in few of them,
+    /// it looks like an anomaly. This way all lack noise along the same two directions, and p itself still leaves nothing.
+    /// Pixels that are too unlike `common` are treated by themselves.
+    ///
+    /// # Source
+    /// An oblique projection, along p and E^-3 onto what is orthogonal to `common`: Behrens & Scharf, IEEE Trans. Signal
+    /// Process. 42 (1994) 1413.
+    pub fn remove_background_alike(
+        &self,
+        values: &mut [f64],
+        root: &[f64],
+        common: &[Vec<f64>; 2],
+    ) {
+        let own = self.background_directions(root);
+        let [[a, b], [c, d]] = common
+            .each_ref()
+            .map(|to| own.each_ref().map(|o| dot(to, o)));
+        let alike = a * d - b * c;
+        if alike.abs() < LEAST_ALIKE {
+            return self.remove_background(values, root);
+        }
+        let [first, second] = common.each_ref().map(|to| dot(to, values));
+        let amounts = [d * first - b * second, a * second - c * first];
+        for (amount, direction) in amounts.iter().zip(&own) {
+            for (value, along) in values.iter_mut().zip(direction) {
+                *value -= amount / alike * along;
+            }
+        }
+    }
+
+    /// Orthonormal directions of p and E^-3 in units of `root = sqrt(mu)`; the second is zero where p is E^-3 itself.
+    pub fn background_directions(&self, root: &[f64]) -> [Vec<f64>; 2] {
         let along_model = unit(root.to_vec());
         let mut background: Vec<f64> = self
             .background
@@ -89,9 +132,11 @@ impl Projection {
         subtract(&mut background, &along_model);
         // A model that is E^-3 itself leaves only rounding, which must not be blown up to a direction.
         if dot(&background, &background) > 1e-10 * length {
-            subtract(values, &unit(background));
+            background = unit(background);
+        } else {
+            background.fill(0.0);
         }
-        subtract(values, &along_model);
+        [along_model, background]
     }
 
     /// The first `num_coefficients` cosine coefficients of `values` (`[window]`).
@@ -143,6 +188,28 @@ mod tests {
         projection.remove_background(&mut residual.values, &residual.root);
         let left = dot(&residual.values, &residual.values);
         assert!(left < 1e-16 * 1e4, "{left}");
+    }
+
+    #[test]
+    fn noise_is_left_out_along_the_same_directions_in_all_pixels() {
+        let energies: Vec<f64> = (0..60).map(|i| 690.0 + i as f64).collect();
+        let projection = Projection::new(&energies, 10..50, 24);
+        let edge_at = |place: f64| -> Vec<f64> {
+            (10..50)
+                .map(|i| 300.0 + 200.0 / (1.0 + (-(i as f64 - place)).exp()) - i as f64)
+                .collect()
+        };
+        let root_of = |mu: &[f64]| Residual::new(mu.iter().copied(), mu).root;
+        let common = projection.background_directions(&root_of(&edge_at(25.0)));
+        let mu = edge_at(25.7);
+        let root = root_of(&mu);
+        let mut noise: Vec<f64> = (0..40).map(|i| f64::from((i * 17 % 7) - 3)).collect();
+        projection.remove_background_alike(&mut noise, &root, &common);
+        assert!(common.iter().all(|to| dot(to, &noise).abs() < 1e-9));
+        let more = mu.iter().zip(&energies[10..50]);
+        let mut more = Residual::new(more.map(|(m, e)| 1.1 * m + 4e9 * e.powi(-3)), &mu).values;
+        projection.remove_background_alike(&mut more, &root, &common);
+        assert!(dot(&more, &more) < 1e-12, "{}", dot(&more, &more));
     }
 
     #[test]

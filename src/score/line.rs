@@ -8,6 +8,7 @@ use ndarray::{s, Array1, ArrayView1, ArrayView2};
 use super::features::{Projection, Residual};
 use super::pcc::pcc_score;
 use super::refit::{information, line_shift, shifted};
+use super::windows::MIN_CHANNELS;
 use crate::config::Window;
 use crate::cube::Axis;
 
@@ -21,8 +22,6 @@ const PREDICTED: usize = 2;
 const MAX_PREDICTED: f64 = 3.0;
 /// With more, too few coefficients are left for each.
 const MAX_WINDOWS: usize = 16;
-/// Two directions are removed from a residual; something must be left.
-const MIN_CHANNELS: usize = 4;
 /// An edge with this share of the strongest edge's information is strong.
 const STRONG: f64 = 0.1;
 
@@ -45,6 +44,8 @@ pub(super) struct ScoredWindow {
     pub window: Window,
     pub shift: Projection,
     pub composition: Projection,
+    /// The background directions of the cube's mean spectrum.
+    common: [Vec<f64>; 2],
     /// Where its coefficients lie among a pixel's: shift's, then composition's.
     pub shift_columns: Range<usize>,
     pub composition_columns: Range<usize>,
@@ -104,6 +105,9 @@ impl LineScorer {
                 energy.value(energy.size.saturating_sub(1)),
             );
             let shift = Projection::new(&energies, range.clone(), shift);
+            let of_mean = &mean[range.clone()];
+            let root = Residual::new(of_mean.iter().copied(), of_mean).root;
+            let common = shift.background_directions(&root);
             let composition = Projection::new(&energies, range, composition);
             let middle = next + shift.num_coefficients();
             let end = middle + composition.num_coefficients();
@@ -111,6 +115,7 @@ impl LineScorer {
                 window: window.clone(),
                 shift,
                 composition,
+                common,
                 shift_columns: next..middle,
                 composition_columns: middle..end,
                 reference: None,
@@ -270,7 +275,7 @@ impl ScoredWindow {
             .zip(values)
             .for_each(|(p, v)| *p = v as f32);
         self.shift
-            .remove_background(&mut residual.values, &residual.root);
+            .remove_background_alike(&mut residual.values, &residual.root, &self.common);
         let columns = self.shift_columns.clone();
         let values = self.shift.cosine_coefficients(&residual.values);
         pixel[columns]

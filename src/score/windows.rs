@@ -34,6 +34,8 @@ const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;
 const LEAD_EV: f64 = 8.0;
 const MARGIN_EV: f64 = 13.0;
 const MAX_WINDOWS: usize = 6;
+/// Channels that a window must have: two directions are removed from a residual, and something must be left.
+pub(super) const MIN_CHANNELS: usize = 4;
 
 /// A candidate: where the mean spectrum stands highest above the power law fitted before it.
 struct Rise {
@@ -51,10 +53,13 @@ struct Edge {
     significance: f64,
 }
 
-/// The windows of [`find_edges`].
+/// The windows of [`find_edges`], but for those of too few channels to score in.
 pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
-    let edges = find_edges(energy, mean).into_iter();
-    edges.map(|edge| edge.window).collect()
+    let windows = find_edges(energy, mean).into_iter().map(|edge| edge.window);
+    let width = |window: &Window| energy.indices(window.range_ev[0], window.range_ev[1]).len();
+    windows
+        .filter(|window| width(window) >= MIN_CHANNELS)
+        .collect()
 }
 
 /// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
@@ -321,6 +326,21 @@ mod tests {
             assert_eq!((&oxygen.name[..], &iron.name[..]), ("O K", "Fe L3"));
             let clear = found.iter().filter(|w| !w.name.starts_with("edge_"));
             assert_eq!(clear.count(), 2, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_axis_coarser_than_an_edge_has_no_window_of_a_channel_or_two() {
+        for scale in [15.0, 30.0, 50.0] {
+            let coarse = axis(100.0, scale, 60);
+            let onset = coarse.value(30);
+            let step = |e: f64| 1e9 * e.powf(-2.9) * if e < onset { 1.0 } else { 2.0 };
+            let mean: Vec<f64> = coarse.values().into_iter().map(step).collect();
+            assert!(!find_edges(&coarse, &mean).is_empty());
+            for window in find_windows(&coarse, &mean) {
+                let channels = coarse.indices(window.range_ev[0], window.range_ev[1]);
+                assert!(channels.len() >= MIN_CHANNELS, "{window:?} at {scale} eV");
+            }
         }
     }
 
