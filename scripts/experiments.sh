@@ -11,14 +11,17 @@ scripts/setup.sh --test
 cargo build --release
 coreloss="${CARGO_TARGET_DIR:-target}/release/coreloss"
 if [ $# = 0 ]; then
-    set -- e1_shift_phys e1_shift_post e1_shift_same e3_none e3_concentration e4_latent e6_dose e7_contaminated e8_others \
-        e8_benign e10_network e11_shuffled
+    set -- e1_shift_phys e1_shift_post e1_shift_same e3_none e3_concentration e4_latent e5_fidelity e6_dose e7_contaminated \
+        e8_others e8_benign e9_measured e10_network e11_shuffled
 fi
 for name in "$@"; do
     config="configs/experiments/$name.yaml"
     mpirun --oversubscribe --bind-to none -n 2 "$coreloss" sweep run "$config"
     "$coreloss" sweep collect "$config"
-    if [ "$name" = e4_latent ]; then
-        "${CORELOSS_TEST_VENV:-.venv-test}/bin/python" scripts/latent.py "out/experiments/$name"
-    fi
+    case "$name" in
+    e4_latent) judge=scripts/latent.py ;;
+    e5_fidelity) judge=scripts/fidelity.py ;;
+    *) continue ;;
+    esac
+    "${CORELOSS_TEST_VENV:-.venv-test}/bin/python" "$judge" "out/experiments/$name"
 done

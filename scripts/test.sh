@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change lands: format, lints, documentation, layers, tests.
+# Everything that must hold before a change lands: layers, format, lints, documentation, licences, tests.
 #
 #   scripts/test.sh [ARGUMENT...]     arguments go to cargo test: scripts/test.sh --test ranks
 #
@@ -27,4 +27,5 @@ run "layers" bash scripts/check_layers.sh
 run "format" cargo fmt --check
 run "lints" cargo clippy --release --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" run "documentation" cargo doc --release --no-deps
+run "licences" python3 scripts/licences.py >/dev/null
 run "tests" cargo test --release "$@"

@@ -128,6 +128,32 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
     );
 }
 
+/// A step gives back what it takes: a leak of a few KiB would end a training of a week.
+#[test]
+fn a_thousand_steps_more_take_no_more_memory() {
+    let _alone = alone();
+    let folder = folder("steps");
+    let yaml = "pca: {components: [3]}\narchive: {inputs: [tiny.hspy]}\nsimulate:\n  dir: .\n  cubes:\n\
+         \x20   - {name: tiny, scene: {shape: [16, 16, 64], dispersion_ev: 6}}\n";
+    fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
+    Job::of(command(&folder, 1, &["simulate", "run.yaml"]))
+        .wait(LIMIT)
+        .succeeded();
+    let [few, many] = [50, 1050].map(|steps| {
+        let (steps, output) = (
+            format!("train.steps={steps}"),
+            format!("output=steps-{steps}"),
+        );
+        let arguments = ["run", "run.yaml", "--set", &steps, "--set", &output];
+        Job::of(command(&folder, 1, &arguments))
+            .wait(LIMIT)
+            .succeeded();
+        peak(&folder.join(&output["output=".len()..]))
+    });
+    eprintln!("steps: {few:.0} MiB after 50, {many:.0} MiB after 1050");
+    assert!(many <= few + 8.0, "{few:.0} MiB grew to {many:.0} MiB");
+}
+
 /// What DigitalMicrograph stores plane by plane of energy is turned round piece by piece.
 #[test]
 fn an_energy_first_cube_is_imported_below_a_real_limit() {
