@@ -133,7 +133,8 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
 fn a_thousand_steps_more_take_no_more_memory() {
     let _alone = alone();
     let folder = folder("steps");
-    let yaml = "pca: {components: [3]}\narchive: {inputs: [tiny.hspy]}\nsimulate:\n  dir: .\n  cubes:\n\
+    let yaml =
+        "pca: {components: [3]}\narchive: {inputs: [tiny.hspy]}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: tiny, scene: {shape: [16, 16, 64], dispersion_ev: 6}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
     Job::of(command(&folder, 1, &["simulate", "run.yaml"]))

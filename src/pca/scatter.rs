@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{ensure, Context, Result};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::decomposition::{Decomposition, Eigenvectors};
 use crate::comm::{Comm, ExactSum};
@@ -58,52 +58,19 @@ impl Scatter {
     /// # Source
     /// Keenan & Kotula, Surf. Interface Anal. 36 (2004) 203: Z = X / sqrt(sum_E X) / sqrt(sum_pixels X).
     fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
-        let (pixels, channels) = block.dim();
+        let channels = block.ncols();
         ensure!(
             channels == self.num_channels,
             "PCA: a block of {channels} channels for a scatter matrix of {}",
             self.num_channels
         );
-        let inverse: Vec<f64> = match &self.column_scale {
-            Some(scale) => scale
-                .iter()
-                .map(|&s| if s > 0.0 { 1.0 / s } else { 0.0 })
-                .collect(),
-            None => vec![1.0; channels],
-        };
-        let mut scaled = Vec::with_capacity(pixels * channels);
-        for spectrum in block.rows() {
-            let total: f64 = spectrum.iter().map(|&n| f64::from(n)).sum();
-            let row = match &self.column_scale {
-                Some(_) if total > 0.0 => 1.0 / total.sqrt(),
-                Some(_) => 0.0,
-                None => 1.0,
-            };
-            scaled.extend(
-                spectrum
-                    .iter()
-                    .zip(&inverse)
-                    .map(|(&n, c)| f64::from(n) * row * c),
-            );
+        match &self.column_scale {
+            Some(scale) => scaled_product(block, scale),
+            None => gram(
+                &block.iter().map(|&n| f64::from(n)).collect::<Vec<f64>>(),
+                channels,
+            ),
         }
-        // A copy into libtorch's memory: BLAS may round differently on another alignment.
-        let matrix = Tensor::f_from_slice(&scaled)
-            .and_then(|z| z.f_view([pixels as i64, channels as i64]))
-            .context("PCA: a block cannot be handed to libtorch")?;
-        drop(scaled);
-        let mut values = Vec::with_capacity(channels * (channels + 1) / 2);
-        for start in (0..channels).step_by(PANEL) {
-            let end = (start + PANEL).min(channels);
-            let panel: Vec<f64> = matrix
-                .f_narrow(1, start as i64, (end - start) as i64)
-                .and_then(|rows| rows.f_tr()?.f_matmul(&matrix.f_narrow(1, 0, end as i64)?))
-                .and_then(|panel| panel.f_contiguous()?.f_view(-1)?.try_into())
-                .context("PCA: the scatter matrix of a block failed")?;
-            for (row, found) in (start..end).zip(panel.chunks(end)) {
-                values.extend(&found[..=row]);
-            }
-        }
-        Ok(values)
     }
 
     /// Adds the product of one block. Rank-local; the order of blocks does not count.
@@ -163,4 +130,69 @@ impl Scatter {
         let eigen = comm.broadcast(comm.agree(found)?);
         Decomposition::new(eigen, self.column_scale, num_pixels)
     }
+}
+
+/// `Z^T Z` of the counts `block`, scaled to uniform noise.
+///
+/// Were all spectra alike, Z would be `root(totals) expected^T`: nearly all of its length lies there. What is left of it
+/// is mostly noise, for which single precision will do; the products with the rest are formed in double precision.
+fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
+    let whole: f64 = scale.iter().map(|s| s * s).sum();
+    let over = |x: f64| if x > 0.0 { 1.0 / x } else { 0.0 };
+    let inverse: Vec<f64> = scale.iter().map(|&s| over(s)).collect();
+    let expected: Vec<f64> = scale.iter().map(|s| s * over(whole)).collect();
+    let mut rest = Vec::with_capacity(block.len());
+    let mut along = vec![0f64; scale.len()];
+    let mut counts = 0.0;
+    for spectrum in block.rows() {
+        let total: f64 = spectrum.iter().map(|&n| f64::from(n)).sum();
+        let (root, row) = if total > 0.0 {
+            (total.sqrt(), 1.0 / total.sqrt())
+        } else {
+            (0.0, 0.0)
+        };
+        counts += root * root;
+        let channels = spectrum.iter().zip(&inverse).zip(&expected).zip(&mut along);
+        rest.extend(channels.map(|(((&n, inverse), expected), along)| {
+            let left = (f64::from(n) * row * inverse - root * expected) as f32;
+            *along += root * f64::from(left);
+            left
+        }));
+    }
+    let mut triangle = gram(&rest, scale.len())?;
+    let mut values = triangle.iter_mut();
+    for (j, b) in expected.iter().enumerate() {
+        let row = expected.iter().zip(&along).take(j + 1);
+        for ((c, of_c), value) in row.zip(values.by_ref()) {
+            *value += along[j] * c + b * of_c + counts * b * c;
+        }
+    }
+    Ok(triangle)
+}
+
+/// `rows^T rows`, its lower triangle packed row by row, of `rows` with `width` columns.
+fn gram<T: tch::kind::Element>(rows: &[T], width: usize) -> Result<Vec<f64>> {
+    // A copy into libtorch's memory: BLAS may round differently on another alignment.
+    let matrix = Tensor::f_from_slice(rows)
+        .and_then(|z| z.f_view([(rows.len() / width.max(1)) as i64, width as i64]))
+        .context("PCA: a block cannot be handed to libtorch")?;
+    let mut values = Vec::with_capacity(width * (width + 1) / 2);
+    for start in (0..width).step_by(PANEL) {
+        let end = (start + PANEL).min(width);
+        let panel: Vec<f64> = matrix
+            .f_narrow(1, start as i64, (end - start) as i64)
+            .and_then(|rows| rows.f_tr()?.f_matmul(&matrix.f_narrow(1, 0, end as i64)?))
+            .and_then(|panel| {
+                panel
+                    .f_to_kind(Kind::Double)?
+                    .f_contiguous()?
+                    .f_view(-1)?
+                    .try_into()
+            })
+            .context("PCA: the scatter matrix of a block failed")?;
+        for (row, found) in (start..end).zip(panel.chunks(end)) {
+            values.extend(&found[..=row]);
+        }
+    }
+    Ok(values)
 }
