@@ -20,6 +20,9 @@ pub enum Family {
 /// Steps of the search for a kind's shift, eV, and how far it goes.
 const SHIFT_STEP_EV: f64 = 0.05;
 const MAX_SHIFT_EV: f64 = 15.0;
+/// Of a channel: how well an edge that is as sharp as a channel is wide can be placed, beside noise (rms of the estimates
+/// of `configs/experiments/e1_shift_phys.yaml`, where noise counts for little).
+const PLACING: f64 = 0.07;
 /// By which the share of an edge that moved is off 1: the model has followed some of it, and thickness varies.
 const MOVED_SHARE_SD: f64 = 0.2;
 
@@ -181,7 +184,7 @@ impl<'a> Group<'a> {
     ///
     /// # Source
     /// Profile likelihood over the shift, with a normal prior of the share that moved; the error is where twice its
-    /// logarithm has fallen by 1.
+    /// logarithm has fallen by 1, and that of placing an edge between channels, added in squares.
     pub fn shift_ev(&self, mean: &[f64], pixels: f64, at_ev: f64) -> Option<(f64, f64)> {
         if self.family != Family::Shift {
             return None;
@@ -207,7 +210,8 @@ impl<'a> Group<'a> {
             .iter()
             .filter(|p| p.1 >= best.1 - 1.0 && p.0.signum() == best.0.signum());
         let farthest = near.map(|p| (p.0 - best.0).abs()).fold(0.0, f64::max);
-        Some((best.0, farthest.max(0.5 * SHIFT_STEP_EV)))
+        let placing = PLACING * self.edge.scale_ev;
+        Some((best.0, farthest.max(0.5 * SHIFT_STEP_EV).hypot(placing)))
     }
 
     fn whitened(&self, mut coefficients: Vec<f64>) -> Vec<f64> {

@@ -17,7 +17,8 @@ const SLOPES: std::ops::RangeInclusive<f64> = -8.0..=0.0;
 /// The edge of one window in the mean reconstruction, above the power law before it.
 pub struct Edge<'a> {
     window: &'a ScoredWindow,
-    scale_ev: f64,
+    /// eV per channel.
+    pub(super) scale_ev: f64,
     /// `[E]` counts; zero before the background.
     shape: Array1<f32>,
     /// Mean reconstruction at the window's channels.
