@@ -2,8 +2,8 @@
 
     .venv-test/bin/python scripts/fidelity.py out/experiments/e5_fidelity
 
-Prints, for energy ranges with fewer and fewer counts, the root mean square distance from the expected counts in units of
-their noise (1: no better than the counts themselves): medians over the points of the sweep.
+Prints, for energy ranges with fewer and fewer counts, the root mean square distance from the expected counts, weighted as
+their noise and divided by that of the counts themselves (1: no better than these): medians over the points of the sweep.
 """
 
 import glob
@@ -33,14 +33,16 @@ def main(sweep):
         counted, expected = (hs.load(cube_of(results[name])) for name in ("test", "expected"))
         signals = {signal.metadata.General.title: signal for signal in hs.load(results["test"])}
         pca, cvae = signals["50_pca"], signals["60_reconstruction"]
-        models = {"counts": counted, "3D-CVAE": cvae}
-        models |= {f"PCA-{k}": pca.get_decomposition_model(k) for k in (3, 4, 5)}
-        for name, model in models.items():
-            for range_name, (low, high) in RANGES.items():
-                true = expected.isig[float(low) : float(high)].data
-                found = model.isig[float(low) : float(high)].data
-                distance = numpy.sqrt(((found - true) ** 2 / true).mean())
-                distances.setdefault((name, range_name), []).append(distance)
+        models = {"3D-CVAE": cvae} | {f"PCA-{k}": pca.get_decomposition_model(k) for k in (3, 4, 5)}
+        for range_name, (low, high) in RANGES.items():
+            true = expected.isig[float(low) : float(high)].data
+
+            def distance(model):
+                return numpy.sqrt(((model.isig[float(low) : float(high)].data - true) ** 2 / true).mean())
+
+            of_counts = distance(counted)
+            for name, model in models.items():
+                distances.setdefault((name, range_name), []).append(distance(model) / of_counts)
     print(f"{'':<10}" + "".join(f"{name:>14}" for name in RANGES))
     for model in dict.fromkeys(name for name, _ in distances):
         medians = (numpy.median(distances[model, name]) for name in RANGES)
