@@ -20,6 +20,8 @@ pub enum Family {
 /// Steps of the search for a kind's shift, eV, and how far it goes.
 const SHIFT_STEP_EV: f64 = 0.05;
 const MAX_SHIFT_EV: f64 = 15.0;
+/// An edge that moved further would leave its window: what looks so is of another shape.
+const FARTHEST_EV: f64 = 13.0;
 /// Of a channel: how well an edge that is as sharp as a channel is wide can be placed, beside noise (rms of the estimates
 /// of `configs/experiments/e1_shift_phys.yaml`, where noise counts for little).
 const PLACING: f64 = 0.07;
@@ -203,7 +205,7 @@ impl<'a> Group<'a> {
             })
             .collect();
         let best = profile.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        if best.1 <= 1.0 {
+        if best.1 <= 1.0 || best.0.abs() > FARTHEST_EV {
             return None;
         }
         let near = profile
