@@ -38,7 +38,7 @@ def main():
     refused = []
     for package in sorted(packages, key=lambda package: (package["name"], package["version"])):
         licence = package["license"] or "none told"
-        print(f"{package['name']:<32}{package["version"]:<24}{licence}")
+        print(f"{package['name']:<32}{package['version']:<24}{licence}")
         if not (package["license"] and allowed_by(licence, allow)):
             refused.append(f"{package['name']} {package['version']}: {licence}")
     if refused:
