@@ -40,6 +40,17 @@ anchor() {
     # libtorch's libraries are not Python's.
     last_line env -u LD_LIBRARY_PATH "$python" "$anchors/$script" "$@"
 }
+own() {
+    local script=$1
+    shift
+    last_line env -u LD_LIBRARY_PATH "$python" "scripts/$script" "$@"
+}
+# How long a command takes.
+seconds() {
+    local begun=$EPOCHREALTIME
+    "$@" >/dev/null
+    bc <<<"$EPOCHREALTIME - $begun"
+}
 
 for ((round = 1; round <= rounds; round++)); do
     for shape in "1 2" "2 1"; do
@@ -66,6 +77,24 @@ for ((round = 1; round <= rounds; round++)); do
         } >>"$found/io"
     fi
     coreloss 2 1 allreduce --json >>"$found/allreduce"
+    echo "bench: round $round of $rounds, reconstruction" >&2
+    tiles=(--spec "$spec" --side 96)
+    {
+        coreloss 1 2 reconstruct --json "${tiles[@]}"
+        coreloss 2 1 reconstruct --json "${tiles[@]}"
+        own torch_tiles.py "$anchors" "${tiles[@]}"
+        own torch_tiles.py "$anchors" "${tiles[@]}" --channels-last
+        own torch_tiles.py "$anchors" "${tiles[@]}" --channels-last --batch 32
+    } >>"$found/tiles"
+    echo "bench: round $round of $rounds, ranks and start-up" >&2
+    for ranks in 1 2 3 4; do
+        coreloss "$ranks" $((ranks == 1 ? 2 : 1)) train --json --spec "$spec" --batch $((48 / ranks)) --steps 6 >>"$found/ranks"
+    done
+    once=(--spec "$spec" --steps 1 --warmup 0)
+    {
+        seconds coreloss 2 1 train --json "${once[@]}"
+        seconds anchor torch_ddp.py --ranks 2 "${once[@]}" --channels-last
+    } >>"$found/start"
 done
 
 "$python" - "$found" <<'PYTHON'
@@ -112,6 +141,26 @@ if found:
     for name, side in (("coreloss, 1 rank", one), ("coreloss, 2 ranks", two), ("h5py", h5py)):
         rate = median(row["read_mb_s"] for row in side)
         print(f"| {name} | {rate:.0f} | {ratio(side, h5py, 'read_mb_s'):.2f} |")
+
+sides = [rows("tiles")[i::5] for i in range(5)]
+print("\n| reconstruction of 96 x 96 | spectra/s | peak MiB | ratio to the best of PyTorch's |")
+print("|---|---|---|---|")
+names = ("coreloss, 1 x 2", "coreloss, 2 x 1", "PyTorch plain", "channels-last", "channels-last, batch 32")
+for name, side in zip(names, sides):
+    peak = [row["peak_rss_mib"] for row in side]
+    peak = median(sum(rank) if isinstance(rank, list) else rank for rank in peak)
+    least = min(ratio(side, other, "spectra_per_s") for other in sides[2:])
+    print(f"| {name} | {median(row['spectra_per_s'] for row in side):.0f} | {peak:.0f} | {least:.2f} |")
+
+print("\n| 48 patches a step on 2 cores, ranks | ms a step | of 2 ranks' |")
+print("|---|---|---|")
+sides = [rows("ranks")[i::4] for i in range(4)]
+for side in sides:
+    print(f"| {side[0]['ranks']} | {median(row['step_ms'] for row in side):.0f} | {ratio(side, sides[1], 'step_ms'):.2f} |")
+
+starts = rows("start")
+share = median(ours / theirs for ours, theirs in zip(starts[::2], starts[1::2]))
+print(f"\nStart to the end of the first step, 2 ranks: {median(starts[::2]):.2f} s; PyTorch {median(starts[1::2]):.2f} s, share {share:.2f}")
 
 print("\n| gradient, MiB | bare MPI_Allreduce, GB/s | fast, of its bandwidth | exact, of its bandwidth |")
 print("|---|---|---|---|")

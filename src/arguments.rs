@@ -82,6 +82,8 @@ pub enum BenchCommand {
     Train(BenchTrainArguments),
     /// Principal components of one file, from opening it to the result.
     Pca(BenchPcaArguments),
+    /// A network's answer to made-up counts, in tiles as it scores: spectra per second.
+    Reconstruct(BenchReconstructArguments),
     /// The gradient's reduction beside a bare MPI_Allreduce, by size.
     Allreduce {
         /// One line of JSON.
@@ -112,6 +114,25 @@ pub struct BenchPcaArguments {
     #[arg(long)]
     pub json: bool,
     /// As for the other commands: --set archive.dataset=entry/data, --set pca.poisson=false.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct BenchReconstructArguments {
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
+    pub spec: Option<PathBuf>,
+    /// Pixels along each side of the cube.
+    #[arg(long, default_value_t = 96)]
+    pub side: usize,
+    /// Rounds to measure.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// As for the other commands: --set train.device=cuda.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }

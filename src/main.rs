@@ -14,7 +14,7 @@ mod arguments;
 use arguments::{
     BenchCommand, Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand,
 };
-use coreloss::bench::{self, IoBench, PcaBench, TrainBench};
+use coreloss::bench::{self, IoBench, PcaBench, ReconstructBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{explain, Config, Explained, Invalid};
 use coreloss::doctor;
@@ -139,6 +139,15 @@ fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
                 json: arguments.json,
             };
             bench::pca(comm, &parse(&arguments.set)?, &what)?;
+        }
+        BenchCommand::Reconstruct(arguments) => {
+            let what = ReconstructBench {
+                spec: arguments.spec.clone(),
+                side: arguments.side,
+                rounds: arguments.rounds,
+                json: arguments.json,
+            };
+            bench::reconstruct(comm, &parse(&arguments.set)?, &what)?;
         }
         BenchCommand::Allreduce { json } => {
             parse(&[])?;

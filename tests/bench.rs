@@ -39,6 +39,34 @@ fn bench_train_takes_the_same_steps_on_any_number_of_ranks() {
 }
 
 #[test]
+fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
+    let _alone = alone();
+    let spec = folder("reconstruct").join("spec.json");
+    fs::write(&spec, SPEC).expect("a folder takes a file");
+    let spec = spec.display().to_string();
+    let mut squares = Vec::new();
+    for ranks in [0, 1, 3] {
+        let arguments = [
+            "bench",
+            "reconstruct",
+            "--json",
+            "--side",
+            "20",
+            "--rounds",
+            "1",
+            "--spec",
+            &spec,
+        ];
+        let found = last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT));
+        let figure = |name: &str| found[name].as_f64().expect("a figure");
+        assert!((figure("spectra_per_s") * figure("seconds") / 400.0 - 1.0).abs() < 1e-9);
+        squares.push(figure("mean_square"));
+    }
+    // Sums of the same lines, in another grouping.
+    assert!(squares[0] > 0.0 && squares.iter().all(|s| (s / squares[0] - 1.0).abs() < 1e-12));
+}
+
+#[test]
 fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
     let _alone = alone();
     for ranks in [0, 2] {

@@ -67,6 +67,8 @@ fn results_are_exported_told_and_gone_on_with() {
         assert!(found["regions"].as_u64() > Some(0), "{found}");
     }
     ask_python("hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
+    ask_python("../scripts/tensorboard_events.py", &[&output]);
+    ask_python("tensorboard_judge.py", &[&output]);
     in_browser(&output.join("report.html"), &case.folder);
 }
 
@@ -107,6 +109,58 @@ fn in_browser(page: &Path, folder: &Path) {
         .filter(|line| line.contains("CONSOLE"))
         .collect();
     assert!(console.is_empty(), "{console:?}");
+
+    // The same page with a last word, which its policy would forbid: it counts pictures and those that cannot be decoded,
+    // and points at the first map and the first chart.
+    let looking = r#"<script>
+        const sources = [...document.querySelectorAll("image, img")].map(e => e.href?.baseVal ?? e.src);
+        const broken = sources.map(source => {
+            const picture = new Image();
+            picture.src = source;
+            return new Promise(answer => {
+                picture.onload = () => answer(0);
+                picture.onerror = () => answer(1);
+            });
+        });
+        const pointed = what => {
+            const box = what.getBoundingClientRect();
+            const at = { clientX: box.left + box.width / 2, clientY: box.top + box.height / 2, bubbles: true };
+            what.dispatchEvent(new MouseEvent("mousemove", at));
+            return document.querySelector(".readout").textContent;
+        };
+        pointed(document.querySelector("image"));
+        Promise.all(broken).then(broken => setTimeout(() => {
+            const words = ["image", "svg.chart"].map(what => pointed(document.querySelector(what)));
+            document.title = [broken.reduce((a, b) => a + b, 0), broken.length, ...words].join("|");
+        }, 1000));
+    </script>"#;
+    let policy = "http-equiv=\"Content-Security-Policy\"";
+    let looked = folder.join("looked.html");
+    let seen = |page: &str| -> Vec<String> {
+        assert!(page.contains(policy));
+        let page = page.replace(policy, "");
+        let page = page.replace("</body>", &format!("{looking}</body>"));
+        fs::write(&looked, page).expect("a page is written");
+        let (dom, log) = open(&looked);
+        let title = dom.split_once("<title>").expect("a title").1;
+        let title = title.split_once("</title>").expect("its end").0;
+        assert!(title.contains('|'), "{title} {log}");
+        title.split('|').map(str::to_owned).collect()
+    };
+    let whole = fs::read_to_string(page).expect("the page");
+    let found = seen(&whole);
+    let pictures: usize = found[1].parse().expect("a number");
+    assert!(found[0] == "0" && pictures > 3, "{found:?}");
+    // y 5, x 5: 12.3; energy loss (eV) 512.3
+    let value = found[2]
+        .rsplit(' ')
+        .next()
+        .and_then(|value| value.parse::<f64>().ok());
+    assert!(found[2].starts_with("y ") && value.is_some(), "{found:?}");
+    assert!(found[3].starts_with("energy loss (eV) "), "{found:?}");
+    // A broken one would be seen.
+    let hurt = whole.replacen("base64,iVBOR", "base64,iVBAR", 1);
+    assert_eq!(seen(&hurt)[..2], ["1".to_owned(), found[1].clone()]);
 }
 
 #[test]

@@ -3,34 +3,21 @@
 //! Everything here is rank-local and reads through the POSIX driver; ranks agree on results elsewhere.
 
 mod attribute;
-
 mod catalogue;
-
 mod companion;
-
 mod dates;
-
 mod dm;
-
 mod element;
-
 mod elsewhere;
-
 mod file;
-
 pub(crate) mod hspy;
-
 mod instrument;
-
 mod layout;
-
 mod low_loss;
 mod metadata;
-
 mod plain;
-
 mod reader;
-
+mod summary;
 mod unpacked;
 
 #[cfg(test)]
@@ -43,6 +30,7 @@ pub use element::Element;
 pub use layout::Microscope;
 pub use low_loss::low_loss;
 pub use metadata::Metadata;
-pub use reader::{inspect, Options, Reader, Summary};
+pub use reader::{Options, Reader};
+pub use summary::{inspect, Summary};
 
 pub(crate) use file::open as open_hdf5;

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{bail, ensure, Context, Result};
 use hdf5::{Dataset, File};
 use ndarray::{Array3, ArrayD};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::dm::Picture;
@@ -17,7 +16,7 @@ use super::layout::{read_f32, read_stored, Layout, Microscope};
 use super::metadata::{self, Metadata};
 use super::{dm, elsewhere, file, hspy, plain, unpacked};
 use crate::config::Config;
-use crate::cube::{Axis, CubeInfo};
+use crate::cube::CubeInfo;
 
 /// How to read a cube.
 #[derive(Clone, Debug)]
@@ -51,22 +50,6 @@ impl Default for Options {
     }
 }
 
-/// What a file holds, for `coreloss inspect`. The energy axis is the last.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    pub path: PathBuf,
-    pub format: String,
-    pub shape: Vec<usize>,
-    pub dtype: String,
-    pub chunks: Option<Vec<usize>>,
-    pub axes: Vec<Axis>,
-    /// Every image of a Gatan file, in the order that `archive.image` counts.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub images: Vec<String>,
-    pub microscope: Microscope,
-    pub problems: Vec<String>,
-}
-
 /// One open cube. Rank-local; may move to a prefetch thread.
 pub struct Reader {
     info: CubeInfo,
@@ -81,63 +64,6 @@ enum Stored {
     Hdf5(Dataset),
     /// At a place of its own in a file: Gatan's, or one that was unpacked.
     Plain(dm::Stored),
-}
-
-/// Describes `path` without reading a spectrum. Rank-local.
-///
-/// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
-///
-/// # Errors
-/// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
-pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
-    let shown = || path.display().to_string();
-    if dm::is_dm(path) {
-        let found = dm::find(path, options.image).with_context(shown)?;
-        let dtype = found.dtype().into();
-        let images = found.images;
-        return Ok(Summary {
-            images,
-            ..summary(path, found.layout, dtype, None)
-        });
-    }
-    let opened = file::open(path, 0)?;
-    let layout = find(&opened, path, options)?;
-    let dataset = open_dataset(&opened, path, &layout)?;
-    let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
-    let mut summary = summary(path, layout, dtype, dataset.chunk());
-    for check in [
-        file::check_filters(&dataset),
-        elsewhere::check(&dataset, path),
-    ] {
-        if let Err(error) = check {
-            summary.problems.push(format!("{error:#}"));
-        }
-    }
-    Ok(summary)
-}
-
-fn summary(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Summary {
-    // Stored order where there is no energy.
-    let mut order: Vec<usize> = (0..layout.axes.len()).collect();
-    if let Ok(energy) = layout.energy {
-        let [y, x] = layout.places(energy);
-        order = [y, x, Some(energy)].into_iter().flatten().collect();
-    }
-    let mut problems = layout.problems;
-    if let Err(reason) = layout.energy {
-        problems.push(format!("no EELS spectrum image: {reason}"));
-    }
-    Summary {
-        path: path.to_path_buf(),
-        format: layout.format.into(),
-        shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),
-        dtype,
-        chunks: chunk.map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
-        axes: order.iter().map(|&dim| layout.axes[dim].clone()).collect(),
-        images: Vec::new(),
-        microscope: layout.microscope,
-        problems,
-    }
 }
 
 impl Reader {
@@ -398,7 +324,7 @@ fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
 }
 
 /// The layout of the one cube in `opened`.
-fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
+pub(super) fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
     let wanted = options
         .dataset
         .as_deref()
@@ -413,7 +339,7 @@ fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
     Ok(found.with_context(|| path.display().to_string())?.checked())
 }
 
-fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {
+pub(super) fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {
     opened.dataset(&layout.dataset).with_context(|| {
         format!(
             "{}: dataset {} cannot be opened",

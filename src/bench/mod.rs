@@ -5,6 +5,7 @@
 mod allreduce;
 mod io;
 mod pca;
+mod reconstruct;
 mod train;
 
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::comm::Comm;
 pub use allreduce::allreduce;
 pub use io::{io, IoBench};
 pub use pca::{pca, PcaBench};
+pub use reconstruct::{reconstruct, ReconstructBench};
 pub use train::{train, TrainBench};
 
 /// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.

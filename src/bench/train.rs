@@ -136,7 +136,8 @@ fn check(bench: &TrainBench, micro_batch: usize) -> Result<()> {
     Ok(())
 }
 
-fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
+/// The layers of the JSON file at `path`, or the configuration's. Rank-local.
+pub(super) fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
     let Some(path) = path else {
         return Spec::new(&config.model, ENERGY);
     };

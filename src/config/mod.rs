@@ -17,6 +17,7 @@ mod sections;
 mod simulate;
 mod survey;
 mod sweep;
+mod tree;
 
 use std::fmt;
 use std::path::PathBuf;

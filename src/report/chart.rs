@@ -66,7 +66,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     let heights = counts.iter().flatten().copied().chain([0.7, 10.0]);
     let y = Scale::log("pixels", heights, 0.0).headroom(0.1);
     let label = format!("Histogram of the {} {} score", map.method, map.score);
-    svg(SIZE, &label, |area| {
+    svg(SIZE, &label, &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.bars(&edges, &counts[0], BLUE)?;
         if truth.is_some() {
@@ -99,7 +99,7 @@ pub fn loss(points: &[LossPoint]) -> Result<String> {
     } else {
         Scale::linear("loss", losses(), 0.05)
     };
-    svg(WIDE, "Loss by training step", |area| {
+    svg(WIDE, "Loss by training step", &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.line(&train, BLUE)?;
         panel.line(&validation, VERMILLION)?;
@@ -121,7 +121,7 @@ pub fn scree(ratios: &[f64]) -> Result<String> {
         .collect();
     let x = Scale::linear("component", points.iter().map(|p| p.0), 0.03);
     let y = Scale::log("explained variance ratio", points.iter().map(|p| p.1), 0.05);
-    svg(SIZE, "Scree plot of the principal components", |area| {
+    svg(SIZE, "Scree plot of the principal components", &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.line(&points, BLUE)?;
         panel.dots(&points, BLUE)
@@ -133,7 +133,7 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
     let points = points(energy_ev, factor.iter().copied());
     let x = energy_scale(&points);
     let y = Scale::linear("factor", points.iter().map(|p| p.1).chain([0.0]), 0.05).headroom(0.15);
-    svg(SIZE, "Factor of a principal component", |area| {
+    svg(SIZE, "Factor of a principal component", &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.shades(windows)?;
         panel.rule(0.0)?;
@@ -146,7 +146,7 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
 pub fn training(words: &str, points: &[(f64, f64)]) -> Result<String> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
     let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
-    svg(SIZE, words, |area| {
+    svg(SIZE, words, &x, |area| {
         Panel::new(area, &x, &y)?.line(points, BLUE)
     })
 }
@@ -156,7 +156,7 @@ pub fn mean_spectrum(cube: &Cube) -> Result<String> {
     let points = points(&cube.energy_ev, cube.mean_spectrum.iter().copied());
     let x = energy_scale(&points);
     let y = counts_scale("mean counts", &[&points]);
-    svg(WIDE, "Mean spectrum", |area| {
+    svg(WIDE, "Mean spectrum", &x, |area| {
         let mut panel = spectra(area, [&x, &y], &[(&points, INK)], &cube.windows)?;
         panel.onsets(&cube.edges)
     })
@@ -175,7 +175,7 @@ pub fn region(
     let y = counts_scale("counts", &[&measured, &modelled]);
     let label = format!("Spectrum of region {}", region.label);
     if modelled.is_empty() {
-        return svg(SIZE, &label, |area| {
+        return svg(SIZE, &label, &x, |area| {
             spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ())
         });
     }
@@ -187,7 +187,7 @@ pub fn region(
     // The panels share their energies: the words stand once, below.
     let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
     let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
-    svg(TALL, &label, |area| {
+    svg(TALL, &label, &x, |area| {
         let (_, height) = area.dim_in_pixel();
         let (top, bottom) = area.split_vertically(height * 61 / 100);
         let lines = [(&measured[..], INK), (&modelled[..], VERMILLION)];

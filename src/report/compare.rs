@@ -37,7 +37,7 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
     // F1 and its like are seen best from 0.
     let y = Scale::linear(y, points().map(|point| point.1).chain([0.0]), 0.04);
     let color = |i: usize| COLORS[i % COLORS.len()];
-    let chart = svg(SIZE, title, |area| {
+    let chart = svg(SIZE, title, &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         for (i, line) in lines.iter().enumerate() {
             panel.line(&means(&line.points), color(i))?;

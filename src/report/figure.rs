@@ -7,7 +7,7 @@ use base64::prelude::{Engine as _, BASE64_STANDARD};
 use ndarray::Array2;
 
 use super::picture::{marks, shrink_factor, shrink_marks, shrink_values};
-use super::picture::{Picture, Quantity, Span, REGION_COLOR, TRUTH_COLOR};
+use super::picture::{Picture, Quantity, Span, REGION_COLOR, SHADES, TRUTH_COLOR};
 use super::text::{escape, number, round_down};
 use super::{Map, Region};
 
@@ -100,9 +100,15 @@ pub fn map(
     if let Some(span) = span {
         y += color_bar(&mut body, span, quantity, threshold, width - 2 * MARGIN, y);
     }
+    let [high, wide] = picture.scale;
+    let ends = span.map_or(String::new(), |span| {
+        let [lower, higher] = span.clipped.map(u8::from);
+        format!(" data-span=\"{} {} {lower} {higher}\"", span.low, span.high)
+    });
     Ok(format!(
         "<figure class=\"map\"><figcaption>{caption}</figcaption><svg role=\"img\" aria-label=\"{}\" width=\"{width}\" \
-         height=\"{y}\" viewBox=\"0 0 {width} {y}\">{body}</svg></figure>\n",
+         height=\"{y}\" viewBox=\"0 0 {width} {y}\" data-pixel=\"{high} {wide} {factor}\" data-shades=\"{SHADES}\"{ends}>\
+         {body}</svg></figure>\n",
         escape(label)
     ))
 }

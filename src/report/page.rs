@@ -1,31 +1,24 @@
-//! The page: head, overview, the cubes' sections, training, configuration.
+//! The page: overview, the cubes' sections, training, configuration.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
-use super::figure::{self, css, key};
+use super::figure::{css, key};
+use super::frame;
 use super::plot::{BLUE, VERMILLION};
 use super::section::{self, chart_figure};
 use super::text::{counted, escape, number};
 use super::{chart, Report, StepPoint, MOST_CUBES};
 
-/// The whole document. It loads nothing: its policy forbids what its text does not ask for.
+/// The whole document.
 pub fn html(report: &Report) -> Result<String> {
     let title = if report.title.is_empty() {
         "coreloss"
     } else {
         &report.title
     };
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{0}</title>\n<style>\n{1}</style>\n</head>\n<body>\n{2}<main>\n<h1>{0}</h1>\n",
-        escape(title),
-        include_str!("page.css"),
-        figure::gradients(),
-    );
+    let mut html = String::new();
     found(&mut html, report);
     facts(&mut html, report);
     overview(&mut html, report);
@@ -45,10 +38,10 @@ pub fn html(report: &Report) -> Result<String> {
     }
     let _ = writeln!(
         html,
-        "<footer>coreloss {}. Each map lies beside this page as a PNG.</footer>\n</main>\n</body>\n</html>",
+        "<footer>coreloss {}. Each map lies beside this page as a PNG.</footer>",
         escape(&report.version)
     );
-    Ok(html)
+    Ok(frame::page(title, &html))
 }
 
 /// What was found, one sentence for each cube.

@@ -13,7 +13,7 @@ const LEAST_SIDE: usize = 24;
 const MOST_SCALE: usize = 32;
 
 /// Palette entries of the gradient; those after them mean something else.
-const SHADES: usize = 250;
+pub const SHADES: usize = 250;
 const HATCH_LIGHT: u8 = SHADES as u8;
 const HATCH_DARK: u8 = SHADES as u8 + 1;
 const REGION: u8 = SHADES as u8 + 2;

@@ -20,6 +20,9 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Coordinate, Co
 
 /// Charts are drawn this much larger than they are shown, since `plotters` rounds to whole units.
 const OVERSAMPLING: u32 = 4;
+/// Room beside the axes for the y axis' numbers and for the end of the x axis' last one, CSS pixels.
+const LEFT: u32 = 62;
+const RIGHT: u32 = 16;
 /// Most points of a line: more than a chart has columns to show.
 const MOST_POINTS: usize = 1200;
 
@@ -32,10 +35,12 @@ pub const INK: Rgb = [0x22, 0x2b, 0x36];
 const RULE: Rgb = [0xe3, 0xe7, 0xec];
 const SHADE: Rgb = [0xe6, 0x9f, 0x00];
 
-/// An SVG element without links or scripts, `width` by `height` CSS pixels, drawn by `draw`; `label` says what it shows.
+/// An SVG element without links or scripts, `width` by `height` CSS pixels, drawn by `draw`; `label` says what it shows,
+/// and all of its panels have the axis `x`, which is linear.
 pub fn svg(
     [width, height]: [u32; 2],
     label: &str,
+    x: &Scale,
     draw: impl FnOnce(&Area<'_>) -> Result<()>,
 ) -> Result<String> {
     let mut drawn = String::new();
@@ -47,11 +52,18 @@ pub fn svg(
     }
     // The backend's own opening tag has a fixed size and a namespace, which HTML does not want.
     let body = drawn.split_once('>').map_or("", |(_, body)| body);
+    let share = |pixels: u32| f64::from(pixels) / f64::from(width);
     Ok(format!(
-        "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\">{body}",
+        "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
+         data-axis=\"{:.5} {:.5} {} {}\" data-words=\"{}\">{body}",
         escape(label),
         size.0,
         size.1,
+        share(LEFT),
+        share(width - RIGHT),
+        x.range.start,
+        x.range.end,
+        escape(x.label),
     ))
 }
 
@@ -69,9 +81,9 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         let y_count = (height / (36 * OVERSAMPLING)).max(2) as usize;
         let mut chart = ChartBuilder::on(area)
             .margin_top(8 * OVERSAMPLING)
-            .margin_right(16 * OVERSAMPLING)
+            .margin_right(RIGHT * OVERSAMPLING)
             .x_label_area_size(38 * OVERSAMPLING)
-            .y_label_area_size(62 * OVERSAMPLING)
+            .y_label_area_size(LEFT * OVERSAMPLING)
             .build_cartesian_2d(x.coordinate(8), y.coordinate(y_count))?;
         let x_ticks = x.ticks(8);
         let y_ticks = y.ticks(y_count);

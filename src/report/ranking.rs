@@ -6,6 +6,7 @@ use anyhow::Result;
 use ndarray::Array2;
 
 use super::figure::{self, Overlay};
+use super::frame;
 use super::picture::Quantity;
 use super::text::{counted, escape, number};
 
@@ -45,15 +46,7 @@ pub fn ranking_html(
     cubes: &[RankedCube],
     set_aside: &[(String, String)],
 ) -> Result<String> {
-    let title = escape(title);
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n{}<main>\n<h1>{title}</h1>\n",
-        include_str!("page.css"),
-        figure::gradients(),
-    );
+    let mut html = String::new();
     let flagged = cubes.iter().filter(|cube| !cube.regions.is_empty()).count();
     let _ = writeln!(
         html,
@@ -100,8 +93,7 @@ pub fn ranking_html(
         }
         html.push_str("</tbody></table>\n");
     }
-    html.push_str("</main>\n</body>\n</html>\n");
-    Ok(html)
+    Ok(frame::page(title, &html))
 }
 
 fn section(html: &mut String, i: usize, cube: &RankedCube) -> Result<()> {
@@ -178,7 +170,7 @@ mod tests {
             }],
         };
         let page = ranking_html("t", &[cube], &[("<p>".into(), "no".into())]).unwrap();
-        assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("http:"));
+        frame::assert_self_contained(&page);
         assert!(page.contains("3.25") && page.trim_end().ends_with("</html>"));
         ranking_html("empty", &[], &[]).unwrap();
     }

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Result};
 use glob::{MatchOptions, Pattern};
 
 use super::point::hash;
-use crate::config::parse::given;
+use crate::config::tree::given;
 use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Invalid, Simulate};
 
 /// A cube of the sweep's own, made once for all points that read it. Its name is the one that the configuration gives

@@ -14,7 +14,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
-use super::parse::{explain, lay, set};
+use super::parse::explain;
+use super::tree::{lay, set};
 use super::{Config, Invalid, OneOrMany};
 use point::{point, text};
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::made::{kept_in, resolve};
 use super::{Point, Sweep};
-use crate::config::parse::lay;
+use crate::config::tree::lay;
 use crate::config::{Config, Invalid, OneOrMany, Work};
 
 /// What `name:` of a list's entry gives; it is no key of the configuration.

@@ -1,0 +1,84 @@
+//! What a file holds, told from its headers alone.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::layout::{Layout, Microscope};
+use super::reader::{find, open_dataset, Options};
+use super::{dm, elsewhere, file};
+use crate::cube::Axis;
+
+/// What a file holds, for `coreloss inspect`. The energy axis is the last.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub path: PathBuf,
+    pub format: String,
+    pub shape: Vec<usize>,
+    pub dtype: String,
+    pub chunks: Option<Vec<usize>>,
+    pub axes: Vec<Axis>,
+    /// Every image of a Gatan file, in the order that `archive.image` counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    pub microscope: Microscope,
+    pub problems: Vec<String>,
+}
+
+/// Describes `path` without reading a spectrum. Rank-local.
+///
+/// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
+///
+/// # Errors
+/// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
+pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
+    let shown = || path.display().to_string();
+    if dm::is_dm(path) {
+        let found = dm::find(path, options.image).with_context(shown)?;
+        let dtype = found.dtype().into();
+        let images = found.images;
+        return Ok(Summary {
+            images,
+            ..summary(path, found.layout, dtype, None)
+        });
+    }
+    let opened = file::open(path, 0)?;
+    let layout = find(&opened, path, options)?;
+    let dataset = open_dataset(&opened, path, &layout)?;
+    let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
+    let mut summary = summary(path, layout, dtype, dataset.chunk());
+    for check in [
+        file::check_filters(&dataset),
+        elsewhere::check(&dataset, path),
+    ] {
+        if let Err(error) = check {
+            summary.problems.push(format!("{error:#}"));
+        }
+    }
+    Ok(summary)
+}
+
+fn summary(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Summary {
+    // Stored order where there is no energy.
+    let mut order: Vec<usize> = (0..layout.axes.len()).collect();
+    if let Ok(energy) = layout.energy {
+        let [y, x] = layout.places(energy);
+        order = [y, x, Some(energy)].into_iter().flatten().collect();
+    }
+    let mut problems = layout.problems;
+    if let Err(reason) = layout.energy {
+        problems.push(format!("no EELS spectrum image: {reason}"));
+    }
+    Summary {
+        path: path.to_path_buf(),
+        format: layout.format.into(),
+        shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),
+        dtype,
+        chunks: chunk.map(|chunk| order.iter().map(|&dim| chunk[dim]).collect()),
+        axes: order.iter().map(|&dim| layout.axes[dim].clone()).collect(),
+        images: Vec::new(),
+        microscope: layout.microscope,
+        problems,
+    }
+}

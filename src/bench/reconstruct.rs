@@ -1,0 +1,106 @@
+//! `coreloss bench reconstruct`: an untrained network's answer to a cube of made-up counts, tiles and blending included.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::{median, print, train::read_spec};
+use crate::comm::Comm;
+use crate::config::{Config, Invalid};
+use crate::device;
+use crate::model::{Parameters, Tiles};
+use crate::run::peak_rss_mib;
+use crate::shard::Blocks;
+
+/// What to measure.
+pub struct ReconstructBench {
+    /// JSON of a [`Spec`](crate::model::Spec); without it the configuration's preset at 480 channels.
+    pub spec: Option<PathBuf>,
+    /// Pixels along each side of the cube.
+    pub side: usize,
+    pub rounds: usize,
+    pub json: bool,
+}
+
+/// Medians over the rounds.
+#[derive(Serialize)]
+struct Findings {
+    what: &'static str,
+    ranks: usize,
+    threads: usize,
+    shape: [usize; 3],
+    seconds: f64,
+    spectra_per_s: f64,
+    /// Of all shares, the same for any number of ranks.
+    mean_square: f64,
+    peak_rss_mib: Vec<f64>,
+}
+
+/// Times the reconstruction of a cube in memory, after a first round that is not counted.
+///
+/// # Collective
+/// # Errors
+/// A specification that does not read; nothing to do.
+pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Result<()> {
+    let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
+    if bench.side == 0 || bench.rounds == 0 {
+        let message = "bench reconstruct: --side and --rounds are at least 1".to_string();
+        return Err(Invalid(message).into());
+    }
+    let device = device::choose(comm, config.train.device)?;
+    let shape = [bench.side, bench.side, spec.energy];
+    let mean = vec![1.0 / spec.energy as f64; spec.energy];
+    let parameters = Parameters::initial(&spec, &mean, config.seed);
+    let tiles = Tiles::new(&spec, &parameters, device, &mean, [shape[0], shape[1]]);
+    let band = Blocks::new(shape).band(comm.rank(), comm.size());
+    let first = tiles.halo(&band).start;
+    let counts = made_up(shape, tiles.halo(&band));
+    let (mut seconds, mut squares) = (Vec::new(), Vec::new());
+    for round in 0..=bench.rounds {
+        squares.clear();
+        comm.barrier();
+        let begun = Instant::now();
+        let lines = |rows: std::ops::Range<usize>| {
+            let rows = rows.start - first..rows.end - first;
+            anyhow::Ok(counts.slice(ndarray::s![rows, .., ..]).to_owned())
+        };
+        tiles.reconstruct(band.clone(), lines, |line| {
+            squares.push(line.shares.iter().map(|&v| f64::from(v * v)).sum::<f64>());
+            Ok(())
+        })?;
+        comm.barrier();
+        if round > 0 {
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+    }
+    let all = comm.all_gather(&squares);
+    let seconds = median(seconds);
+    let findings = Findings {
+        what: "reconstruct",
+        ranks: comm.size(),
+        threads: rayon::current_num_threads(),
+        shape,
+        seconds,
+        spectra_per_s: (shape[0] * shape[1]) as f64 / seconds,
+        mean_square: all.iter().flatten().sum::<f64>() / shape.iter().product::<usize>() as f64,
+        peak_rss_mib: comm.all_gather(&peak_rss_mib()),
+    };
+    print(comm, &findings, bench.json);
+    Ok(())
+}
+
+/// Lines `rows` of a cube of uniform random electrons, the same whoever makes them.
+fn made_up(shape: [usize; 3], rows: std::ops::Range<usize>) -> Array3<f32> {
+    let mut counts = Array3::zeros((rows.len(), shape[1], shape[2]));
+    for (y, mut line) in rows.zip(counts.outer_iter_mut()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(y as u64);
+        line.iter_mut()
+            .for_each(|n| *n = 20.0 * rng.random::<f32>());
+    }
+    counts
+}
