@@ -4,8 +4,8 @@
 #   scripts/bench.sh [ANCHORS [ROUNDS [CUBE DATASET]]]
 #
 # ANCHORS is the folder with torch_ddp.py, pca.py, io.py and spec_compact.json (default ../shared/anchors). CUBE is an
-# HDF5 file with a spectrum image in DATASET; without it PCA and reading are left out. PYTHON names a Python with torch
-# 2.11, scikit-learn and h5py (default python3). Build first: cargo build --release.
+# HDF5 file with a spectrum image in DATASET; without it one of 256 x 256 x 1312 is simulated, float32 behind shuffle and
+# gzip. PYTHON names a Python with torch 2.11, scikit-learn and h5py (default python3). Build first: cargo build --release.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -52,6 +52,12 @@ seconds() {
     bc <<<"$EPOCHREALTIME - $begun"
 }
 
+if [[ -z $cube ]]; then
+    echo "simulate: {dir: $found, cubes: [{name: cube, scene: {shape: [256, 256, 1312], dispersion_ev: 0.3}}]}" >"$found/cube.yaml"
+    mpirun --oversubscribe --bind-to none -n 2 "$binary" simulate "$found/cube.yaml" >/dev/null 2>&1
+    cube=$found/cube.hspy dataset=Experiments/spectra/data
+fi
+
 for ((round = 1; round <= rounds; round++)); do
     for shape in "1 2" "2 1"; do
         read -r ranks threads <<<"$shape"
@@ -63,19 +69,17 @@ for ((round = 1; round <= rounds; round++)); do
             anchor "${ddp[@]}" --channels-last
         } >>"$found/train"
     done
-    if [[ -n $cube ]]; then
-        echo "bench: round $round of $rounds, PCA and reading" >&2
-        {
-            coreloss 2 1 pca "$cube" --json --set archive.dataset="$dataset"
-            anchor pca.py "$cube" "$dataset" --mode eigh
-            anchor pca.py "$cube" "$dataset" --mode randomized
-        } >>"$found/pca"
-        {
-            coreloss 1 1 io "$cube" --json --set archive.dataset="$dataset"
-            coreloss 2 1 io "$cube" --json --set archive.dataset="$dataset"
-            anchor io.py "$cube" "$dataset"
-        } >>"$found/io"
-    fi
+    echo "bench: round $round of $rounds, PCA and reading" >&2
+    {
+        coreloss 2 1 pca "$cube" --json --set archive.dataset="$dataset"
+        anchor pca.py "$cube" "$dataset" --mode eigh
+        anchor pca.py "$cube" "$dataset" --mode randomized
+    } >>"$found/pca"
+    {
+        coreloss 1 1 io "$cube" --json --set archive.dataset="$dataset"
+        coreloss 2 1 io "$cube" --json --set archive.dataset="$dataset"
+        anchor io.py "$cube" "$dataset"
+    } >>"$found/io"
     coreloss 2 1 allreduce --json >>"$found/allreduce"
     echo "bench: round $round of $rounds, reconstruction" >&2
     tiles=(--spec "$spec" --side 96)
@@ -120,27 +124,25 @@ for ranks, threads in ((1, 2), (2, 1)):
           f"{share:.0%} | {price:.1%} |")
 
 found = rows("pca")
-if found:
-    ours, *others = (found[i::3] for i in range(3))
-    shape = "x".join(map(str, ours[0]["shape"]))
-    print(f"\n| PCA of {shape}, {ours[0]['components']} components | s | peak MiB | coreloss is faster by |")
-    print("|---|---|---|---|")
-    seconds = lambda side: median(row["seconds"] for row in side)
-    memory = median(sum(row["peak_rss_mib"]) for row in ours)
-    print(f"| coreloss, 2 ranks (memory summed) | {seconds(ours):.2f} | {memory:.0f} | |")
-    for side in others:
-        memory = median(row["peak_rss_mib"] for row in side)
-        print(f"| scikit-learn {side[0]['mode']} | {seconds(side):.2f} | {memory:.0f} | {ratio(side, ours, 'seconds'):.2f} |")
+ours, *others = (found[i::3] for i in range(3))
+shape = "x".join(map(str, ours[0]["shape"]))
+print(f"\n| PCA of {shape}, {ours[0]['components']} components | s | peak MiB | coreloss is faster by |")
+print("|---|---|---|---|")
+seconds = lambda side: median(row["seconds"] for row in side)
+memory = median(sum(row["peak_rss_mib"]) for row in ours)
+print(f"| coreloss, 2 ranks (memory summed) | {seconds(ours):.2f} | {memory:.0f} | |")
+for side in others:
+    memory = median(row["peak_rss_mib"] for row in side)
+    print(f"| scikit-learn {side[0]['mode']} | {seconds(side):.2f} | {memory:.0f} | {ratio(side, ours, 'seconds'):.2f} |")
 
 found = rows("io")
-if found:
-    one, two, h5py = (found[i::3] for i in range(3))
-    print("\n| reading, MB/s of the decoded array | | ratio to h5py |")
-    print("|---|---|---|")
-    h5py = [dict(row, read_mb_s=row["h5py_mb_s"]) for row in h5py]
-    for name, side in (("coreloss, 1 rank", one), ("coreloss, 2 ranks", two), ("h5py", h5py)):
-        rate = median(row["read_mb_s"] for row in side)
-        print(f"| {name} | {rate:.0f} | {ratio(side, h5py, 'read_mb_s'):.2f} |")
+one, two, h5py = (found[i::3] for i in range(3))
+print("\n| reading, MB/s of the decoded array | | ratio to h5py |")
+print("|---|---|---|")
+h5py = [dict(row, read_mb_s=row["h5py_mb_s"]) for row in h5py]
+for name, side in (("coreloss, 1 rank", one), ("coreloss, 2 ranks", two), ("h5py", h5py)):
+    rate = median(row["read_mb_s"] for row in side)
+    print(f"| {name} | {rate:.0f} | {ratio(side, h5py, 'read_mb_s'):.2f} |")
 
 sides = [rows("tiles")[i::5] for i in range(5)]
 print("\n| reconstruction of 96 x 96 | spectra/s | peak MiB | ratio to the best of PyTorch's |")

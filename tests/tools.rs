@@ -164,6 +164,40 @@ fn in_browser(page: &Path, folder: &Path) {
 }
 
 #[test]
+fn a_second_training_leaves_out_what_the_first_run_flagged() {
+    let _alone = alone();
+    let case = finished("again");
+    let again = |earlier: &str, output: &str| {
+        let sets = [
+            format!("archive.train_without={earlier}"),
+            format!("output={output}"),
+        ];
+        let arguments = ["run", "run.yaml", "--set", &sets[0], "--set", &sets[1]];
+        Job::of(case.command(2, &arguments)).wait(LIMIT)
+    };
+    let second = again("out-2", "second");
+    second.succeeded();
+    let told = second
+        .stderr
+        .lines()
+        .find(|line| line.contains("left out of the training"));
+    let count = told.and_then(|line| line.split(": ").last()?.split(' ').next()?.parse().ok());
+    let regions: usize = 8 + 1;
+    assert!(
+        count.is_some_and(|count: usize| (regions..60).contains(&count)),
+        "{told:?}"
+    );
+    let first = fs::read(case.output(2).join("metrics.jsonl")).expect("metrics");
+    assert_ne!(
+        first,
+        fs::read(case.path("second/metrics.jsonl")).expect("metrics")
+    );
+    again("nowhere", "third")
+        .exits(1)
+        .says("nowhere tells nothing of");
+}
+
+#[test]
 fn configurations_are_written_shown_and_explained() {
     let _alone = alone();
     let case = Case::new("configurations").cube(&counts([10, 10, 200], 7));

@@ -1,5 +1,7 @@
 //! The sections of a configuration and their defaults.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::region::Region;
@@ -57,6 +59,9 @@ pub struct Archive {
     pub inputs: OneOrMany<String>,
     /// Paths and globs of the cubes to train on.
     pub train_inputs: Option<OneOrMany<String>>,
+    /// The output folder of an earlier run on the cubes that are trained on: what it flagged there, and the pixels beside,
+    /// are left out of the training. A second run so finds what the first one learned for normal.
+    pub train_without: Option<PathBuf>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
     /// Which image of a Gatan file (`coreloss inspect` lists them from 0, thumbnails left out); the core-loss
@@ -77,6 +82,7 @@ impl Default for Archive {
         Archive {
             inputs: OneOrMany::Many(Vec::new()),
             train_inputs: None,
+            train_without: None,
             dataset: None,
             image: None,
             energy_range_ev: None,

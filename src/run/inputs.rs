@@ -1,11 +1,15 @@
 //! Opening the archive on all ranks alike, and setting aside what does not open.
 
-use anyhow::{ensure, Result};
+use std::path::Path;
 
-use super::energy;
+use anyhow::{ensure, Context, Result};
+use ndarray::{s, Array2};
+
+use super::{energy, write};
 use crate::archive::{catalogue, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Invalid};
+use crate::output::read_signal_f32;
 use crate::stream::Cube;
 
 /// The cubes of a run.
@@ -79,6 +83,10 @@ pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
         Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
         None => None,
     };
+    if let Some(earlier) = &config.archive.train_without {
+        let mut learned = training.as_mut().unwrap_or(&mut cubes).iter_mut();
+        comm.agree(learned.try_for_each(|cube| leave_out(cube, earlier)))?;
+    }
     // Before anything is read: what does not belong together is soonest mended.
     let rebin = config.preprocess.rebin;
     energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
@@ -87,6 +95,42 @@ pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
         training,
         set_aside,
     })
+}
+
+/// Marks what the run of the folder `earlier` flagged in `cube`, and the pixels around, as not to be trained on. Rank-local.
+fn leave_out(cube: &mut Cube, earlier: &Path) -> Result<()> {
+    let path = write::result_path(earlier, &cube.info().id);
+    let refused = || {
+        format!(
+            "archive.train_without: {} tells nothing of {}: score it there first, with `output: {}`",
+            earlier.display(),
+            cube.info().path.display(),
+            earlier.display()
+        )
+    };
+    let (_, labels) = read_signal_f32(&path, write::REGIONS).with_context(refused)?;
+    let size = cube.ignored.dim();
+    ensure!(
+        labels.shape() == [size.0, size.1],
+        "{}: its map is of {:?} pixels, not {size:?}: it is another cube's",
+        refused(),
+        labels.shape()
+    );
+    let untrained = cube
+        .untrained
+        .get_or_insert_with(|| Array2::from_elem(size, false));
+    for (place, _) in labels.indexed_iter().filter(|(_, &label)| label > 0.0) {
+        let around = |at: usize, size: usize| at.saturating_sub(1)..(at + 2).min(size);
+        let beside = s![around(place[0], size.0), around(place[1], size.1)];
+        untrained.slice_mut(beside).fill(true);
+    }
+    let count = untrained.iter().filter(|&&left_out| left_out).count();
+    log::info!(
+        "{}: {count} of {} pixels are left out of the training",
+        cube.info().path.display(),
+        size.0 * size.1
+    );
+    Ok(())
 }
 
 /// The files that `inputs` mean.

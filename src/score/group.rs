@@ -28,6 +28,9 @@ const PLACING: f64 = 0.07;
 /// By which the share of an edge that moved is off 1: the model has followed some of it, and thickness varies.
 const MOVED_SHARE_SD: f64 = 0.2;
 
+/// Of what a kind's residual holds beside noise: a shift that explains less is another change of shape.
+const LEAST_EXPLAINED: f64 = 0.5;
+
 /// One window and family.
 pub struct Group<'a> {
     pub window: usize,
@@ -205,7 +208,8 @@ impl<'a> Group<'a> {
             })
             .collect();
         let best = profile.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        if best.1 <= 1.0 || best.0.abs() > FARTHEST_EV {
+        let beside_noise = weight * dot(mean, mean) - mean.len() as f64;
+        if best.1 <= f64::max(1.0, LEAST_EXPLAINED * beside_noise) || best.0.abs() > FARTHEST_EV {
             return None;
         }
         let near = profile
