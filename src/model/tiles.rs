@@ -153,11 +153,14 @@ impl Tiles {
         let size = height * width * energy;
         let mut input = vec![0f32; columns.len() * size];
         for (tile, &left) in input.chunks_mut(size).zip(columns) {
-            let patch = Array3::from_shape_fn((height, width, energy), |(y, x, e)| {
+            let mut patch = Array3::zeros((height, width, energy));
+            for (y, mut line) in patch.outer_iter_mut().enumerate() {
                 let y = reflect(y as isize, counts.dim().0);
-                let x = reflect((left + x) as isize, self.size[1]);
-                counts[[y, x, e]]
-            });
+                for (x, mut spectrum) in line.outer_iter_mut().enumerate() {
+                    let x = reflect((left + x) as isize, self.size[1]);
+                    spectrum.assign(&counts.slice(s![y, x, ..]));
+                }
+            }
             let tile = ArrayViewMut3::from_shape(patch.dim(), tile).expect("a tile's size");
             whiten(patch.view(), &self.mean, tile);
         }

@@ -9,7 +9,7 @@ const MIN_EXPECTED: f32 = 1e-3;
 ///
 /// `counts` and `out` are `[y, x, energy]`, electrons and sigmas; `mean` is the mean spectrum, of sum 1.
 /// # Source
-/// SCIENCE.md 3.2: Poisson noise of the expected counts.
+/// The variance of a Poisson count is its expectation.
 pub fn whiten(counts: ArrayView3<f32>, mean: &[f32], mut out: ArrayViewMut3<f32>) {
     assert_eq!(counts.dim(), out.dim(), "patch and buffer differ");
     assert_eq!(counts.dim().2, mean.len(), "patch and mean spectrum differ");

@@ -12,6 +12,9 @@ use crate::config::{Config, Invalid};
 use crate::output::read_signal_f32;
 use crate::stream::Cube;
 
+/// Pixels around what was flagged that are left out with it: rims are flagged last.
+const MARGIN: usize = 2;
+
 /// The cubes of a run.
 pub struct Inputs {
     /// To score.
@@ -120,7 +123,8 @@ fn leave_out(cube: &mut Cube, earlier: &Path) -> Result<()> {
         .untrained
         .get_or_insert_with(|| Array2::from_elem(size, false));
     for (place, _) in labels.indexed_iter().filter(|(_, &label)| label > 0.0) {
-        let around = |at: usize, size: usize| at.saturating_sub(1)..(at + 2).min(size);
+        let around =
+            |at: usize, size: usize| at.saturating_sub(MARGIN)..(at + MARGIN + 1).min(size);
         let beside = s![around(place[0], size.0), around(place[1], size.1)];
         untrained.slice_mut(beside).fill(true);
     }

@@ -80,7 +80,7 @@ impl Projection {
     /// Removes the parts of `values` along p and E^-3 by least squares weighted with `1 / mu`.
     ///
     /// # Source
-    /// SCIENCE.md 3.7: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
+    /// Weighted least squares: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
     pub fn remove_background(&self, values: &mut [f64], root: &[f64]) {
         for direction in self.background_directions(root) {
             subtract(values, &direction);

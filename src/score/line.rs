@@ -12,7 +12,7 @@ use super::windows::MIN_CHANNELS;
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// Numbers kept per pixel over all windows: the memory that scoring may use (DESIGN.md law 4).
+/// Numbers kept per pixel over all windows: the memory that scoring may use (tests/memory.rs holds it).
 const MAX_COLUMNS: usize = 64;
 const SHIFT_COEFFICIENTS: usize = 24;
 const COMPOSITION_COEFFICIENTS: usize = 8;

@@ -53,7 +53,7 @@ pub fn information(projection: &Projection, mu: ArrayView1<f32>, scale_ev: f64) 
 /// 0 where the edge is too weak to tell. Rank-local.
 ///
 /// # Source
-/// SCIENCE.md 3.6: weighted least squares with `g = -dmu/dE`, two rounds.
+/// Weighted least squares with `g = -dmu/dE`, two rounds.
 pub fn line_shift(
     projection: &Projection,
     u: ArrayView2<f32>,

@@ -39,7 +39,7 @@ impl<'a> Edge<'a> {
     /// The coefficients of `f(E - at - shift) - f(E - at)`, with `f` the edge, as the shift family sees them.
     ///
     /// # Source
-    /// SCIENCE.md 3.7.
+    /// `f` at both places by [`shifted`].
     pub fn moved(&self, at_ev: f64, shift_ev: f64) -> Vec<f64> {
         let range = self.window.shift.range.clone();
         let [here, moved] = [at_ev, at_ev + shift_ev]

@@ -264,7 +264,7 @@ mod tests {
         Axis::energy_loss(offset, scale, size)
     }
 
-    /// O K, Fe L3 and L2 and a weak delayed Bi N, as SCIENCE.md 4 describes the scene.
+    /// O K, Fe L3 and L2 and a weak delayed Bi N, as the simulated scenes have.
     fn bismuth_ferrite(energy: f64) -> f64 {
         let background = |e: f64| (e / 420.0).powf(-2.9);
         let line = |at: f64, sd: f64, h: f64| h * (-0.5 * ((energy - at) / sd).powi(2)).exp();
