@@ -12,6 +12,8 @@ use super::Comm;
 
 /// Parameters that share a scale.
 const SCALED: usize = 1024;
+/// Parameters that are rounded, summed over ranks and scaled back at once: few enough to stay in a core's cache meanwhile.
+const PIECE: usize = 256 * SCALED;
 
 /// Reusable buffers for sums of one gradient vector.
 pub struct GradientSum {
@@ -32,8 +34,8 @@ impl GradientSum {
             micro_batches,
             largest: vec![0.0; blocks],
             agreed: vec![0.0; blocks],
-            integers: vec![0; parameters],
-            summed: vec![0; parameters],
+            integers: vec![0; parameters.min(PIECE)],
+            summed: vec![0; parameters.min(PIECE)],
             floats: Vec::new(),
         }
     }
@@ -59,36 +61,42 @@ impl GradientSum {
             &mut self.agreed,
             SystemOperation::max(),
         );
-        let (agreed, micro_batches) = (&self.agreed, self.micro_batches);
-        self.integers
+        for (piece, total) in total.chunks_mut(PIECE).enumerate() {
+            self.exact_piece(comm, local, piece * PIECE / SCALED, total);
+        }
+    }
+
+    /// Sums the parameters of `total`, of which the first is that of `block`.
+    ///
+    /// # Collective
+    fn exact_piece(&mut self, comm: &Comm, local: &[&[f32]], block: usize, total: &mut [f32]) {
+        let (agreed, micro_batches) = (&self.agreed[block..], self.micro_batches);
+        let integers = &mut self.integers[..total.len()];
+        let summed = &mut self.summed[..total.len()];
+        integers
             .par_chunks_mut(SCALED)
             .enumerate()
-            .for_each(|(block, integers)| {
-                let scale = scale(agreed[block], micro_batches);
+            .for_each(|(i, integers)| {
+                let scale = scale(agreed[i], micro_batches);
                 integers.fill(0);
                 for gradient in local {
-                    for (sum, value) in integers.iter_mut().zip(part(gradient, block)) {
+                    for (sum, value) in integers.iter_mut().zip(part(gradient, block + i)) {
                         *sum = sum.wrapping_add(nearest(value * scale));
                     }
                 }
             });
-        comm.reduce_blocks(
-            "gradient",
-            &self.integers,
-            &mut self.summed,
-            SystemOperation::sum(),
-        );
-        let summed = &self.summed;
+        comm.reduce_blocks("gradient", integers, summed, SystemOperation::sum());
         total
             .par_chunks_mut(SCALED)
-            .enumerate()
-            .for_each(|(block, total)| {
-                let inverse = match agreed[block] {
+            .zip(summed.par_chunks(SCALED))
+            .zip(agreed.par_iter())
+            .for_each(|((total, summed), &largest)| {
+                let inverse = match largest {
                     0.0 => 0.0,
                     largest if largest.is_finite() => 1.0 / scale(largest, micro_batches),
                     _ => f32::NAN,
                 };
-                for (total, &sum) in total.iter_mut().zip(&summed[block * SCALED..]) {
+                for (total, &sum) in total.iter_mut().zip(summed) {
                     *total = sum as f32 * inverse;
                 }
             });
@@ -98,6 +106,9 @@ impl GradientSum {
     ///
     /// # Collective
     pub fn fast(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
+        if let [only] = local {
+            return self.bare(comm, only, total);
+        }
         self.floats.resize(total.len(), 0.0);
         self.floats
             .par_chunks_mut(SCALED)
