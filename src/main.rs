@@ -279,16 +279,34 @@ fn start_log(comm: &Comm) {
         .init();
 }
 
+/// Threads of a rank as the user or Slurm gives them; none where neither does.
+///
+/// # Errors
+/// A value that is no number.
+fn given_threads() -> Result<Option<usize>> {
+    for name in ["CORELOSS_THREADS", "SLURM_CPUS_PER_TASK"] {
+        let Ok(value) = std::env::var(name) else {
+            continue;
+        };
+        return match value.parse::<usize>() {
+            Ok(threads) if threads > 0 => Ok(Some(threads)),
+            _ => Err(Invalid(format!(
+                "the environment variable {name} is {value:?}: give a number of threads, 1 or more, or unset it"
+            ))
+            .into()),
+        };
+    }
+    Ok(None)
+}
+
 /// As many threads on every rank: those of the Slurm task, else the cores of the node divided by its ranks.
 ///
 /// # Collective
 fn start_threads(comm: &Comm) -> Result<()> {
     let (_, local_ranks) = comm.local_rank();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let given = ["CORELOSS_THREADS", "SLURM_CPUS_PER_TASK"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
-    let wanted = given.unwrap_or(cores / local_ranks).max(1);
+    let wanted = comm.agree(given_threads())?;
+    let wanted = wanted.unwrap_or(cores / local_ranks).max(1);
     // The fewest over ranks.
     let threads = (u64::MAX - comm.max_u64(u64::MAX - wanted as u64)) as usize;
     comm.agree(

@@ -110,30 +110,50 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
         "{input} matches no file (relative to {})",
         std::env::current_dir()?.display()
     );
-    let fixed = path
-        .components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']));
-    Ok((fixed.collect(), paths, false))
+    Ok((fixed_part(path), paths, false))
 }
 
-/// The regular files that match `pattern`, companions left out.
+/// The regular files that match `pattern`, without companions, and without hidden ones where it names none.
 fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
-        require_literal_leading_dot: true,
+        // With it `glob` panics on names that are not UTF-8: hidden files are left out below.
+        require_literal_leading_dot: false,
     };
+    let fixed = fixed_part(Path::new(pattern));
+    let is_hidden = |path: &Path| path.strip_prefix(&fixed).is_ok_and(has_hidden_part);
+    let wants_hidden = is_hidden(Path::new(pattern));
     let mut paths = Vec::new();
     for entry in
         glob::glob_with(pattern, options).with_context(|| format!("{input} is no valid glob"))?
     {
         match entry {
-            Ok(path) if path.is_file() && !is_companion(&path) => paths.push(path),
-            Ok(_) => (),
+            Ok(path) if is_companion(&path) || !path.is_file() => (),
+            Ok(path) if is_hidden(&path) && !wants_hidden => (),
+            Ok(path) if path.to_str().is_none() => log::warn!(
+                "left out of {input}: {} is no UTF-8 in every letter; rename it",
+                path.display()
+            ),
+            Ok(path) => paths.push(path),
             Err(error) => log::warn!("left out of {input}: {error}"),
         }
     }
     Ok(paths)
+}
+
+/// The folders of a glob before its first wildcard.
+fn fixed_part(glob: &Path) -> PathBuf {
+    glob.components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
+        .collect()
+}
+
+fn has_hidden_part(path: &Path) -> bool {
+    path.components().any(|part| match part {
+        Component::Normal(name) => name.as_encoded_bytes().starts_with(b"."),
+        _ => false,
+    })
 }
 
 fn is_companion(path: &Path) -> bool {
@@ -279,6 +299,24 @@ mod tests {
             ]
         );
         assert_eq!(ids(dir.path(), &["."]).len(), 3);
+    }
+
+    #[test]
+    fn hidden_files_are_taken_where_the_glob_names_them() {
+        let dir = archive(&["a/.old/x.hspy", "a/y.hspy"]);
+        assert_eq!(ids(dir.path(), &["a/.o*/*"]), [("y".into(), false)]);
+        assert_eq!(ids(dir.path(), &["a/.old/*"]), [("x".into(), false)]);
+        assert_eq!(ids(dir.path(), &["a/.o*/*"]), [("x".into(), false)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_utf8_is_left_out() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = archive(&["x.hspy"]);
+        fs::write(dir.path().join(OsStr::from_bytes(b"Pr\xfcfung.hspy")), "x").unwrap();
+        assert_eq!(ids(dir.path(), &["*"]), [("x".into(), false)]);
+        assert_eq!(ids(dir.path(), &["."]), [("x".into(), false)]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Maps that lie beside a cube: truth labels and the user's mask.
 
+use std::fs;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{bail, ensure, Context, Result};
 use hdf5::types::TypeDescriptor;
 use hdf5::Dataset;
-use ndarray::{Array2, ArrayD};
+use ndarray::Array2;
 
 use super::{file, hspy};
 
@@ -17,7 +19,7 @@ pub fn user_mask(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<bool>>>
     let Some(dataset) = beside(path, "mask.hspy")? else {
         return Ok(None);
     };
-    let map = shaped(&dataset, numbers(&dataset)?, shape)?;
+    let map = numbers(&dataset, shape)?;
     // NaN is not 0: what is marked as unknown is ignored.
     Ok(Some(map.mapv(|value| value != 0.0)))
 }
@@ -30,7 +32,7 @@ pub fn truth(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<i32>>> {
     let Some(dataset) = beside(path, "truth.hspy")? else {
         return Ok(None);
     };
-    let map = shaped(&dataset, numbers(&dataset)?, shape)?;
+    let map = numbers(&dataset, shape)?;
     if let Some(value) = map
         .iter()
         .find(|value| value.fract() != 0.0 || value.abs() > f64::from(i32::MAX))
@@ -41,6 +43,19 @@ pub fn truth(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<i32>>> {
         );
     }
     Ok(Some(map.mapv(|value| value as i32)))
+}
+
+/// A cheap identity of the maps beside `path` that does not know where they lie: sizes and times of change. Rank-local.
+pub fn companions(path: &Path) -> String {
+    let identities = ["mask.hspy", "truth.hspy"].map(|extension| {
+        let Ok(about) = fs::metadata(path.with_extension(extension)) else {
+            return "none".to_string();
+        };
+        let changed = about.modified().ok();
+        let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        format!("{} {}", about.len(), changed.unwrap_or_default().as_nanos())
+    });
+    identities.join(", ")
 }
 
 /// The data of the first signal in the companion of `path`; none where there is no such file.
@@ -68,28 +83,26 @@ fn beside(path: &Path, extension: &str) -> Result<Option<Dataset>> {
         .map(Some)
 }
 
-fn numbers(dataset: &Dataset) -> Result<ArrayD<f64>> {
-    // numpy's bool is an enum to HDF5, which converts it to nothing but itself.
-    if dataset
-        .dtype()?
-        .to_descriptor()
-        .is_ok_and(|stored| stored == TypeDescriptor::Boolean)
-    {
-        return Ok(dataset.read_dyn::<bool>()?.mapv(f64::from));
-    }
-    file::numeric_dtype(dataset).with_context(|| dataset.filename())?;
-    dataset
-        .read_dyn::<f64>()
-        .with_context(|| format!("{}: cannot be read", dataset.filename()))
-}
-
-/// `map` as `[y, x]`; the map of a line may have one dimension.
-fn shaped(dataset: &Dataset, map: ArrayD<f64>, shape: [usize; 2]) -> Result<Array2<f64>> {
-    let found = map.shape().to_vec();
+/// The map as `[y, x]`; that of a line may have one dimension.
+fn numbers(dataset: &Dataset, shape: [usize; 2]) -> Result<Array2<f64>> {
+    let place = || dataset.filename();
+    let found = dataset.shape();
+    // Before it is read: a whole cube may have been saved under the name of a map.
     ensure!(
         found == shape || (shape[0] == 1 && found == shape[1..]),
         "{}: its map is {found:?}, but the cube is {shape:?} pixels (y, x); save one value for each pixel",
-        dataset.filename()
+        place()
     );
+    // numpy's bool is an enum to HDF5, which hdf5-metno reads as nothing but itself.
+    let is_bool =
+        (dataset.dtype()?.to_descriptor()).is_ok_and(|stored| stored == TypeDescriptor::Boolean);
+    let map = if is_bool {
+        let read = dataset.read_dyn::<bool>();
+        read.map(|map| map.mapv(f64::from))
+    } else {
+        file::numeric_dtype(dataset).with_context(place)?;
+        dataset.read_dyn::<f64>()
+    };
+    let map = map.with_context(|| format!("{}: cannot be read", place()))?;
     Ok(map.into_shape_with_order(shape)?)
 }

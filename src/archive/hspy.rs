@@ -211,11 +211,11 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     if kind.is_empty() || kind == "UniformDataAxis" {
         return Ok(axis);
     }
-    let values = described
-        .dataset("axis")
-        .and_then(|values| values.read_raw::<f64>());
+    let values = (described.dataset("axis").ok())
+        .filter(|values| values.size() == size)
+        .map(|values| values.read_raw::<f64>());
     let even = match values {
-        Ok(values) if values.len() == size => uniform(&values),
+        Some(Ok(values)) => uniform(&values),
         _ => Err(anyhow!("its values are not stored")),
     };
     match even {

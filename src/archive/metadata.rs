@@ -60,8 +60,8 @@ fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
 /// Its values, where they are few, else its attributes.
 fn of_dataset(dataset: &Dataset, left: &mut usize) -> Metadata {
     match values(dataset) {
-        Some(values) if dataset.size() <= FEW => values,
-        _ => Metadata::Group(attributes(dataset, left)),
+        Some(values) => values,
+        None => Metadata::Group(attributes(dataset, left)),
     }
 }
 
@@ -71,9 +71,7 @@ fn attributes(place: &Location, left: &mut usize) -> Vec<(String, Metadata)> {
         if *left == 0 {
             break;
         }
-        let value = place.attr(&name).ok();
-        let value = value.filter(|value| value.size() <= FEW);
-        if let Some(value) = value.and_then(|value| values(&value)) {
+        if let Some(value) = place.attr(&name).ok().and_then(|value| values(&value)) {
             *left -= 1;
             found.push((name, value));
         }
@@ -81,13 +79,13 @@ fn attributes(place: &Location, left: &mut usize) -> Vec<(String, Metadata)> {
     found
 }
 
-/// Numbers or text; none for what is neither.
+/// Numbers or text; none for what is neither, and for more than a few.
 fn values(container: &Container) -> Option<Metadata> {
+    if container.size() > FEW {
+        return None;
+    }
     match container.dtype().ok()?.to_descriptor().ok()? {
         TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
-            if container.size() > FEW {
-                return None;
-            }
             let numbers = container.read_raw::<f64>().ok()?;
             Some(match numbers[..] {
                 [number] => Metadata::Number(number),

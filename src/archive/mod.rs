@@ -24,13 +24,13 @@ mod unpacked;
 mod tests;
 
 pub use catalogue::{catalogue, Source};
-pub use companion::{truth, user_mask};
+pub use companion::{companions, truth, user_mask};
 pub use dm::Picture;
 pub use element::Element;
 pub use layout::Microscope;
 pub use low_loss::low_loss;
 pub use metadata::Metadata;
-pub use reader::{Options, Reader};
+pub use reader::{digest, Options, Reader};
 pub use summary::{inspect, Summary};
 
 pub(crate) use file::open as open_hdf5;

@@ -293,16 +293,16 @@ fn axis_names(parent: &Group, dataset: &Dataset) -> Vec<String> {
 fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> Option<Axis> {
     // NeXus writes "." for a dimension without an axis.
     let dataset = parent.dataset(name).ok()?;
+    // EMD may give only the first two points.
+    if dataset.size() != size && dataset.size() != 2 {
+        problems.push(format!(
+            "axis {name} has {} values for {size} places: not used",
+            dataset.size()
+        ));
+        return None;
+    }
     let values = match dataset.read_raw::<f64>() {
-        // EMD may give only the first two points.
-        Ok(values) if values.len() == size || values.len() == 2 => values,
-        Ok(values) => {
-            problems.push(format!(
-                "axis {name} has {} values for {size} places: not used",
-                values.len()
-            ));
-            return None;
-        }
+        Ok(values) => values,
         Err(error) => {
             problems.push(format!("axis {name} cannot be read ({error}): not used"));
             return None;

@@ -294,13 +294,15 @@ impl Reader {
             self.info.dtype,
             self.layout.dataset
         );
-        let digest = Sha256::digest(identity);
-        Ok(digest
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(digest(&identity))
     }
+}
+
+/// 32 hexadecimal digits that stand for `identity`.
+pub fn digest(identity: &str) -> String {
+    let digest = Sha256::digest(identity);
+    let bytes = digest.iter().take(16);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The stored dimension of the energy.

@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use exact::ExactSum;
 pub use gradient::GradientSum;
 pub use session::{init, Session};
-use watchdog::Watchdog;
+use watchdog::{Waiting, Watchdog};
 
 use crate::config::Invalid;
 
@@ -92,6 +92,11 @@ impl Comm {
 
     pub fn is_root(&self) -> bool {
         self.rank() == ROOT
+    }
+
+    /// Tells the watchdog that this rank is in a collective call of another library, until the result is dropped.
+    pub fn waiting(&self, operation: &'static str) -> Waiting<'_> {
+        self.watchdog.enter(operation)
     }
 
     /// The MPI handle, for parallel HDF5.

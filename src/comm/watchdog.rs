@@ -1,6 +1,6 @@
 //! Says which operation this rank waits in when a collective call takes too long.
 //!
-//! The ranks that say nothing are the ones that the others wait for.
+//! A rank that says nothing is most likely the one that the others wait for.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,19 +11,25 @@ pub struct Watchdog {
     waiting: Arc<Mutex<Option<(&'static str, Instant)>>>,
 }
 
-/// Ends the wait when dropped.
-pub struct Waiting<'a>(&'a Watchdog);
+/// Ends the wait when dropped, and goes back to the one that it is a part of.
+pub struct Waiting<'a> {
+    watchdog: &'a Watchdog,
+    before: Option<(&'static str, Instant)>,
+}
 
 impl Watchdog {
     pub fn enter(&self, operation: &'static str) -> Waiting<'_> {
-        self.set(Some((operation, Instant::now())));
-        Waiting(self)
+        let before = self.replace(Some((operation, Instant::now())));
+        Waiting {
+            watchdog: self,
+            before,
+        }
     }
 
-    fn set(&self, waiting: Option<(&'static str, Instant)>) {
-        if let Ok(mut current) = self.waiting.lock() {
-            *current = waiting;
-        }
+    /// Sets what is waited for; gives what was.
+    fn replace(&self, waiting: Option<(&'static str, Instant)>) -> Option<(&'static str, Instant)> {
+        let mut current = self.waiting.lock().ok()?;
+        std::mem::replace(&mut current, waiting)
     }
 
     pub fn start(&self, rank: usize, seconds: u64) {
@@ -45,7 +51,7 @@ impl Watchdog {
                         told = Instant::now();
                         log::warn!(
                             "rank {rank} has waited {} s for the other ranks in: {operation}; \
-                             a rank that logs no such line is the one waited for",
+                             most likely a rank that logs no such line is the one waited for",
                             since.elapsed().as_secs()
                         );
                     }
@@ -57,6 +63,28 @@ impl Watchdog {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.set(None);
+        self.watchdog.replace(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_wait_leaves_the_whole_one_in_place() {
+        let watchdog = Watchdog::default();
+        let now = || {
+            watchdog
+                .waiting
+                .lock()
+                .unwrap()
+                .map(|(operation, _)| operation)
+        };
+        let whole = watchdog.enter("gather of a map");
+        drop(watchdog.enter("gather"));
+        assert_eq!(now(), Some("gather of a map"));
+        drop(whole);
+        assert_eq!(now(), None);
     }
 }

@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::{Config, Invalid};
 
 /// The sources of all types that a configuration is made of.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 9] = [
     include_str!("mod.rs"),
     include_str!("sections.rs"),
     include_str!("region.rs"),
@@ -15,7 +15,6 @@ const SOURCES: [&str; 10] = [
     include_str!("material.rs"),
     include_str!("anomaly.rs"),
     include_str!("places.rs"),
-    include_str!("sweep/mod.rs"),
 ];
 /// Types deep, at most: none holds itself.
 const DEEPEST: usize = 8;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{bail, ensure, Result};
 use serde::{Deserialize, Serialize};
 
+use super::names::check_names;
 use super::places::{default_count, default_radius, within, Places, Shape};
 use super::AnomalyKind;
 
@@ -121,8 +122,12 @@ impl EdgeAnomaly {
             (self.kind == AnomalyKind::Ratio) == self.split_ev.is_some(),
             "`split_ev`, the energy between the two white lines, goes with `kind: ratio` and with no other"
         );
+        let highest = f64::from(u16::MAX);
         match (self.edge_ev, self.range_ev, self.background_ev) {
-            (Some(_), None, None) => Ok(()),
+            (Some(edge), None, None) => {
+                within("edge_ev", edge, 0.0, highest)?;
+                within("split_ev", self.split_ev.unwrap_or(edge), edge, highest)
+            }
             (None, Some(range), Some(background)) => {
                 for (name, [low, high]) in [("range_ev", range), ("background_ev", background)] {
                     ensure!(
@@ -149,6 +154,7 @@ impl Inject {
     /// # Errors
     /// Names the cube, the field, its value and the values that it may have.
     pub fn validate(&self) -> Result<()> {
+        check_names(self.cubes.iter().map(|cube| cube.name.as_str()))?;
         for cube in &self.cubes {
             let name = &cube.name;
             ensure!(

@@ -9,6 +9,7 @@ mod explain;
 mod fuzz;
 mod inject;
 mod material;
+mod names;
 mod neutral;
 mod parse;
 mod places;

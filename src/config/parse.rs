@@ -7,6 +7,11 @@ use super::tree::{compare, given, set};
 use super::{Config, Invalid};
 use crate::config::{Auto, PcaFit, SurveyOptions};
 
+/// As much as an address has bits for.
+const MOST_MEMORY_MIB: u64 = 1 << 26;
+/// More than any spectrum spans that is brought in line.
+const MOST_SHIFT_EV: f64 = 1e3;
+
 impl Config {
     /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
     ///
@@ -118,7 +123,10 @@ impl Config {
             self.comm.backend != super::Backend::Nccl,
             "comm.backend: nccl is not there yet; take auto or mpi",
         );
-        require(self.io.memory_mib >= 64, "io.memory_mib: at least 64");
+        require(
+            (64..=MOST_MEMORY_MIB).contains(&self.io.memory_mib),
+            "io.memory_mib: from 64 to 67108864 (64 TiB)",
+        );
         require(
             matches!(self.preprocess.spatial_mean, 1 | 3),
             "preprocess.spatial_mean: 1 (none) or 3",
@@ -139,9 +147,18 @@ impl Config {
                 );
             }
         }
+        let components = self.pca.components.as_slice();
         require(
-            !self.pca.components.as_slice().contains(&Auto::Given(0)),
+            !components.contains(&Auto::Given(0)),
             "pca.components: each at least 1, or auto",
+        );
+        require(
+            !components.is_empty(),
+            "pca.components: at least one number, or auto",
+        );
+        require(
+            (1..components.len()).all(|i| !components[..i].contains(&components[i])),
+            "pca.components: each number once",
         );
         require(
             self.model.patch.is_none_or(|[y, x]| {
@@ -165,7 +182,8 @@ impl Config {
                     ),
                 );
                 require(
-                    window.background_ev[1] <= window.range_ev[1],
+                    window.background_ev[1] <= window.range_ev[1]
+                        && window.background_ev[0] < window.range_ev[0],
                     &format!(
                         "score.windows: {}: background_ev lies before the edge",
                         window.name
@@ -198,8 +216,8 @@ impl Config {
             "archive.low_loss: a path relative to the cube, with {} for the cube's name without extension",
         );
         require(
-            self.preprocess.max_shift_ev > 0.0 && self.preprocess.max_shift_ev.is_finite(),
-            "preprocess.max_shift_ev: a positive number of eV",
+            self.preprocess.max_shift_ev > 0.0 && self.preprocess.max_shift_ev <= MOST_SHIFT_EV,
+            "preprocess.max_shift_ev: above 0, to 1000 eV",
         );
         require(self.preprocess.rebin > 0, "preprocess.rebin: at least 1");
         require(!self.output.dir.as_os_str().is_empty(), "output: a folder");

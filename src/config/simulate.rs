@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::anomaly::Anomaly;
 use super::material::{Material, MaterialChoice};
+use super::names::check_names;
 use super::places::within;
 use super::AnomalyKind;
 
@@ -44,6 +45,7 @@ impl Simulate {
     /// # Errors
     /// Names the cube, the field, its value and the values that it may have.
     pub fn validate(&self) -> Result<()> {
+        check_names(self.cubes.iter().map(|cube| cube.name.as_str()))?;
         for cube in &self.cubes {
             let valid = self
                 .material(&cube.scene)

@@ -1,6 +1,6 @@
 //! The shapes of a 3D-CVAE: its layers and what follows from them. No tensors here.
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Preset};
@@ -73,7 +73,7 @@ impl Spec {
     }
 
     /// # Errors
-    /// Where a layer has nothing left to work on.
+    /// Where a layer has nothing left to work on, or tiles could not overlap.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.energy >= 16,
@@ -84,12 +84,27 @@ impl Spec {
             self.latent > 0 && self.hidden > 0 && !self.encoder.is_empty(),
             "the 3D-CVAE needs layers and latent dimensions"
         );
-        for layer in &self.encoder {
-            for d in 0..3 {
+        ensure!(
+            self.patch.iter().all(|&pixels| pixels >= 2),
+            "the 3D-CVAE needs patches of at least 2 x 2 pixels and has {:?}",
+            self.patch
+        );
+        let mut size = [self.patch[0], self.patch[1], self.energy];
+        for (i, layer) in self.encoder.iter().enumerate() {
+            for (d, size) in size.iter_mut().enumerate() {
                 ensure!(
                     layer.stride[d] > 0 && layer.kernel[d] > layer.pad[d] && layer.out > 0,
-                    "a layer of the 3D-CVAE has a stride of 0 or more padding than kernel"
+                    "layer {} of the 3D-CVAE has a stride of 0, no channels, or more padding than kernel",
+                    i + 1
                 );
+                let Some(room) = (*size + 2 * layer.pad[d]).checked_sub(layer.kernel[d]) else {
+                    bail!(
+                        "layer {} of the 3D-CVAE has a kernel of {} for {size} values: take larger patches or more channels",
+                        i + 1,
+                        layer.kernel[d]
+                    );
+                };
+                *size = room / layer.stride[d] + 1;
             }
         }
         Ok(())

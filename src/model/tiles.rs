@@ -37,8 +37,9 @@ pub struct Line {
     pub latent: Array2<f32>,
 }
 
-/// The answer to one tile: shares `[y, x, energy]` and its latent mean.
+/// The answer to one tile, which begins at column `left`: shares `[y, x, energy]` and its latent mean.
 struct Tile {
+    left: usize,
     shares: Array3<f32>,
     latent: Vec<f32>,
 }
@@ -109,13 +110,16 @@ impl Tiles {
         for (i, &top) in tile_rows.iter().enumerate() {
             let lines = top..(top + height).min(self.size[0]);
             let counts = read(lines.clone())?;
-            let tiles = self.tiles(counts.view());
             while next < band.end.min(lines.end) {
                 open.push_back(self.blend(next));
                 next += 1;
             }
-            for blend in open.iter_mut() {
-                self.add(blend, top, &tiles);
+            let batches: Vec<&[usize]> = self.columns.chunks(BATCH).collect();
+            // A few at a time, from left to right: a wide cube has more tiles than should be held at once.
+            for batches in batches.chunks(self.networks.len()) {
+                let tiles = self.answers(counts.view(), batches);
+                open.par_iter_mut()
+                    .for_each(|blend| self.add(blend, top, &tiles));
             }
             let done = tile_rows.get(i + 1).copied().unwrap_or(band.end);
             while open.front().is_some_and(|blend| blend.y < done) {
@@ -126,24 +130,21 @@ impl Tiles {
         Ok(())
     }
 
-    /// Answers to the tiles of one row of tiles, from its lines `[<= patch y, x, energy]`.
-    fn tiles(&self, counts: ArrayView3<f32>) -> Vec<Tile> {
-        let batches: Vec<&[usize]> = self.columns.chunks(BATCH).collect();
-        let share = batches.len().div_ceil(self.networks.len());
-        let networks: Vec<&Mutex<Network>> = self.networks.iter().collect();
-        batches
-            .par_chunks(share)
-            .zip(networks)
-            .flat_map_iter(|(batches, network)| {
-                // Each network belongs to one piece of work; the lock only says so to the compiler.
-                let network = network
-                    .lock()
-                    .expect("no thread panics while it holds a network");
-                batches
-                    .iter()
-                    .flat_map(|columns| self.run(&network, counts, columns))
-                    .collect::<Vec<Tile>>()
-            })
+    /// Answers to as many batches of tiles as there are networks at most, from the lines `[<= patch y, x, energy]` of their
+    /// row.
+    fn answers(&self, counts: ArrayView3<f32>, batches: &[&[usize]]) -> Vec<Tile> {
+        let answers = batches.par_iter().zip(&self.networks);
+        let answers = answers.map(|(columns, network)| {
+            // Each network belongs to one piece of work; the lock only says so to the compiler.
+            let network = network
+                .lock()
+                .expect("no thread panics while it holds a network");
+            self.run(&network, counts, columns)
+        });
+        answers
+            .collect::<Vec<Vec<Tile>>>()
+            .into_iter()
+            .flatten()
             .collect()
     }
 
@@ -183,6 +184,7 @@ impl Tiles {
                     let mut codes = vec![0f32; spec.latent];
                     latent.get(i as i64).copy_data(&mut codes, spec.latent);
                     Tile {
+                        left: columns[i],
                         shares: Array3::from_shape_vec((height, width, energy), values)
                             .expect("a tile has the patch's size"),
                         latent: codes,
@@ -202,14 +204,15 @@ impl Tiles {
         }
     }
 
-    /// Adds what the row of tiles at `top` says of one line.
+    /// Adds what tiles of the row at `top` say of one line.
     fn add(&self, blend: &mut Blend, top: usize, tiles: &[Tile]) {
         let [height, width] = self.spec.patch;
         if blend.y < top || blend.y >= top + height {
             return;
         }
         let line = blend.y - top;
-        for (tile, &left) in tiles.iter().zip(&self.columns) {
+        for tile in tiles {
+            let left = tile.left;
             for x in left..(left + width).min(self.size[1]) {
                 let weight = pyramid(line, height) * pyramid(x - left, width);
                 let share = tile.shares.slice(s![line, x - left, ..]);

@@ -54,6 +54,7 @@ impl<'c> HspyWriter<'c> {
         } else {
             Ok(())
         })?;
+        let waiting = comm.waiting("making of a file");
         let file = File::with_options()
             .with_fapl(|fapl| {
                 fapl.mpio(comm.raw(), None)
@@ -69,6 +70,7 @@ impl<'c> HspyWriter<'c> {
                     partial.display()
                 )
             });
+        drop(waiting);
         let file = comm.agree(file)?;
         Ok(HspyWriter {
             comm,
@@ -96,6 +98,7 @@ impl<'c> HspyWriter<'c> {
         chunk: &[usize],
     ) -> Result<()> {
         let make = || -> Result<Dataset> {
+            let _waiting = self.comm.waiting("making of a dataset");
             let chunk = hspy::fitting_chunk(shape, chunk)?;
             let dataset = self
                 .file
@@ -139,8 +142,10 @@ impl<'c> HspyWriter<'c> {
         // Every rank makes as many calls as the one with most to write, the others with empty selections.
         for round in 0..self.comm.max_u64(pieces.len() as u64) {
             let block = pieces.get(round as usize).map(Vec::as_slice);
-            self.comm
-                .agree(write_block(dataset, start, &local.view(), block))?;
+            let waiting = self.comm.waiting("writing");
+            let written = write_block(dataset, start, &local.view(), block);
+            drop(waiting);
+            self.comm.agree(written)?;
         }
         Ok(())
     }
@@ -220,6 +225,7 @@ impl<'c> HspyWriter<'c> {
             // To drop the file would be to close it.
             comm.fail(&error);
         }
+        let waiting = comm.waiting("closing of a file");
         drop(datasets);
         let closed = file
             .close()
@@ -228,6 +234,7 @@ impl<'c> HspyWriter<'c> {
             // A rank whose part of the close fails leaves the others inside of it: nothing can be agreed any more.
             comm.fail(&error);
         }
+        drop(waiting);
         // Before root touches the file.
         comm.barrier();
         comm.agree(if comm.is_root() {

@@ -11,7 +11,7 @@ fn noise(seed: usize) -> f64 {
     (mixed >> 40) as f64 / (1u64 << 24) as f64
 }
 
-/// Two cubes: one with truth and three regions, one large, without truth.
+/// Of a run over the two [`cubes`].
 pub fn report() -> Report {
     Report {
         title: "Survey of the demonstration archive".into(),
@@ -46,13 +46,17 @@ pub fn report() -> Report {
                 grad_norm: 3.0 + noise(step as usize + 9),
             })
             .collect(),
-        cubes: vec![planted(), plain()],
         failed_inputs: vec![(
             "session/broken.dm4".into(),
             "the file ends within its third image".into(),
         )],
         config_yaml: "seed: 7\narchive:\n  inputs: [\"data/*.hspy\"]\n".into(),
     }
+}
+
+/// One with truth and three regions, one large, without truth.
+pub fn cubes() -> Vec<Cube> {
+    vec![planted(), plain()]
 }
 
 /// A cube of `shape` whose maps hold `value` everywhere, without spectra.

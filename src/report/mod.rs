@@ -29,6 +29,7 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use ndarray::Array2;
+use page::Page;
 use sha2::{Digest, Sha256};
 
 /// All that a report shows.
@@ -42,8 +43,6 @@ pub struct Report {
     pub loss: Vec<LossPoint>,
     /// The parts of each step's loss; empty where nothing was trained.
     pub steps: Vec<StepPoint>,
-    /// In the order of the page; the first [`MOST_CUBES`] are shown in full, all are in the overview.
-    pub cubes: Vec<Cube>,
     /// Path and reason.
     pub failed_inputs: Vec<(String, String)>,
     /// The resolved configuration.
@@ -66,7 +65,7 @@ pub struct LossPoint {
 #[derive(Clone, Copy, Debug)]
 pub struct StepPoint {
     pub step: u64,
-    /// Nats per patch that the latent code carries.
+    /// Nats that the latent code carries, for each pixel of the patch.
     pub kl: f64,
     pub grad_norm: f64,
 }
@@ -186,15 +185,24 @@ pub struct Region {
 
 /// Writes `report.html` and a PNG of each map, `<cube id with / replaced by __>.<method>.<score>.png`, into `directory`.
 ///
+/// `cubes` come in the order of the page, and one at a time: the first [`MOST_CUBES`] are shown in full, all are in the
+/// overview.
+///
 /// Rank-local. Each file is whole or absent: it is written beside its place and renamed.
 ///
-/// # Errors   A map whose shape is not its cube's, naming both; a file that cannot be written.
-pub fn write(directory: &Path, report: &Report) -> Result<()> {
-    for cube in &report.cubes {
-        check_shapes(cube)?;
-    }
-    let stems = file_stems(report.cubes.iter().map(|cube| cube.name.as_str()));
-    for (cube, stem) in report.cubes.iter().zip(&stems) {
+/// # Errors
+/// Those of `cubes`; a map whose shape is not its cube's, naming both; a file that cannot be written.
+pub fn write(
+    directory: &Path,
+    report: &Report,
+    cubes: impl Iterator<Item = Result<Cube>>,
+) -> Result<()> {
+    let mut stems = HashSet::new();
+    let mut page = Page::default();
+    for cube in cubes {
+        let cube = cube?;
+        check_shapes(&cube)?;
+        let stem = file_stem(&cube.name, &mut stems);
         for map in &cube.maps {
             let name = format!("{stem}.{}.{}.png", map.method, map.score);
             let note = format!("{} {} score of {}", map.method, map.score, cube.name);
@@ -202,8 +210,9 @@ pub fn write(directory: &Path, report: &Report) -> Result<()> {
                 .with_context(|| format!("drawing {name}"))?;
             replace(directory, &name, &bytes)?;
         }
+        page.add(&cube)?;
     }
-    replace(directory, "report.html", page::html(report)?.as_bytes())
+    replace(directory, "report.html", page.html(report)?.as_bytes())
 }
 
 /// The PNG of a map [y, x] that stands alone; `note` is kept in it.
@@ -250,30 +259,25 @@ fn check_shapes(cube: &Cube) -> Result<()> {
     Ok(())
 }
 
-/// File name stems of cube `names`: without folders, short enough for a file system, each once.
-fn file_stems<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// The stem of a cube's file names: without folders, short enough for a file system, none of those `taken`.
+fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
     // File systems allow 255 bytes; method, score and `.partial` come after the stem.
     const MOST_BYTES: usize = 180;
-    let mut taken = HashSet::new();
-    names
-        .map(|name| {
-            let mut stem = name.replace(['/', '\0'], "__");
-            // `a/b` and `a__b` would share a file.
-            if stem.len() > MOST_BYTES || !taken.insert(stem.clone()) {
-                let mut end = MOST_BYTES.min(stem.len());
-                while !stem.is_char_boundary(end) {
-                    end -= 1;
-                }
-                stem.truncate(end);
-                stem.push('-');
-                for byte in &Sha256::digest(name)[..6] {
-                    // Writing to a String cannot fail.
-                    let _ = write!(stem, "{byte:02x}");
-                }
-            }
-            stem
-        })
-        .collect()
+    let mut stem = name.replace(['/', '\0'], "__");
+    // `a/b` and `a__b` would share a file.
+    if stem.len() > MOST_BYTES || !taken.insert(stem.clone()) {
+        let mut end = MOST_BYTES.min(stem.len());
+        while !stem.is_char_boundary(end) {
+            end -= 1;
+        }
+        stem.truncate(end);
+        stem.push('-');
+        for byte in &Sha256::digest(name)[..6] {
+            // Writing to a String cannot fail.
+            let _ = write!(stem, "{byte:02x}");
+        }
+    }
+    stem
 }
 
 /// Writes `bytes` to `directory/name` by a temporary name beside it.

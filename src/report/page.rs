@@ -9,69 +9,103 @@ use super::frame;
 use super::plot::{BLUE, VERMILLION};
 use super::section::{self, chart_figure};
 use super::text::{counted, escape, number};
-use super::{chart, Report, StepPoint, MOST_CUBES};
+use super::{chart, Cube, Report, StepPoint, MOST_CUBES};
 
-/// The whole document.
-pub fn html(report: &Report) -> Result<String> {
-    let title = if report.title.is_empty() {
-        "coreloss"
-    } else {
-        &report.title
-    };
-    let mut html = String::new();
-    found(&mut html, report);
-    facts(&mut html, report);
-    overview(&mut html, report);
-    for (index, cube) in report.cubes.iter().take(MOST_CUBES).enumerate() {
-        let section = section::html(cube, index)
-            .with_context(|| format!("drawing the report's section on {}", cube.name))?;
-        html.push_str(&section);
-    }
-    training(&mut html, report)?;
-    failed_inputs(&mut html, report);
-    if !report.config_yaml.is_empty() {
-        let _ = writeln!(
-            html,
-            "<details><summary>Configuration</summary><pre>{}</pre></details>",
-            escape(&report.config_yaml)
-        );
-    }
-    let _ = writeln!(
-        html,
-        "<footer>coreloss {}. Each map lies beside this page as a PNG.</footer>",
-        escape(&report.version)
-    );
-    Ok(frame::page(title, &html))
+/// What is shown of the cubes so far, as HTML.
+#[derive(Default)]
+pub struct Page {
+    cubes: usize,
+    /// What was found, one item for each of the first.
+    found: String,
+    /// A row of the overview for each.
+    rows: String,
+    /// A section for each of the first.
+    sections: String,
 }
 
-/// What was found, one sentence for each cube.
-fn found(html: &mut String, report: &Report) {
-    if report.cubes.is_empty() {
-        html.push_str("<p class=\"found\">No cube was scored.</p>\n");
-    } else {
-        html.push_str("<ul class=\"found\">\n");
-        for (index, cube) in report.cubes.iter().take(MOST_CUBES).enumerate() {
+impl Page {
+    /// Shows one more cube.
+    pub fn add(&mut self, cube: &Cube) -> Result<()> {
+        let index = self.cubes;
+        self.cubes += 1;
+        let name = escape(&cube.name);
+        if index >= MOST_CUBES {
+            self.rows.push_str(&row(cube, &name));
+            return Ok(());
+        }
+        let link = format!("<a href=\"#cube-{index}\">{name}</a>");
+        let sentence = section::sentence(cube);
+        let _ = writeln!(self.found, "<li>{link}: {sentence}</li>");
+        self.rows.push_str(&row(cube, &link));
+        let section = section::html(cube, index)
+            .with_context(|| format!("drawing the report's section on {}", cube.name))?;
+        self.sections.push_str(&section);
+        Ok(())
+    }
+
+    /// The whole document.
+    pub fn html(&self, report: &Report) -> Result<String> {
+        let title = if report.title.is_empty() {
+            "coreloss"
+        } else {
+            &report.title
+        };
+        let mut html = String::new();
+        self.found(&mut html, report);
+        facts(&mut html, report);
+        self.overview(&mut html);
+        html.push_str(&self.sections);
+        training(&mut html, report)?;
+        failed_inputs(&mut html, report);
+        if !report.config_yaml.is_empty() {
             let _ = writeln!(
                 html,
-                "<li><a href=\"#cube-{index}\">{}</a>: {}</li>",
-                escape(&cube.name),
-                section::sentence(cube)
+                "<details><summary>Configuration</summary><pre>{}</pre></details>",
+                escape(&report.config_yaml)
             );
         }
-        html.push_str("</ul>\n");
-    }
-    if report.cubes.len() > MOST_CUBES {
         let _ = writeln!(
             html,
-            "<p class=\"note\">The first {MOST_CUBES} of {} cubes are shown in full; the table has all of them.</p>",
-            report.cubes.len()
+            "<footer>coreloss {}. Each map lies beside this page as a PNG.</footer>",
+            escape(&report.version)
         );
+        Ok(frame::page(title, &html))
     }
-    if !report.failed_inputs.is_empty() {
+
+    /// What was found, one sentence for each cube.
+    fn found(&self, html: &mut String, report: &Report) {
+        if self.cubes == 0 {
+            html.push_str("<p class=\"found\">No cube was scored.</p>\n");
+        } else {
+            let _ = writeln!(html, "<ul class=\"found\">\n{}</ul>", self.found);
+        }
+        if self.cubes > MOST_CUBES {
+            let _ = writeln!(
+                html,
+                "<p class=\"note\">The first {MOST_CUBES} of {} cubes are shown in full; the table has all of them.</p>",
+                self.cubes
+            );
+        }
+        if !report.failed_inputs.is_empty() {
+            let _ = writeln!(
+                html,
+                "<p class=\"warning\"><a href=\"#failed\">{} set aside.</a></p>",
+                counted(report.failed_inputs.len(), "input")
+            );
+        }
+    }
+
+    /// All cubes in a table, where there is more than one.
+    fn overview(&self, html: &mut String) {
+        if self.cubes < 2 {
+            return;
+        }
         let _ = writeln!(
             html,
-            "<p class=\"warning\"><a href=\"#failed\">{} set aside.</a></p>",
-            counted(report.failed_inputs.len(), "input")
+            "<h2>Cubes</h2>\n<table><thead><tr><th>cube</th><th class=\"n\">y &times; x &times; energy</th>\
+             <th class=\"n\">regions</th><th class=\"n\">flagged</th><th class=\"n\">strongest region</th>\
+             <th class=\"n\">threshold</th><th class=\"n\">AUROC</th></tr></thead><tbody>\n{}</tbody></table>",
+            self.rows
         );
     }
 }
@@ -92,45 +126,24 @@ fn facts(html: &mut String, report: &Report) {
     html.push_str("</dl>\n");
 }
 
-/// All cubes in a table, where there is more than one.
-fn overview(html: &mut String, report: &Report) {
-    if report.cubes.len() < 2 {
-        return;
-    }
-    html.push_str(
-        "<h2>Cubes</h2>\n<table><thead><tr><th>cube</th><th class=\"n\">y &times; x &times; energy</th>\
-         <th class=\"n\">regions</th><th class=\"n\">flagged</th><th class=\"n\">strongest region</th>\
-         <th class=\"n\">threshold</th><th class=\"n\">AUROC</th></tr></thead><tbody>\n",
-    );
-    for (index, cube) in report.cubes.iter().enumerate() {
-        let name = escape(&cube.name);
-        let link = if index < MOST_CUBES {
-            format!("<a href=\"#cube-{index}\">{name}</a>")
-        } else {
-            name
-        };
-        let [rows, columns, channels] = cube.shape;
-        let strongest = cube
-            .regions
-            .iter()
-            .map(|r| r.max_score)
-            .fold(f64::NAN, f64::max);
-        let map = section::default_map(cube);
-        let auroc = map
-            .and_then(|map| map.metrics)
-            .map_or(f64::NAN, |m| m.auroc);
-        let _ = writeln!(
-            html,
-            "<tr><td>{link}</td><td class=\"n\">{rows} &times; {columns} &times; {channels}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-            cube.regions.len(),
-            map.map_or("&ndash;".into(), |map| map.flagged.to_string()),
-            figure_or_dash(strongest),
-            figure_or_dash(map.map_or(f64::NAN, |map| map.threshold as f64)),
-            figure_or_dash(auroc),
-        );
-    }
-    html.push_str("</tbody></table>\n");
+/// A cube's row of the overview, with `name` as HTML.
+fn row(cube: &Cube, name: &str) -> String {
+    let [rows, columns, channels] = cube.shape;
+    let highest = cube.regions.iter().map(|region| region.max_score);
+    let strongest = highest.fold(f64::NAN, f64::max);
+    let map = section::default_map(cube);
+    let auroc = map
+        .and_then(|map| map.metrics)
+        .map_or(f64::NAN, |m| m.auroc);
+    format!(
+        "<tr><td>{name}</td><td class=\"n\">{rows} &times; {columns} &times; {channels}</td><td class=\"n\">{}</td>\
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+        cube.regions.len(),
+        map.map_or("&ndash;".into(), |map| map.flagged.to_string()),
+        figure_or_dash(strongest),
+        figure_or_dash(map.map_or(f64::NAN, |map| map.threshold as f64)),
+        figure_or_dash(auroc),
+    )
 }
 
 fn figure_or_dash(value: f64) -> String {
@@ -159,7 +172,7 @@ fn training(html: &mut String, report: &Report) -> Result<()> {
         };
         html.push_str("<div class=\"charts\">\n");
         for (title, words, points) in [
-            ("Latent information", "nats per patch", of(|point| point.kl)),
+            ("Latent information", "nats per pixel", of(|point| point.kl)),
             (
                 "Gradient",
                 "norm of the gradient",

@@ -1,20 +1,24 @@
 use super::frame::assert_self_contained;
 use super::*;
 
-fn written(report: &Report) -> (tempfile::TempDir, String) {
+fn written(report: &Report, cubes: &[Cube]) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), report).unwrap();
+    write(directory.path(), report, given(cubes)).unwrap();
     let page = fs::read_to_string(directory.path().join("report.html")).unwrap();
     (directory, page)
 }
 
+fn given(cubes: &[Cube]) -> impl Iterator<Item = Result<Cube>> + '_ {
+    cubes.iter().cloned().map(Ok)
+}
+
 #[test]
 fn a_full_report_is_self_contained_and_whole() {
-    let report = example::report();
-    let (directory, page) = written(&report);
+    let (report, cubes) = (example::report(), example::cubes());
+    let (directory, page) = written(&report, &cubes);
     // For looking at it in a browser.
     if let Ok(kept) = std::env::var("CORELOSS_REPORT_EXAMPLE") {
-        write(Path::new(&kept), &report).unwrap();
+        write(Path::new(&kept), &report, given(&cubes)).unwrap();
     }
     assert_self_contained(&page);
     assert!(page.trim_end().ends_with("</html>"));
@@ -29,7 +33,7 @@ fn a_full_report_is_self_contained_and_whole() {
         "{names:?}"
     );
     assert!(names.iter().all(|name| !name.ends_with(".partial")));
-    let maps: usize = report.cubes.iter().map(|cube| cube.maps.len()).sum();
+    let maps: usize = cubes.iter().map(|cube| cube.maps.len()).sum();
     assert_eq!(names.len(), maps + 1);
 }
 
@@ -42,14 +46,15 @@ fn hostile_words_stay_words() {
     report.config_yaml = hostile.into();
     report.facts = vec![(hostile.into(), hostile.into())];
     report.failed_inputs = vec![(hostile.into(), hostile.into())];
-    let cube = &mut report.cubes[0];
+    let mut cubes = example::cubes();
+    let cube = &mut cubes[0];
     cube.name = hostile.into();
     cube.pixel_size = Some((1.0, hostile.into()));
     cube.windows[0].0 = hostile.into();
     cube.maps[0].method = "<script>".into();
     cube.maps[0].score = "<img>".into();
     // Ids come from file names: a slash in one is a folder, and the PNG's name has none.
-    let (directory, page) = written(&report);
+    let (directory, page) = written(&report, &cubes);
     assert_self_contained(&page);
     assert!(!page.contains("onerror=x>"));
     assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)"));
@@ -60,7 +65,7 @@ fn hostile_words_stay_words() {
 
 #[test]
 fn nothing_at_all_is_a_page_too() {
-    let (_directory, page) = written(&Report::default());
+    let (_directory, page) = written(&Report::default(), &[]);
     assert_self_contained(&page);
     assert!(page.contains("No cube was scored"));
 }
@@ -71,8 +76,8 @@ fn odd_maps_are_drawn() {
         for value in [f32::NAN, 0.0, 1.0, f32::INFINITY] {
             let mut report = example::report();
             report.loss.clear();
-            report.cubes = vec![example::blank("odd", shape, value)];
-            let (_directory, page) = written(&report);
+            let odd = example::blank("odd", shape, value);
+            let (_directory, page) = written(&report, &[odd]);
             assert_self_contained(&page);
         }
     }
@@ -85,38 +90,38 @@ fn non_finite_figures_are_drawn() {
         point.train = f64::NAN;
         point.validation = Some(f64::INFINITY);
     }
-    let cube = &mut report.cubes[0];
+    report.steps[3].kl = f64::NAN;
+    let mut cubes = example::cubes();
+    let cube = &mut cubes[0];
     cube.mean_spectrum.fill(f64::NAN);
     cube.scree = vec![0.0, -1.0, f64::NAN];
     cube.components[0].factor.fill(f64::NAN);
     cube.edges[0].1 = f64::NAN;
-    report.steps[3].kl = f64::NAN;
-    let cube = &mut report.cubes[0];
     cube.regions[0].spectrum.fill(f32::INFINITY);
     cube.maps[0].threshold = f32::NAN;
     cube.windows[0].1 = [f64::NAN, f64::NAN];
-    let (_directory, page) = written(&report);
+    let (_directory, page) = written(&report, &cubes);
     assert_self_contained(&page);
     assert!(!page.contains("NaN"));
 }
 
 #[test]
 fn a_large_archive_stays_a_page() {
-    let mut report = example::report();
-    report.cubes = (0..MOST_CUBES + 60)
+    let cubes: Vec<Cube> = (0..MOST_CUBES + 60)
         .map(|i| example::blank(&format!("cube{i}"), (4, 4), 1.0))
         .collect();
-    let (_directory, page) = written(&report);
+    let (_directory, page) = written(&example::report(), &cubes);
     assert!(page.contains("cube99"));
     assert!(page.len() < 4_000_000, "{}", page.len());
 }
 
 #[test]
 fn a_map_of_another_shape_is_refused_by_name() {
-    let mut report = example::report();
-    report.cubes[0].labels = Array2::zeros((2, 2));
+    let mut cubes = example::cubes();
+    cubes[0].labels = Array2::zeros((2, 2));
     let directory = tempfile::tempdir().unwrap();
-    let message = format!("{:#}", write(directory.path(), &report).unwrap_err());
+    let refused = write(directory.path(), &example::report(), given(&cubes)).unwrap_err();
+    let message = format!("{refused:#}");
     assert!(
         message.contains("session/sto-01") && message.contains("(2, 2)"),
         "{message}"
@@ -126,7 +131,8 @@ fn a_map_of_another_shape_is_refused_by_name() {
 #[test]
 fn stems_have_no_folders_and_never_collide() {
     let long = "x".repeat(400);
-    let stems = file_stems(["a/b", "a__b", &long, "../c"].into_iter());
+    let mut taken = HashSet::new();
+    let stems = ["a/b", "a__b", &long, "../c"].map(|name| file_stem(name, &mut taken));
     assert_eq!((stems[0].as_str(), stems[3].as_str()), ("a__b", "..__c"));
     assert!(stems[1].starts_with("a__b-"));
     assert!(stems.iter().all(|stem| stem.len() < 200));

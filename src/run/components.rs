@@ -164,8 +164,7 @@ impl Fitted {
                 // Holds nothing, reads nothing yet.
                 let opened = Band::open(cube, survey.noise, lines, 0..0, 0);
                 let band = comm.agree(opened)?;
-                let is_left_out = |y, x| cube.untrained.as_ref().is_some_and(|map| map[[y, x]]);
-                add(comm, &band, scatter, |y, x| !is_left_out(y, x))?;
+                add(comm, &band, scatter, |y, x| cube.is_trained_on(y, x))?;
             }
             Ok(())
         })
@@ -185,7 +184,7 @@ fn add(
     let channels = band.cube.energy.size;
     let summed = scatter.add_blocks(blocks.owned(comm.rank(), comm.size()), |block| {
         let rows = blocks.rows(block);
-        let prepared = band.lines(rows.clone())?;
+        let prepared = band.block(rows.clone())?;
         let mut values = Vec::with_capacity(prepared.counts.len());
         let lines = prepared.counts.outer_iter();
         for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{ensure, Result};
+use anyhow::Result;
 use ndarray::{Array2, Array3};
 
 use super::write::parallel;
@@ -58,7 +58,7 @@ pub type Made = (Array3<f32>, Vec<i32>);
 ///
 /// # Collective
 /// # Errors
-/// A name that is no file name, what `make` fails with on any rank, a folder that cannot be written.
+/// What `make` fails with on any rank, a folder that cannot be written.
 pub fn write_labelled(
     comm: &Comm,
     folder: &Path,
@@ -68,8 +68,6 @@ pub fn write_labelled(
     about: About,
     mut make: impl FnMut(Range<usize>) -> Result<Made>,
 ) -> Result<()> {
-    let plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.');
-    ensure!(plain, "the name {name:?} is no plain file name");
     let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
     let blocks = Blocks::new([rows, columns, channels]);
     let spectra = signal_path("spectra");

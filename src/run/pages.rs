@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Ix2};
+use serde::de::DeserializeOwned;
 
 use super::summary::{CubeSummary, ScoreSummary, Summary};
 use super::write::{
@@ -29,13 +30,12 @@ use crate::score::find_edges;
 /// Results that cannot be read; a folder that cannot be written.
 pub fn write(config: &Config, summary: &Summary) -> Result<()> {
     let directory = &config.output.dir;
-    let mut cubes = summary
-        .cubes
-        .iter()
-        .map(|cube| read_cube(config, cube))
-        .collect::<Result<Vec<Cube>>>()?;
     // The report shows the first in full: those with the highest scores.
-    let highest = |cube: &Cube| cube.regions.iter().map(|r| r.max_score).fold(0.0, f64::max);
+    let mut cubes: Vec<&CubeSummary> = summary.cubes.iter().collect();
+    let highest = |cube: &CubeSummary| {
+        let scores = cube.regions.iter().map(|region| region.max_score);
+        scores.fold(0.0, f32::max)
+    };
     cubes.sort_by(|a, b| highest(b).total_cmp(&highest(a)));
     let (loss, steps) = read_training(&directory.join("metrics.jsonl"))?;
     report::write(
@@ -46,7 +46,6 @@ pub fn write(config: &Config, summary: &Summary) -> Result<()> {
             facts: facts(config, summary),
             loss,
             steps,
-            cubes,
             failed_inputs: summary
                 .failed_inputs
                 .iter()
@@ -54,6 +53,7 @@ pub fn write(config: &Config, summary: &Summary) -> Result<()> {
                 .collect(),
             config_yaml: config.to_yaml(),
         },
+        cubes.into_iter().map(|cube| read_cube(config, cube)),
     )
 }
 
@@ -95,8 +95,8 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         let there = titles.iter().any(|other| other == title);
         there.then(|| map(title)).transpose()
     };
-    let info: CubeInfo = serde_json::from_str(&read_text(&path, "cube")?)?;
-    let windows: Vec<Window> = serde_json::from_str(&read_text(&path, "windows")?)?;
+    let info: CubeInfo = told(&path, "cube")?;
+    let windows: Vec<Window> = told(&path, "windows")?;
     let (axes, mean) = read_signal_f32(&path, MEAN)?;
     let energy: &Axis = &axes[0];
     let measured = optional(REGION_SPECTRA)?;
@@ -187,6 +187,16 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     })
 }
 
+/// What a result file tells in JSON under `name`.
+pub(super) fn told<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
+    serde_json::from_str(&read_text(path, name)?).with_context(|| {
+        format!(
+            "{}: what it says of the {name} is not understood: another version wrote it; score the cube again",
+            path.display()
+        )
+    })
+}
+
 /// Components and latent dimensions that a report shows.
 const SHOWN: usize = 4;
 
@@ -234,7 +244,7 @@ fn latent(path: &Path) -> Result<Vec<Property>> {
 
 /// Where a cube comes from.
 fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
-    let microscope: Microscope = serde_json::from_str(&read_text(path, "microscope")?)?;
+    let microscope: Microscope = told(path, "microscope")?;
     let angles = [
         (microscope.beam_energy_kev, "keV"),
         (microscope.convergence_angle_mrad, "mrad convergence"),

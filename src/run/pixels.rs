@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::pages::told;
 use super::write::{map_title, mask_title, result_path};
 use crate::archive;
 use crate::cube::CubeInfo;
-use crate::output::{read_signal_f32, read_text};
+use crate::output::read_signal_f32;
 
 /// One score of a cube; all in C order.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +32,7 @@ impl ScoredPixels {
         score: &str,
     ) -> Result<Option<ScoredPixels>> {
         let path = result_path(directory, id);
-        let info: CubeInfo = serde_json::from_str(&read_text(&path, "cube")?)?;
+        let info: CubeInfo = told(&path, "cube")?;
         let Some(truth) = archive::truth(&info.path, [info.y.size, info.x.size])? else {
             return Ok(None);
         };

@@ -50,7 +50,7 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
 ///
 /// # Collective
 /// # Errors
-/// A name that is no plain file name; a folder that cannot be written.
+/// A folder that cannot be written.
 pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> Result<()> {
     let material = config.simulate.material(&cube.scene)?;
     let scene = comm.agree(Scene::new(&cube.scene, &material, index))?;

@@ -24,6 +24,9 @@ pub struct Band<'a> {
 
 impl<'a> Band<'a> {
     /// `halo` holds `lines` and what else will be asked for; `memory` in bytes. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn open(
         cube: &'a Cube,
         noise: NoiseModel,
@@ -47,7 +50,11 @@ impl<'a> Band<'a> {
         })
     }
 
-    /// Clean electrons of whole lines. Rank-local.
+    /// Clean electrons of whole lines; where the band is not held, what was read last is, for the next line. By one thread
+    /// at a time. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn lines(&self, rows: Range<usize>) -> Result<Prepared> {
         if let Some(part) = self.held.as_ref().and_then(|held| part_of(held, &rows)) {
             return Ok(part);
@@ -65,11 +72,30 @@ impl<'a> Band<'a> {
     }
 
     /// Electrons `[y, x, energy]` of whole lines. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn counts(&self, rows: Range<usize>) -> Result<Array3<f32>> {
         Ok(self.lines(rows)?.counts)
     }
 
+    /// Clean electrons of a whole block of lines, which are not kept for a second asking: any number of threads may ask for
+    /// blocks at once, which may not wait for each other, as preparing a block is itself shared among the threads.
+    /// Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
+    pub fn block(&self, rows: Range<usize>) -> Result<Prepared> {
+        match self.held.as_ref().and_then(|held| part_of(held, &rows)) {
+            Some(part) => Ok(part),
+            None => self.cube.lines(rows, &self.noise),
+        }
+    }
+
     /// Gives `work` this rank's lines, a block at a time. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data; those of `work`.
     pub fn each_block(
         &self,
         mut work: impl FnMut(Range<usize>, &Prepared) -> Result<()>,
@@ -79,12 +105,7 @@ impl<'a> Band<'a> {
             .map(|block| blocks.rows(block))
             .filter(|rows| self.lines.start <= rows.start && rows.end <= self.lines.end)
             .try_for_each(|rows| {
-                // Not by `lines`: a block is asked for as a whole, and a second copy of it would serve nobody.
-                let held = self.held.as_ref().and_then(|held| part_of(held, &rows));
-                let prepared = match held {
-                    Some(part) => part,
-                    None => self.cube.lines(rows.clone(), &self.noise)?,
-                };
+                let prepared = self.block(rows.clone())?;
                 work(rows, &prepared)
             })
     }

@@ -11,7 +11,7 @@ use crate::preprocess::zero_loss::{log_ratio, zero_loss_ev};
 use crate::shard::Blocks;
 
 /// Beyond this the spectrum is inelastic, eV: where the zero-loss peak ends is looked for below.
-const ZERO_LOSS_END_EV: f64 = 15.0;
+const PEAK_END_EV: f64 = 15.0;
 /// The zero-loss peak does not end before, eV.
 const LEAST_END_EV: f64 = 1.0;
 /// Behind its end the mean spectrum does not fall for so long, eV.
@@ -134,9 +134,9 @@ impl LowLoss {
     ) -> Result<f64> {
         let info = self.reader.info();
         let energy = &info.energy;
-        let tail = (ZERO_LOSS_END_EV / energy.scale).ceil() as usize;
+        let tail = (PEAK_END_EV / energy.scale).ceil() as usize;
         let mut sum = ExactSum::new(tail, (info.y.size * info.x.size) as f64);
-        let near = energy.indices(-self.bound_ev, self.bound_ev + ZERO_LOSS_END_EV + 1.0);
+        let near = energy.indices(-self.bound_ev, self.bound_ev + PEAK_END_EV + 1.0);
         let first_ev = energy.value(near.start);
         let summed = self.each_line(lines, near, |y, line| {
             let mut behind = vec![0.0; tail];

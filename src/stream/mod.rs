@@ -252,32 +252,51 @@ impl Cube {
         Blocks::new([rows, columns, channels.max(self.channels.len())])
     }
 
-    /// An identity of the files that its results come from, which does not know their paths. Rank-local.
+    /// An identity of the files that its results come from, which does not know their paths: of the cube's own, of its mask
+    /// and truth, and of its low losses where they count. Rank-local.
+    ///
+    /// # Errors
+    /// A file that is gone.
     pub fn fingerprint(&self, config: &Config) -> Result<String> {
         let own = self.reader.fingerprint()?;
+        let maps = archive::digest(&archive::companions(&self.info.path));
         let preprocess = &config.preprocess;
         if preprocess.align != Align::LowLoss && !preprocess.thickness {
-            return Ok(own);
+            return Ok(format!("{own}-{maps}"));
         }
         Ok(match self.low_loss(config)? {
-            Some(low_loss) => format!("{own}-{}", low_loss.fingerprint()?),
-            None => own,
+            Some(low_loss) => format!("{own}-{maps}-{}", low_loss.fingerprint()?),
+            None => format!("{own}-{maps}"),
         })
     }
 
+    /// Whether training takes the pixel, where it counts at all.
+    pub fn is_trained_on(&self, y: usize, x: usize) -> bool {
+        !self.untrained.as_ref().is_some_and(|map| map[[y, x]])
+    }
+
     /// Stored values of whole lines, `[y, x, energy]`. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn raw(&self, rows: Range<usize>) -> Result<Array3<f32>> {
         self.reader
             .read(rows, 0..self.size()[1], self.channels.clone())
     }
 
     /// Clean electrons of whole lines. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn lines(&self, rows: Range<usize>, noise: &NoiseModel) -> Result<Prepared> {
         self.window(rows, 0..self.size()[1], noise)
     }
 
     /// As [`Cube::lines`], for lines to keep: what is needed on the way is half of what is kept, not twice as much.
     /// Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn lines_to_keep(&self, rows: Range<usize>, noise: &NoiseModel) -> Result<Prepared> {
         let [_, columns, channels] = self.shape();
         let mut kept = Prepared {
@@ -303,7 +322,10 @@ impl Cube {
         Ok(kept)
     }
 
-    /// Clean electrons of a window, the same to the bit in any larger one. Rank-local.
+    /// Clean electrons of a window of pixels, the same to the bit in any larger one. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn window(
         &self,
         rows: Range<usize>,

@@ -45,7 +45,7 @@ pub fn survey(
                 // What was recorded at another dispersion has noise of its own.
                 if cubes
                     .first()
-                    .is_none_or(|first| first.dispersion() == cube.dispersion())
+                    .is_none_or(|first| first.has_dispersion(cube.dispersion()))
                 {
                     let counts = statistics.counts_mut().iter_mut().zip(own.counts());
                     counts.for_each(|(sum, count)| *sum += count);
@@ -200,7 +200,9 @@ fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
 /// Unreadable data; cubes without electrons.
 pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mean> {
     let channels = cubes[0].energy.size;
-    let mut sum = ExactSum::new(channels + 1, survey.bound.max(1.0));
+    let pixels: usize = cubes.iter().map(|cube| cube.ignored.len()).sum();
+    // The last sum counts pixels.
+    let mut sum = ExactSum::new(channels + 1, survey.bound.max(pixels as f64));
     let mut spikes = 0;
     let mut voxels = 0;
     for cube in cubes {
@@ -212,8 +214,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mea
             for (line, y) in rows.enumerate() {
                 let mut total = vec![0f64; channels + 1];
                 for x in 0..cube.size()[1] {
-                    let untrained = cube.untrained.as_ref().is_some_and(|map| map[[y, x]]);
-                    if prepared.valid[[line, x]] && !untrained {
+                    if prepared.valid[[line, x]] && cube.is_trained_on(y, x) {
                         for (total, &u) in
                             total.iter_mut().zip(prepared.counts.slice(s![line, x, ..]))
                         {

@@ -210,11 +210,7 @@ impl<'a> Crops<'a> {
         for i in 0..self.patch[0] {
             for j in 0..self.patch[1] {
                 let (row, column) = (reflect(i as isize, rows), reflect(j as isize, columns));
-                let untrained = cube
-                    .untrained
-                    .as_ref()
-                    .is_some_and(|map| map[[y + row, x + column]]);
-                if window.valid[[row, column]] && !untrained {
+                if window.valid[[row, column]] && cube.is_trained_on(y + row, x + column) {
                     patch
                         .slice_mut(s![i, j, ..])
                         .assign(&window.counts.slice(s![row, column, ..]));
