@@ -180,7 +180,8 @@ pub enum Preset {
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     pub preset: Preset,
-    /// Pixels of a patch `[y, x]`; the preset's by default.
+    /// Pixels of a patch `[y, x]`; by default 24 x 24, with the compact preset 12 x 12 where a cube to train on has fewer
+    /// than 48 lines or columns, or more than 2048 channels.
     pub patch: Option<[usize; 2]>,
     /// Latent dimensions; the preset's by default.
     pub latent: Option<usize>,
@@ -211,7 +212,7 @@ pub enum Device {
 pub struct Train {
     /// Passes over the archive; over `steps` when given.
     pub epochs: Option<usize>,
-    /// Optimiser steps; `auto`: as many as two passes, at least 800.
+    /// Optimiser steps; `auto`: as many as two passes, at least 800 of patches of 12 x 12 pixels, 200 of 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks.
     pub global_batch: usize,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{ensure, Result};
 
 use crate::comm::Comm;
-use crate::config::{Auto, Config};
+use crate::config::{self, Auto, Config, Preset};
 use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
@@ -29,8 +29,17 @@ pub use step::{Engine, Times};
 use crops::Crops;
 use log::{EpochLine, Log};
 
-/// Steps of `train.steps: auto`: two passes over the archive, within these.
-const AUTO_STEPS: (usize, usize) = (800, 20_000);
+/// Steps of `train.steps: auto` on small patches: two passes over the archive, within these. Larger patches take as many
+/// fewer as they have more pixels.
+const AUTO_STEPS: [usize; 2] = [800, 20_000];
+
+/// A disc of a few pixels is less of what a larger patch has to tell, so less of it is learned
+/// (`configs/experiments/e10_network.yaml`); cubes with fewer lines or columns than `ROOMY` hold too few large patches.
+const LARGE_PATCH: [usize; 2] = [24, 24];
+const SMALL_PATCH: [usize; 2] = [12, 12];
+const ROOMY: usize = 48;
+/// With more channels than these the weights of a network for large patches would take gigabytes.
+const MOST_CHANNELS: usize = 2048;
 
 /// What training ended with.
 pub enum Outcome {
@@ -55,7 +64,11 @@ impl Length {
         let steps = match (train.steps, train.epochs) {
             (_, Some(epochs)) => epochs * steps_per_epoch,
             (Auto::Given(steps), None) => steps,
-            (Auto::Auto, None) => (2 * steps_per_epoch).clamp(AUTO_STEPS.0, AUTO_STEPS.1),
+            (Auto::Auto, None) => {
+                let [least, most] = AUTO_STEPS
+                    .map(|steps| (steps * SMALL_PATCH[0] * SMALL_PATCH[1]).div_ceil(patch_pixels));
+                (2 * steps_per_epoch).clamp(least, most)
+            }
         };
         Length {
             steps,
@@ -179,21 +192,38 @@ pub fn rehearse(
     })
 }
 
+/// Pixels `[y, x]` that the network sees at once: those of the configuration, else what cubes of these shapes `[y, x,
+/// energy]` have room for. Rank-local.
+pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3]>) -> [usize; 2] {
+    let has_room = |[y, x, energy]: [usize; 3]| y.min(x) >= ROOMY && energy <= MOST_CHANNELS;
+    match (options.patch, options.preset) {
+        (Some(patch), _) => patch,
+        (None, Preset::Paper) => LARGE_PATCH,
+        (None, Preset::Compact) if shapes.all(has_room) => LARGE_PATCH,
+        (None, Preset::Compact) => SMALL_PATCH,
+    }
+}
+
 /// The state before the first step.
 ///
 /// # Collective
 fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Result<Checkpoint> {
     let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
-    let spec = Spec::new(&config.model, cubes[0].energy.size)?;
-    // Weights, gradient, two moments, integers of the reduction and their sum, and a gradient per micro-batch in work.
+    let model = config::Model {
+        patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))),
+        ..config.model.clone()
+    };
+    let spec = Spec::new(&model, cubes[0].energy.size)?;
+    // Weights, gradient, two moments, and a gradient per micro-batch in work.
     let needed = 4
         * spec.parameters() as u64
-        * (6 + config.train.global_batch.div_ceil(config.train.micro_batch) as u64);
+        * (4 + config.train.global_batch.div_ceil(config.train.micro_batch) as u64);
     let allowed = config.io.memory_mib << 20;
     ensure!(
         needed <= allowed.max(1 << 30),
         "the model has {} parameters and needs {} MiB per rank with its optimiser and gradients, above io.memory_mib: \
-         {}; raise io.memory_mib, choose model.preset: compact, or crop with archive.energy_range_ev",
+         {}; raise io.memory_mib, choose model.preset: compact or a smaller model.patch, or crop with \
+         archive.energy_range_ev",
         spec.parameters(),
         needed >> 20,
         config.io.memory_mib
@@ -231,4 +261,30 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Resul
         step: 0,
         config: config.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_large_where_every_cube_has_room_for_some() {
+        let usual = config::Model::default();
+        let of =
+            |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
+        assert_eq!(of(&usual, &[[96, 96, 240], [48, 300, 240]]), LARGE_PATCH);
+        for small in [[47, 300, 240], [49, 6, 240], [1, 100, 240], [96, 96, 4096]] {
+            assert_eq!(of(&usual, &[[96, 96, 240], small]), SMALL_PATCH);
+        }
+        let paper = config::Model {
+            preset: Preset::Paper,
+            ..usual.clone()
+        };
+        assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
+        let given = config::Model {
+            patch: Some([8, 16]),
+            ..usual
+        };
+        assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
+    }
 }
