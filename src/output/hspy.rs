@@ -46,8 +46,6 @@ pub enum Data {
     F32(ArrayD<f32>),
     F64(ArrayD<f64>),
     I32(ArrayD<i32>),
-    U8(ArrayD<u8>),
-    U16(ArrayD<u16>),
 }
 
 /// A decomposition as HyperSpy keeps it, but for the loadings.
@@ -154,10 +152,8 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
                 .create("data")?;
         }
         Data::F32(values) => add_dataset(&experiment, "data", values)?,
-        Data::F64(values) => add_dataset(&experiment, "data", values)?,
         Data::I32(values) => add_dataset(&experiment, "data", values)?,
-        Data::U8(values) => add_dataset(&experiment, "data", values)?,
-        Data::U16(values) => add_dataset(&experiment, "data", values)?,
+        Data::F64(values) => add_dataset(&experiment, "data", values)?,
     }
     let stored = experiment
         .dataset("data")

@@ -27,7 +27,9 @@ impl NexusWriter {
         let mut partial = OsString::from(path);
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let file = File::create(&partial)
+        let file = File::with_options()
+            .with_fapl(|fapl| fapl.file_locking(false))
+            .create(&partial)
             .with_context(|| format!("cannot write {}", partial.display()))?;
         set_text(&file, "NX_class", "NXroot")?;
         set_text(&file, "default", "entry")?;

@@ -14,8 +14,6 @@ pub struct Decomposition {
     pub explained_variance: Vec<f64>,
     /// `explained_variance` with sum 1; zeros where all spectra are.
     pub explained_variance_ratio: Vec<f64>,
-    /// With Poisson scaling: `sqrt(sum_pixels X)`, `[E]`.
-    pub column_scale: Option<Vec<f64>>,
     /// True for Poisson scaling.
     pub poisson: bool,
     /// `[E, components]`: a spectrum times this gives its loadings.
@@ -123,7 +121,6 @@ impl Decomposition {
             explained_variance: eigen.values.iter().map(|v| v / pixels).collect(),
             explained_variance_ratio: eigen.values.iter().map(|v| v / total).collect(),
             poisson: column_scale.is_some(),
-            column_scale,
         })
     }
 

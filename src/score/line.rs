@@ -141,11 +141,6 @@ impl LineScorer {
         self.windows.iter().map(|w| &w.window)
     }
 
-    /// The window that `pcc` is taken in: the latest of the strong edges.
-    pub fn pcc_window(&self) -> &Window {
-        &self.windows[self.pcc_window].window
-    }
-
     /// The window that measures the drift for window `i`; `None`: its lines are not refitted.
     pub fn reference(&self, i: usize) -> Option<&Window> {
         let reference = self.windows[i].reference?;

@@ -1,10 +1,9 @@
 //! Connected areas of flagged pixels.
 
 use ndarray::{Array2, ArrayView2};
-use serde::{Deserialize, Serialize};
 
 /// One connected area of pixels above the threshold; pixel indices count from 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Region {
     /// Value in the label map: 1 for the region with the highest score.
     pub label: i32,
