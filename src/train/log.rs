@@ -15,6 +15,8 @@ use crate::comm::Comm;
 /// Between two log lines where there is no terminal to draw a bar on.
 const PAUSE: Duration = Duration::from_secs(10);
 
+const UNWRITTEN: &str = "cannot write metrics.jsonl: make room or choose another output";
+
 /// One step, as `metrics.jsonl` holds it.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepLine {
@@ -49,6 +51,8 @@ pub struct Log {
 
 struct Root {
     file: BufWriter<File>,
+    /// What could not be written since the last [`Log::flush`], which tells: ranks agree there, not after each step.
+    failed: Option<anyhow::Error>,
     /// Steps at which epochs ended, with the loss that tells how good the model was.
     epochs: Vec<(usize, f64)>,
     bar: ProgressBar,
@@ -109,6 +113,7 @@ impl Log {
         let log = Log {
             root: Some(Root {
                 file,
+                failed: None,
                 epochs: kept.lines().filter_map(epoch_of).collect(),
                 bar,
                 steps: length.steps,
@@ -119,12 +124,12 @@ impl Log {
         Ok((log, losses))
     }
 
-    /// Rank-local.
-    pub fn step(&mut self, line: &StepLine) -> Result<()> {
+    /// Adds the line of a step. Rank-local; [`Log::flush`] tells what could not be written.
+    pub fn step(&mut self, line: &StepLine) {
         let Some(root) = &mut self.root else {
-            return Ok(());
+            return;
         };
-        root.write(line)?;
+        root.write(line);
         root.bar.set_position(line.step as u64);
         root.bar.set_message(format!("loss {:.3}", line.loss));
         if !root.terminal && (root.told.elapsed() >= PAUSE || line.step == root.steps) {
@@ -141,14 +146,16 @@ impl Log {
                 line.patches_per_s
             );
         }
-        Ok(())
     }
 
-    /// Rank-local.
+    /// Adds the line of an epoch and flushes. Rank-local.
+    ///
+    /// # Errors
+    /// As [`Log::flush`].
     pub fn epoch(&mut self, line: &EpochLine) -> Result<()> {
         match &mut self.root {
             Some(root) => {
-                root.write(line)?;
+                root.write(line);
                 root.epochs
                     .push((line.step, line.validation.unwrap_or(line.train)));
                 // Whoever watches the run sees whole epochs.
@@ -165,20 +172,29 @@ impl Log {
     }
 
     /// Brings to the file what was written, as a checkpoint must find it. Rank-local.
+    ///
+    /// # Errors
+    /// A full disk, met now or since the last time.
     pub fn flush(&mut self) -> Result<()> {
-        match &mut self.root {
-            Some(root) => root.file.flush().context("cannot write metrics.jsonl"),
-            None => Ok(()),
+        let Some(root) = &mut self.root else {
+            return Ok(());
+        };
+        match root.failed.take() {
+            Some(error) => Err(error),
+            None => root.file.flush().context(UNWRITTEN),
         }
     }
 }
 
 impl Root {
-    fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.file, line).context("cannot write metrics.jsonl")?;
-        self.file
-            .write_all(b"\n")
-            .context("cannot write metrics.jsonl: make room or choose another output")
+    fn write(&mut self, line: &impl Serialize) {
+        let written = serde_json::to_writer(&mut self.file, line)
+            .map_err(Into::into)
+            .and_then(|()| self.file.write_all(b"\n"));
+        if let Err(error) = written {
+            self.failed
+                .get_or_insert(anyhow::Error::from(error).context(UNWRITTEN));
+        }
     }
 }
 
@@ -210,4 +226,40 @@ fn epoch_of(line: &str) -> Option<(usize, f64)> {
 fn step_of(line: &str) -> Option<usize> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(line.get("step")?.as_u64()? as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_the_next_flush() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut log = Log {
+            root: Some(Root {
+                // Steps fill the buffer at once.
+                file: BufWriter::with_capacity(1, full),
+                failed: None,
+                epochs: Vec::new(),
+                bar: ProgressBar::hidden(),
+                steps: 9,
+                told: Instant::now(),
+                terminal: false,
+            }),
+        };
+        log.step(&StepLine {
+            step: 1,
+            steps: 9,
+            epoch: 1,
+            loss: 1.0,
+            reconstruction: 1.0,
+            kl: 0.0,
+            kl_weight: 1.0,
+            grad_norm: 1.0,
+            learning_rate: 0.1,
+            patches_per_s: 1.0,
+        });
+        let message = format!("{:#}", log.flush().unwrap_err());
+        assert!(message.contains("metrics.jsonl: make room"), "{message}");
+    }
 }
