@@ -42,7 +42,7 @@ pub use inject::{inject, write_copy};
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;
-pub use rehearsal::dry_run;
+pub use rehearsal::{dry_run, BASE_MIB};
 pub use simulate::{simulate, write_cube};
 pub use status::status;
 pub(crate) use summary::peak_rss_mib;
