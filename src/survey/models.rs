@@ -94,9 +94,9 @@ pub fn of_group(
 ) -> Result<Model> {
     let folder = folder(config, group);
     comm.agree(if comm.is_root() && !folder.join("trained").exists() {
-        let why = match attempt::state(&folder.join("attempts")) {
-            _ if failed.contains_key(group) => failed[group].clone(),
-            Ok(Last::Ended(_, End::Failed(reason))) => reason,
+        let why = match (failed.get(group), attempt::state(&folder.join("attempts"))) {
+            (Some(reason), _) => reason.clone(),
+            (None, Ok(Last::Ended(_, End::Failed(reason)))) => reason,
             _ => "its training was interrupted; start the survey again".into(),
         };
         Err(anyhow!("no model of {group}: {why}"))

@@ -15,8 +15,6 @@ use crate::comm::Comm;
 /// Between two log lines where there is no terminal to draw a bar on.
 const PAUSE: Duration = Duration::from_secs(10);
 
-const UNWRITTEN: &str = "cannot write metrics.jsonl: make room or choose another output";
-
 /// One step, as `metrics.jsonl` holds it.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepLine {
@@ -51,14 +49,14 @@ pub struct Log {
 
 struct Root {
     file: BufWriter<File>,
-    /// What could not be written since the last [`Log::flush`], which tells: ranks agree there, not after each step.
-    failed: Option<anyhow::Error>,
     /// Steps at which epochs ended, with the loss that tells how good the model was.
     epochs: Vec<(usize, f64)>,
     bar: ProgressBar,
     steps: usize,
     told: Instant,
     terminal: bool,
+    /// Why a step's line could not be written; [`Log::flush`] tells, where the ranks agree.
+    failed: Option<anyhow::Error>,
 }
 
 impl Log {
@@ -113,12 +111,12 @@ impl Log {
         let log = Log {
             root: Some(Root {
                 file,
-                failed: None,
                 epochs: kept.lines().filter_map(epoch_of).collect(),
                 bar,
                 steps: length.steps,
                 told: Instant::now(),
                 terminal,
+                failed: None,
             }),
         };
         Ok((log, losses))
@@ -129,7 +127,9 @@ impl Log {
         let Some(root) = &mut self.root else {
             return;
         };
-        root.write(line);
+        if let Err(error) = root.write(line) {
+            root.failed.get_or_insert(error);
+        }
         root.bar.set_position(line.step as u64);
         root.bar.set_message(format!("loss {:.3}", line.loss));
         if !root.terminal && (root.told.elapsed() >= PAUSE || line.step == root.steps) {
@@ -155,7 +155,7 @@ impl Log {
     pub fn epoch(&mut self, line: &EpochLine) -> Result<()> {
         match &mut self.root {
             Some(root) => {
-                root.write(line);
+                root.write(line)?;
                 root.epochs
                     .push((line.step, line.validation.unwrap_or(line.train)));
                 // Whoever watches the run sees whole epochs.
@@ -176,25 +176,22 @@ impl Log {
     /// # Errors
     /// A full disk, met now or since the last time.
     pub fn flush(&mut self) -> Result<()> {
-        let Some(root) = &mut self.root else {
-            return Ok(());
-        };
-        match root.failed.take() {
-            Some(error) => Err(error),
-            None => root.file.flush().context(UNWRITTEN),
+        if let Some(error) = self.root.as_mut().and_then(|root| root.failed.take()) {
+            return Err(error);
+        }
+        match &mut self.root {
+            Some(root) => root.file.flush().context("cannot write metrics.jsonl"),
+            None => Ok(()),
         }
     }
 }
 
 impl Root {
-    fn write(&mut self, line: &impl Serialize) {
-        let written = serde_json::to_writer(&mut self.file, line)
-            .map_err(Into::into)
-            .and_then(|()| self.file.write_all(b"\n"));
-        if let Err(error) = written {
-            self.failed
-                .get_or_insert(anyhow::Error::from(error).context(UNWRITTEN));
-        }
+    fn write(&mut self, line: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.file, line).context("cannot write metrics.jsonl")?;
+        self.file
+            .write_all(b"\n")
+            .context("cannot write metrics.jsonl: make room or choose another output")
     }
 }
 
@@ -239,12 +236,12 @@ mod tests {
             root: Some(Root {
                 // Steps fill the buffer at once.
                 file: BufWriter::with_capacity(1, full),
-                failed: None,
                 epochs: Vec::new(),
                 bar: ProgressBar::hidden(),
                 steps: 9,
                 told: Instant::now(),
                 terminal: false,
+                failed: None,
             }),
         };
         log.step(&StepLine {
@@ -260,6 +257,6 @@ mod tests {
             patches_per_s: 1.0,
         });
         let message = format!("{:#}", log.flush().unwrap_err());
-        assert!(message.contains("metrics.jsonl: make room"), "{message}");
+        assert!(message.contains("cannot write metrics.jsonl"), "{message}");
     }
 }
