@@ -1,6 +1,7 @@
 //! A training that several may want: done once, in a folder of its own.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
@@ -8,24 +9,23 @@ use anyhow::{Context, Result};
 
 use super::once;
 use crate::comm::Comm;
-use crate::config::Config;
-use crate::run::{self, Ending, Stage, Start};
+use crate::run::Ending;
 
-/// Trains in the output folder of `config` unless that was done, which the file `trained` there says.
+/// Has `train` train in `folder` unless that was done, which the file `trained` there says.
 ///
 /// # Collective
 /// # Errors
 /// Those of the training, which is not tried again if it failed since `since`.
 pub fn train_once(
     comm: &Comm,
-    config: &Config,
+    folder: &Path,
     since: u64,
     stop: &Arc<AtomicBool>,
+    train: impl FnOnce() -> Result<Ending>,
 ) -> Result<Ending> {
-    let folder = &config.output.dir;
     let done = folder.join("trained");
     once(comm, &folder.join("attempts"), &done, since, stop, || {
-        let ending = run::run(comm, config, Stage::Train, Start::Continue, stop)?;
+        let ending = train()?;
         if ending != Ending::Stopped {
             comm.agree(if comm.is_root() {
                 fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))

@@ -25,6 +25,9 @@ pub struct Mine {
     pub before: Option<Record>,
 }
 
+/// Begins the next attempt in `folder` for this group of ranks, unless somebody is at it; `stop` is set where another
+/// process takes over.
+///
 /// # Collective
 /// # Errors
 /// A folder that cannot be written.

@@ -76,6 +76,7 @@ mod tests {
             ("score.threshold=otsu", [true, true, false]),
             ("archive.inputs=[b.hspy]", [true, false, false]),
             ("survey.train_cubes=3", [false, true, false]),
+            ("survey.tags={steel: [\"a*\"]}", [false, true, false]),
         ] {
             assert_eq!(all.map(|work| differs(change, work)), expected, "{change}");
         }

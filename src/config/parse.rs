@@ -208,6 +208,9 @@ impl Config {
             self.survey.train_cubes > 0,
             "survey.train_cubes: at least 1",
         );
+        if let Err(problem) = self.survey.validate() {
+            require(false, &format!("survey.tags: {problem}"));
+        }
         require(
             self.archive
                 .low_loss

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::OneOrMany;
@@ -34,6 +35,22 @@ impl Default for SurveyOptions {
     }
 }
 
+impl SurveyOptions {
+    /// Looks for what no survey could use.
+    ///
+    /// # Errors
+    /// A glob that is none, with its tag.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        for (tag, globs) in &self.tags {
+            for glob in globs.as_slice() {
+                Pattern::new(glob)
+                    .map_err(|error| format!("{tag}: `{glob}` is no glob: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Models {
@@ -44,4 +61,19 @@ pub enum Models {
     PerGroup,
     /// Trained before, by `coreloss train` or `run`.
     Pretrained,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    #[test]
+    fn a_tag_needs_globs() {
+        let refused = |text: &str| Config::parse("s.yaml", text, &[]).unwrap_err().to_string();
+        let message = refused("survey: {tags: {steel: ['a/*', 'b[']}}");
+        assert!(
+            message.contains("survey.tags: steel: `b[` is no glob"),
+            "{message}"
+        );
+    }
 }

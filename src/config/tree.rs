@@ -92,14 +92,16 @@ pub(super) fn compare(
     found: &mut Vec<(String, String, String)>,
 ) {
     if let (Value::Mapping(a), Value::Mapping(b)) = (mine, other) {
-        for (key, value) in a {
+        let only_in_b = b.keys().filter(|key| !a.contains_key(key));
+        for key in a.keys().chain(only_in_b) {
             let key_text = key.as_str().unwrap_or("?");
             let below = if path.is_empty() {
                 key_text.to_string()
             } else {
                 format!("{path}.{key_text}")
             };
-            compare(&below, value, b.get(key).unwrap_or(&Value::Null), found);
+            let of = |fields: &Mapping| fields.get(key).cloned().unwrap_or(Value::Null);
+            compare(&below, &of(a), &of(b), found);
         }
     } else if mine != other {
         let text = |value: &Value| serde_json::to_string(value).unwrap_or_default();

@@ -20,7 +20,10 @@ const BYTES: usize = 4096;
 /// [`Invalid`], with the first rank that differs from rank 0 and in what.
 pub fn refuse_others(comm: &Comm) -> Result<()> {
     let program = comm.agree(program())?;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
     let all = comm.all_gather(&(program, arguments.join(" ")));
     let (program, arguments) = &all[0];
     for (rank, (other, theirs)) in all.iter().enumerate() {

@@ -7,6 +7,7 @@ use super::{Finding, Verdict};
 use crate::comm::Comm;
 use crate::config::{self, Config};
 use crate::device;
+use crate::run::BASE_MIB;
 
 /// How launchers tell the number of processes that they started together.
 const LAUNCHED: [&str; 4] = [
@@ -35,9 +36,7 @@ pub fn is_first_of_many_alone() -> bool {
         || number("SLURM_STEP_NUM_TASKS").is_none()
 }
 
-/// Whether those that were started together found each other.
-///
-/// # Collective
+/// Whether those that were started together found each other. Rank-local.
 pub fn ranks(comm: &Comm) -> Finding {
     let size = comm.size();
     let launched = LAUNCHED.into_iter().find_map(number).unwrap_or(size);
@@ -86,7 +85,8 @@ pub fn threads(comm: &Comm) -> Finding {
     } else {
         short(threads * local, node)
     };
-    let (most_local, fewest) = (comm.max_u64(local as u64), mine);
+    let most_local = comm.max_u64(local as u64);
+    let fewest = comm.all_gather(&mine).into_iter().min().unwrap_or(mine);
     let found = format!(
         "{threads} per rank, {most_local} ranks on a node of {node} cores, {fewest} of them open to a rank"
     );
@@ -126,9 +126,6 @@ pub fn memory(comm: &Comm, config: &Config) -> Finding {
         Finding::good("memory", found)
     }
 }
-
-/// What a rank takes beside cubes, about.
-pub const BASE_MIB: u64 = 300;
 
 /// The memory of this node, or what the control group of the job has of it. Rank-local.
 fn memory_limit_mib() -> u64 {

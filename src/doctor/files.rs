@@ -13,6 +13,8 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{signal_path, HspyWriter, Small};
 
+/// Checks the folder of the output and the inputs.
+///
 /// # Collective
 /// # Errors
 /// None that is a finding; a folder of our own that cannot be removed again is only logged.
@@ -23,12 +25,7 @@ pub fn checks(comm: &Comm, config: &Config) -> Result<Vec<Finding>> {
     if let Some(folder) = folder {
         findings.push(locking(comm, &folder));
         findings.push(parallel(comm, &folder));
-        comm.barrier();
-        if comm.is_root() {
-            if let Err(error) = fs::remove_dir_all(&folder) {
-                log::warn!("{}: {error}", folder.display());
-            }
-        }
+        remove(comm, &folder);
     }
     if !config.archive.inputs.as_slice().is_empty() {
         findings.push(inputs(comm, config));
@@ -64,6 +61,7 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
     }
     let blind = comm.any(!folder.is_dir());
     if blind {
+        remove(comm, &folder);
         return (
             Finding::of(
                 Verdict::Bad,
@@ -78,6 +76,18 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
         Finding::good(check, format!("{there} can be written")),
         Some(folder),
     )
+}
+
+/// Removes what [`writable`] made, when all ranks are done with it.
+///
+/// # Collective
+fn remove(comm: &Comm, folder: &Path) {
+    comm.barrier();
+    if comm.is_root() {
+        if let Err(error) = fs::remove_dir_all(folder) {
+            log::warn!("{}: {error}", folder.display());
+        }
+    }
 }
 
 /// Whether the file system knows locks, which HDF5 asks for.
@@ -139,6 +149,8 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
     }
 }
 
+/// Whether there are files to read.
+///
 /// # Collective
 fn inputs(comm: &Comm, config: &Config) -> Finding {
     let listed = comm.agree(if comm.is_root() {

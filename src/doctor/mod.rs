@@ -7,7 +7,6 @@ mod checks;
 mod files;
 
 pub use alike::refuse_others;
-pub use checks::BASE_MIB;
 
 use anyhow::{bail, Result};
 use serde::Serialize;
@@ -126,6 +125,8 @@ pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Ranks, threads and memory.
+///
 /// # Collective
 fn cheap(comm: &Comm, config: &Config) -> Vec<Finding> {
     vec![

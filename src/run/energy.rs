@@ -18,6 +18,8 @@ use crate::stream::{bound, Cube, Survey, SAME_DISPERSION};
 const MOST_COARSER: f64 = 4.0;
 /// The common energies are at least this share of those of every cube.
 const LEAST_COMMON: f64 = 0.5;
+/// A model's energies reach beyond those of a cube by this much of a channel at most: resampling completes a little more.
+const MOST_BEYOND: f64 = 0.015;
 
 /// What was done to the energies of a cube, as `summary.json` tells it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -235,6 +237,61 @@ pub fn settle(
     Ok(())
 }
 
+/// Brings the pixels of a lone `cube` in line, and the cube to that of the energy axes `models` which suits it best; gives
+/// the place of that one.
+///
+/// # Collective
+/// # Errors
+/// Those of [`align`]; where none suits, with the cube's energies and those of the models.
+pub fn settle_on(
+    comm: &Comm,
+    config: &Config,
+    cube: &mut Cube,
+    survey: &Survey,
+    models: &[&Axis],
+) -> Result<usize> {
+    let (own, rebin) = (cube.dispersion(), config.preprocess.rebin);
+    align(comm, config, cube, survey, own)?;
+    let covered = cube.covered();
+    let width = |i: usize| models[i].span()[1] - models[i].span()[0];
+    let widest = (0..models.len())
+        .filter(|&i| suits(models[i], covered, own, rebin))
+        .min_by(|&a, &b| width(b).total_cmp(&width(a)));
+    let told = |axis: &Axis| {
+        let [low, high] = axis.span();
+        let (size, scale) = (axis.size, axis.scale);
+        format!("{size} channels of {scale} eV, {low:.2} to {high:.2} eV")
+    };
+    let chosen = widest.with_context(|| {
+        let models: Vec<String> = models.iter().map(|axis| told(axis)).collect();
+        format!(
+            "{}: its pixels all hold {:.2} to {:.2} eV, in channels of {own} eV, and no model is of that ({}; \
+             preprocess.rebin: {rebin}): narrow archive.energy_range_ev until all cubes hold it whatever their shifts, \
+             or train a model on cubes like this one",
+            cube.info().path.display(),
+            covered[0],
+            covered[1],
+            models.join("; ")
+        )
+    })?;
+    cube.conform(models[chosen]);
+    if comm.is_root() {
+        describe(cube);
+    }
+    Ok(chosen)
+}
+
+/// Whether a model of the energies `axis` can score a cube that holds the energies `[low, high]` (eV) in channels of
+/// `dispersion` eV, `rebin` of them made one.
+fn suits(axis: &Axis, [low, high]: [f64; 2], dispersion: f64, rebin: usize) -> bool {
+    let (first, last) = (axis.span()[0], axis.span()[1]);
+    let beyond = MOST_BEYOND * dispersion;
+    (axis.scale / (dispersion * rebin as f64) - 1.0).abs() <= SAME_DISPERSION
+        && first >= low - beyond
+        && last <= high + beyond
+        && last - first >= LEAST_COMMON * (high - low)
+}
+
 /// Measures how far the energies of each pixel of `cube` are off, beside cubes of the dispersion `reference`.
 ///
 /// # Collective
@@ -272,5 +329,29 @@ fn describe(cube: &Cube) {
             "{id}: {low:.2} to {high:.2} eV are left out, {:.1} of its channels: not measured in every pixel of every cube",
             (high - low) / summary.recorded_dispersion_ev
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_suits_what_holds_all_its_energies() {
+        let model = Axis::energy_loss(500.0, 2.0, 100);
+        let whole = model.span();
+        let suits = |[low, high]: [f64; 2], dispersion, rebin| {
+            suits(&model, [whole[0] + low, whole[1] + high], dispersion, rebin)
+        };
+        assert!(
+            suits([0.0, 0.0], 2.0, 1) && suits([-3.0, 5.0], 2.0, 1) && suits([0.01, 0.0], 2.0, 1)
+        );
+        // A channel is missing; as many channels, but elsewhere.
+        assert!(!suits([2.0, 0.0], 2.0, 1) && !suits([2.0, 2.0], 2.0, 1));
+        // Wider channels than the cube's are for `preprocess.rebin`.
+        assert!(
+            suits([0.0, 0.0], 1.0, 2) && !suits([0.0, 0.0], 1.0, 1) && !suits([0.0, 0.0], 4.0, 1)
+        );
+        assert!(!suits([-150.0, 150.0], 2.0, 1));
     }
 }

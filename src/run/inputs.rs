@@ -75,15 +75,23 @@ impl SetAside {
 /// # Errors
 /// An empty list, a named input that does not open or has too few energies in common with the first.
 pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
+    let sources = list(comm, config.archive.inputs.as_slice())?;
+    open_listed(comm, config, &sources)
+}
+
+/// As [`open`], with `sources` in place of `archive.inputs`.
+///
+/// # Collective
+/// # Errors
+/// As [`open`].
+pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source]) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
-    let mut cubes = open_all(
-        comm,
-        config,
-        config.archive.inputs.as_slice(),
-        &mut set_aside,
-    )?;
+    let mut cubes = open_all(comm, config, sources, &mut set_aside)?;
     let mut training = match &config.archive.train_inputs {
-        Some(inputs) => Some(open_all(comm, config, inputs.as_slice(), &mut set_aside)?),
+        Some(inputs) => {
+            let sources = list(comm, inputs.as_slice())?;
+            Some(open_all(comm, config, &sources, &mut set_aside)?)
+        }
         None => None,
     };
     if let Some(earlier) = &config.archive.train_without {
@@ -154,12 +162,11 @@ pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
 fn open_all(
     comm: &Comm,
     config: &Config,
-    inputs: &[String],
+    sources: &[Source],
     set_aside: &mut SetAside,
 ) -> Result<Vec<Cube>> {
-    let sources = list(comm, inputs)?;
     let mut cubes = Vec::new();
-    for source in &sources {
+    for source in sources {
         let path = source.path.display().to_string();
         if source.named {
             set_aside.named.push(path.clone());

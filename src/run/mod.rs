@@ -31,6 +31,7 @@ use anyhow::{bail, Result};
 use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, PcaFit};
+use crate::cube::Axis;
 use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{train, Checkpoint, Model, Outcome};
 
@@ -42,7 +43,7 @@ pub use inject::{inject, write_copy};
 pub use inspect::inspect;
 pub use pages::{read_thumbnail, Thumbnail};
 pub use pixels::ScoredPixels;
-pub use rehearsal::dry_run;
+pub use rehearsal::{dry_run, BASE_MIB};
 pub use simulate::{simulate, write_cube};
 pub use status::status;
 pub(crate) use summary::peak_rss_mib;
@@ -86,6 +87,41 @@ pub fn run(
     start: Start,
     stop: &AtomicBool,
 ) -> Result<Ending> {
+    run_on(comm, config, None, stage, start, stop)
+}
+
+/// Trains on `sources`, which keep their ids, in place of `archive.inputs`; goes on where that was stopped.
+///
+/// # Collective
+/// # Errors
+/// As [`run`].
+pub fn train_on(
+    comm: &Comm,
+    config: &Config,
+    sources: &[Source],
+    stop: &AtomicBool,
+) -> Result<Ending> {
+    run_on(
+        comm,
+        config,
+        Some(sources),
+        Stage::Train,
+        Start::Continue,
+        stop,
+    )
+}
+
+/// [`run`] on `sources`, or on those of the configuration.
+///
+/// # Collective
+fn run_on(
+    comm: &Comm,
+    config: &Config,
+    sources: Option<&[Source]>,
+    stage: Stage,
+    start: Start,
+    stop: &AtomicBool,
+) -> Result<Ending> {
     let mut clock = Clock::start();
     let directory = &config.output.dir;
     if folder::open(comm, config, stage, start)? == folder::State::Finished {
@@ -101,7 +137,10 @@ pub fn run(
         mut cubes,
         mut training,
         mut set_aside,
-    } = inputs::open(comm, config)?;
+    } = match sources {
+        Some(sources) => inputs::open_listed(comm, config, sources)?,
+        None => inputs::open(comm, config)?,
+    };
     let all = cubes.iter().chain(training.iter().flatten());
     labelled::check_averaged(comm, all, config)?;
 
@@ -193,21 +232,21 @@ pub fn run(
     Ok(ending(&set_aside))
 }
 
-/// Scores one cube with `model` and writes its file into the output folder.
+/// Scores one cube with that of `models` whose energies suit it, and writes its file into the output folder.
 ///
 /// # Collective
 /// # Errors
-/// Unreadable data, an output that cannot be written.
+/// Unreadable data, energies that no model suits, an output that cannot be written.
 pub fn score_one(
     comm: &Comm,
     config: &Config,
     source: &Source,
-    model: &Model,
+    models: &[Model],
 ) -> Result<CubeSummary> {
     let mut cubes = vec![comm.agree(Cube::open(source, config))?];
-    let mut found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
-    let mut set_aside = SetAside::default();
-    energy::settle(comm, config, None, (&mut cubes, &mut found), &mut set_aside)?;
+    let found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
+    let axes: Vec<&Axis> = models.iter().map(|model| &model.energy).collect();
+    let model = &models[energy::settle_on(comm, config, &mut cubes[0], &found, &axes)?];
     let survey = Survey {
         noise: model.noise,
         bound: bound(&cubes, &model.noise),

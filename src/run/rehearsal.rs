@@ -10,11 +10,12 @@ use super::inputs::Inputs;
 use super::{energy, inputs, Clock, Ending};
 use crate::comm::Comm;
 use crate::config::{Auto, Config};
-use crate::doctor::BASE_MIB;
 use crate::shard::{Extent, Plan};
 use crate::stream::{bound, survey, Cube, Survey};
 use crate::train::{rehearse, Rehearsal};
 
+/// What a rank takes beside cubes, about.
+pub const BASE_MIB: u64 = 300;
 /// Steps that are measured, after one that warms up.
 const STEPS: usize = 3;
 /// Scoring is measured on the smallest cube where that has at most so many voxels.

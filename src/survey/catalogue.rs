@@ -18,9 +18,11 @@ use crate::stream::Cube;
 /// A cube that can be opened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
+    /// Its file and id.
     pub source: Source,
     /// `[y, x, energy]` in use.
     pub shape: [usize; 3],
+    /// The energies that the configuration asks for.
     pub energy: Axis,
     /// Cubes of one group may share a model.
     pub group: String,
@@ -31,6 +33,7 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The folder of attempts at scoring it.
     pub fn attempts(&self, config: &Config) -> PathBuf {
         attempts(config, &self.source)
     }
@@ -46,6 +49,7 @@ impl Entry {
     }
 }
 
+/// The cubes of a survey, and what is no cube or could not be scored.
 pub struct Catalogue {
     /// In the order of their paths.
     pub entries: Vec<Entry>,
@@ -102,32 +106,40 @@ impl Catalogue {
     /// Sets aside what could not be scored, with the reason that was remembered.
     ///
     /// # Collective
-    /// # Errors
-    /// A folder that cannot be read.
-    pub fn look_again(&mut self, comm: &Comm, config: &Config) -> Result<()> {
-        let reasons = share(comm, &self.entries, |entry| {
+    pub fn look_again(&mut self, comm: &Comm, config: &Config) {
+        let stand = share(comm, &self.entries, |entry| {
             match attempt::state(&entry.attempts(config)) {
-                _ if entry.done => None,
-                Ok(Last::Ended(_, End::Done)) => None,
-                Ok(Last::Ended(_, End::Failed(reason))) => Some(reason),
-                Ok(Last::Running(who)) => Some(format!("{who} is at it")),
-                Ok(_) => Some("its scoring ended without a word".into()),
-                Err(error) => Some(format!("{error:#}")),
+                _ if entry.done => Ok(()),
+                Ok(Last::Ended(_, End::Done)) => Ok(()),
+                Ok(Last::Ended(_, End::Failed(reason))) => Err(reason),
+                Ok(Last::Running(who)) => Err(format!("{who} is at it")),
+                Ok(_) => Err("its scoring ended without a word".into()),
+                Err(error) => Err(format!("{error:#}")),
             }
         });
+        self.keep(stand);
+    }
+
+    /// Sets aside the entries that came to nothing, with the reason; gives what the others came to.
+    pub fn keep<T>(&mut self, results: Vec<Result<T, String>>) -> Vec<T> {
+        let mut kept = Vec::new();
         let entries = std::mem::take(&mut self.entries);
-        for (entry, reason) in entries.into_iter().zip(reasons) {
-            match reason {
-                None => self.entries.push(entry),
-                Some(reason) => {
+        for (entry, result) in entries.into_iter().zip(results) {
+            match result {
+                Ok(value) => {
+                    self.entries.push(entry);
+                    kept.push(value);
+                }
+                Err(reason) => {
                     let path = entry.source.path.display().to_string();
                     self.set_aside.push((path, reason));
                 }
             }
         }
-        Ok(())
+        kept
     }
 
+    /// Why what was set aside was, in one line.
     pub fn reasons(&self) -> String {
         let reasons: Vec<&str> = self
             .set_aside
@@ -157,6 +169,9 @@ pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(
     (0..things.len()).map(next).collect()
 }
 
+/// Of a channel: a fifth of what a run takes for rounding.
+const APART: f64 = 0.002;
+
 /// Holds seconds, beside the attempts at a cube.
 const TOOK: &str = "took_s";
 
@@ -164,7 +179,7 @@ fn attempts(config: &Config, source: &Source) -> PathBuf {
     config.output.dir.join("attempts").join(&source.id)
 }
 
-/// Rank-local.
+/// Opens a cube for what the survey needs to know of it. Rank-local.
 fn entry(source: &Source, config: &Config) -> Result<Entry> {
     let cube = Cube::open(source, config)?;
     // One that was cut off in writing is as good as none.
@@ -185,12 +200,43 @@ fn group(config: &Config, id: &str, energy: &Axis) -> String {
         let mut globs = globs.as_slice().iter();
         globs.any(|glob| Pattern::new(glob).is_ok_and(|glob| glob.matches(id)))
     });
-    let axis = format!(
-        "{}x{:.4}eV_from_{:.3}eV",
-        energy.size, energy.scale, energy.offset
-    );
+    let axis = axis_name(energy);
     match tag {
         Some((tag, _)) => format!("{}-{axis}", tag.replace(['/', '\\'], "_")),
         None => axis,
+    }
+}
+
+/// Axes of one name are one axis to a model: nowhere further apart than [`APART`] of a channel at either calibration.
+fn axis_name(energy: &Axis) -> String {
+    let decimals = |least: f64| (-least.log10()).ceil().max(0.0) as usize;
+    let offset_ev = APART * energy.scale;
+    let scale_ev = offset_ev / energy.size as f64;
+    format!(
+        "{}x{:.*}eV_from_{:.*}eV",
+        energy.size,
+        decimals(scale_ev),
+        energy.scale,
+        decimals(offset_ev),
+        energy.offset
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_of_one_group_agree() {
+        let name = |offset, scale| axis_name(&Axis::energy_loss(offset, scale, 2048));
+        // Single precision.
+        assert_eq!(name(450.0, 0.3), name(450.0, f64::from(0.3_f32)));
+        // A third of a channel at the last energy.
+        assert_ne!(name(450.0, 0.3), name(450.0, 0.30005));
+        assert_ne!(name(450.0, 0.01), name(450.0004, 0.01));
+        assert_eq!(
+            axis_name(&Axis::energy_loss(420.0, 5.0, 80)),
+            "80x5.0000eV_from_420.00eV"
+        );
     }
 }

@@ -4,27 +4,26 @@
 //! cube, cubes that are added are all that is scored next time, and several jobs may work on one survey at once.
 
 mod catalogue;
+mod models;
 mod ranking;
 mod schedule;
 mod surprise;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail, Context, Result};
-use glob::Pattern;
 
-use crate::archive::Source;
-use crate::attempt::{self, End, Last, Turn};
+use crate::attempt::{self, End, Turn};
 use crate::comm::Comm;
-use crate::config::{Config, Models, OneOrMany};
+use crate::config::{Config, Models as Which};
 use crate::run::{self, Ending, Stage, Start};
-use crate::train::{Checkpoint, Model};
 
 use catalogue::{Catalogue, Entry};
+use models::Models;
 use schedule::Measured;
 
 /// Scores what is new in the catalogue and ranks all of it.
@@ -50,44 +49,72 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             catalogue.set_aside.len()
         );
     }
-    if config.survey.models == Models::PerGroup {
-        let groups: Vec<&str> = catalogue
-            .groups()
-            .into_iter()
-            .filter(|group| new.iter().any(|entry| entry.group == *group))
-            .collect();
-        let costs: Vec<f64> = groups
-            .iter()
-            .map(|group| {
-                let member = new.iter().find(|entry| entry.group == *group);
-                member.map_or(0.0, |entry| schedule::training_cost(config, entry.shape[2]))
-            })
-            .collect();
-        let stopped = share_out(comm, &costs, stop, |ranks, i| {
-            // Its cubes will be set aside, with the reason.
-            let trained = train_group(ranks, config, &catalogue, groups[i], began, stop);
-            Ok(trained.unwrap_or(Ending::SomeSetAside))
-        })?;
-        if stopped {
-            return Ok(Ending::Stopped);
+    let models = match config.survey.models {
+        Which::PerGroup => match train_groups(comm, config, &catalogue, &new, began, stop)? {
+            Some(failed) => Models::PerGroup(failed),
+            None => return Ok(Ending::Stopped),
+        },
+        Which::Pretrained if !new.is_empty() => {
+            Models::Pretrained(models::pretrained(comm, config)?)
         }
-    }
+        Which::Pretrained => Models::Pretrained(Vec::new()),
+        Which::PerCube => Models::PerCube,
+    };
     let costs = costs(config, &catalogue, &new);
     let stopped = share_out(comm, &costs, stop, |ranks, i| {
-        score_entry(ranks, config, new[i], began, stop)
+        score_entry(ranks, config, new[i], &models, began, stop)
     })?;
     if stopped {
         return Ok(Ending::Stopped);
     }
-    catalogue.look_again(comm, config)?;
+    catalogue.look_again(comm, config);
+    let found = ranking::read(comm, config, &mut catalogue);
     if catalogue.entries.is_empty() {
         bail!("no cube could be scored: {}", catalogue.reasons());
     }
-    ranking::write(comm, config, &catalogue)?;
+    ranking::write(comm, config, &catalogue, &found)?;
     Ok(match catalogue.set_aside.is_empty() {
         true => Ending::Done,
         false => Ending::SomeSetAside,
     })
+}
+
+/// Trains the models of the groups that `new` are of; gives, by group, why a training failed, and none after a signal.
+///
+/// # Collective
+/// # Errors
+/// Those of [`share_out`].
+fn train_groups(
+    comm: &Comm,
+    config: &Config,
+    catalogue: &Catalogue,
+    new: &[&Entry],
+    began: u64,
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<BTreeMap<String, String>>> {
+    let mut channels: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in new {
+        channels.entry(&entry.group).or_insert(entry.shape[2]);
+    }
+    let groups: Vec<&str> = channels.keys().copied().collect();
+    let costs: Vec<f64> = channels
+        .values()
+        .map(|&channels| schedule::training_cost(config, channels))
+        .collect();
+    let mut failed: Vec<(String, String)> = Vec::new();
+    let stopped = share_out(comm, &costs, stop, |ranks, i| {
+        let trained = models::train_group(ranks, config, catalogue, groups[i], began, stop);
+        // Its cubes will be set aside, with the reason.
+        Ok(trained.unwrap_or_else(|error| {
+            if ranks.is_root() {
+                log::warn!("no model of {}: {error:#}", groups[i]);
+                failed.push((groups[i].into(), format!("{error:#}")));
+            }
+            Ending::SomeSetAside
+        }))
+    })?;
+    let failed = comm.all_gather(&failed).into_iter().flatten().collect();
+    Ok((!stopped).then_some(failed))
 }
 
 /// What each of `new` costs, by what others took in surveys before.
@@ -116,7 +143,7 @@ fn share_out(
     comm: &Comm,
     costs: &[f64],
     stop: &AtomicBool,
-    work: impl Fn(&Comm, usize) -> Result<Ending>,
+    mut work: impl FnMut(&Comm, usize) -> Result<Ending>,
 ) -> Result<bool> {
     let groups = schedule::groups(costs, comm.size());
     if comm.is_root() && !costs.is_empty() {
@@ -143,47 +170,6 @@ fn share_out(
     Ok(comm.any(stopped))
 }
 
-/// Where a model is trained.
-fn model_folder(config: &Config, name: &str) -> PathBuf {
-    config.output.dir.join("models").join(name)
-}
-
-/// # Collective
-fn train_group(
-    comm: &Comm,
-    config: &Config,
-    catalogue: &Catalogue,
-    group: &str,
-    began: u64,
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
-    let members: Vec<&Entry> = catalogue
-        .entries
-        .iter()
-        .filter(|entry| entry.group == group)
-        .collect();
-    let stride = members.len().div_ceil(config.survey.train_cubes);
-    let chosen = members.iter().step_by(stride);
-    let training = training(config, group, chosen.map(|entry| &entry.source));
-    attempt::train_once(comm, &training, began, stop)
-}
-
-/// What trains the model `name` on cubes.
-fn training<'a>(config: &Config, name: &str, cubes: impl Iterator<Item = &'a Source>) -> Config {
-    let mut config = config.clone();
-    config.output.dir = model_folder(&config, name);
-    let inputs = cubes.map(|source| unnamed(&source.path));
-    config.archive.inputs = OneOrMany::Many(inputs.collect());
-    config
-}
-
-/// `path` as a glob that matches it alone: such inputs are set aside where they fail.
-fn unnamed(path: &Path) -> String {
-    let text = path.display().to_string();
-    let (start, last) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    format!("{}[{last}]", Pattern::escape(start))
-}
-
 /// Scores one cube unless another process is at it or was since `began`; what is wrong with it is remembered.
 ///
 /// # Collective
@@ -191,6 +177,7 @@ fn score_entry(
     comm: &Comm,
     config: &Config,
     entry: &Entry,
+    models: &Models,
     began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ending> {
@@ -202,7 +189,7 @@ fn score_entry(
     let result = match tried.and_then(|before| before.ended) {
         Some(End::Done) => Ok(Ending::Done),
         Some(End::Failed(reason)) => Err(anyhow!(reason)),
-        Some(End::Stopped) | None => score(comm, config, entry, stop),
+        Some(End::Stopped) | None => score(comm, config, entry, models, stop),
     };
     mine.end(comm, &result)?;
     if let Err(error) = &result {
@@ -213,81 +200,44 @@ fn score_entry(
     Ok(result.unwrap_or(Ending::SomeSetAside))
 }
 
+/// Scores one cube with its model, and keeps how long that took.
+///
 /// # Collective
-fn score(comm: &Comm, config: &Config, entry: &Entry, stop: &Arc<AtomicBool>) -> Result<Ending> {
+fn score(
+    comm: &Comm,
+    config: &Config,
+    entry: &Entry,
+    models: &Models,
+    stop: &Arc<AtomicBool>,
+) -> Result<Ending> {
     let begun = Instant::now();
-    let own = model_folder(config, &entry.source.id);
-    let model = match config.survey.models {
-        Models::PerGroup => group_model(comm, config, &entry.group)?,
-        Models::PerCube => {
-            let cube = std::iter::once(&entry.source);
-            let training = training(config, &entry.source.id, cube);
-            let ending = run::run(comm, &training, Stage::Train, Start::Continue, stop)?;
-            if ending == Ending::Stopped {
-                return Ok(Ending::Stopped);
-            }
-            newest(comm, &own)?
+    match models {
+        Models::PerGroup(failed) => {
+            let model = models::of_group(comm, config, &entry.group, failed)?;
+            run::score_one(comm, config, &entry.source, &[model])?;
         }
-        Models::Pretrained => pretrained(comm, config, entry)?,
-    };
-    run::score_one(comm, config, &entry.source, &model)?;
+        Models::PerCube => {
+            let Some((model, folder)) = models::of_cube(comm, config, &entry.source, stop)? else {
+                return Ok(Ending::Stopped);
+            };
+            run::score_one(comm, config, &entry.source, &[model])?;
+            // Thousands of them would fill a disk.
+            comm.agree(if comm.is_root() {
+                fs::remove_dir_all(&folder)
+                    .with_context(|| format!("cannot remove {}", folder.display()))
+            } else {
+                Ok(())
+            })?;
+        }
+        Models::Pretrained(models) => {
+            run::score_one(comm, config, &entry.source, models)?;
+        }
+    }
     let took_s = begun.elapsed().as_secs_f64() * schedule::speed(comm.size() as f64);
     comm.agree(if comm.is_root() {
         entry.keep_time(config, took_s)
     } else {
         Ok(())
     })?;
-    if config.survey.models == Models::PerCube {
-        // Thousands of them would fill a disk.
-        comm.agree(if comm.is_root() {
-            fs::remove_dir_all(&own).with_context(|| format!("cannot remove {}", own.display()))
-        } else {
-            Ok(())
-        })?;
-    }
     Ok(Ending::Done)
-}
-
-/// # Collective
-/// # Errors
-/// Why there is none.
-fn group_model(comm: &Comm, config: &Config, group: &str) -> Result<Model> {
-    let folder = model_folder(config, group);
-    comm.agree(if comm.is_root() && !folder.join("trained").exists() {
-        let why = match attempt::state(&folder.join("attempts")) {
-            Ok(Last::Ended(_, End::Failed(reason))) => reason,
-            _ => "its training was interrupted; start the survey again".into(),
-        };
-        Err(anyhow!("no model of {group}: {why}"))
-    } else {
-        Ok(())
-    })?;
-    newest(comm, &folder)
-}
-
-/// # Collective
-fn newest(comm: &Comm, folder: &Path) -> Result<Model> {
-    match Checkpoint::newest(comm, folder)? {
-        Some(checkpoint) => Ok(checkpoint.model),
-        None => bail!("{} holds no trained model", folder.display()),
-    }
-}
-
-/// The model of `survey.pretrained` that has the cube's energy axis.
-///
-/// # Collective
-fn pretrained(comm: &Comm, config: &Config, entry: &Entry) -> Result<Model> {
-    let folders = config.survey.pretrained.as_ref();
-    for folder in folders.iter().flat_map(|folders| folders.as_slice()) {
-        let model = newest(comm, Path::new(folder))?;
-        if model.energy == entry.energy {
-            return Ok(model);
-        }
-    }
-    bail!(
-        "no model of survey.pretrained has its energy axis, {} channels of {} eV from {:.2} eV",
-        entry.energy.size,
-        entry.energy.scale,
-        entry.energy.offset
-    )
 }

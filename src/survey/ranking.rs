@@ -14,7 +14,7 @@ use crate::stream::Cube;
 
 /// What a rank reads of a scored cube.
 #[derive(Serialize, Deserialize)]
-struct Read {
+pub struct Found {
     /// As JSON, since maps have no fixed layout between ranks.
     summary: String,
     highest: f32,
@@ -32,54 +32,60 @@ struct Ranked<'a> {
     regions: Vec<f64>,
 }
 
-/// Writes `ranking.csv`, `regions.csv`, `ranking.h5` and `ranking.html` into the output folder.
+/// What was found in each cube of `catalogue`; sets aside those whose results or files cannot be read.
 ///
 /// # Collective
-/// # Errors
-/// Results that cannot be read, a folder that cannot be written.
-pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue) -> Result<()> {
+pub fn read(comm: &Comm, config: &Config, catalogue: &mut Catalogue) -> Vec<Found> {
     let found = share(comm, &catalogue.entries, |entry| {
-        read(config, entry).map_err(|error| format!("{error:#}"))
+        read_one(config, entry).map_err(|error| format!("{error:#}"))
     });
-    let found: Result<Vec<Read>, String> = found.into_iter().collect();
-    let found = found.map_err(anyhow::Error::msg)?;
-    comm.agree(if comm.is_root() {
-        let ranked = rank(catalogue, &found);
-        ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
-    } else {
-        Ok(())
-    })
+    catalogue.keep(found)
 }
 
-/// Rank-local.
-fn read(config: &Config, entry: &Entry) -> Result<Read> {
+/// What was found in one cube. Rank-local.
+fn read_one(config: &Config, entry: &Entry) -> Result<Found> {
     let path = entry.source.path.display();
     let cube = Cube::open(&entry.source, config)?;
     let summary = scored_before(config, &cube)
         .with_context(|| format!("{path}: its results are gone; start the survey again"))?;
     let score = read_thumbnail(config, &summary)?.score;
-    Ok(Read {
+    Ok(Found {
         summary: serde_json::to_string(&summary)?,
         highest: score.iter().copied().fold(0.0, f32::max),
         pixels: score.iter().filter(|score| !score.is_nan()).count(),
     })
 }
 
+/// Writes `ranking.csv`, `regions.csv`, `ranking.h5` and `ranking.html` into the output folder, from what was `found` in
+/// each cube of `catalogue`.
+///
+/// # Collective
+/// # Errors
+/// A folder that cannot be written.
+pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue, found: &[Found]) -> Result<()> {
+    comm.agree(if comm.is_root() {
+        let ranked = rank(catalogue, found);
+        ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
+    } else {
+        Ok(())
+    })
+}
+
 /// The cubes from the most surprising down.
-fn rank<'a>(catalogue: &'a Catalogue, found: &[Read]) -> Result<Vec<Ranked<'a>>> {
+fn rank<'a>(catalogue: &'a Catalogue, found: &[Found]) -> Result<Vec<Ranked<'a>>> {
     let mut ranked = Vec::with_capacity(found.len());
-    for (entry, read) in catalogue.entries.iter().zip(found) {
-        let summary: CubeSummary = serde_json::from_str(&read.summary)?;
+    for (entry, found) in catalogue.entries.iter().zip(found) {
+        let summary: CubeSummary = serde_json::from_str(&found.summary)?;
         let regions: Vec<f64> = summary
             .regions
             .iter()
-            .map(|region| surprise::of_region(region.mean_score, region.area, read.pixels))
+            .map(|region| surprise::of_region(region.mean_score, region.area, found.pixels))
             .collect();
         let strongest = regions.iter().copied().reduce(f64::max);
         ranked.push(Ranked {
             entry,
             surprise: strongest
-                .unwrap_or_else(|| surprise::of_nothing(read.highest.into(), read.pixels)),
+                .unwrap_or_else(|| surprise::of_nothing(found.highest.into(), found.pixels)),
             regions,
             summary,
         });

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::status::state;
 use super::{folders, repeats};
 use crate::comm::Comm;
-use crate::config::{Plot, Sweep, METRICS};
+use crate::config::{Made, Plot, Sweep, METRICS};
 use crate::output::{write_csv, write_tables, Column, Values};
 use crate::report::{comparison, Line};
 use crate::run::{Ending, Summary};
@@ -44,7 +44,7 @@ fn write(sweep: &Sweep) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut rows = Vec::new();
     for (point, folder) in folders(sweep).iter().enumerate() {
-        rows.extend(read(point, folder)?);
+        rows.extend(read(sweep, point, folder)?);
     }
     let done = rows.iter().filter(|row| row.state == "done");
     let mut done: Vec<usize> = done.map(|row| row.point).collect();
@@ -70,20 +70,7 @@ fn write(sweep: &Sweep) -> Result<()> {
         println!("{}", path("medians.csv").display());
     }
     for plot in &plots {
-        let name = format!("{}_by_{}", plot.y, plot.x.rsplit('.').next().unwrap_or("x"));
-        let name = match &plot.by {
-            Some(by) => format!("{name}_and_{}", by.rsplit('.').next().unwrap_or("by")),
-            None => name,
-        };
-        let scores = plot
-            .scores
-            .as_ref()
-            .map(|scores| scores.as_slice().join("_"));
-        let name = match scores {
-            Some(scores) => format!("{name}_of_{scores}"),
-            None => name,
-        };
-        let target = path(&format!("{name}.svg"));
+        let target = path(&format!("{}.svg", figure(sweep, plot)?));
         fs::write(&target, draw(sweep, plot, &rows)?)
             .with_context(|| format!("cannot write {}", target.display()))?;
         println!("{}", target.display());
@@ -91,8 +78,34 @@ fn write(sweep: &Sweep) -> Result<()> {
     Ok(())
 }
 
+/// What the file of a plot is called: all that tells it from another of the sweep.
+fn figure(sweep: &Sweep, plot: &Plot) -> Result<String> {
+    let mut name = format!("{}_by_{}", plot.y, sweep.columns[sweep.column(&plot.x)?]);
+    if let Some(by) = &plot.by {
+        name += &format!("_and_{}", sweep.columns[sweep.column(by)?]);
+    }
+    for (word, chosen) in [("of", &plot.scores), ("for", &plot.methods)] {
+        if let Some(chosen) = chosen {
+            name += &format!("_{word}_{}", chosen.as_slice().join("_"));
+        }
+    }
+    Ok(name)
+}
+
+/// The name of a cube without the hash that those `made` by the sweep carry, which says nothing to a reader.
+fn plain<'a>(made: &[Made], cube: &'a str) -> &'a str {
+    let is_own = |made: &Made| {
+        let rest = cube.strip_suffix(made.name());
+        rest.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    };
+    match cube.rsplit_once('-') {
+        Some((name, _)) if made.iter().any(is_own) => name,
+        _ => cube,
+    }
+}
+
 /// The rows of one point.
-fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
+fn read(sweep: &Sweep, point: usize, folder: &Path) -> Result<Vec<Row>> {
     let state = state(folder)?.word();
     let row = |cube: &str, method: &str, score: &str| Row {
         point,
@@ -110,15 +123,7 @@ fn read(point: usize, folder: &Path) -> Result<Vec<Row>> {
     let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
     let mut rows = Vec::new();
     for cube in &summary.cubes {
-        // The sweep's own cubes carry a hash, which says nothing to a reader.
-        let name = match cube.name.rsplit_once('-') {
-            Some((name, hash))
-                if hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
-                name
-            }
-            _ => &cube.name,
-        };
+        let name = plain(&sweep.points[point].made, &cube.name);
         // The largest region speaks for the cube.
         let largest = cube.regions.iter().max_by_key(|region| region.area);
         let shift = largest.and_then(|region| region.estimated_shift_ev);
@@ -232,4 +237,46 @@ fn draw(sweep: &Sweep, plot: &Plot, rows: &[Row]) -> Result<String> {
     lines.sort_by(|a, b| a.name.cmp(&b.name));
     let title = format!("{} by {}", plot.y, sweep.columns[x]);
     comparison(&title, &sweep.columns[x], &plot.y, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CubeSpec, SweepFile};
+
+    #[test]
+    fn only_names_that_the_sweep_made_lose_their_hash() {
+        let spec = |name: &str| CubeSpec {
+            name: name.into(),
+            scene: Default::default(),
+        };
+        let made = [Made::Simulated(spec("test-0123456789"), 0)];
+        assert_eq!(plain(&made, "test-0123456789"), "test");
+        assert_eq!(plain(&made, "archive/test-0123456789"), "archive/test");
+        for measured in ["scan-2023041512", "scan-2023041513", "latest-0123456789"] {
+            assert_eq!(plain(&made, measured), measured);
+        }
+    }
+
+    #[test]
+    fn no_figure_overwrites_another() {
+        let text = "output: o\ngrid: {model.latent: [2, 4], score.threshold: [otsu, pot]}\nplots:\n\
+            - {x: latent, y: f1}\n- {x: latent, y: f1, by: score.threshold}\n- {x: latent, y: f1, methods: cvae}\n\
+            - {x: latent, y: f1, methods: [pca_3]}\n- {x: latent, y: f1, scores: pcc}\n";
+        let file = SweepFile::parse("sweep.yaml", text).unwrap();
+        let sweep = file.expand("sweep.yaml", None, &[]).unwrap();
+        let names: Vec<String> = sweep
+            .plots
+            .iter()
+            .map(|plot| figure(&sweep, plot).unwrap())
+            .collect();
+        let expected = [
+            "",
+            "_and_score.threshold",
+            "_for_cvae",
+            "_for_pca_3",
+            "_of_pcc",
+        ];
+        assert_eq!(names, expected.map(|end| format!("f1_by_latent{end}")));
+    }
 }

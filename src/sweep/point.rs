@@ -25,6 +25,8 @@ pub fn attempts(folder: &Path) -> PathBuf {
     folder.join("attempts")
 }
 
+/// Makes what `point` reads and runs it in `folder`, unless another process is at it.
+///
 /// # Collective
 /// # Errors
 /// A folder that cannot be written: what is wrong with the point itself is an [`Outcome`].
@@ -48,6 +50,8 @@ pub fn run(
     })
 }
 
+/// Makes the point's cubes, trains its model, scores.
+///
 /// # Collective
 fn work(
     comm: &Comm,
@@ -79,11 +83,15 @@ fn work(
     if let Some(inputs) = &config.archive.train_inputs {
         training.archive.inputs = inputs.clone();
     }
-    if train_once(comm, &training, began, stop)? == Ending::Stopped {
+    let model = &training.output.dir;
+    let trained = train_once(comm, model, began, stop, || {
+        run::run(comm, &training, Stage::Train, Start::Continue, stop)
+    })?;
+    if trained == Ending::Stopped {
         return Ok(Ending::Stopped);
     }
     comm.agree(if comm.is_root() {
-        take_model(&training.output.dir, folder)
+        take_model(model, folder)
     } else {
         Ok(())
     })?;

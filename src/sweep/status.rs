@@ -24,6 +24,7 @@ pub enum State {
 }
 
 impl State {
+    /// What the tables call it.
     pub fn word(&self) -> &'static str {
         match self {
             State::Done(_) => "done",
@@ -33,6 +34,7 @@ impl State {
         }
     }
 
+    /// What there is to say of it; may be empty.
     pub fn detail(&self) -> &str {
         let (State::Done(detail)
         | State::Running(detail)
@@ -43,7 +45,7 @@ impl State {
     }
 }
 
-/// Rank-local.
+/// How the point in `folder` stands. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.

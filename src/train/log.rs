@@ -55,6 +55,8 @@ struct Root {
     steps: usize,
     told: Instant,
     terminal: bool,
+    /// Why a step's line could not be written; [`Log::flush`] tells, where the ranks agree.
+    failed: Option<anyhow::Error>,
 }
 
 impl Log {
@@ -114,17 +116,20 @@ impl Log {
                 steps: length.steps,
                 told: Instant::now(),
                 terminal,
+                failed: None,
             }),
         };
         Ok((log, losses))
     }
 
-    /// Rank-local.
-    pub fn step(&mut self, line: &StepLine) -> Result<()> {
+    /// Adds the line of a step. Rank-local; [`Log::flush`] tells what could not be written.
+    pub fn step(&mut self, line: &StepLine) {
         let Some(root) = &mut self.root else {
-            return Ok(());
+            return;
         };
-        root.write(line)?;
+        if let Err(error) = root.write(line) {
+            root.failed.get_or_insert(error);
+        }
         root.bar.set_position(line.step as u64);
         root.bar.set_message(format!("loss {:.3}", line.loss));
         if !root.terminal && (root.told.elapsed() >= PAUSE || line.step == root.steps) {
@@ -141,10 +146,12 @@ impl Log {
                 line.patches_per_s
             );
         }
-        Ok(())
     }
 
-    /// Rank-local.
+    /// Adds the line of an epoch and flushes. Rank-local.
+    ///
+    /// # Errors
+    /// As [`Log::flush`].
     pub fn epoch(&mut self, line: &EpochLine) -> Result<()> {
         match &mut self.root {
             Some(root) => {
@@ -165,7 +172,13 @@ impl Log {
     }
 
     /// Brings to the file what was written, as a checkpoint must find it. Rank-local.
+    ///
+    /// # Errors
+    /// A full disk, met now or since the last time.
     pub fn flush(&mut self) -> Result<()> {
+        if let Some(error) = self.root.as_mut().and_then(|root| root.failed.take()) {
+            return Err(error);
+        }
         match &mut self.root {
             Some(root) => root.file.flush().context("cannot write metrics.jsonl"),
             None => Ok(()),
@@ -210,4 +223,40 @@ fn epoch_of(line: &str) -> Option<(usize, f64)> {
 fn step_of(line: &str) -> Option<usize> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(line.get("step")?.as_u64()? as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_the_next_flush() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut log = Log {
+            root: Some(Root {
+                // Steps fill the buffer at once.
+                file: BufWriter::with_capacity(1, full),
+                epochs: Vec::new(),
+                bar: ProgressBar::hidden(),
+                steps: 9,
+                told: Instant::now(),
+                terminal: false,
+                failed: None,
+            }),
+        };
+        log.step(&StepLine {
+            step: 1,
+            steps: 9,
+            epoch: 1,
+            loss: 1.0,
+            reconstruction: 1.0,
+            kl: 0.0,
+            kl_weight: 1.0,
+            grad_norm: 1.0,
+            learning_rate: 0.1,
+            patches_per_s: 1.0,
+        });
+        let message = format!("{:#}", log.flush().unwrap_err());
+        assert!(message.contains("cannot write metrics.jsonl"), "{message}");
+    }
 }

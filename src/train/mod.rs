@@ -115,18 +115,18 @@ pub fn train(
         let batch = comm.agree(crops.draw(engine.steps_done()))?;
         let line = engine.step(&batch)?;
         epoch_loss.push(line.loss);
-        log.step(&line)?;
+        log.step(&line);
         let done = engine.steps_done();
         let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
         let epoch = done.div_ceil(length.steps_per_epoch);
         if epoch_over {
             let validation = engine.validate(&crops)?;
-            log.epoch(&EpochLine {
+            comm.agree(log.epoch(&EpochLine {
                 epoch,
                 step: done,
                 train: epoch_loss.iter().sum::<f64>() / epoch_loss.len() as f64,
                 validation,
-            })?;
+            }))?;
             epoch_loss.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));

@@ -156,8 +156,8 @@ impl SweepFile {
 
     /// The points in order: entries of `list` change slowest, the last key of `grid` fastest.
     ///
-    /// `base` is the text of [`SweepFile::base_path`]; `overrides` are laid over the base, but `output=DIR` names the
-    /// folder of the sweep.
+    /// `base` is the text of [`SweepFile::base_path`]; `overrides` are laid over the base, but `output=DIR` and
+    /// `output.dir=DIR` name the folder of the sweep.
     /// # Errors
     /// [`Invalid`]: lists of unequal length, a point that is no valid configuration, two that are the same.
     pub fn expand(mut self, name: &str, base: Option<&str>, overrides: &[String]) -> Result<Sweep> {
@@ -173,9 +173,11 @@ impl SweepFile {
                 .map_err(|problem| Invalid(format!("{name}: set.{key}: {problem}")))?;
         }
         for assignment in overrides {
-            match assignment.strip_prefix("output=") {
-                Some(folder) => self.output = folder.into(),
-                None => set(&mut tree, assignment)?,
+            match assignment.split_once('=') {
+                Some((key, folder)) if ["output", "output.dir"].contains(&key.trim()) => {
+                    self.output = folder.trim().into();
+                }
+                _ => set(&mut tree, assignment)?,
             }
         }
         let combinations = self.combinations(name)?;

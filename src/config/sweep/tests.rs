@@ -66,6 +66,15 @@ fn what_all_points_have_in_common_varies_nothing() {
 }
 
 #[test]
+fn an_output_that_is_set_is_that_of_the_sweep() {
+    for set in ["output=here", "output = here", "output.dir=here"] {
+        let file = SweepFile::parse("sweep.yaml", SHIFTS).unwrap();
+        let sweep = file.expand("sweep.yaml", None, &[set.into()]).unwrap();
+        assert_eq!(sweep.output.to_str(), Some("here"), "{set}");
+    }
+}
+
+#[test]
 fn cubes_and_trainings_are_shared_by_what_they_hold() {
     let sweep = expand(SHIFTS);
     let points = &sweep.points;
