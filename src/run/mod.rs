@@ -13,11 +13,13 @@ mod inject;
 mod inputs;
 mod inspect;
 mod labelled;
+mod leave_out;
 mod methods;
 mod pages;
 mod pixels;
 mod regions;
 mod rehearsal;
+mod set_aside;
 mod simulate;
 mod status;
 mod summary;
@@ -50,7 +52,8 @@ pub use summary::{region_columns, CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
 use components::Fitted;
-use inputs::{Inputs, SetAside};
+use inputs::Inputs;
+use set_aside::SetAside;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,13 @@ pub enum Stage {
     Score,
     /// Many cubes of many kinds, by [`crate::survey`].
     Survey,
+}
+
+impl Stage {
+    /// Whether it fits anything to the cubes that are trained on.
+    fn learns(self, config: &Config) -> bool {
+        !matches!(self, Stage::Score | Stage::Pca) || config.pca.fit != PcaFit::Cube
+    }
 }
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
@@ -101,7 +111,7 @@ pub fn run(
         mut cubes,
         mut training,
         mut set_aside,
-    } = inputs::open(comm, config)?;
+    } = inputs::open(comm, config, stage.learns(config))?;
     let all = cubes.iter().chain(training.iter().flatten());
     labelled::check_averaged(comm, all, config)?;
 

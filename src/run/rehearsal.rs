@@ -28,7 +28,7 @@ const MOST_VOXELS: usize = 1 << 26;
 /// # Errors
 /// Whatever would end the run before its first result.
 pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
-    let mut inputs = inputs::open(comm, config)?;
+    let mut inputs = inputs::open(comm, config, true)?;
     let begun = Instant::now();
     let (place, found) = sample(comm, config, &mut inputs)?;
     let read = begun.elapsed().as_secs_f64();

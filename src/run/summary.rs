@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::energy::EnergySummary;
-use super::inputs::SetAside;
+use super::set_aside::SetAside;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{Column, Values};
