@@ -9,7 +9,7 @@ use super::components::MOST_AUTO;
 use super::inputs::Inputs;
 use super::{energy, inputs, Clock, Ending};
 use crate::comm::Comm;
-use crate::config::{Auto, Config};
+use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::doctor::BASE_MIB;
 use crate::shard::{Extent, Plan};
 use crate::stream::{bound, survey, Cube, Survey};
@@ -87,11 +87,12 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
             duration(training_s)
         ),
     });
-    let pixels = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
+    let pixels: usize = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
     // Weights and both moments, of the last ones and the best.
     let kept = config.train.keep_checkpoints + 1;
     let checkpoints = (12 * kept * rehearsal.model.spec.parameters()) as f64 / MIB;
-    let maps = output_bytes(config, &rehearsal, pixels);
+    let channels = inputs.cubes[0].energy.size;
+    let maps = pixels * bytes_per_pixel(config, rehearsal.model.spec.latent, channels);
     lines.push(format!(
         "output     at most {:.1} MiB of maps before compression, {:.1} MiB of checkpoints, below {}",
         maps as f64 / MIB,
@@ -207,16 +208,31 @@ fn describe_training(
     ));
 }
 
-/// Bytes of the score files: four scores of each method with their masks, latent codes, loadings, counts and labels.
-fn output_bytes(config: &Config, rehearsal: &Rehearsal, pixels: usize) -> usize {
-    let components = config.pca.components.as_slice();
-    let methods = 1 + components.len();
+/// Bytes of the maps of one pixel: the scores of each method with their masks, latent codes, loadings, counts, labels,
+/// estimated shifts, and whatever else the configuration may ask for.
+fn bytes_per_pixel(config: &Config, latent: usize, channels: usize) -> usize {
+    let pca = &config.pca;
+    let fits = match pca.fit {
+        PcaFit::Cube | PcaFit::Training => 1,
+        PcaFit::Both => 2,
+    } + usize::from(pca.robust && pca.fit != PcaFit::Training);
+    let components = pca.components.as_slice();
+    // Of principal components there are two distances beside the scores that every method has.
+    let scores = 4 + fits * (6 * components.len() + 4 * usize::from(pca.mean));
     let counts = components.iter().map(|count| match count {
         Auto::Given(count) => *count,
         Auto::Auto => MOST_AUTO,
     });
     let most = counts.max().unwrap_or(0);
-    pixels * (methods * 4 * (4 + 1) + 4 * rehearsal.model.spec.latent + 8 * most + 3 * 4)
+    let preprocess = &config.preprocess;
+    let maps = 3
+        + usize::from(preprocess.thickness)
+        + usize::from(preprocess.align != Align::None)
+        + match config.output.reconstruction {
+            Reconstruction::Window => channels,
+            Reconstruction::Regions | Reconstruction::None => 0,
+        };
+    scores * (4 + 1) + 4 * latent + 8 * most + 4 * maps
 }
 
 fn duration(seconds: f64) -> String {
@@ -224,5 +240,28 @@ fn duration(seconds: f64) -> String {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_is_counted() {
+        let bytes = |set: &str| {
+            let set: Vec<String> = set.split(' ').map(str::to_owned).collect();
+            bytes_per_pixel(&Config::parse("test", "", &set).unwrap(), 8, 100)
+        };
+        // Four scores of the CVAE and six of each PCA with masks, codes, five loadings; counts, regions, shift, thickness.
+        let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
+        assert_eq!(bytes("seed=1"), usual);
+        assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
+        assert_eq!(
+            bytes("output.reconstruction=window preprocess.align=edge"),
+            usual + 404
+        );
     }
 }
