@@ -114,6 +114,10 @@ pub fn run(
     } = inputs::open(comm, config, stage.learns(config))?;
     let all = cubes.iter().chain(training.iter().flatten());
     labelled::check_averaged(comm, all, config)?;
+    if start == Start::Fresh {
+        // Not before: a mistyped name costs no results.
+        folder::clear(comm, config)?;
+    }
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
         let found = survey(comm, cubes, config, |cube, error| {
