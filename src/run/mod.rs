@@ -53,7 +53,7 @@ pub use summary::{region_columns, CubeSummary, RegionSummary, Summary};
 use analyse::Analysis;
 use components::Fitted;
 use inputs::Inputs;
-use set_aside::SetAside;
+use set_aside::{Failure, SetAside};
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +187,10 @@ pub fn run(
             }
         }
         let learned = (model.as_ref(), trained.as_ref());
-        match score_cube(comm, config, cube, &survey, learned, &mut clock) {
+        match analyse_and_write(comm, config, cube, &survey, learned, &mut clock) {
             Ok(summary) => summaries.push(summary),
-            Err(error) => set_aside.push(comm, cube, error)?,
+            Err(Failure::Source(error)) => set_aside.push(comm, cube, error)?,
+            Err(Failure::Fatal(error)) => return Err(error),
         }
     }
     if summaries.is_empty() {
@@ -236,7 +237,7 @@ pub fn score_one(
     )
 }
 
-/// What is in the file of a cube, if that is from this very input: its findings. Rank-local.
+/// What is in the file of a cube, if that is from this very input and has all scores: its findings. Rank-local.
 pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
     let text = write::found_earlier(config, cube).ok()??;
     serde_json::from_str(&text).ok()
@@ -312,10 +313,27 @@ fn score_cube(
     config: &Config,
     cube: &Cube,
     survey: &Survey,
-    (model, trained): (Option<&Model>, Option<&Fitted>),
+    learned: (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock)?;
+    Ok(analyse_and_write(
+        comm, config, cube, survey, learned, clock,
+    )?)
+}
+
+/// As [`score_cube`], and says whether a failure is the cube's own.
+///
+/// # Collective
+fn analyse_and_write(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    survey: &Survey,
+    (model, trained): (Option<&Model>, Option<&Fitted>),
+    clock: &mut Clock,
+) -> Result<CubeSummary, Failure> {
+    let analysis =
+        Analysis::of(comm, config, cube, survey, model, trained, clock).map_err(Failure::Source)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)
