@@ -41,8 +41,8 @@ pub enum State {
     Finished,
 }
 
-/// Makes or checks the output folder and writes the resolved configuration there; for [`Start::Fresh`] that is left to
-/// [`clear`], and what is there is not looked at.
+/// Makes or checks the output folder and writes the resolved configuration there. For [`Start::Fresh`] it only makes it:
+/// what is there stays until the inputs are open, and then `clear` removes it.
 ///
 /// # Collective
 /// # Errors
