@@ -30,6 +30,8 @@ mod fuzz;
 
 pub mod comm;
 
+pub mod durable;
+
 pub mod device;
 
 pub mod edges;

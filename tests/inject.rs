@@ -186,3 +186,37 @@ fn what_cannot_be_injected_is_refused_in_words() {
         assert!(!folder.join("out/a.hspy").exists());
     }
 }
+
+#[test]
+fn a_measured_cube_is_never_written_over() {
+    let _alone = alone();
+    let folder = folder("over");
+    let source = prepare(&folder);
+    let before = fs::read(&source).expect("a cube");
+    fs::write(folder.join("notes.hspy"), "no copy").expect("a file");
+    let inject = |input: &str, name: &str, ranks: usize| {
+        let yaml = format!(
+            "inject:\n  dir: {0}\n  input: {0}/{input}\n  cubes:\n    - {{name: {name}, anomalies: [{{kind: scale, \
+             amount: 0.8, shape: pixel, {EDGE}}}]}}\n",
+            folder.display()
+        );
+        let config = folder.join("over.yaml");
+        fs::write(&config, yaml).expect("a file");
+        mpirun(ranks, &["inject", config.to_str().expect("text")], LIMIT)
+    };
+    for ranks in RANKS {
+        let told = inject("cube.hspy", "cube", ranks);
+        told.exits(2).says("written over itself").without_panic();
+        let told = inject("cube.hspy", "notes", ranks);
+        told.exits(2)
+            .says("is no copy with anomalies")
+            .without_panic();
+        // A copy is made anew.
+        inject("cube.hspy", "copy", ranks).succeeded();
+        let told = inject("cubes.hspy", "copy", ranks);
+        told.exits(2)
+            .says("cubes.hspy: no such file")
+            .without_panic();
+    }
+    assert!(before == fs::read(&source).expect("a cube"));
+}

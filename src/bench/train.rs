@@ -19,7 +19,7 @@ use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::run::peak_rss_mib;
-use crate::train::{Checkpoint, Engine, Length, MicroBatch, Model, Times};
+use crate::train::{Checkpoint, Engine, LeftOut, Length, MicroBatch, Model, Times};
 
 /// What to measure.
 pub struct TrainBench {
@@ -164,6 +164,7 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
         second_moment: vec![0.0; count],
         step: 0,
         config: config.clone(),
+        left_out: LeftOut::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescripto
 use hdf5::{Datatype, File};
 
 use super::transfer::write_records;
+use crate::durable;
 
 /// A named column; all of a table are equally long.
 pub struct Column {
@@ -66,9 +67,7 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
         }
         text.push('\n');
     }
-    let partial = path.with_extension("csv.partial");
-    fs::write(&partial, text)
-        .and_then(|()| fs::rename(&partial, path))
+    durable::replace(path, |file| Ok(file.write_all(text.as_bytes())?))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -23,14 +23,14 @@ pub use ranking::{ranking_html, RankedCube, RankedRegion};
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use ndarray::Array2;
 use page::Page;
 use sha2::{Digest, Sha256};
+
+use crate::durable;
 
 /// All that a report shows.
 #[derive(Clone, Debug, Default)]
@@ -280,17 +280,11 @@ fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
     stem
 }
 
-/// Writes `bytes` to `directory/name` by a temporary name beside it.
+/// Writes `bytes` to `directory/name`, whole or not at all.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = directory.join(name);
-    let partial = directory.join(format!("{name}.partial"));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, &path)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    durable::replace(&path, |file| Ok(file.write_all(bytes)?))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::frame::assert_self_contained;
 use super::*;
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use ndarray::Axis as Dim;
 
 use super::analyse::Analysis;
+use super::set_aside::Failure;
 use super::write::{index_axis, parallel, place_axes, LATENT, PCA};
 use crate::comm::Comm;
 use crate::output::{signal_path, Data, HspyWriter, LearningResults, Signal, SmallSignal};
@@ -79,13 +80,15 @@ pub fn write_pca(
 /// Every pixel as the CVAE explains it, from the first to the last energy of the windows.
 ///
 /// # Collective
+/// # Errors
+/// Values that cannot be read; an output that cannot be written.
 pub fn write_reconstruction(
     comm: &Comm,
     file: &mut HspyWriter,
     signals: &mut Vec<SmallSignal>,
     cube: &Cube,
     analysis: &Analysis,
-) -> Result<()> {
+) -> Result<(), Failure> {
     if analysis.tiles.is_none() {
         return Ok(());
     }
@@ -102,7 +105,8 @@ pub fn write_reconstruction(
     let blocks = analysis.blocks;
     let chunk = [blocks.rows(0).len(), width, channels.len()];
     let name = signal_path(RECONSTRUCTION);
-    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk)?;
+    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk)
+        .map_err(Failure::Fatal)?;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     for round in 0..comm.max_u64(mine.len() as u64) as usize {
         let rows = mine.get(round).map_or(0..0, |&block| blocks.rows(block));
@@ -112,8 +116,9 @@ pub fn write_reconstruction(
             values.index_axis_mut(Dim(0), y - rows.start).assign(&part);
             Ok(())
         });
-        comm.agree(done)?;
-        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn())?;
+        comm.agree(done).map_err(Failure::Source)?;
+        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn())
+            .map_err(Failure::Fatal)?;
     }
     let mut axes = place_axes(cube, true);
     axes.push(cube.energy.slice(channels));

@@ -6,7 +6,7 @@ use anyhow::{ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::align;
-use super::inputs::SetAside;
+use super::set_aside::SetAside;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;

@@ -1,20 +1,22 @@
 //! `coreloss export`: results for programs that read no HyperSpy files.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, ArrayD, ArrayViewD, Ix2};
+use ndarray::{Array2, ArrayD, Ix2};
 
-use super::folder::results;
+use super::folder::result_files;
 use super::summary::{region_columns, CubeSummary, RegionSummary};
 use super::write::PCA;
 use super::Ending;
 use crate::comm::Comm;
 use crate::config::Invalid;
 use crate::cube::Axis;
+use crate::durable;
 use crate::output::{
     read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
     NexusWriter,
@@ -47,7 +49,7 @@ struct Signal<'a> {
 /// # Collective
 /// Root works.
 /// # Errors
-/// No result file; one that cannot be read; a folder that cannot be written.
+/// No result file; two of one name; one that cannot be read; a folder that cannot be written.
 pub fn export(comm: &Comm, inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<Ending> {
     comm.agree(if comm.is_root() {
         export_all(inputs, folder, forms)
@@ -58,7 +60,6 @@ pub fn export(comm: &Comm, inputs: &[PathBuf], folder: &Path, forms: &[Form]) ->
 }
 
 fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
-    let is_result = |path: &Path| path.to_string_lossy().ends_with(".coreloss.hspy");
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for input in inputs {
         let name = |path: &Path| {
@@ -71,8 +72,7 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
             below.trim_end_matches(".coreloss.hspy").replace('/', "__")
         };
         if input.is_dir() {
-            let mut found = results(input)?;
-            found.retain(|path| is_result(path));
+            let mut found = result_files(input)?;
             found.sort();
             files.extend(found.into_iter().map(|path| (path.clone(), name(&path))));
         } else {
@@ -84,11 +84,30 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
             Invalid("no *.coreloss.hspy in what was named: give results of a run".into()).into(),
         );
     }
+    check_names(&files)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (path, name) in &files {
         for &form in forms {
             export_file(path, &folder.join(name), form)
                 .with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses files that would be exported under one name: the last would replace the others.
+fn check_names(files: &[(PathBuf, String)]) -> Result<()> {
+    let mut taken: HashMap<&str, &Path> = HashMap::new();
+    for (path, name) in files {
+        // The same file may be named twice.
+        if let Some(other) = taken.insert(name, path).filter(|other| other != path) {
+            return Err(Invalid(format!(
+                "{} and {} would both be exported as {name}: export them one after the other, into folders of their own \
+                 (-o)",
+                other.display(),
+                path.display()
+            ))
+            .into());
         }
     }
     Ok(())
@@ -119,13 +138,15 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
                 let text = signal.table()?;
-                save(&place(title, "csv"), |file| file.write_all(text.as_bytes()))?;
+                save(&place(title, "csv"), |file| {
+                    Ok(file.write_all(text.as_bytes())?)
+                })?;
             }
             (Form::Npy, _) => signal.write_npy(&place(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
                 let values = signal.plane(0)?.into_dimensionality::<Ix2>()?;
                 let png = report::picture(&values, title.starts_with("10_"), title)?;
-                save(&place(title, "png"), |file| file.write_all(&png))?;
+                save(&place(title, "png"), |file| Ok(file.write_all(&png)?))?;
             }
             _ => (),
         }
@@ -142,7 +163,7 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
             say(&target)?;
             let factors = table_of_factors(path)?;
             save(&place("pca_factors", "csv"), |file| {
-                file.write_all(factors.as_bytes())
+                Ok(file.write_all(factors.as_bytes())?)
             })
         }
         Form::Npy => {
@@ -265,50 +286,57 @@ fn write_npy(
         header.push(' ');
     }
     header.push('\n');
-    let mut failed = Ok(());
     save(path, |file| {
         file.write_all(b"\x93NUMPY\x01\x00")?;
         file.write_all(&(header.len() as u16).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for index in 0..planes {
-            match plane(index) {
-                Ok(values) => write_values(file, values.view())?,
-                Err(error) => {
-                    failed = Err(error);
-                    break;
-                }
+            for value in &plane(index)? {
+                file.write_all(&value.to_le_bytes())?;
             }
         }
         Ok(())
-    })?;
-    failed
+    })
 }
 
-fn write_values(file: &mut dyn std::io::Write, values: ArrayViewD<f32>) -> std::io::Result<()> {
-    values
-        .iter()
-        .try_for_each(|value| file.write_all(&value.to_le_bytes()))
-}
-
-/// Writes a file by a temporary name and tells where it is.
-fn save(
-    path: &Path,
-    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
-) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = File::create(&partial).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.flush()
-    });
-    written
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+/// Writes a file that has its name when it is whole, and tells where it is.
+fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    durable::replace(path, write).with_context(|| format!("cannot write {}", path.display()))?;
     say(path)
 }
 
 fn say(path: &Path) -> Result<()> {
     println!("{}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_that_cannot_be_read_whole_gets_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let plane = |index| match index {
+            0 => Ok(ArrayD::zeros(vec![2, 3])),
+            _ => anyhow::bail!("plane {index} is damaged"),
+        };
+        let error = write_npy(&path, &[2, 2, 3], 2, plane).unwrap_err();
+        assert!(format!("{error:#}").contains("plane 1 is damaged"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_of_one_name_are_refused_by_both() {
+        let file = |path: &str, name: &str| (PathBuf::from(path), name.to_string());
+        let first = file("out/first/a.coreloss.hspy", "a");
+        check_names(&[first.clone(), file("out/second/b.coreloss.hspy", "b")]).unwrap();
+        let error = check_names(&[first, file("out/second/a.coreloss.hspy", "a")]).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("out/first/a") && message.contains("out/second/a"),
+            "{message}"
+        );
+    }
 }

@@ -1,17 +1,19 @@
 //! Writes copies of measured cubes with known anomalies, and their truth.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use ndarray::{s, Array2, Array3, ArrayView3};
 
 use super::labelled::{write_labelled, write_map};
-use super::Ending;
-use crate::archive::{self, catalogue, Reader, Source};
+use super::{inputs, Ending};
+use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Invalid, Places, Window};
-use crate::output::About;
+use crate::output::{read_text, About};
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::score::find_windows;
@@ -21,6 +23,8 @@ use crate::simulate::inject::{EdgeRange, Injector};
 use crate::simulate::random::{Purpose, Randomness};
 use crate::stream::{survey, Cube};
 
+/// The text of a copy that says what was put into it.
+const INJECTED: &str = "injected";
 /// An edge is the one that was named if it begins so near to the nominal energy, eV: axes are off by up to 10 eV.
 const NEAR_EV: f64 = 15.0;
 /// Windows begin this far before the onset of their edge, eV.
@@ -32,8 +36,8 @@ const CLEAR_EV: f64 = 3.0;
 ///
 /// # Collective
 /// # Errors
-/// No cubes in the configuration; an input that cannot be read; an edge that is not found; anomalies that do not fit on
-/// the specimen; a folder that cannot be written.
+/// No cubes in the configuration; an input that cannot be read; a copy that would replace what is none; an edge that is not
+/// found; anomalies that do not fit on the specimen; a folder that cannot be written.
 pub fn inject(comm: &Comm, config: &Config) -> Result<Ending> {
     let specification = &config.inject;
     if specification.cubes.is_empty() {
@@ -108,20 +112,17 @@ impl Original {
     fn open(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<Original> {
         let input = copy.input.as_ref().or(config.inject.input.as_ref());
         let input = input.context("`input` is not given")?;
-        let found = if comm.is_root() {
-            catalogue(std::slice::from_ref(input)).and_then(|found| {
-                ensure!(
-                    found.len() == 1,
-                    "`input` {input} means {} files: name one",
-                    found.len()
-                );
-                Ok(found)
-            })
-        } else {
-            Ok(Vec::new())
+        let found = inputs::list(comm, std::slice::from_ref(input))?;
+        let [source] = &found[..] else {
+            let words = format!("`input` {input} means {} files: name one", found.len());
+            return Err(Invalid(words).into());
         };
-        let found: Vec<Source> = comm.broadcast(Some(comm.agree(found)?));
-        let source = &found[0];
+        let place = config.inject.dir.join(format!("{}.hspy", copy.name));
+        comm.agree(if comm.is_root() {
+            may_write(&place, &source.path)
+        } else {
+            Ok(())
+        })?;
         let options = archive::Options::of(config);
         let opened = Cube::open(source, config)
             .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
@@ -210,6 +211,28 @@ impl Original {
     }
 }
 
+/// Refuses to write over a measured cube: an earlier copy alone is replaced. Rank-local.
+fn may_write(place: &Path, original: &Path) -> Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    let shown = place.display();
+    if fs::canonicalize(place)? == fs::canonicalize(original)? {
+        return Err(Invalid(format!(
+            "{shown}: would be written over itself; choose another inject.dir or another name"
+        ))
+        .into());
+    }
+    if read_text(place, INJECTED).is_err() {
+        return Err(Invalid(format!(
+            "{shown}: is there already and is no copy with anomalies: it is not written over. Choose another inject.dir or \
+             another name, or move it away"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
 /// The edge found nearest to a nominal onset, up to the next one or to the `last` energy.
 fn nearest_edge(nominal: f64, found: &[Window], last: f64) -> Result<EdgeRange> {
     let onset = |window: &Window| window.range_ev[0] + LEAD_EV;
@@ -282,7 +305,7 @@ impl Injection {
         let info = self.original.reader.info();
         let folder = &config.inject.dir;
         let texts: BTreeMap<String, String> = [
-            ("injected", serde_json::to_string(copy)?),
+            (INJECTED, serde_json::to_string(copy)?),
             ("input", info.path.display().to_string()),
             (
                 "fingerprint",

@@ -1,19 +1,14 @@
 //! Opening the archive on all ranks alike, and setting aside what does not open.
 
-use std::path::Path;
+use anyhow::{ensure, Result};
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, Array2};
-
-use super::{energy, write};
+use super::energy;
+use super::leave_out::leave_out;
+use super::set_aside::SetAside;
 use crate::archive::{catalogue, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Invalid};
-use crate::output::read_signal_f32;
 use crate::stream::Cube;
-
-/// Pixels around what was flagged that are left out with it: rims are flagged last.
-const MARGIN: usize = 2;
 
 /// The cubes of a run.
 pub struct Inputs {
@@ -24,59 +19,15 @@ pub struct Inputs {
     pub set_aside: SetAside,
 }
 
-/// Inputs that were passed over, with the reason.
-#[derive(Default)]
-pub struct SetAside {
-    failed: Vec<(String, String)>,
-    named: Vec<String>,
-}
-
-impl SetAside {
-    pub fn is_empty(&self) -> bool {
-        self.failed.is_empty()
-    }
-
-    /// `(path, reason)` of each.
-    pub fn list(&self) -> &[(String, String)] {
-        &self.failed
-    }
-
-    pub fn reasons(&self) -> String {
-        let reasons: Vec<&str> = self.failed.iter().map(|(_, reason)| &reason[..]).collect();
-        reasons.join("; ")
-    }
-
-    /// Sets `cube` aside after `error`, which all ranks met; an input that was named is an error.
-    pub fn push(&mut self, comm: &Comm, cube: &Cube, error: anyhow::Error) -> Result<()> {
-        let path = cube.info().path.display().to_string();
-        if self.named.contains(&path) {
-            return Err(error);
-        }
-        self.record(comm, path, format!("{error:#}"));
-        Ok(())
-    }
-
-    /// Sets the input at `path` aside; root says so.
-    pub fn record(&mut self, comm: &Comm, path: String, reason: String) {
-        if self.failed.iter().any(|(failed, _)| *failed == path) {
-            // Met before, as an input that is both scored and trained on.
-            return;
-        }
-        if comm.is_root() {
-            log::warn!("set aside: {reason}");
-        }
-        self.failed.push((path, reason));
-    }
-}
-
-/// Lists and opens the inputs.
+/// Lists and opens the inputs; `learns`: something is fitted to them, so that what is left out of that counts.
 ///
 /// # Collective
 /// # Errors
-/// An empty list, a named input that does not open or has too few energies in common with the first.
-pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
+/// An empty list, a named input that does not open or has too few energies in common with the first, or of which an
+/// earlier run that is named tells nothing.
+pub fn open(comm: &Comm, config: &Config, learns: bool) -> Result<Inputs> {
     let sources = list(comm, config.archive.inputs.as_slice())?;
-    open_listed(comm, config, &sources)
+    open_listed(comm, config, &sources, learns)
 }
 
 /// As [`open`], with `sources` in place of `archive.inputs`.
@@ -84,7 +35,12 @@ pub fn open(comm: &Comm, config: &Config) -> Result<Inputs> {
 /// # Collective
 /// # Errors
 /// As [`open`].
-pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source]) -> Result<Inputs> {
+pub fn open_listed(
+    comm: &Comm,
+    config: &Config,
+    sources: &[Source],
+    learns: bool,
+) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
     let mut cubes = open_all(comm, config, sources, &mut set_aside)?;
     let mut training = match &config.archive.train_inputs {
@@ -94,9 +50,9 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source]) -> Result<I
         }
         None => None,
     };
-    if let Some(earlier) = &config.archive.train_without {
-        let mut learned = training.as_mut().unwrap_or(&mut cubes).iter_mut();
-        comm.agree(learned.try_for_each(|cube| leave_out(cube, earlier)))?;
+    if let (Some(earlier), true) = (&config.archive.train_without, learns) {
+        let learned = training.as_mut().unwrap_or(&mut cubes);
+        leave_out(comm, config, earlier, learned, &mut set_aside)?;
     }
     // Before anything is read: what does not belong together is soonest mended.
     let rebin = config.preprocess.rebin;
@@ -106,43 +62,6 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source]) -> Result<I
         training,
         set_aside,
     })
-}
-
-/// Marks what the run of the folder `earlier` flagged in `cube`, and the pixels around, as not to be trained on. Rank-local.
-fn leave_out(cube: &mut Cube, earlier: &Path) -> Result<()> {
-    let path = write::result_path(earlier, &cube.info().id);
-    let refused = || {
-        format!(
-            "archive.train_without: {} tells nothing of {}: score it there first, with `output: {}`",
-            earlier.display(),
-            cube.info().path.display(),
-            earlier.display()
-        )
-    };
-    let (_, labels) = read_signal_f32(&path, write::REGIONS).with_context(refused)?;
-    let size = cube.ignored.dim();
-    ensure!(
-        labels.shape() == [size.0, size.1],
-        "{}: its map is of {:?} pixels, not {size:?}: it is another cube's",
-        refused(),
-        labels.shape()
-    );
-    let untrained = cube
-        .untrained
-        .get_or_insert_with(|| Array2::from_elem(size, false));
-    for (place, _) in labels.indexed_iter().filter(|(_, &label)| label > 0.0) {
-        let around =
-            |at: usize, size: usize| at.saturating_sub(MARGIN)..(at + MARGIN + 1).min(size);
-        let beside = s![around(place[0], size.0), around(place[1], size.1)];
-        untrained.slice_mut(beside).fill(true);
-    }
-    let count = untrained.iter().filter(|&&left_out| left_out).count();
-    log::info!(
-        "{}: {count} of {} pixels are left out of the training",
-        cube.info().path.display(),
-        size.0 * size.1
-    );
-    Ok(())
 }
 
 /// The files that `inputs` mean.
@@ -169,7 +88,7 @@ fn open_all(
     for source in sources {
         let path = source.path.display().to_string();
         if source.named {
-            set_aside.named.push(path.clone());
+            set_aside.name(path.clone());
         }
         match comm.agree(Cube::open(source, config)) {
             Ok(cube) => cubes.push(cube),

@@ -13,11 +13,13 @@ mod inject;
 mod inputs;
 mod inspect;
 mod labelled;
+mod leave_out;
 mod methods;
 mod pages;
 mod pixels;
 mod regions;
 mod rehearsal;
+mod set_aside;
 mod simulate;
 mod status;
 mod summary;
@@ -51,7 +53,8 @@ pub use summary::{region_columns, CubeSummary, RegionSummary, Summary};
 
 use analyse::Analysis;
 use components::Fitted;
-use inputs::{Inputs, SetAside};
+use inputs::Inputs;
+use set_aside::{Failure, SetAside};
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,13 @@ pub enum Stage {
     Score,
     /// Many cubes of many kinds, by [`crate::survey`].
     Survey,
+}
+
+impl Stage {
+    /// Whether it fits anything to the cubes that are trained on.
+    fn learns(self, config: &Config) -> bool {
+        !matches!(self, Stage::Score | Stage::Pca) || config.pca.fit != PcaFit::Cube
+    }
 }
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
@@ -138,11 +148,15 @@ fn run_on(
         mut training,
         mut set_aside,
     } = match sources {
-        Some(sources) => inputs::open_listed(comm, config, sources)?,
-        None => inputs::open(comm, config)?,
+        Some(sources) => inputs::open_listed(comm, config, sources, stage.learns(config))?,
+        None => inputs::open(comm, config, stage.learns(config))?,
     };
     let all = cubes.iter().chain(training.iter().flatten());
     labelled::check_averaged(comm, all, config)?;
+    if start == Start::Fresh {
+        // Not before: a mistyped name costs no results.
+        folder::clear(comm, config)?;
+    }
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
         let found = survey(comm, cubes, config, |cube, error| {
@@ -212,9 +226,10 @@ fn run_on(
             }
         }
         let learned = (model.as_ref(), trained.as_ref());
-        match score_cube(comm, config, cube, &survey, learned, &mut clock) {
+        match analyse_and_write(comm, config, cube, &survey, learned, &mut clock) {
             Ok(summary) => summaries.push(summary),
-            Err(error) => set_aside.push(comm, cube, error)?,
+            Err(Failure::Source(error)) => set_aside.push(comm, cube, error)?,
+            Err(Failure::Fatal(error)) => return Err(error),
         }
     }
     if summaries.is_empty() {
@@ -261,7 +276,7 @@ pub fn score_one(
     )
 }
 
-/// What is in the file of a cube, if that is from this very input: its findings. Rank-local.
+/// What is in the file of a cube, if that is from this very input and has all scores: its findings. Rank-local.
 pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
     let text = write::found_earlier(config, cube).ok()??;
     serde_json::from_str(&text).ok()
@@ -337,10 +352,27 @@ fn score_cube(
     config: &Config,
     cube: &Cube,
     survey: &Survey,
-    (model, trained): (Option<&Model>, Option<&Fitted>),
+    learned: (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock)?;
+    Ok(analyse_and_write(
+        comm, config, cube, survey, learned, clock,
+    )?)
+}
+
+/// As [`score_cube`], and says whether a failure is the cube's own.
+///
+/// # Collective
+fn analyse_and_write(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    survey: &Survey,
+    (model, trained): (Option<&Model>, Option<&Fitted>),
+    clock: &mut Clock,
+) -> Result<CubeSummary, Failure> {
+    let analysis =
+        Analysis::of(comm, config, cube, survey, model, trained, clock).map_err(Failure::Source)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)

@@ -9,10 +9,10 @@ use super::components::MOST_AUTO;
 use super::inputs::Inputs;
 use super::{energy, inputs, Clock, Ending};
 use crate::comm::Comm;
-use crate::config::{Auto, Config};
+use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::shard::{Extent, Plan};
 use crate::stream::{bound, survey, Cube, Survey};
-use crate::train::{rehearse, Rehearsal};
+use crate::train::{self, rehearse, Rehearsal};
 
 /// What a rank takes beside cubes, about.
 pub const BASE_MIB: u64 = 300;
@@ -29,7 +29,7 @@ const MOST_VOXELS: usize = 1 << 26;
 /// # Errors
 /// Whatever would end the run before its first result.
 pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
-    let mut inputs = inputs::open(comm, config)?;
+    let mut inputs = inputs::open(comm, config, true)?;
     let begun = Instant::now();
     let (place, found) = sample(comm, config, &mut inputs)?;
     let read = begun.elapsed().as_secs_f64();
@@ -38,6 +38,11 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     let sample = std::slice::from_ref(&training[place]);
     let pixels: usize = training.iter().map(|cube| cube.ignored.len()).sum();
     let mut lines = describe_cubes(&inputs, pixels);
+    // That of all of them: the smallest would choose another.
+    let mut config = config.clone();
+    let shapes = training.iter().map(Cube::shape);
+    config.model.patch = Some(train::patch(&config.model, shapes));
+    let config = &config;
     let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
     let extents: Vec<Extent> = training
         .iter()
@@ -88,11 +93,12 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
             duration(training_s)
         ),
     });
-    let pixels = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
+    let pixels: usize = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
     // Weights and both moments, of the last ones and the best.
     let kept = config.train.keep_checkpoints + 1;
     let checkpoints = (12 * kept * rehearsal.model.spec.parameters()) as f64 / MIB;
-    let maps = output_bytes(config, &rehearsal, pixels);
+    let channels = inputs.cubes[0].energy.size;
+    let maps = pixels * bytes_per_pixel(config, rehearsal.model.spec.latent, channels);
     lines.push(format!(
         "output     at most {:.1} MiB of maps before compression, {:.1} MiB of checkpoints, below {}",
         maps as f64 / MIB,
@@ -199,7 +205,7 @@ fn describe_training(
         rehearsal.length.steps_per_epoch,
         rehearsal.seconds_per_step
     ));
-    let model = 4.0 * spec.parameters() as f64 * (6 + slots) as f64 / MIB;
+    let model = 4.0 * spec.parameters() as f64 * (4 + slots) as f64 / MIB;
     lines.push(format!(
         "memory     {:.0} MiB per rank at most: {model:.0} for the model in training, {} for cubes (io.memory_mib), \
          {BASE_MIB} for libraries",
@@ -208,16 +214,31 @@ fn describe_training(
     ));
 }
 
-/// Bytes of the score files: four scores of each method with their masks, latent codes, loadings, counts and labels.
-fn output_bytes(config: &Config, rehearsal: &Rehearsal, pixels: usize) -> usize {
-    let components = config.pca.components.as_slice();
-    let methods = 1 + components.len();
+/// Bytes of the maps of one pixel: the scores of each method with their masks, latent codes, loadings, counts, labels,
+/// estimated shifts, and whatever else the configuration may ask for.
+fn bytes_per_pixel(config: &Config, latent: usize, channels: usize) -> usize {
+    let pca = &config.pca;
+    let fits = match pca.fit {
+        PcaFit::Cube | PcaFit::Training => 1,
+        PcaFit::Both => 2,
+    } + usize::from(pca.robust && pca.fit != PcaFit::Training);
+    let components = pca.components.as_slice();
+    // Of principal components there are two distances beside the scores that every method has.
+    let scores = 4 + fits * (6 * components.len() + 4 * usize::from(pca.mean));
     let counts = components.iter().map(|count| match count {
         Auto::Given(count) => *count,
         Auto::Auto => MOST_AUTO,
     });
     let most = counts.max().unwrap_or(0);
-    pixels * (methods * 4 * (4 + 1) + 4 * rehearsal.model.spec.latent + 8 * most + 3 * 4)
+    let preprocess = &config.preprocess;
+    let maps = 3
+        + usize::from(preprocess.thickness)
+        + usize::from(preprocess.align != Align::None)
+        + match config.output.reconstruction {
+            Reconstruction::Window => channels,
+            Reconstruction::Regions | Reconstruction::None => 0,
+        };
+    scores * (4 + 1) + 4 * latent + 8 * most + 4 * maps
 }
 
 fn duration(seconds: f64) -> String {
@@ -225,5 +246,28 @@ fn duration(seconds: f64) -> String {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_is_counted() {
+        let bytes = |set: &str| {
+            let set: Vec<String> = set.split(' ').map(str::to_owned).collect();
+            bytes_per_pixel(&Config::parse("test", "", &set).unwrap(), 8, 100)
+        };
+        // Four scores of the CVAE and six of each PCA with masks, codes, five loadings; counts, regions, shift, thickness.
+        let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
+        assert_eq!(bytes("seed=1"), usual);
+        assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
+        assert_eq!(
+            bytes("output.reconstruction=window preprocess.align=edge"),
+            usual + 404
+        );
     }
 }

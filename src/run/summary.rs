@@ -9,9 +9,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::energy::EnergySummary;
-use super::inputs::SetAside;
+use super::set_aside::SetAside;
 use crate::comm::Comm;
 use crate::config::Config;
+use crate::durable;
 use crate::output::{Column, Values};
 
 /// A run's findings.
@@ -48,6 +49,13 @@ pub struct CubeSummary {
     pub default: Choice,
     /// Of the default method and score, the most anomalous first.
     pub regions: Vec<RegionSummary>,
+}
+
+impl CubeSummary {
+    /// Whether the network scored it, or the linear methods alone.
+    pub fn has_cvae(&self) -> bool {
+        self.methods.contains_key("cvae")
+    }
 }
 
 /// The map that regions are drawn from.
@@ -201,11 +209,13 @@ impl Summary {
     /// Writes `summary.json`; its presence says that the run is finished. Rank-local.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join("summary.json");
-        let partial = directory.join("summary.json.partial");
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(&partial, text + "\n")
-            .and_then(|()| fs::rename(&partial, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| {
+            format!(
+                "cannot write {}: make room, or choose another `output`",
+                path.display()
+            )
+        })
     }
 
     /// # Errors

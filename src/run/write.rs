@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ndarray::{s, Array2, ArrayView, IxDyn};
 
 use super::analyse::{Analysis, Method};
 use super::arrays;
 use super::energy::EnergySummary;
 use super::regions::{region_spectra, summarise};
+use super::set_aside::Failure;
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use crate::archive::{self, Microscope};
 use crate::comm::Comm;
@@ -77,7 +78,7 @@ pub fn result_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.coreloss.hspy"))
 }
 
-/// What an earlier run found in this very file, if it was finished.
+/// What an earlier run found in this very file, if it was finished and the CVAE had its part in it.
 ///
 /// # Collective
 /// # Errors
@@ -99,40 +100,76 @@ pub fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let same = path.exists()
         && read_text(&path, "fingerprint")
             .is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
-    // A file from before a change is written anew.
-    Ok(if same {
-        read_text(&path, "summary").ok()
-    } else {
-        None
-    })
+    if !same {
+        return Ok(None);
+    }
+    // A file from before a change is written anew, and so is one of the linear methods alone.
+    let is_whole = |text: &String| {
+        serde_json::from_str(text).is_ok_and(|summary: CubeSummary| summary.has_cvae())
+    };
+    Ok(read_text(&path, "summary").ok().filter(is_whole))
 }
 
 /// Thresholds, regions, metrics and the file.
 ///
 /// # Collective
+/// An output that cannot be written any more ends the job.
 /// # Errors
-/// A truth map of another size; an output that cannot be written.
+/// A truth map of another size, values that cannot be read; an output that cannot be begun or finished.
 pub fn write(
     comm: &Comm,
     config: &Config,
     cube: &Cube,
     analysis: &Analysis,
-) -> Result<CubeSummary> {
-    let [height, width] = cube.size();
-    let band = &analysis.band.lines;
+) -> Result<CubeSummary, Failure> {
     let truth = comm.agree(if comm.is_root() {
         archive::truth(&cube.info().path, cube.size())
     } else {
         Ok(None)
-    })?;
+    });
+    let truth = truth.map_err(Failure::Source)?;
     let truth: Option<Vec<i32>> = truth.map(|truth| truth.iter().copied().collect());
+    // Before there is a file, which all ranks have to close together.
+    let fingerprint = comm.agree(cube.fingerprint(config));
+    let fingerprint = fingerprint.map_err(Failure::Source)?;
+    let mut file =
+        HspyWriter::create(comm, &path(config, &cube.info().id)).map_err(Failure::Fatal)?;
+    file.describe(about(cube));
+    let (summary, signals) = match fill(comm, config, cube, analysis, truth, &mut file) {
+        Ok(filled) => filled,
+        Err(Failure::Source(error)) => return Err(Failure::Source(error)),
+        // To drop the file would be to close it: on a full disk a rank may never come back from that.
+        Err(Failure::Fatal(error)) => comm.fail(&error),
+    };
+    let texts = provenance(comm, config, cube, analysis, &summary, fingerprint);
+    let texts = comm.agree(texts).map_err(Failure::Fatal)?;
+    (file.finish(Small { signals, texts })).map_err(Failure::Fatal)?;
+    // The maps of summaries were made on root.
+    let text = serde_json::to_string(&summary).expect("a summary has plain types");
+    let text = comm.broadcast(Some(text));
+    serde_json::from_str(&text).map_err(|error| Failure::Source(error.into()))
+}
+
+/// Writes the maps and arrays; answers the summary, whole on root, and the signals of the file.
+///
+/// # Collective
+/// # Errors
+/// Values that cannot be read; an output that cannot be written.
+fn fill(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    analysis: &Analysis,
+    truth: Option<Vec<i32>>,
+    file: &mut HspyWriter,
+) -> Result<(CubeSummary, Vec<SmallSignal>), Failure> {
+    let [height, width] = cube.size();
+    let band = &analysis.band.lines;
     let default = Choice {
         method: analysis.methods[0].name.clone(),
         score: "combined".into(),
     };
     let chunk_rows = analysis.blocks.rows(0).len();
-    let mut file = HspyWriter::create(comm, &path(config, &cube.info().id))?;
-    file.describe(about(cube));
     let mut signals = Vec::new();
     let maps = MapWriter {
         cube,
@@ -140,14 +177,14 @@ pub fn write(
         start: band.start,
     };
 
-    maps.write(&mut file, &mut signals, COUNTS, &analysis.totals, false)?;
+    maps.write(file, &mut signals, COUNTS, &analysis.totals, false)?;
     if let Some(shifts) = &cube.shifts {
         let local = shifts.map.slice(s![band.clone(), ..]);
         let local: Vec<f32> = local.iter().copied().collect();
-        maps.write(&mut file, &mut signals, ENERGY_SHIFT, &local, false)?;
+        maps.write(file, &mut signals, ENERGY_SHIFT, &local, false)?;
     }
     if let Some(thickness) = &analysis.thickness {
-        maps.write(&mut file, &mut signals, THICKNESS, thickness, false)?;
+        maps.write(file, &mut signals, THICKNESS, thickness, false)?;
     }
     let mut methods: BTreeMap<String, BTreeMap<String, ScoreSummary>> = BTreeMap::new();
     let mut found_regions = Vec::new();
@@ -159,7 +196,7 @@ pub fn write(
             let flags = match gathered {
                 Some(values) => {
                     let map = Array2::from_shape_vec((height, width), values)
-                        .context("a map has a value for each pixel")?;
+                        .expect("a map has a value for each pixel");
                     let flags = flag(
                         rule(config, score),
                         meaning,
@@ -173,7 +210,7 @@ pub fn write(
             };
             comm.broadcast_into(&mut mask);
             maps.write(
-                &mut file,
+                file,
                 &mut signals,
                 &map_title(&method.name, score),
                 local,
@@ -181,7 +218,7 @@ pub fn write(
             )?;
             let local_mask = &mask[band.start * width..band.end * width];
             let title = mask_title(&method.name, score);
-            maps.write(&mut file, &mut signals, &title, local_mask, true)?;
+            maps.write(file, &mut signals, &title, local_mask, true)?;
             if let Some((map, flags)) = flags {
                 if method.name == default.method && score == default.score {
                     let (list, map) = regions(map.view(), flags.flagged.view());
@@ -197,15 +234,15 @@ pub fn write(
     }
     comm.broadcast_into(&mut labels);
     let local_labels = &labels[band.start * width..band.end * width];
-    maps.write(&mut file, &mut signals, REGIONS, local_labels, false)?;
+    maps.write(file, &mut signals, REGIONS, local_labels, false)?;
     let of_default = &analysis.methods[0].scores;
     let shifts = of_default.estimated_shift_ev();
-    maps.write(&mut file, &mut signals, SHIFT, &shifts, false)?;
+    maps.write(file, &mut signals, SHIFT, &shifts, false)?;
     let kind_of = comm.gather_bands(&of_default.kind_of);
-    arrays::write_latent(&mut file, &mut signals, cube, analysis, chunk_rows)?;
-    arrays::write_pca(&mut file, &mut signals, cube, analysis, chunk_rows)?;
+    arrays::write_latent(file, &mut signals, cube, analysis, chunk_rows).map_err(Failure::Fatal)?;
+    arrays::write_pca(file, &mut signals, cube, analysis, chunk_rows).map_err(Failure::Fatal)?;
     if config.output.reconstruction == Reconstruction::Window {
-        arrays::write_reconstruction(comm, &mut file, &mut signals, cube, analysis)?;
+        arrays::write_reconstruction(comm, file, &mut signals, cube, analysis)?;
     }
     signals.push(SmallSignal {
         signal: Signal {
@@ -218,7 +255,7 @@ pub fn write(
     });
     let mut energies_ev = Vec::new();
     if config.output.reconstruction != Reconstruction::None {
-        let spectra = region_spectra(comm, cube, analysis, &labels)?;
+        let spectra = region_spectra(comm, cube, analysis, &labels).map_err(Failure::Source)?;
         signals.extend(spectra.signals);
         energies_ev = spectra.energies_ev;
     }
@@ -237,11 +274,7 @@ pub fn write(
             width,
         ),
     };
-    let texts = provenance(comm, config, cube, analysis, &summary)?;
-    file.finish(Small { signals, texts })?;
-    // The maps of summaries were made on root.
-    let text = comm.broadcast(Some(serde_json::to_string(&summary)?));
-    Ok(serde_json::from_str(&text)?)
+    Ok((summary, signals))
 }
 
 /// Writes maps of this rank's lines.
@@ -262,13 +295,14 @@ impl MapWriter<'_> {
         title: &str,
         local: &[T],
         navigate: bool,
-    ) -> Result<()> {
+    ) -> Result<(), Failure> {
         let [height, width] = self.cube.size();
         let name = signal_path(title);
-        file.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])?;
         let local = ArrayView::from_shape(IxDyn(&[local.len() / width, width]), local)
-            .context("a band holds whole lines")?;
-        file.write(&name, &[self.start, 0], local)?;
+            .expect("a band holds whole lines");
+        file.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])
+            .and_then(|()| file.write(&name, &[self.start, 0], local))
+            .map_err(Failure::Fatal)?;
         signals.push(parallel(title, place_axes(self.cube, navigate), ""));
         Ok(())
     }
@@ -353,6 +387,7 @@ fn provenance(
     cube: &Cube,
     analysis: &Analysis,
     summary: &CubeSummary,
+    fingerprint: String,
 ) -> Result<BTreeMap<String, String>> {
     let texts = [
         ("config", config.to_yaml()),
@@ -361,7 +396,7 @@ fn provenance(
         ("ranks", comm.size().to_string()),
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),
-        ("fingerprint", cube.fingerprint(config)?),
+        ("fingerprint", fingerprint),
         ("cube", serde_json::to_string(cube.info())?),
         ("microscope", serde_json::to_string(cube.microscope())?),
         ("windows", serde_json::to_string(&analysis.windows)?),

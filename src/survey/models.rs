@@ -15,6 +15,7 @@ use crate::archive::Source;
 use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
 use crate::config::{Config, OneOrMany};
+use crate::durable;
 use crate::run::{self, Ending};
 use crate::train::{Checkpoint, Model};
 
@@ -74,9 +75,8 @@ fn chosen(
     let stride = members.len().div_ceil(config.survey.train_cubes).max(1);
     let chosen = members.iter().step_by(stride);
     let chosen: Vec<Source> = chosen.map(|entry| unnamed(&entry.source)).collect();
-    let partial = path.with_extension("partial");
-    fs::write(&partial, serde_json::to_vec(&chosen)?)
-        .and_then(|()| fs::rename(&partial, &path))
+    let text = serde_json::to_vec(&chosen)?;
+    durable::replace(&path, |file| Ok(file.write_all(&text)?))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(chosen)
 }

@@ -1,8 +1,8 @@
 //! What training tells: a line of `metrics.jsonl` for each step and epoch, a progress bar on a terminal, else log lines.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Length;
 use crate::comm::Comm;
+use crate::durable;
 
 /// Between two log lines where there is no terminal to draw a bar on.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ pub struct Log {
 }
 
 struct Root {
+    path: PathBuf,
     file: BufWriter<File>,
     /// Steps at which epochs ended, with the loss that tells how good the model was.
     epochs: Vec<(usize, f64)>,
@@ -65,7 +67,7 @@ impl Log {
     /// Also gives, on root, the losses of the steps of the epoch that was interrupted. Rank-local.
     ///
     /// # Errors
-    /// An output that cannot be written.
+    /// A history that cannot be read, an output that cannot be written.
     pub fn open(
         comm: &Comm,
         directory: &Path,
@@ -76,27 +78,17 @@ impl Log {
             return Ok((Log { root: None }, Vec::new()));
         }
         let path = directory.join("metrics.jsonl");
-        let place = || format!("cannot write {}", path.display());
-        let kept: String = match fs::read_to_string(&path) {
-            Ok(text) => text
-                .lines()
-                .filter(|line| step_of(line).is_some_and(|written| written <= step))
-                .flat_map(|line| [line, "\n"])
-                .collect(),
-            Err(_) => String::new(),
-        };
+        let kept = kept(&path, step)?;
         let epoch_began = step - step % length.steps_per_epoch;
         let losses = kept
             .lines()
             .filter_map(|line| loss_after(line, epoch_began));
         let losses = losses.collect();
-        // By a new name first: a run that is killed again at once keeps its history.
-        let partial = directory.join("metrics.jsonl.partial");
-        fs::write(&partial, &kept)
-            .and_then(|()| fs::rename(&partial, &path))
-            .with_context(place)?;
+        // A run that is killed again at once keeps its history.
+        durable::replace(&path, |file| Ok(file.write_all(kept.as_bytes())?))
+            .with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
-        let file = BufWriter::new(file.with_context(place)?);
+        let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal {
             ProgressBar::new(length.steps as u64)
@@ -110,6 +102,7 @@ impl Log {
         bar.set_position(step as u64);
         let log = Log {
             root: Some(Root {
+                path,
                 file,
                 epochs: kept.lines().filter_map(epoch_of).collect(),
                 bar,
@@ -180,7 +173,7 @@ impl Log {
             return Err(error);
         }
         match &mut self.root {
-            Some(root) => root.file.flush().context("cannot write metrics.jsonl"),
+            Some(root) => (root.file.flush()).with_context(|| unwritable(&root.path)),
             None => Ok(()),
         }
     }
@@ -188,10 +181,8 @@ impl Log {
 
 impl Root {
     fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.file, line).context("cannot write metrics.jsonl")?;
-        self.file
-            .write_all(b"\n")
-            .context("cannot write metrics.jsonl: make room or choose another output")
+        let text = serde_json::to_string(line)? + "\n";
+        (self.file.write_all(text.as_bytes())).with_context(|| unwritable(&self.path))
     }
 }
 
@@ -199,6 +190,31 @@ impl Drop for Root {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!(
+        "cannot write {}: make room, mend its permissions or choose another `output`",
+        path.display()
+    )
+}
+
+/// The lines at `path` up to `step`; none where there is no such file.
+fn kept(path: &Path, step: usize) -> Result<String> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| {
+            format!(
+                "cannot read {}, the history of the training: mend its permissions, or move it away to begin a new one",
+                path.display()
+            )
+        })?,
+    };
+    let lines = text.lines();
+    Ok(lines
+        .filter(|line| step_of(line).is_some_and(|written| written <= step))
+        .flat_map(|line| [line, "\n"])
+        .collect())
 }
 
 /// The loss in the line of a step after `step`.
@@ -242,6 +258,7 @@ mod tests {
                 told: Instant::now(),
                 terminal: false,
                 failed: None,
+                path: "/dev/full/metrics.jsonl".into(),
             }),
         };
         log.step(&StepLine {
@@ -257,6 +274,29 @@ mod tests {
             patches_per_s: 1.0,
         });
         let message = format!("{:#}", log.flush().unwrap_err());
-        assert!(message.contains("cannot write metrics.jsonl"), "{message}");
+        assert!(
+            message.contains("cannot write") && message.contains("metrics.jsonl"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn only_a_history_that_is_not_there_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        assert_eq!(kept(&path, 5).unwrap(), "");
+        let lines = "{\"step\":4}\n{\"step\":5,\"loss\":1}\n{\"step\":6}\n{\"st";
+        fs::write(&path, lines).unwrap();
+        assert_eq!(
+            kept(&path, 5).unwrap(),
+            "{\"step\":4}\n{\"step\":5,\"loss\":1}\n"
+        );
+        // What is no text cannot be kept: it is not thrown away either.
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        let message = format!("{:#}", kept(&path, 5).unwrap_err());
+        assert!(
+            message.contains("metrics.jsonl") && message.contains("move it away"),
+            "{message}"
+        );
     }
 }

@@ -21,7 +21,7 @@ use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
 
-pub use checkpoint::{step_of, Checkpoint, Model};
+pub use checkpoint::{step_of, Checkpoint, LeftOut, Model};
 pub use crops::MicroBatch;
 pub use log::StepLine;
 pub use step::{Engine, Times};
@@ -95,6 +95,7 @@ pub fn train(
     let found = Checkpoint::newest(comm, directory)?;
     if let Some(checkpoint) = &found {
         comm.agree(checkpoint.check(config, &cubes[0].energy))?;
+        checkpoint.left_out.check(&LeftOut::of(config, cubes))?;
     }
     let checkpoint = match found {
         Some(checkpoint) => checkpoint,
@@ -260,6 +261,7 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Resul
         second_moment: vec![0.0; count],
         step: 0,
         config: config.clone(),
+        left_out: LeftOut::of(config, cubes),
     })
 }
 

@@ -9,10 +9,11 @@ mod pieces;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use super::inputs::{list, SetAside};
+use super::inputs::list;
+use super::set_aside::{Failure, SetAside};
 use super::{ending, Ending};
 use crate::archive::{Options, Source};
 use crate::comm::Comm;
@@ -49,14 +50,6 @@ enum Outcome {
     Failed {
         reason: String,
     },
-}
-
-/// Why a file was not imported.
-enum Failure {
-    /// Its own fault: the others go on.
-    Source(Error),
-    /// The folder's, or the program's: no other would fare better.
-    Fatal(Error),
 }
 
 /// Copies the cubes of `inputs` (paths, globs, folders) into `folder`, each as `ID.hspy`; one that is there already and

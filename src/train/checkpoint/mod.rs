@@ -3,6 +3,7 @@
 //! A checkpoint goes to a temporary name, is synced and renamed; its values carry a checksum, and a damaged one is
 //! passed over for the one before, said aloud.
 
+mod left_out;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,8 @@ use crate::config::{Config, Invalid, Work};
 use crate::cube::Axis;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
+
+pub use left_out::LeftOut;
 
 /// A trained 3D-CVAE and what it needs to know of its data.
 pub struct Model {
@@ -39,6 +42,8 @@ pub struct Checkpoint {
     /// Steps done.
     pub step: usize,
     pub config: Config,
+    /// What it is not trained on.
+    pub left_out: LeftOut,
 }
 
 /// What is no tensor, as JSON.
@@ -58,6 +63,9 @@ struct Header {
     mean: Vec<f64>,
     noise: NoiseModel,
     config: Config,
+    /// Missing in files of before.
+    #[serde(default)]
+    left_out: LeftOut,
 }
 
 impl Checkpoint {
@@ -141,6 +149,7 @@ impl Checkpoint {
             mean: self.model.mean.clone(),
             noise: self.model.noise,
             config: self.config.clone(),
+            left_out: self.left_out.clone(),
         })?;
         let mut file = File::create(path)?;
         file.write_all(&beginning(header, tensors)?)?;
@@ -197,6 +206,7 @@ impl Checkpoint {
             second_moment: to_values(parts[2]),
             step: header.step,
             config: header.config,
+            left_out: header.left_out,
         })
     }
 }

@@ -19,6 +19,7 @@ fn checkpoint(step: usize) -> Checkpoint {
         second_moment: vec![1e-9; count],
         step,
         config: Config::default(),
+        left_out: LeftOut::default(),
     }
 }
 
@@ -37,6 +38,31 @@ fn a_checkpoint_reads_back_to_the_bit() {
     assert_eq!(read.second_moment, written.second_moment);
     assert_eq!(read.model.energy, written.model.energy);
     assert_eq!(read.config, written.config);
+    assert_eq!(read.left_out, written.left_out);
+}
+
+#[test]
+fn a_checkpoint_of_before_knows_of_nothing_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint(7).write(folder.path()).unwrap();
+    let path = newest_whole(folder.path()).unwrap().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let header = metadata.metadata().as_ref().unwrap()[HEADER].clone();
+    let mut header: serde_json::Value = serde_json::from_str(&header).unwrap();
+    assert!(header.as_object_mut().unwrap().remove("left_out").is_some());
+    let written = checkpoint(7);
+    let values = [
+        written.model.parameters.values(),
+        &written.first_moment,
+        &written.second_moment,
+    ];
+    let mut before = beginning(header.to_string(), values).unwrap();
+    values
+        .iter()
+        .for_each(|values| before.extend(to_bytes(values)));
+    let read = Checkpoint::from_bytes(&before).unwrap();
+    read.left_out.check(&LeftOut::default()).unwrap();
 }
 
 #[test]
