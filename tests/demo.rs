@@ -17,6 +17,10 @@ use common::{alone, ask_python, coreloss, files, folder, mpirun, send, set, ship
 /// Of a full run: several times what it takes on two cores that others use as well.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// Of the training, by default.
+const STEPS: usize = 200;
+const STEPS_PER_EPOCH: usize = 2;
+
 struct Demo {
     archive: PathBuf,
     /// The unbroken run on one rank of two threads.
@@ -91,9 +95,12 @@ fn losses_weights_and_maps_are_equal_on_1_2_3_and_4_ranks() {
             .iter()
             .filter(|line| line.get("loss").is_some())
             .count(),
-        800
+        STEPS
     );
-    assert_eq!(weights(&demo.reference).0, "step-00000800.safetensors");
+    assert_eq!(
+        weights(&demo.reference).0,
+        format!("step-{STEPS:08}.safetensors")
+    );
     for ranks in [2, 3, 4] {
         let output = folder(&format!("ranks-{ranks}"));
         run(demo, ranks, &output, &[]).succeeded();
@@ -137,7 +144,8 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         let mut job = start(ranks);
         job.until("an epoch was done", LIMIT, || epochs() >= epoch);
         job.kill();
-        assert!((6 * (epoch - 4)..800).contains(&step()), "step {}", step());
+        let kept = STEPS_PER_EPOCH * (epoch - 4)..STEPS;
+        assert!(kept.contains(&step()), "step {}", step());
         assert!(files(&output, ".coreloss.hspy").is_empty());
     }
     // Asked to stop as srun and scancel do, each rank by itself.
@@ -149,13 +157,13 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         .for_each(|rank| send(rank, libc::SIGTERM));
     job.wait(Duration::from_secs(60)).exits(75);
     let stopped = step();
-    assert!(stopped > before && stopped < 800, "step {stopped}");
+    assert!(stopped > before && stopped < STEPS, "step {stopped}");
     // And as batch scripts do, through mpirun.
     let mut job = start(1);
     job.until("an epoch was done", LIMIT, || epochs() >= 52);
     job.signal(libc::SIGUSR1);
     job.wait(Duration::from_secs(60)).exits(75);
-    assert!(step() > stopped && step() < 800, "step {}", step());
+    assert!(step() > stopped && step() < STEPS, "step {}", step());
 
     // Killed while it scores, with one cube done.
     let mut job = start(3);
@@ -163,7 +171,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         !files(&output, ".coreloss.hspy").is_empty()
     });
     job.kill();
-    assert_eq!(step(), 800);
+    assert_eq!(step(), STEPS);
     let scored = files(&output, ".coreloss.hspy");
     let times = |paths: &[PathBuf]| -> Vec<_> {
         let time = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified());
