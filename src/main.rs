@@ -247,18 +247,12 @@ fn begin(comm: &Comm, config: &Config) -> Result<()> {
 ///
 /// # Collective
 fn read_config(comm: &Comm, path: &Path, overrides: &[String]) -> Result<Config> {
-    let read = if comm.is_root() {
+    let text = comm.from_root(|| {
         std::fs::read_to_string(path).map_err(|error| {
-            Invalid(format!(
-                "cannot read the configuration {}: {error}",
-                path.display()
-            ))
-            .into()
+            let path = path.display();
+            Invalid(format!("cannot read the configuration {path}: {error}")).into()
         })
-    } else {
-        Ok(String::new())
-    };
-    let text = comm.broadcast(Some(comm.agree(read)?));
+    })?;
     comm.agree(Config::parse(&path.display().to_string(), &text, overrides))
 }
 

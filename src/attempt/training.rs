@@ -27,10 +27,8 @@ pub fn train_once(
     once(comm, &folder.join("attempts"), &done, since, stop, || {
         let ending = train()?;
         if ending != Ending::Stopped {
-            comm.agree(if comm.is_root() {
+            comm.on_root(|| {
                 fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
-            } else {
-                Ok(())
             })?;
         }
         Ok(ending)

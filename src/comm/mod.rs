@@ -166,6 +166,28 @@ impl Comm {
         .into())
     }
 
+    /// Does `work` on root alone; every rank knows how it ended.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Those of `work`, as [`agree`](Self::agree) has them.
+    pub fn on_root(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.agree(if self.is_root() { work() } else { Ok(()) })
+    }
+
+    /// What `work` comes to on root alone, on every rank.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Those of `work`, as [`agree`](Self::agree) has them.
+    pub fn from_root<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let found = self.is_root().then(work).transpose();
+        Ok(self.broadcast(self.agree(found)?))
+    }
+
     /// Root's value on every rank; root gives `Some`, the value of the others is not looked at.
     ///
     /// # Collective

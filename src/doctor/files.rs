@@ -43,11 +43,7 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
     let folder = there
         .unwrap_or(Path::new("/"))
         .join(format!(".coreloss-doctor-{}", std::process::id()));
-    let made = comm.agree(if comm.is_root() {
-        fs::create_dir(&folder).map_err(Into::into)
-    } else {
-        Ok(())
-    });
+    let made = comm.on_root(|| fs::create_dir(&folder).map_err(Into::into));
     let folder: PathBuf = comm.broadcast(Some(folder));
     let there = folder
         .parent()

@@ -49,11 +49,7 @@ impl<'c> HspyWriter<'c> {
         let mut partial = OsString::from(path);
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        comm.agree(if comm.is_root() {
-            prepare(&partial)
-        } else {
-            Ok(())
-        })?;
+        comm.on_root(|| prepare(&partial))?;
         let waiting = comm.waiting("making of a file");
         let file = File::with_options()
             .with_fapl(|fapl| {
@@ -237,17 +233,9 @@ impl<'c> HspyWriter<'c> {
         drop(waiting);
         // Before root touches the file.
         comm.barrier();
-        comm.agree(if comm.is_root() {
-            complete(&partial, &small, &about)
-        } else {
-            Ok(())
-        })?;
+        comm.on_root(|| complete(&partial, &small, &about))?;
         check(&partial)?;
-        comm.agree(if comm.is_root() {
-            publish(&partial, &path)
-        } else {
-            Ok(())
-        })
+        comm.on_root(|| publish(&partial, &path))
     }
 }
 

@@ -51,11 +51,7 @@ struct Signal<'a> {
 /// # Errors
 /// No result file; two of one name; one that cannot be read; a folder that cannot be written.
 pub fn export(comm: &Comm, inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<Ending> {
-    comm.agree(if comm.is_root() {
-        export_all(inputs, folder, forms)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| export_all(inputs, folder, forms))?;
     Ok(Ending::Done)
 }
 

@@ -49,12 +49,7 @@ pub enum State {
 /// A folder that cannot be written, that holds a run with another configuration, or results that `stage` would replace by
 /// lesser ones.
 pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<State> {
-    let opened = if comm.is_root() {
-        open_on_root(config, stage, start)
-    } else {
-        Ok(State::Open)
-    };
-    Ok(comm.broadcast(Some(comm.agree(opened)?)))
+    comm.from_root(|| open_on_root(config, stage, start))
 }
 
 /// Removes what earlier runs wrote into the output folder, and nothing else, and writes the resolved configuration there.
@@ -63,11 +58,7 @@ pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<
 /// # Errors
 /// A folder that cannot be written.
 pub fn clear(comm: &Comm, config: &Config) -> Result<()> {
-    comm.agree(if comm.is_root() {
-        remove_results(&config.output.dir).and_then(|()| write_config(config))
-    } else {
-        Ok(())
-    })
+    comm.on_root(|| remove_results(&config.output.dir).and_then(|()| write_config(config)))
 }
 
 fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {

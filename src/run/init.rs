@@ -31,11 +31,9 @@ pub fn init(comm: &Comm, config: &Config, path: &Path, output: Option<&Path>) ->
     };
     let (measured, _) = measure(comm, config, &source)?;
     let options = Options::of(config);
-    comm.agree(if comm.is_root() {
+    comm.on_root(|| {
         archive::inspect(path, &options)
             .and_then(|summary| save(&output, &text(&summary, &measured, config, &stem)?))
-    } else {
-        Ok(())
     })?;
     if comm.is_root() {
         println!("{}", output.display());

@@ -118,11 +118,7 @@ impl Original {
             return Err(Invalid(words).into());
         };
         let place = config.inject.dir.join(format!("{}.hspy", copy.name));
-        comm.agree(if comm.is_root() {
-            may_write(&place, &source.path)
-        } else {
-            Ok(())
-        })?;
+        comm.on_root(|| may_write(&place, &source.path))?;
         let options = archive::Options::of(config);
         let opened = Cube::open(source, config)
             .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));

@@ -70,12 +70,7 @@ pub fn open_listed(
 /// # Errors
 /// As [`catalogue`], as bad usage.
 pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
-    let listed = if comm.is_root() {
-        catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into())
-    } else {
-        Ok(Vec::new())
-    };
-    Ok(comm.broadcast(Some(comm.agree(listed)?)))
+    comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
 }
 
 fn open_all(

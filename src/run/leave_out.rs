@@ -31,11 +31,7 @@ pub fn leave_out(
     cubes: &mut Vec<Cube>,
     set_aside: &mut SetAside,
 ) -> Result<()> {
-    comm.agree(if comm.is_root() {
-        check_folder(&config.output.dir, earlier)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| check_folder(&config.output.dir, earlier))?;
     for mut cube in std::mem::take(cubes) {
         match comm.agree(mark(comm, config, earlier, &mut cube)) {
             Ok(()) => cubes.push(cube),

@@ -236,11 +236,7 @@ fn run_on(
         bail!("no cube could be scored: {}", set_aside.reasons());
     }
     let summary = Summary::new(comm, summaries, &set_aside, clock.laps());
-    comm.agree(if comm.is_root() {
-        pages::write(config, &summary).and_then(|()| summary.write(directory))
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| pages::write(config, &summary).and_then(|()| summary.write(directory)))?;
     if comm.is_root() {
         summary.print(config);
     }
@@ -288,10 +284,8 @@ pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
 /// # Errors
 /// An output folder without results.
 pub fn report(comm: &Comm, config: &Config) -> Result<Ending> {
-    comm.agree(if comm.is_root() {
+    comm.on_root(|| {
         Summary::read(&config.output.dir).and_then(|summary| pages::write(config, &summary))
-    } else {
-        Ok(())
     })?;
     if comm.is_root() {
         println!("{}", config.output.dir.join("report.html").display());

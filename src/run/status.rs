@@ -40,11 +40,7 @@ struct Status {
 /// # Errors
 /// A folder that holds no run.
 pub fn status(comm: &Comm, directory: &Path, json: bool) -> Result<Ending> {
-    comm.agree(if comm.is_root() {
-        print(directory, json)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| print(directory, json))?;
     Ok(Ending::Done)
 }
 

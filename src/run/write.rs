@@ -84,13 +84,8 @@ pub fn result_path(directory: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// A file that is gone.
 pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<CubeSummary>> {
-    let found = if comm.is_root() {
-        found_earlier(config, cube)
-    } else {
-        Ok(None)
-    };
     // As text: the summary's maps have no fixed layout.
-    let text: Option<String> = comm.broadcast(Some(comm.agree(found)?));
+    let text: Option<String> = comm.from_root(|| found_earlier(config, cube))?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 

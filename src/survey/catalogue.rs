@@ -64,13 +64,10 @@ impl Catalogue {
     /// # Errors
     /// An empty list, a named input that does not open.
     pub fn open(comm: &Comm, config: &Config) -> Result<Catalogue> {
-        let listed = if comm.is_root() {
+        let sources: Vec<Source> = comm.from_root(|| {
             catalogue(config.archive.inputs.as_slice())
                 .map_err(|error| Invalid(format!("{error:#}")).into())
-        } else {
-            Ok(Vec::new())
-        };
-        let sources: Vec<Source> = comm.broadcast(Some(comm.agree(listed)?));
+        })?;
         let opened = share(comm, &sources, |source| {
             entry(source, config).map_err(|error| format!("{error:#}"))
         });

@@ -222,11 +222,9 @@ fn score(
             };
             run::score_one(comm, config, &entry.source, &[model])?;
             // Thousands of them would fill a disk.
-            comm.agree(if comm.is_root() {
+            comm.on_root(|| {
                 fs::remove_dir_all(&folder)
                     .with_context(|| format!("cannot remove {}", folder.display()))
-            } else {
-                Ok(())
             })?;
         }
         Models::Pretrained(models) => {
@@ -234,10 +232,6 @@ fn score(
         }
     }
     let took_s = begun.elapsed().as_secs_f64() * schedule::speed(comm.size() as f64);
-    comm.agree(if comm.is_root() {
-        entry.keep_time(config, took_s)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| entry.keep_time(config, took_s))?;
     Ok(Ending::Done)
 }

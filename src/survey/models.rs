@@ -42,12 +42,7 @@ pub fn train_group(
 ) -> Result<Ending> {
     let folder = folder(config, group);
     attempt::train_once(comm, &folder, began, stop, || {
-        let chosen = comm.agree(if comm.is_root() {
-            chosen(config, catalogue, group, &folder)
-        } else {
-            Ok(Vec::new())
-        })?;
-        let chosen: Vec<Source> = comm.broadcast(Some(chosen));
+        let chosen: Vec<Source> = comm.from_root(|| chosen(config, catalogue, group, &folder))?;
         train(comm, config, &folder, &chosen, stop)
     })
 }

@@ -63,11 +63,9 @@ fn read_one(config: &Config, entry: &Entry) -> Result<Found> {
 /// # Errors
 /// A folder that cannot be written.
 pub fn write(comm: &Comm, config: &Config, catalogue: &Catalogue, found: &[Found]) -> Result<()> {
-    comm.agree(if comm.is_root() {
+    comm.on_root(|| {
         let ranked = rank(catalogue, found);
         ranked.and_then(|ranked| write_on_root(config, catalogue, &ranked))
-    } else {
-        Ok(())
     })
 }
 

@@ -35,7 +35,7 @@ pub struct Row {
 /// # Errors
 /// A folder that cannot be written.
 pub fn collect(comm: &Comm, sweep: &Sweep) -> Result<Ending> {
-    comm.agree(if comm.is_root() { write(sweep) } else { Ok(()) })?;
+    comm.on_root(|| write(sweep))?;
     Ok(Ending::Done)
 }
 

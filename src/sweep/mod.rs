@@ -55,18 +55,12 @@ impl Which {
 /// [`Invalid`]: files that cannot be read, and what [`SweepFile::expand`] refuses.
 pub fn open(comm: &Comm, path: &Path, overrides: &[String]) -> Result<Sweep> {
     let read = |path: &Path| {
-        let text = if comm.is_root() {
+        comm.from_root(|| {
             fs::read_to_string(path).map_err(|error| {
-                Invalid(format!(
-                    "cannot read the sweep's {}: {error}",
-                    path.display()
-                ))
-                .into()
+                let path = path.display();
+                Invalid(format!("cannot read the sweep's {path}: {error}")).into()
             })
-        } else {
-            Ok(String::new())
-        };
-        Ok::<String, anyhow::Error>(comm.broadcast(Some(comm.agree(text)?)))
+        })
     };
     let name = path.display().to_string();
     let file = comm.agree(SweepFile::parse(&name, &read(path)?))?;
@@ -130,12 +124,8 @@ pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> 
     let mut failed = Vec::new();
     let mut ending = Ending::Done;
     for (index, (point, folder)) in sweep.points.iter().zip(&folders).enumerate() {
-        let wanted = comm.agree(if comm.is_root() {
-            status::state(folder).map(|state| which.wants(index, &state))
-        } else {
-            Ok(false)
-        })?;
-        if !comm.broadcast(Some(wanted)) {
+        let wants = || status::state(folder).map(|state| which.wants(index, &state));
+        if !comm.from_root(wants)? {
             continue;
         }
         if comm.any(stop.load(Ordering::Relaxed)) {

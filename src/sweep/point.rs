@@ -90,11 +90,7 @@ fn work(
     if trained == Ending::Stopped {
         return Ok(Ending::Stopped);
     }
-    comm.agree(if comm.is_root() {
-        take_model(model, folder)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| take_model(model, folder))?;
     run::run(comm, &config, Stage::All, Start::Continue, stop)
 }
 

@@ -83,11 +83,7 @@ pub fn state(folder: &Path) -> Result<State> {
 /// # Errors
 /// A folder that cannot be read.
 pub fn status(comm: &Comm, sweep: &Sweep, json: bool) -> Result<Ending> {
-    comm.agree(if comm.is_root() {
-        print(sweep, json)
-    } else {
-        Ok(())
-    })?;
+    comm.on_root(|| print(sweep, json))?;
     Ok(Ending::Done)
 }
 

@@ -136,11 +136,7 @@ pub fn train(
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
-            comm.agree(if comm.is_root() {
-                checkpoint::remove_old(directory, done, kept, log.epochs())
-            } else {
-                Ok(())
-            })?;
+            comm.on_root(|| checkpoint::remove_old(directory, done, kept, log.epochs()))?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);

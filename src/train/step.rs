@@ -228,11 +228,7 @@ impl<'a> Engine<'a> {
 
     /// # Collective
     pub fn write_checkpoint(&self, directory: &Path) -> Result<()> {
-        self.comm.agree(if self.comm.is_root() {
-            self.state.write(directory)
-        } else {
-            Ok(())
-        })
+        self.comm.on_root(|| self.state.write(directory))
     }
 
     /// A decoder that ignores its code finds no anomaly: say so. Rank-local.

@@ -160,7 +160,7 @@ impl Job<'_> {
         place.push(".unpacked.partial");
         let place = PathBuf::from(place);
         let size = (self.reader.info().shape().iter().product::<usize>() * size_of::<T>()) as u64;
-        comm.agree(if comm.is_root() {
+        comm.on_root(|| {
             log::info!(
                 "{}: each of its chunks holds many lines: unpacking it into {} first, {} MB",
                 self.source.path.display(),
@@ -168,8 +168,6 @@ impl Job<'_> {
                 size / 1_000_000
             );
             make(&place, size)
-        } else {
-            Ok(())
         })?;
         let share = [comm.rank(), comm.size()];
         let unpacked = self.reader.unpack::<T>(&place, share, self.memory);
