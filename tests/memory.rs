@@ -19,8 +19,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 const MEMORY_MIB: f64 = 96.0;
 /// 384 MiB of float32.
 const LARGE: [usize; 3] = [384, 256, 1024];
-/// Of as many channels, so that the model takes as much; next to nothing of its own.
-const TINY: [usize; 3] = [16, 16, 1024];
+/// Of as many channels, and just as large that it is learned in patches as large, so that the model takes as much; next to
+/// nothing of its own.
+const TINY: [usize; 3] = [48, 48, 1024];
 /// What law 4 leaves outside of `io.memory_mib`: 64 floats for each pixel of the large cube.
 const PER_PIXEL_MIB: f64 = (64 * 4 * LARGE[0] * LARGE[1]) as f64 / (1 << 20) as f64;
 /// `mpirun` itself, shared memory between the ranks, and the kernel's tables.
@@ -96,7 +97,7 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
     let folder = folder("held");
     let yaml = "train: {steps: 1, validation: 0}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
          simulate:\n  dir: .\n  cubes:\n    - {name: cube, scene: {shape: [256, 256, 256]}}\n\
-         \x20   - {name: tiny, scene: {shape: [16, 16, 256]}}\n";
+         \x20   - {name: tiny, scene: {shape: [48, 48, 256]}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
     Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
         .wait(LIMIT)
