@@ -79,7 +79,8 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
         let mut greedy = Command::new("dd");
         let mib = ranks as f64 * allowed + LAUNCHER_MIB + 600.0;
         greedy
-            .args(["if=/dev/zero", "of=/dev/null", "count=1"])
+            // Whole blocks: one call of `read` fills no more than 2 GiB.
+            .args(["if=/dev/zero", "of=/dev/null", "count=1", "iflag=fullblock"])
             .arg(format!("bs={mib:.0}M"));
         let greedy = limited.job(greedy);
         assert!(
