@@ -168,10 +168,10 @@ impl Default for Io {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// 8-16-32-64 channels, 12 x 12 pixels, 16 latent: for CPUs and small cubes.
+    /// 8-16-32-64 channels, 16 latent: for CPUs and small cubes.
     #[default]
     Compact,
-    /// The paper's: 32-64-128-256 channels, 24 x 24 pixels, 48 latent.
+    /// The paper's: 32-64-128-256 channels, 48 latent.
     Paper,
 }
 

@@ -99,8 +99,8 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
     let mut kept = untrained.iter().zip(&cube.ignored);
     ensure!(
         kept.any(|(&left_out, &ignored)| !left_out && !ignored),
-        "{input}: archive.train_without: {} leaves none of its pixels to train on: raise score.threshold there, or leave \
-         the key out",
+        "{input}: archive.train_without: {} leaves none of its pixels to train on: choose another score.threshold there, or \
+         leave the key out",
         earlier.display()
     );
     if comm.is_root() {
@@ -110,7 +110,7 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
         );
         if count as f64 > MUCH * untrained.len() as f64 {
             log::warn!(
-                "{told}, of which little is left: raise score.threshold in {}",
+                "{told}, of which little is left: look at the flags in {}",
                 earlier.display()
             );
         } else {
