@@ -58,6 +58,10 @@ pub struct Reader {
     stored: Stored,
 }
 
+/// Lines that are asked for again with the next ones: who streams a cube looks at what lies beside each line. Their chunks
+/// are to be decoded once all the same.
+const AGAIN: usize = 4;
+
 /// Where the values lie.
 enum Stored {
     /// The file closes with its last dataset.
@@ -96,7 +100,9 @@ impl Reader {
 
         // The cache is fixed when a file is opened, its best size known only after: open once more.
         let row_dim = layout.places(energy)[0].unwrap_or(0);
-        let cache = file::bytes_of_chunk_row(&dataset, row_dim)?.min(options.memory);
+        let touched = (info.chunk_rows + AGAIN).div_ceil(info.chunk_rows.max(1));
+        let row = file::bytes_of_chunk_row(&dataset, row_dim)?;
+        let cache = row.saturating_mul(touched).min(options.memory);
         drop(dataset);
         drop(opened);
         let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ndarray::{s, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim};
+use ndarray::{
+    concatenate, s, Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis,
+};
 use rayon::prelude::*;
 
 use super::despike::despike;
@@ -66,6 +68,21 @@ pub struct Prepared {
     pub share: Array2<f32>,
     /// `[row, x]`: voxels that were replaced.
     pub spikes: Array2<u32>,
+}
+
+impl Prepared {
+    /// These rows and, after them, `next`, which are as wide.
+    pub fn followed_by(self, next: Prepared) -> Prepared {
+        fn both<T: Clone, D: RemoveAxis>(first: Array<T, D>, next: Array<T, D>) -> Array<T, D> {
+            concatenate(Dim(0), &[first.view(), next.view()]).expect("rows of one cube")
+        }
+        Prepared {
+            counts: both(self.counts, next.counts),
+            valid: both(self.valid, next.valid),
+            share: both(self.share, next.share),
+            spikes: both(self.spikes, next.spikes),
+        }
+    }
 }
 
 /// Prepares `rows` of the cube from `raw`, whose first row is the cube's row `first_row`.
@@ -145,7 +162,6 @@ pub fn prepare_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::concatenate;
     use proptest::prelude::*;
 
     const NOISE: NoiseModel = NoiseModel {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::Result;
 use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
 
-use super::components::{loadings, Fitted};
+use super::components::{self, Fitted};
 use super::methods::{electrons, scaled_mean, score_cvae, score_rebuilt};
 use super::Clock;
 use crate::comm::{Comm, ExactSum};
@@ -123,15 +123,22 @@ impl<'a> Analysis<'a> {
         fits.extend(robust.iter().map(|robust| (robust, "_robust")));
         fits.extend(trained.map(|trained| (trained, if own.is_some() { "_bulk" } else { "" })));
         let decomposition = fits[0].0.decomposition.clone();
-        let loadings = loadings(comm, &band, &decomposition, decomposition.num_components())?;
+        let loadings = components::loadings(comm, &band, &decomposition)?;
         clock.lap("pca");
         for (fitted, suffix) in fits {
+            let of_others;
+            let own = if fitted.decomposition == decomposition {
+                &loadings
+            } else {
+                of_others = components::loadings(comm, &band, &fitted.decomposition)?;
+                &of_others
+            };
             let linear = score_linear(
                 comm,
                 config,
                 (&scorer, &band, survey.bound),
                 fitted,
-                &totals,
+                (own, &totals),
             )?;
             methods.extend(linear.into_iter().map(|method| Method {
                 name: method.name + suffix,
@@ -183,11 +190,10 @@ fn score_linear(
     config: &Config,
     (scorer, band, bound): (&LineScorer, &Band, f64),
     fitted: &Fitted,
-    totals: &[f32],
+    (loadings, totals): (&Array2<f64>, &[f32]),
 ) -> Result<Vec<Method>> {
     let decomposition = &fitted.decomposition;
     let width = band.cube.size()[1];
-    let loadings = loadings(comm, band, decomposition, decomposition.num_components())?;
     let mut methods = Vec::new();
     for count in config.pca.components.as_slice() {
         let (name, k) = match count {
@@ -199,7 +205,7 @@ fn score_linear(
         }
         let rebuild = |line: ArrayView2<f32>| decomposition.reconstruct(line, k);
         let scores = score_rebuilt(comm, scorer, band, bound, rebuild)?;
-        let shares = shares(&loadings, totals, k);
+        let shares = shares(loadings, totals, k);
         let rx = rx(comm, shares.view(), width, band.lines.start)?;
         methods.push(Method {
             name,

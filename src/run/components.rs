@@ -199,17 +199,12 @@ fn add(
     comm.agree(summed)
 }
 
-/// Loadings of this rank's pixels `[lines * x, k]`, NaN where a pixel is ignored.
+/// Loadings of this rank's pixels `[lines * x, components]`, NaN where a pixel is ignored.
 ///
 /// # Collective
-pub fn loadings(
-    comm: &Comm,
-    band: &Band,
-    decomposition: &Decomposition,
-    k: usize,
-) -> Result<Array2<f64>> {
+pub fn loadings(comm: &Comm, band: &Band, decomposition: &Decomposition) -> Result<Array2<f64>> {
     let width = band.cube.size()[1];
-    let k = k.min(decomposition.num_components());
+    let k = decomposition.num_components();
     let mut loadings = Array2::from_elem((band.lines.len() * width, k), f64::NAN);
     let done = band.each_block(|rows, prepared| {
         for (i, y) in rows.enumerate() {

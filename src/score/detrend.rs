@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{s, Array2, ArrayView2, Zip};
 
 use super::line::LineFeatures;
 use super::pixels::Pixels;
-use super::quantile::sorted_quantile;
+use super::quantile::quantile;
 
 /// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.
 const SIGMA_PX: f64 = 6.0;
@@ -91,50 +91,55 @@ fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
 /// Median and robust standard deviation of what is a number.
 fn center_and_sd(values: impl Iterator<Item = f32>) -> (f64, f64) {
     let mut values: Vec<f32> = values.filter(|value| !value.is_nan()).collect();
-    values.sort_by(f32::total_cmp);
-    let middle = sorted_quantile(&values, 0.5);
+    let middle = quantile(&mut values, 0.5);
     for value in &mut values {
         *value = (f64::from(*value) - middle).abs() as f32;
     }
-    values.sort_by(f32::total_cmp);
-    (middle, SD_OF_MAD * sorted_quantile(&values, 0.5))
+    (middle, SD_OF_MAD * quantile(&mut values, 0.5))
 }
 
 /// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
 fn smoothed(map: ArrayView2<f32>) -> Array2<f32> {
     let reach = (3.0 * SIGMA_PX).ceil() as usize;
-    let weights: Vec<f64> = (0..=reach)
-        .map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp())
+    let weights: Vec<f32> = (0..=reach)
+        .map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32)
         .collect();
-    let blur = |map: &Array2<f64>| {
-        let mut out = Array2::zeros(map.raw_dim());
-        for (row, mut out) in map.rows().into_iter().zip(out.rows_mut()) {
-            for (x, out) in out.iter_mut().enumerate() {
-                let near = x.saturating_sub(reach)..(x + reach + 1).min(row.len());
-                *out = near.map(|i| weights[i.abs_diff(x)] * row[i]).sum();
-            }
-        }
-        out.reversed_axes().as_standard_layout().into_owned()
-    };
-    let counts = map.mapv(|value| if value.is_nan() { 0.0 } else { 1.0 });
-    let values = map.mapv(|value| {
-        if value.is_nan() {
-            0.0
-        } else {
-            f64::from(value)
-        }
-    });
-    let [total, weight] = [&values, &counts].map(|map| blur(&blur(map)));
-    ndarray::Zip::from(&total)
+    let total = blurred(map.mapv(|v| if v.is_nan() { 0.0 } else { v }), &weights);
+    let weight = blurred(map.mapv(|v| f32::from(u8::from(!v.is_nan()))), &weights);
+    Zip::from(&total)
         .and(&weight)
         .and(map)
         .map_collect(|total, weight, value| {
             if value.is_nan() {
                 f32::NAN
             } else {
-                (total / weight) as f32
+                total / weight
             }
         })
+}
+
+/// Sums along both axes of what lies around, weighted with `weights` at the distances 0, 1, ...
+fn blurred(mut map: Array2<f32>, weights: &[f32]) -> Array2<f32> {
+    let (height, width) = map.dim();
+    let mut along = Array2::zeros((height, width));
+    let rows = Zip::from(along.rows_mut()).and(map.rows());
+    rows.par_for_each(|mut out, row| {
+        for (lag, &weight) in weights.iter().enumerate().take(width) {
+            let (near, far) = (s![..width - lag], s![lag..]);
+            out.slice_mut(near).scaled_add(weight, &row.slice(far));
+            if lag > 0 {
+                out.slice_mut(far).scaled_add(weight, &row.slice(near));
+            }
+        }
+    });
+    Zip::indexed(map.rows_mut()).par_for_each(|y, mut out| {
+        out.fill(0.0);
+        let reach = weights.len() - 1;
+        for near in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+            out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
+        }
+    });
+    map
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::ops::Range;
 /// The product of the cosines between a pixel's background directions and the common ones below which they have too
 /// little to do with each other.
 const LEAST_ALIKE: f64 = 0.7;
+/// Sums that a product of vectors is formed in.
+const LANES: usize = 8;
 
 /// The steps from a residual to coefficients in one window of `[E]` spectra.
 #[derive(Clone, Debug)]
@@ -82,9 +84,7 @@ impl Projection {
     /// # Source
     /// Weighted least squares: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
     pub fn remove_background(&self, values: &mut [f64], root: &[f64]) {
-        for direction in self.background_directions(root) {
-            subtract(values, &direction);
-        }
+        remove(values, &self.background_directions(root));
     }
 
     /// Removes as much of p and E^-3 from `values` as leaves nothing along the two directions `common`.
@@ -108,7 +108,7 @@ impl Projection {
             .map(|to| own.each_ref().map(|o| dot(to, o)));
         let alike = a * d - b * c;
         if alike.abs() < LEAST_ALIKE {
-            return self.remove_background(values, root);
+            return remove(values, &own);
         }
         let [first, second] = common.each_ref().map(|to| dot(to, values));
         let amounts = [d * first - b * second, a * second - c * first];
@@ -145,9 +145,19 @@ impl Projection {
     }
 }
 
-/// `sum a_i b_i`, in index order.
+/// `sum a_i b_i`, in an order that does not depend on the machine.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    // One sum would wait for each addition before the next.
+    let mut sums = [0f64; LANES];
+    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = whole_a.remainder().iter().zip(whole_b.remainder());
+    let rest: f64 = rest.map(|(a, b)| a * b).sum();
+    for (a, b) in whole_a.zip(whole_b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 /// `vector` scaled to length 1; zero stays zero.
@@ -157,6 +167,13 @@ fn unit(mut vector: Vec<f64>) -> Vec<f64> {
         vector.iter_mut().for_each(|v| *v /= length);
     }
     vector
+}
+
+/// Takes the parts along the orthonormal `directions` out of `values`.
+pub fn remove(values: &mut [f64], directions: &[Vec<f64>; 2]) {
+    for direction in directions {
+        subtract(values, direction);
+    }
 }
 
 /// Takes the part along the unit vector `direction` out of `values`.

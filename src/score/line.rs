@@ -189,14 +189,14 @@ impl LineScorer {
         let mut drift_ev = Vec::with_capacity(self.windows.len());
         let mut position_ev = Vec::with_capacity(self.windows.len());
         let mean = self.mean.broadcast(u.dim()).expect("checked above");
+        // By reference edge: few edges serve all windows.
+        let mut drifts = vec![None; self.windows.len()];
         for (i, window) in self.windows.iter().enumerate() {
-            let drift = match window.reference {
-                Some(i) => {
-                    let edge = &self.windows[i].shift;
-                    line_shift(edge, u, reconstruction, valid, self.energy.scale)
-                }
-                None => 0.0,
-            };
+            let drift = window.reference.map_or(0.0, |reference| {
+                let edge = &self.windows[reference].shift;
+                let measure = || line_shift(edge, u, reconstruction, valid, self.energy.scale);
+                *drifts[reference].get_or_insert_with(measure)
+            });
             drift_ev.push(drift as f32);
             // The model does not know of anomalies: this is where the edge would be without them.
             let scale = self.energy.scale;

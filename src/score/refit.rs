@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use super::features::{dot, Projection, Residual};
+use super::features::{dot, remove, Projection, Residual};
 
 /// A line's shift is believed if its standard error (eV) is below this.
 const MAX_ERROR_EV: f64 = 0.25;
@@ -20,29 +20,30 @@ const ROUNDS: usize = 2;
 /// # Source
 /// Catmull-Rom cubic interpolation (Keys 1981, a = -1/2); the spectrum is continued by its end values.
 pub fn shifted(spectrum: ArrayView1<f32>, shift: f64, range: Range<usize>) -> Vec<f64> {
-    if shift == 0.0 {
-        return range.map(|i| f64::from(spectrum[i])).collect();
-    }
-    let last = spectrum.len() as isize - 1;
+    let count = range.len();
+    let below = (-shift).floor();
+    let t = -shift - below;
+    let (first, last) = (
+        range.start as isize + below as isize - 1,
+        spectrum.len() as isize - 1,
+    );
     let at = |i: isize| f64::from(spectrum[i.clamp(0, last) as usize]);
-    range
-        .map(|i| {
-            let place = i as f64 - shift;
-            let below = place.floor();
-            let (i, t) = (below as isize, place - below);
-            let (a, b, c, d) = (at(i - 1), at(i), at(i + 1), at(i + 2));
-            let cubic = 3.0 * (b - c) + d - a;
-            let square = 2.0 * a - 5.0 * b + 4.0 * c - d;
-            b + 0.5 * t * ((c - a) + t * (square + t * cubic))
-        })
-        .collect()
+    let near: Vec<f64> = (first..first + count as isize + 3).map(at).collect();
+    let moved = near.windows(4).map(|near| {
+        let (a, b, c, d) = (near[0], near[1], near[2], near[3]);
+        let cubic = 3.0 * (b - c) + d - a;
+        let square = 2.0 * a - 5.0 * b + 4.0 * c - d;
+        b + 0.5 * t * ((c - a) + t * (square + t * cubic))
+    });
+    moved.collect()
 }
 
 /// How well the pixel's spectrum `mu` (`[E]` counts) fixes its own shift in the window: Fisher information, eV^-2.
 pub fn information(projection: &Projection, mu: ArrayView1<f32>, scale_ev: f64) -> f64 {
     let model = shifted(mu, 0.0, projection.range.clone());
     let residual = Residual::new(model.iter().copied(), &model);
-    let slope = slope(projection, mu, 0.0, scale_ev, &residual.root);
+    let mut slope = slope(projection, mu, 0.0, scale_ev, &residual.root);
+    projection.remove_background(&mut slope, &residual.root);
     dot(&slope, &slope)
 }
 
@@ -92,7 +93,7 @@ struct Estimate {
     weight: f64,
 }
 
-/// The change of the model with its shift, `-dmu/dE / sqrt(mu)`, without amplitude and background.
+/// The change of the model with its shift, `-dmu/dE / sqrt(mu)`.
 fn slope(
     projection: &Projection,
     spectrum: ArrayView1<f32>,
@@ -103,14 +104,10 @@ fn slope(
     let range = projection.range.clone();
     let up = shifted(spectrum, shift + 0.5, range.clone());
     let down = shifted(spectrum, shift - 0.5, range);
-    let mut slope: Vec<f64> = up
-        .iter()
-        .zip(&down)
-        .zip(root)
+    let pairs = up.iter().zip(&down).zip(root);
+    pairs
         .map(|((up, down), root)| (up - down) / (scale_ev * root))
-        .collect();
-    projection.remove_background(&mut slope, root);
-    slope
+        .collect()
 }
 
 /// The shift that is left in one pixel after the model moved by `shift_ev`.
@@ -125,8 +122,10 @@ fn pixel_shift(
     let range = projection.range.clone();
     let mu = shifted(reconstruction, shift, range.clone());
     let mut residual = Residual::new(range.map(|i| f64::from(u[i])), &mu);
-    let slope = slope(projection, reconstruction, shift, scale_ev, &residual.root);
-    projection.remove_background(&mut residual.values, &residual.root);
+    let mut slope = slope(projection, reconstruction, shift, scale_ev, &residual.root);
+    let background = projection.background_directions(&residual.root);
+    remove(&mut slope, &background);
+    remove(&mut residual.values, &background);
     let weight = dot(&slope, &slope);
     let shift_ev = dot(&slope, &residual.values) / weight;
     (weight > 0.0 && shift_ev.is_finite()).then_some(Estimate { shift_ev, weight })

@@ -1,12 +1,13 @@
 //! Where residuals are more than chance leaves, looked for in discs of two sizes.
 
-use ndarray::{Array2, ArrayView2, Axis as Dim};
-use rayon::prelude::*;
+use ndarray::{s, Array1, Array2, ArrayView2, Zip};
+
+use super::quantile::quantile;
 
 /// Radii in pixels: 9 and 21 pixels.
 const RADII: [f64; 2] = [1.5, 2.3];
 /// Lags up to which residuals of neighbours may be related, pixels.
-const REACH: isize = 2;
+const REACH: usize = 2;
 /// Values beyond are taken for these when relations are measured: anomalies must not pass for noise.
 const CLIP: f32 = 3.0;
 
@@ -96,34 +97,41 @@ fn smoothed(map: ArrayView2<f32>, radius: f64) -> Array2<f32> {
         .flat_map(|dy| (-reach..=reach).map(move |dx| (dy, dx)))
         .filter(|&(dy, dx)| ((dy * dy + dx * dx) as f64) <= radius * radius)
         .collect();
+    let (values, there) = known(map);
     let mut smooth = Array2::zeros((height, width));
+    Zip::indexed(smooth.rows_mut()).par_for_each(|y, mut line| {
+        let mut count = Array1::<f32>::zeros(width);
+        for &(dy, dx) in &offsets {
+            let Some(row) = y.checked_add_signed(dy).filter(|&row| row < height) else {
+                continue;
+            };
+            let lag = dx.unsigned_abs().min(width);
+            let (near, far) = (s![..width - lag], s![lag..]);
+            let (to, from) = if dx < 0 { (far, near) } else { (near, far) };
+            line.slice_mut(to)
+                .scaled_add(1.0, &values.slice(s![row, ..]).slice(from));
+            count
+                .slice_mut(to)
+                .scaled_add(1.0, &there.slice(s![row, ..]).slice(from));
+        }
+        Zip::from(&mut line)
+            .and(&count)
+            .and(map.row(y))
+            .for_each(|sum, count, value| {
+                *sum = if value.is_nan() {
+                    f32::NAN
+                } else {
+                    *sum / count.sqrt()
+                };
+            });
+    });
     smooth
-        .axis_iter_mut(Dim(0))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(y, mut line)| {
-            for (x, out) in line.iter_mut().enumerate() {
-                if map[[y, x]].is_nan() {
-                    *out = f32::NAN;
-                    continue;
-                }
-                let (mut sum, mut count) = (0f64, 0f64);
-                for &(dy, dx) in &offsets {
-                    let place = (y.checked_add_signed(dy), x.checked_add_signed(dx));
-                    if let (Some(y), Some(x)) = place {
-                        match map.get([y, x]) {
-                            Some(&v) if !v.is_nan() => {
-                                sum += f64::from(v);
-                                count += 1.0;
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                *out = (sum / count.sqrt()) as f32;
-            }
-        });
-    smooth
+}
+
+/// A map with 0 where nothing is known, and 1 where something is.
+fn known(map: ArrayView2<f32>) -> (Array2<f32>, Array2<f32>) {
+    let values = map.mapv(|v| if v.is_nan() { 0.0 } else { v });
+    (values, map.mapv(|v| f32::from(u8::from(!v.is_nan()))))
 }
 
 /// The standard deviation of values about 0, from the 68 % that are smallest; at least a half.
@@ -144,9 +152,8 @@ fn spread(map: &Array2<f32>) -> f32 {
 /// Median, and the distance from there to the 84th percentile.
 fn center(map: &Array2<f32>) -> (f64, f64) {
     let mut values: Vec<f32> = map.iter().copied().filter(|v| !v.is_nan()).collect();
-    values.sort_unstable_by(f32::total_cmp);
-    let median = super::quantile::sorted_quantile(&values, 0.5);
-    let sigma = super::quantile::sorted_quantile(&values, 0.8413) - median;
+    let median = quantile(&mut values, 0.5);
+    let sigma = quantile(&mut values, 0.8413) - median;
     if sigma > 0.0 {
         (median, sigma)
     } else {
@@ -156,20 +163,23 @@ fn center(map: &Array2<f32>) -> (f64, f64) {
 
 /// Sum over all lags within reach, 0 included, of the correlation of a map with itself.
 fn relation(map: ArrayView2<f32>) -> f64 {
-    let (height, width) = (map.nrows() as isize, map.ncols() as isize);
-    let clipped = map.mapv(|v| v.clamp(-CLIP, CLIP));
-    let correlation = |dy: isize, dx: isize| {
+    let (height, width) = map.dim();
+    let (values, there) = known(map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
+    let correlation = |dy: usize, dx: isize| {
+        let lag = dx.unsigned_abs().min(width);
+        let (near, far) = (s![..width - lag], s![lag..]);
+        let (upper, lower) = if dx < 0 { (far, near) } else { (near, far) };
         let (mut sum, mut count) = (0f64, 0f64);
-        for y in 0.max(-dy)..height.min(height - dy) {
-            for x in 0.max(-dx)..width.min(width - dx) {
-                let a = clipped[[y as usize, x as usize]];
-                let b = clipped[[(y + dy) as usize, (x + dx) as usize]];
-                let product = f64::from(a) * f64::from(b);
-                if !product.is_nan() {
-                    sum += product;
-                    count += 1.0;
-                }
-            }
+        for y in 0..height.saturating_sub(dy) {
+            let product = |of: &Array2<f32>| {
+                let (upper, lower) = (
+                    of.row(y).slice_move(upper),
+                    of.row(y + dy).slice_move(lower),
+                );
+                f64::from(upper.dot(&lower))
+            };
+            sum += product(&values);
+            count += product(&there);
         }
         if count > 0.0 {
             sum / count
@@ -183,7 +193,7 @@ fn relation(map: ArrayView2<f32>) -> f64 {
     }
     let mut total = variance;
     for dy in 0..=REACH {
-        for dx in -REACH..=REACH {
+        for dx in -(REACH as isize)..=REACH as isize {
             if dy > 0 || dx > 0 {
                 // A lag and its opposite have one correlation.
                 total += 2.0 * correlation(dy, dx);

@@ -63,12 +63,20 @@ impl<'a> Band<'a> {
         if let Some(part) = recent.as_ref().and_then(|recent| part_of(recent, &rows)) {
             return Ok(part);
         }
-        // Before the next is read, not after.
-        *recent = None;
-        let read = (rows.clone(), self.cube.lines(rows.clone(), &self.noise)?);
-        let part = part_of(&read, &rows).expect("what was read is what was asked for");
-        *recent = Some(read);
-        Ok(part)
+        // All but what is asked for again is let go before the next is read, not after.
+        let again = recent.take().and_then(|recent| {
+            let again = recent.0.start.max(rows.start)..recent.0.end.min(rows.end);
+            let is_first = again.start == rows.start && !again.is_empty();
+            part_of(&recent, &again).filter(|_| is_first)
+        });
+        let from = rows.start + again.as_ref().map_or(0, |again| again.valid.nrows());
+        let new = self.cube.lines(from..rows.end, &self.noise)?;
+        let read = match again {
+            Some(again) => again.followed_by(new),
+            None => new,
+        };
+        *recent = Some((rows, read.clone()));
+        Ok(read)
     }
 
     /// Electrons `[y, x, energy]` of whole lines. Rank-local.
