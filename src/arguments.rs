@@ -264,6 +264,7 @@ pub struct InitArguments {
   coreloss config                          every key at its default
   coreloss config --explain                what every key means
   coreloss config --explain train.steps    one key; train: all of that section
+  coreloss config --explain sweep          the keys of a sweep file
   coreloss config run.yaml --set seed=2    what a run would take")]
 pub struct ShowArguments {
     /// YAML file; the defaults without one.

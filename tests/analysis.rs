@@ -171,9 +171,7 @@ fn scores(
         })
         .collect();
     let mean_model = mean(comm, lines.map(|y| reconstruct(scene.line(y))));
-    scorer
-        .scores(comm, [HEIGHT, WIDTH], features, &mean_model)
-        .unwrap()
+    scorer.scores(comm, WIDTH, features, &mean_model).unwrap()
 }
 
 /// What root reports of one map: its digest, and figures against the truth.

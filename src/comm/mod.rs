@@ -10,10 +10,11 @@ mod session;
 mod watchdog;
 
 use std::fmt;
+use std::ops::Range;
 
 use anyhow::Result;
 use mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
-use mpi::datatype::{Equivalence, PartitionMut};
+use mpi::datatype::{Equivalence, Partition, PartitionMut};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::Count;
 use serde::de::DeserializeOwned;
@@ -274,17 +275,44 @@ impl Comm {
                 mine,
                 &mut PartitionMut::new(&mut round[..], counts, starts),
             );
-            let mut taken = round.into_iter();
-            let mut start = 0;
+            let (mut taken, mut start) = (&round[..], 0);
             for &length in &lengths {
                 let here = piece(length);
-                for slot in &mut gathered[start + here.start..start + here.end] {
-                    *slot = taken.next().expect("the round holds every rank's piece");
-                }
+                let (own, rest) = taken.split_at(here.len());
+                gathered[start + here.start..start + here.end].clone_from_slice(own);
+                taken = rest;
                 start += length as usize;
             }
         }
         gathered
+    }
+
+    /// Sends the range `sent[rank]` of `values` to each rank, and gives what came, in rank order: `received[rank]` values of
+    /// each.
+    ///
+    /// # Collective
+    pub fn exchange<T: Equivalence + Default + Clone>(
+        &self,
+        values: &[T],
+        sent: &[Range<usize>],
+        received: &[usize],
+    ) -> Vec<T> {
+        let _waiting = self.watchdog.enter("exchange of lines");
+        let count = |n: usize| Count::try_from(n).expect("a band has fewer than 2^31 pixels");
+        let counts: Vec<Count> = sent.iter().map(|range| count(range.len())).collect();
+        let starts: Vec<Count> = sent.iter().map(|range| count(range.start)).collect();
+        let sent = Partition::new(values, counts, starts);
+        let mut next = 0;
+        let starts = received.iter().map(|&n| {
+            next += n;
+            count(next - n)
+        });
+        let starts: Vec<Count> = starts.collect();
+        let counts: Vec<Count> = received.iter().map(|&n| count(n)).collect();
+        let mut came = vec![T::default(); next];
+        let mut parts = PartitionMut::new(&mut came[..], counts, starts);
+        self.inner.all_to_all_varcount_into(&sent, &mut parts);
+        came
     }
 
     /// Sums integers over ranks, in place: exact, so the same for any order and grouping.

@@ -54,6 +54,11 @@ impl Comm {
     ///
     /// An agreed error is told by root; one that only this rank knows is told here.
     pub fn fail(&self, error: &anyhow::Error) -> ! {
+        if mpi::topology::SimpleCommunicator::world().size() == 1 {
+            // Nobody waits, and what MPI says when it aborts would only hide the error.
+            eprintln!("coreloss: error: {error:#}");
+            std::process::exit(exit_code(error));
+        }
         let agreed = error.downcast_ref::<AgreedError>();
         if agreed.is_none() && !self.is_root() {
             // All ranks may have met it at once: then root tells it, and the job is over before this pause is.

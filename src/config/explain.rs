@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::{Config, Invalid};
 
 /// The sources of all types that a configuration is made of.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("mod.rs"),
     include_str!("sections.rs"),
     include_str!("region.rs"),
@@ -15,7 +15,10 @@ const SOURCES: [&str; 9] = [
     include_str!("material.rs"),
     include_str!("anomaly.rs"),
     include_str!("places.rs"),
+    include_str!("sweep/mod.rs"),
 ];
+/// Where the keys of a sweep file are told of: they stand at its top, which is not a configuration's.
+const SWEEP: &str = "sweep";
 /// Types deep, at most: none holds itself.
 const DEEPEST: usize = 8;
 
@@ -40,7 +43,7 @@ struct Member {
     comment: String,
 }
 
-/// `key` and all below it; every key for "".
+/// `key` and all below it; every key of a configuration for "", those of a sweep file for `sweep`.
 ///
 /// # Errors
 /// [`Invalid`]: no such key, with the nearest one.
@@ -48,6 +51,9 @@ pub fn explain(key: &str) -> Result<Vec<Explained>, Invalid> {
     let mut all = Vec::new();
     let defaults = serde_yaml::to_value(Config::default()).ok();
     walk("Config", "", defaults.as_ref(), DEEPEST, &mut all);
+    if !key.is_empty() {
+        walk("SweepFile", SWEEP, None, DEEPEST, &mut all);
+    }
     let below = |found: &str| {
         key.is_empty()
             || found
@@ -250,6 +256,9 @@ mod tests {
         let words: Vec<&str> = found[0].choices.iter().map(|(word, _)| &word[..]).collect();
         assert_eq!(words, ["none", "low_loss", "edge"]);
         assert!(explain("inject.cubes").unwrap().len() > 5);
+        let sweep = explain("sweep").unwrap();
+        assert!(sweep.iter().all(|one| !one.meaning.is_empty()), "{sweep:?}");
+        assert!(sweep.iter().any(|one| one.key == "sweep.plots.by"));
         let error = explain("train.stepz").unwrap_err();
         assert!(error.0.contains("train.steps"), "{error}");
     }

@@ -99,7 +99,7 @@ impl Fitted {
         let mut fitted = self.clone();
         for _ in 0..TRIMMING_ROUNDS {
             let errors = fitted.errors(comm, band)?;
-            let limit = quantiles(comm, &errors, &[1.0 - TRIMMED_SHARE])?[0];
+            let limit = quantiles(comm, &errors, &[1.0 - TRIMMED_SHARE])[0];
             let width = band.cube.size()[1];
             let first = band.lines.start;
             let is_kept = |y: usize, x: usize| f64::from(errors[(y - first) * width + x]) <= limit;

@@ -35,8 +35,8 @@ struct Collector<'a> {
     features: Vec<LineFeatures>,
     waiting: Vec<Pair>,
     sum: ExactSum,
-    /// `[y, x]` of the cube.
-    size: [usize; 2],
+    /// Pixels of a line.
+    width: usize,
 }
 
 impl<'a> Collector<'a> {
@@ -48,7 +48,7 @@ impl<'a> Collector<'a> {
             features: Vec::new(),
             waiting: Vec::new(),
             sum: ExactSum::new(band.cube.energy.size, bound),
-            size: band.cube.size(),
+            width: band.cube.size()[1],
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Collector<'a> {
             .max(1);
         let mean = self.sum.total(comm)?;
         let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
-        self.scorer.scores(comm, self.size, self.features, &mean)
+        self.scorer.scores(comm, self.width, self.features, &mean)
     }
 }
 

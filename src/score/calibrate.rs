@@ -70,7 +70,7 @@ fn moments(
     let columns = Columns::new(coefficients, num_columns, range.start, range.len());
     let whitening = Whitening::trimmed(comm, &columns)?;
     let distances = columns.map(|pixel| whitening.distance(pixel));
-    let cut = quantiles(comm, &distances, &[1.0 - TRIMMED])?[0];
+    let cut = quantiles(comm, &distances, &[1.0 - TRIMMED])[0];
     let (len, given) = (range.len(), predicted.len() + 1);
     let mut largest = 1f64;
     let mut first = 0;

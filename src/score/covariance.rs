@@ -185,7 +185,7 @@ impl Whitening {
     ///
     /// # Collective
     fn moments(comm: &Comm, columns: &Columns, distances: &[f32]) -> Result<Whitening> {
-        let cut = quantiles(comm, distances, &[1.0 - TRIMMED])?[0];
+        let cut = quantiles(comm, distances, &[1.0 - TRIMMED])[0];
         let kept = |distance: f32| f64::from(distance) <= cut;
         let lengths = columns.map(squared_length);
         let largest = lengths

@@ -6,8 +6,8 @@ use std::ops::Range;
 use ndarray::{s, Array2, ArrayView2, Zip};
 
 use super::line::LineFeatures;
-use super::pixels::Pixels;
-use super::quantile::quantile;
+use super::pixels::{known, Beside, Pixels};
+use super::quantile::quantiles;
 
 /// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.
 const SIGMA_PX: f64 = 6.0;
@@ -36,18 +36,18 @@ pub fn detrend(
     if (pixels.num_valid as f64) < MIN_PATCHES * patch {
         return;
     }
+    let reach = reach();
     for column in range.clone() {
         let values = |line: &LineFeatures| {
             let pixels = line.columns.chunks_exact(num_columns);
             pixels.map(|pixel| pixel[column]).collect::<Vec<f32>>()
         };
-        let local: Vec<f32> = lines.iter().flat_map(values).collect();
-        let found = pixels.gather(&local).map(|map| trend(map.view(), patch));
-        let is_there = found.as_ref().map(Option::is_some);
-        if !pixels.comm.broadcast(is_there) {
+        let map = pixels.map(lines.iter().flat_map(values).collect());
+        let median = |values: &[f32]| quantiles(pixels.comm, values, &[0.5])[0];
+        let beside = |map: ArrayView2<f32>| pixels.beside(map, reach);
+        let Some(trend) = trend(map.view(), patch, median, beside) else {
             continue;
-        }
-        let trend = pixels.share(found.flatten().as_ref());
+        };
         let own = lines
             .iter_mut()
             .flat_map(|line| line.columns.chunks_exact_mut(num_columns));
@@ -56,12 +56,26 @@ pub fn detrend(
     }
 }
 
-/// The slow trend of a map, NaN where a pixel does not count; none where noise explains what is smooth of it.
+/// The slow trend of this rank's part of a map, NaN where a pixel does not count; none on any rank where noise explains
+/// what is smooth of it.
+///
+/// `median` is over the values of all ranks, `beside` gives a part of a map with [`reach`] lines more.
 ///
 /// # Source
 /// The smoothed map is shrunk as Wiener's filter does: by the share of its variance that is not noise.
-fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
-    let (middle, sd) = center_and_sd(map.iter().copied());
+fn trend(
+    map: ArrayView2<f32>,
+    patch: f64,
+    median: impl Fn(&[f32]) -> f64,
+    beside: impl FnOnce(ArrayView2<f32>) -> Beside,
+) -> Option<Array2<f32>> {
+    let center_and_sd = |values: Vec<f32>| {
+        let middle = median(&values);
+        let away = |value: f32| (f64::from(value) - middle).abs() as f32;
+        let away: Vec<f32> = values.into_iter().map(away).collect();
+        (middle, SD_OF_MAD * median(&away))
+    };
+    let (middle, sd) = center_and_sd(map.iter().copied().collect());
     if !sd.is_finite() {
         return None;
     }
@@ -74,10 +88,11 @@ fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
             .map(|pair| pair[1] - pair[0])
             .collect::<Vec<f32>>()
     });
-    let (_, of_differences) = center_and_sd(along);
+    let (_, of_differences) = center_and_sd(along.collect());
     let expected = 0.5 * of_differences.powi(2) / patch;
-    let mut smooth = smoothed(map.mapv(|value| value.clamp(low, high)).view());
-    let (middle, spread) = center_and_sd(smooth.iter().copied());
+    let clipped = map.mapv(|value| value.clamp(low, high));
+    let mut smooth = smoothed(&beside(clipped.view()));
+    let (middle, spread) = center_and_sd(smooth.iter().copied().collect());
     let spread = spread.powi(2);
     let stands_out = spread > LEAST_SPREAD * expected;
     if !stands_out {
@@ -88,38 +103,33 @@ fn trend(map: ArrayView2<f32>, patch: f64) -> Option<Array2<f32>> {
     Some(smooth)
 }
 
-/// Median and robust standard deviation of what is a number.
-fn center_and_sd(values: impl Iterator<Item = f32>) -> (f64, f64) {
-    let mut values: Vec<f32> = values.filter(|value| !value.is_nan()).collect();
-    let middle = quantile(&mut values, 0.5);
-    for value in &mut values {
-        *value = (f64::from(*value) - middle).abs() as f32;
-    }
-    (middle, SD_OF_MAD * quantile(&mut values, 0.5))
+/// Lines on either side that a smoothed line depends on.
+fn reach() -> usize {
+    (3.0 * SIGMA_PX).ceil() as usize
 }
 
 /// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
-fn smoothed(map: ArrayView2<f32>) -> Array2<f32> {
-    let reach = (3.0 * SIGMA_PX).ceil() as usize;
-    let weights: Vec<f32> = (0..=reach)
+fn smoothed(map: &Beside) -> Array2<f32> {
+    let weights: Vec<f32> = (0..=reach())
         .map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32)
         .collect();
-    let total = blurred(map.mapv(|v| if v.is_nan() { 0.0 } else { v }), &weights);
-    let weight = blurred(map.mapv(|v| f32::from(u8::from(!v.is_nan()))), &weights);
-    Zip::from(&total)
+    let (values, there) = known(map.map.view());
+    let [mut total, weight] = [values, there].map(|of| blurred(&of, &map.own, &weights));
+    Zip::from(&mut total)
         .and(&weight)
-        .and(map)
-        .map_collect(|total, weight, value| {
-            if value.is_nan() {
+        .and(map.map.slice(s![map.own.clone(), ..]))
+        .for_each(|total, weight, value| {
+            *total = if value.is_nan() {
                 f32::NAN
             } else {
-                total / weight
-            }
-        })
+                *total / weight
+            };
+        });
+    total
 }
 
-/// Sums along both axes of what lies around, weighted with `weights` at the distances 0, 1, ...
-fn blurred(mut map: Array2<f32>, weights: &[f32]) -> Array2<f32> {
+/// Sums along both axes of what lies around the lines `own` of `map`, weighted with `weights` at the distances 0, 1, ...
+fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32> {
     let (height, width) = map.dim();
     let mut along = Array2::zeros((height, width));
     let rows = Zip::from(along.rows_mut()).and(map.rows());
@@ -132,23 +142,37 @@ fn blurred(mut map: Array2<f32>, weights: &[f32]) -> Array2<f32> {
             }
         }
     });
-    Zip::indexed(map.rows_mut()).par_for_each(|y, mut out| {
-        out.fill(0.0);
-        let reach = weights.len() - 1;
+    let mut blurred = Array2::zeros((own.len(), width));
+    Zip::indexed(blurred.rows_mut()).par_for_each(|line, mut out| {
+        let (y, reach) = (own.start + line, weights.len() - 1);
         for near in y.saturating_sub(reach)..(y + reach + 1).min(height) {
             out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
         }
     });
-    map
+    blurred
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::quantile::quantile_here;
     use rand::SeedableRng;
     use rand_distr::{Distribution, StandardNormal};
 
     const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+
+    fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
+        let whole = |map: ArrayView2<f32>| Beside {
+            map: map.to_owned(),
+            own: 0..map.nrows(),
+        };
+        super::trend(
+            map.view(),
+            PATCH,
+            |values| quantile_here(values, 0.5),
+            whole,
+        )
+    }
 
     fn noise() -> Array2<f32> {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
@@ -158,13 +182,13 @@ mod tests {
     #[test]
     fn noise_has_no_trend_and_keeps_an_anomaly() {
         let mut map = noise();
-        assert!(trend(map.view(), PATCH).is_none());
+        assert!(trend(&map).is_none());
         for ((y, x), value) in map.indexed_iter_mut() {
             if (y as f64 - 40.0).hypot(x as f64 - 50.0) < 4.0 {
                 *value += 4.0;
             }
         }
-        assert!(trend(map.view(), PATCH).is_none());
+        assert!(trend(&map).is_none());
     }
 
     #[test]
@@ -178,7 +202,7 @@ mod tests {
             }
         }
         map[[0, 0]] = f32::NAN;
-        let found = trend(map.view(), PATCH).unwrap();
+        let found = trend(&map).unwrap();
         assert!(found[[0, 0]].is_nan());
         let mut left = 0.0;
         for ((y, x), &found) in found.indexed_iter().skip(1) {

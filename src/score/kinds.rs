@@ -3,14 +3,15 @@
 use std::fmt;
 
 use anyhow::Result;
-use ndarray::{s, Array2, Zip};
+use ndarray::{s, Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip};
 
 use super::features::dot;
 use super::group::{Family, Group};
 use super::line::{LineFeatures, LineScorer};
-use super::pixels::Pixels;
+use super::pixels::{Beside, Pixels};
 use super::scan::Scan;
 use super::settle::settle;
+use crate::comm::ExactSum;
 
 /// Normal maps in which chance starts a kind, on average.
 const FALSE_STARTS: f64 = 0.1;
@@ -52,13 +53,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What was found; the maps are root's, `None` on the other ranks.
+/// What was found; maps are this rank's part.
 pub struct Found {
     pub kinds: Vec<Kind>,
     /// Log odds of each family, and of both, that a pixel is anomalous.
-    pub odds: Option<Odds>,
+    pub odds: Odds,
     /// Which of `kinds` a pixel belongs to, from 1; 0 where it belongs to none.
-    pub kind_of: Option<Array2<f32>>,
+    pub kind_of: Array2<f32>,
 }
 
 /// `[y, x]` each, NaN where a pixel does not count.
@@ -77,10 +78,9 @@ pub fn find_kinds(
     lines: &[LineFeatures],
     groups: &mut [Group],
 ) -> Result<Found> {
-    let mut search = Search::new(pixels, scorer, lines, groups);
+    let mut search = Search::new(pixels, scorer, lines, groups)?;
     for _ in 0..MAX_KINDS {
-        let start = search.start.as_ref().and_then(Starts::next);
-        let Some((group, place)) = pixels.comm.broadcast(Some(start)) else {
+        let Some((group, place)) = search.start.next(pixels) else {
             break;
         };
         let grown = search.grow(&groups[group], place)?;
@@ -89,17 +89,18 @@ pub fn find_kinds(
     Ok(search.finish())
 }
 
-/// The state of a search; the maps are root's.
+/// The state of a search; maps are this rank's part.
 struct Search<'a> {
     pixels: &'a Pixels<'a>,
     scorer: &'a LineScorer,
     lines: &'a [LineFeatures],
-    start: Option<Starts>,
+    start: Starts,
     kinds: Vec<Kind>,
     /// Best log odds so far of each family; `None` until it has a kind.
     odds: [Option<Array2<f32>>; 2],
     /// Best log odds of either family so far, and of which kind, from 1.
-    kind_of: Option<(Array2<f32>, Array2<f32>)>,
+    most: Array2<f32>,
+    kind_of: Array2<f32>,
 }
 
 /// Where a kind may start.
@@ -112,7 +113,7 @@ struct Starts {
     explained: Array2<bool>,
 }
 
-/// What became of a start, the same on all ranks but for the map, which is root's.
+/// What became of a start, the same on all ranks but for the map, of which each has its part.
 struct Grown {
     odds: Option<Array2<f32>>,
     area: usize,
@@ -127,49 +128,35 @@ impl<'a> Search<'a> {
         scorer: &'a LineScorer,
         lines: &'a [LineFeatures],
         groups: &mut [Group],
-    ) -> Search<'a> {
+    ) -> Result<Search<'a>> {
         let tests = (groups.len() * Scan::num_tests()) as f64;
         let limit = (pixels.num_valid as f64 * tests / FALSE_STARTS).ln() as f32;
-        let mut start = pixels.comm.is_root().then(|| Starts::none(pixels.size));
+        let mut start = Starts::none(pixels.shape());
         for (index, group) in groups.iter_mut().enumerate() {
-            let mut scan = pixels.comm.is_root().then(|| Scan::new(pixels.size));
-            let mut show = |direction: &[f64], template: bool, count: usize| {
-                let local = group.project(scorer, lines, direction);
-                if let (Some(scan), Some(map)) = (&mut scan, pixels.gather(&local)) {
-                    if template {
-                        scan.template(map.view(), count);
-                    } else {
-                        scan.coordinate(map.view());
-                    }
-                }
-            };
+            let mut scan = Scan::new(pixels);
+            let along = |direction: &[f64]| pixels.map(group.project(scorer, lines, direction));
             for coordinate in 0..group.dimensions() {
                 let mut direction = vec![0.0; group.dimensions()];
                 direction[coordinate] = 1.0;
-                show(&direction, false, 1);
+                scan.coordinate(along(&direction))?;
             }
             for template in &group.templates {
-                show(template, true, group.templates.len());
+                scan.template(along(template), group.templates.len());
             }
-            let scanned = scan.map(Scan::finish);
-            let relation = scanned.as_ref().map(|(_, relation)| *relation);
-            group.relation = pixels.comm.broadcast(relation);
-            if let (Some(start), Some((surprise, _))) = (&mut start, scanned) {
-                start.offer(group.family, index, &surprise, limit);
-            }
+            let (surprise, relation) = scan.finish();
+            group.relation = relation;
+            start.offer(group.family, index, &surprise, limit);
         }
-        Search {
+        Ok(Search {
             pixels,
             scorer,
             lines,
             start,
             kinds: Vec::new(),
             odds: [None, None],
-            kind_of: pixels
-                .comm
-                .is_root()
-                .then(|| (Array2::zeros(pixels.size), Array2::zeros(pixels.size))),
-        }
+            most: Array2::zeros(pixels.shape()),
+            kind_of: Array2::zeros(pixels.shape()),
+        })
     }
 
     /// Learns by turns what the kind that starts at `place` looks like, and which pixels show it.
@@ -179,13 +166,8 @@ impl<'a> Search<'a> {
     /// Dempster, Laird & Rubin, J. R. Stat. Soc. B 39 (1977) 1, with the mean field in the place of the expectation.
     fn grow(&self, group: &Group, place: [usize; 2]) -> Result<Grown> {
         let Pixels { comm, .. } = *self.pixels;
-        let mut belief = comm.is_root().then(|| {
-            let mut belief = Array2::zeros(self.pixels.size);
-            belief
-                .slice_mut(around(place, 1, self.pixels.size))
-                .fill(1f32);
-            belief
-        });
+        let mut belief = Array2::zeros(self.pixels.shape());
+        belief.slice_mut(self.around(place, 1)).fill(1f32);
         let mut grown = Grown {
             odds: None,
             area: 0,
@@ -195,15 +177,12 @@ impl<'a> Search<'a> {
         let mut before: Option<Array2<bool>> = None;
         let mut last = None;
         for _ in 0..MAX_ROUNDS {
-            let total = belief
-                .as_ref()
-                .map(|map| map.iter().map(|&q| f64::from(q)).sum::<f64>());
-            let total = comm.broadcast(total);
+            let total = self.total(&belief)?;
             if total < 0.5 {
                 grown.area = 0;
                 break;
             }
-            let weights = self.pixels.share(belief.as_ref());
+            let weights: Vec<f32> = belief.iter().copied().collect();
             let mean = group.mean(comm, self.scorer, self.lines, &weights, total)?;
             let look = group.believable(&mean, total);
             let square = dot(&look, &look);
@@ -213,19 +192,15 @@ impl<'a> Search<'a> {
             for value in &mut evidence {
                 *value = ((f64::from(*value) - 0.5 * square) / shared) as f32;
             }
-            let gathered = self.pixels.gather(&evidence);
-            let mut settled = None;
-            if let (Some(evidence), Some(belief)) = (gathered, &mut belief) {
-                let odds = settle(evidence.view(), belief);
-                let now = odds.mapv(|odds| odds > 0.0);
-                let area = now.iter().filter(|&&inside| inside).count();
-                let same = before.as_ref() == Some(&now);
-                before = Some(now);
-                grown.odds = Some(odds);
-                settled = Some((area, same));
-            }
-            let (area, same) = comm.broadcast(settled);
-            grown.area = area;
+            let evidence = self.pixels.map(evidence);
+            let beside = |map: ArrayView2<f32>| self.pixels.beside(map, 1);
+            let odds = settle(evidence.view(), &mut belief, beside);
+            let now = odds.mapv(|odds| odds > 0.0);
+            let area = now.iter().filter(|&&inside| inside).count();
+            grown.area = comm.sum_u64(area as u64) as usize;
+            grown.odds = Some(odds);
+            let same = !comm.any(before.as_ref() != Some(&now));
+            before = Some(now);
             grown.strength = square.sqrt();
             last = Some((mean, weights, total));
             if same {
@@ -239,22 +214,47 @@ impl<'a> Search<'a> {
         Ok(grown)
     }
 
+    /// The sum of `belief` over all ranks.
+    ///
+    /// # Collective
+    fn total(&self, belief: &Array2<f32>) -> Result<f64> {
+        let mut sum = ExactSum::new(1, self.pixels.num_valid.max(9) as f64);
+        for line in belief.rows() {
+            sum.add(&[line.iter().map(|&q| f64::from(q)).sum()]);
+        }
+        Ok(sum.total(self.pixels.comm)?[0])
+    }
+
+    /// This rank's pixels within `reach` of a place of the cube, as a slice of its part of a map.
+    fn around(&self, [y, x]: [usize; 2], reach: usize) -> Window {
+        let (band, (_, width)) = (self.pixels.band(), self.pixels.shape());
+        let local = |y: usize| y.clamp(band.start, band.end) - band.start;
+        s![
+            local(y.saturating_sub(reach))..local(y + reach + 1),
+            x.saturating_sub(reach)..(x + reach + 1).min(width)
+        ]
+    }
+
     /// Keeps what was grown, or drops it; either way nothing starts there again.
+    ///
+    /// # Collective
     fn take(&mut self, group: &Group, place: [usize; 2], grown: Grown) {
-        let size = self.pixels.size;
-        if let Some(start) = &mut self.start {
-            start.explained.slice_mut(around(place, 1, size)).fill(true);
-            if let Some(odds) = grown.odds.as_ref().filter(|_| grown.area > 0) {
-                for ((y, x), _) in odds.indexed_iter().filter(|(_, &odds)| odds > 0.0) {
-                    let blur = around([y, x], BLUR, size);
-                    start.explained.slice_mut(blur).fill(true);
-                }
-            }
+        let here = self.around(place, 1);
+        self.start.explained.slice_mut(here).fill(true);
+        let Some(odds) = grown.odds.filter(|_| grown.area > 0) else {
+            return;
+        };
+        let Beside { map, own } = self.pixels.beside(odds.view(), BLUR);
+        for ((y, x), _) in map.indexed_iter().filter(|(_, &odds)| odds > 0.0) {
+            // Lines of this rank's, from its first.
+            let local = |y: usize| y.clamp(own.start, own.end) - own.start;
+            let blur = s![
+                local(y.saturating_sub(BLUR))..local(y + BLUR + 1),
+                x.saturating_sub(BLUR)..(x + BLUR + 1).min(map.ncols())
+            ];
+            self.start.explained.slice_mut(blur).fill(true);
         }
         let window = &self.scorer.scored_windows()[group.window].window.name;
-        if grown.area == 0 {
-            return;
-        }
         if grown.area as f64 > MAX_SHARE * self.pixels.num_valid as f64 {
             if self.pixels.comm.is_root() {
                 log::info!(
@@ -265,26 +265,23 @@ impl<'a> Search<'a> {
             }
             return;
         }
-        let family = group.family as usize;
         let place = self.kinds.len() + 1;
-        if let (Some(odds), Some((most, kind_of))) = (grown.odds, &mut self.kind_of) {
-            let best = self.odds[family]
-                .get_or_insert_with(|| odds.mapv(|v| if v.is_nan() { v } else { f32::MIN }));
-            Zip::from(best).and(&odds).for_each(|best, &odds| {
-                if odds > *best {
-                    *best = odds;
+        let best = self.odds[group.family as usize]
+            .get_or_insert_with(|| odds.mapv(|v| if v.is_nan() { v } else { f32::MIN }));
+        Zip::from(best).and(&odds).for_each(|best, &odds| {
+            if odds > *best {
+                *best = odds;
+            }
+        });
+        Zip::from(&mut self.most)
+            .and(&mut self.kind_of)
+            .and(&odds)
+            .for_each(|most, kind, &odds| {
+                // Even odds are where `most` starts.
+                if odds > *most {
+                    (*most, *kind) = (odds, place as f32);
                 }
             });
-            Zip::from(most)
-                .and(kind_of)
-                .and(&odds)
-                .for_each(|most, kind, &odds| {
-                    // Even odds are where `most` starts.
-                    if odds > *most {
-                        (*most, *kind) = (odds, place as f32);
-                    }
-                });
-        }
         self.kinds.push(Kind {
             window: window.clone(),
             family: group.family,
@@ -295,33 +292,30 @@ impl<'a> Search<'a> {
     }
 
     fn finish(self) -> Found {
-        let odds = self.start.map(|start| {
-            let [shift, composition] = &start.excess;
-            // Where no kind was found, the tests rank the pixels, all of them below even odds.
-            let below = |excess: f32| {
+        // Where no kind was found, the tests rank the pixels, all of them below even odds.
+        let [shift, composition] = self.start.excess.map(|excess| {
+            excess.mapv_into(|excess| {
                 if excess.is_nan() {
                     excess
                 } else {
                     excess.min(-f32::EPSILON)
                 }
-            };
-            let chance = |map: &Array2<f32>| map.mapv(below);
-            let [found_shift, found_composition] = self.odds;
-            let combined = match (&found_shift, &found_composition) {
-                (Some(a), Some(b)) => larger(a, b),
-                (Some(only), None) | (None, Some(only)) => only.clone(),
-                (None, None) => larger(&chance(shift), &chance(composition)),
-            };
-            Odds {
-                shift: found_shift.unwrap_or_else(|| chance(shift)),
-                composition: found_composition.unwrap_or_else(|| chance(composition)),
-                combined,
-            }
+            })
         });
+        let [found_shift, found_composition] = self.odds;
+        let combined = match (&found_shift, &found_composition) {
+            (Some(a), Some(b)) => larger(a, b),
+            (Some(only), None) | (None, Some(only)) => only.clone(),
+            (None, None) => larger(&shift, &composition),
+        };
         Found {
             kinds: self.kinds,
-            odds,
-            kind_of: self.kind_of.map(|(_, kind_of)| kind_of),
+            odds: Odds {
+                shift: found_shift.unwrap_or(shift),
+                composition: found_composition.unwrap_or(composition),
+                combined,
+            },
+            kind_of: self.kind_of,
         }
     }
 }
@@ -349,14 +343,29 @@ impl Starts {
         }
     }
 
-    /// The group and place of the most surprising pixel that nothing explains yet, if chance does not either.
-    fn next(&self) -> Option<(usize, [usize; 2])> {
-        let mut best: Option<(f32, usize, [usize; 2])> = None;
-        for (excess, origin) in self.excess.iter().zip(&self.origin) {
-            for ((y, x), &excess) in excess.indexed_iter() {
+    /// The group and place in the cube of the most surprising pixel that nothing explains yet, if chance does not either.
+    ///
+    /// # Collective
+    fn next(&self, pixels: &Pixels) -> Option<(usize, [usize; 2])> {
+        let first = pixels.band().start;
+        let best_here = |family: usize| {
+            let mut best: Option<(f32, usize, [usize; 2])> = None;
+            for ((y, x), &excess) in self.excess[family].indexed_iter() {
                 let more = excess > best.map_or(0.0, |best| best.0);
                 if more && !self.explained[[y, x]] {
-                    best = Some((excess, origin[[y, x]] as usize, [y, x]));
+                    let group = self.origin[family][[y, x]] as usize;
+                    best = Some((excess, group, [first + y, x]));
+                }
+            }
+            best
+        };
+        let ranks = pixels.comm.all_gather(&[0, 1].map(best_here));
+        let mut best: Option<(f32, usize, [usize; 2])> = None;
+        // Of equals the first family's, and the first of the cube's.
+        for family in [0, 1] {
+            for found in ranks.iter().filter_map(|rank| rank[family]) {
+                if best.is_none_or(|best| found.0 > best.0) {
+                    best = Some(found);
                 }
             }
         }
@@ -364,17 +373,8 @@ impl Starts {
     }
 }
 
-/// The pixels within `reach` of a place, as a slice of a map.
-fn around(
-    [y, x]: [usize; 2],
-    reach: usize,
-    (height, width): (usize, usize),
-) -> ndarray::SliceInfo<[ndarray::SliceInfoElem; 2], ndarray::Ix2, ndarray::Ix2> {
-    s![
-        y.saturating_sub(reach)..(y + reach + 1).min(height),
-        x.saturating_sub(reach)..(x + reach + 1).min(width)
-    ]
-}
+/// A slice of a map.
+type Window = SliceInfo<[SliceInfoElem; 2], Ix2, Ix2>;
 
 fn larger(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
     Zip::from(a).and(b).map_collect(|&a, &b| {

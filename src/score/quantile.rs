@@ -1,8 +1,9 @@
-//! Order statistics of a map whose pixels are spread over ranks.
-
-use anyhow::Result;
+//! Order statistics of values that are spread over ranks.
 
 use crate::comm::Comm;
+
+/// Bits of a value that are looked at in turn, the highest first: 32 in all, few enough to be counted in a small table.
+const DIGITS: [u32; 3] = [11, 11, 10];
 
 /// The quantiles `shares` (0 to 1) of all ranks' `local` values, NaN left out; NaN where there is none.
 ///
@@ -10,22 +11,13 @@ use crate::comm::Comm;
 ///
 /// # Collective
 /// Every rank of `comm`; `local` may be empty.
-pub fn quantiles(comm: &Comm, local: &[f32], shares: &[f64]) -> Result<Vec<f64>> {
-    let found = comm.gather_bands(local).map(|mut values| {
-        values.retain(|v| !v.is_nan());
-        shares.iter().map(|&s| quantile(&mut values, s)).collect()
-    });
-    Ok(comm.broadcast(found))
-}
-
-/// The quantile `share` of `values`, which are put in another order; NaN of none. No value may be NaN.
-pub fn quantile(values: &mut [f32], share: f64) -> f64 {
-    let Some(last) = values.len().checked_sub(1) else {
-        return f64::NAN;
+pub fn quantiles(comm: &Comm, local: &[f32], shares: &[f64]) -> Vec<f64> {
+    let count = local.iter().filter(|value| !value.is_nan()).count();
+    let Some(last) = comm.sum_u64(count as u64).checked_sub(1) else {
+        return vec![f64::NAN; shares.len()];
     };
-    let place = (share * last as f64).round() as usize;
-    let (_, &mut found, _) = values.select_nth_unstable_by(place, f32::total_cmp);
-    f64::from(found)
+    let at = |share: &f64| nth(local, place(*share, last), |counts| comm.sum_i64(counts));
+    shares.iter().map(at).map(f64::from).collect()
 }
 
 /// The quantile `share` of ascending `values`; NaN of none.
@@ -33,23 +25,83 @@ pub fn sorted_quantile(values: &[f32], share: f64) -> f64 {
     let Some(last) = values.len().checked_sub(1) else {
         return f64::NAN;
     };
-    f64::from(values[(share * last as f64).round() as usize])
+    f64::from(values[place(share, last as u64) as usize])
+}
+
+fn place(share: f64, last: u64) -> u64 {
+    (share * last as f64).round() as u64
+}
+
+/// The value at `place`, from 0, of all in ascending order, NaN left out; `sum` adds the counts of all ranks.
+///
+/// # Source
+/// Radix selection, from the highest digit down.
+fn nth(values: &[f32], mut place: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
+    let (mut known, mut prefix) = (0, 0u64);
+    for bits in DIGITS {
+        let rest = 32 - known - bits;
+        let mut counts = vec![0i64; 1 << bits];
+        for &value in values.iter().filter(|value| !value.is_nan()) {
+            let digits = u64::from(ascending(value)) >> rest;
+            if digits >> bits == prefix {
+                counts[digits as usize & ((1 << bits) - 1)] += 1;
+            }
+        }
+        sum(&mut counts);
+        let mut digit = 0;
+        while place >= counts[digit] as u64 {
+            place -= counts[digit] as u64;
+            digit += 1;
+        }
+        prefix = prefix << bits | digit as u64;
+        known += bits;
+    }
+    from_ascending(prefix as u32)
+}
+
+/// Bits that are in the order of the values.
+fn ascending(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    }
+}
+
+fn from_ascending(bits: u32) -> f32 {
+    f32::from_bits(if bits >> 31 == 1 {
+        bits & !(1 << 31)
+    } else {
+        !bits
+    })
+}
+
+/// The quantile `share` of `values`, NaN left out, all of them here; NaN of none.
+#[cfg(test)]
+pub fn quantile_here(values: &[f32], share: f64) -> f64 {
+    let mut sorted: Vec<f32> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    sorted_quantile(&sorted, share)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn the_order_of_values_does_not_count() {
-        let sorted: Vec<f32> = (0..101).map(|i| i as f32 - 7.5).collect();
-        let mut values: Vec<f32> = (0..101).map(|i| sorted[i * 37 % 101]).collect();
-        for share in [0.0, 0.013, 0.5, 0.8413, 1.0] {
-            assert_eq!(
-                quantile(&mut values, share),
-                sorted_quantile(&sorted, share)
-            );
+    proptest! {
+        #[test]
+        fn the_nth_value_is_that_of_the_sorted_ones(
+            mut values in prop::collection::vec(prop_oneof![8 => -3f32..3.0, 1 => Just(0.0), 1 => Just(-0.0),
+                1 => Just(f32::INFINITY), 1 => any::<f32>()], 1..60),
+            share in 0f64..=1.0,
+        ) {
+            values.push(f32::NAN);
+            let count = values.iter().filter(|v| !v.is_nan()).count();
+            prop_assume!(count > 0);
+            let found = nth(&values, place(share, count as u64 - 1), |_| ());
+            prop_assert_eq!(f64::from(found).to_bits(), quantile_here(&values, share).to_bits());
         }
-        assert!(quantile(&mut [], 0.5).is_nan());
     }
 }

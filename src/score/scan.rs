@@ -1,20 +1,41 @@
 //! Where residuals are more than chance leaves, looked for in discs of two sizes.
 
-use ndarray::{s, Array1, Array2, ArrayView2, Zip};
+use anyhow::Result;
+use ndarray::{s, Array1, Array2, ArrayView1, Ix1, SliceInfo, SliceInfoElem, Zip};
+use rayon::prelude::*;
 
-use super::quantile::quantile;
+use super::pixels::{known, Beside, Pixels};
+use super::quantile::quantiles;
+use crate::comm::ExactSum;
 
 /// Radii in pixels: 9 and 21 pixels.
 const RADII: [f64; 2] = [1.5, 2.3];
-/// Lags up to which residuals of neighbours may be related, pixels.
+/// Lines on either side that a disc reaches.
 const REACH: usize = 2;
+/// Lags `(y, x)` up to which residuals of neighbours may be related, pixels: none first, then one of each pair of opposites.
+const LAGS: [(usize, isize); 13] = [
+    (0, 0),
+    (0, 1),
+    (0, 2),
+    (1, -2),
+    (1, -1),
+    (1, 0),
+    (1, 1),
+    (1, 2),
+    (2, -2),
+    (2, -1),
+    (2, 0),
+    (2, 1),
+    (2, 2),
+];
 /// Values beyond are taken for these when relations are measured: anomalies must not pass for noise.
 const CLIP: f32 = 3.0;
 
 /// The tests of one group on a map: feed every coordinate and template, then [`Scan::finish`].
 ///
-/// Rank-local, on root; one map is taken in at a time.
-pub struct Scan {
+/// Of this rank's part of the maps, one of which is taken in at a time.
+pub struct Scan<'a> {
+    pixels: &'a Pixels<'a>,
     /// What the best of the tests says of each pixel, `-ln p`; NaN where a pixel does not count.
     surprise: Array2<f32>,
     /// Sums of the squares of a group's coordinates over each disc, one map for each radius.
@@ -24,10 +45,11 @@ pub struct Scan {
     relation: f64,
 }
 
-impl Scan {
-    pub fn new((height, width): (usize, usize)) -> Scan {
-        let zeros = || Array2::zeros((height, width));
+impl<'a> Scan<'a> {
+    pub fn new(pixels: &'a Pixels<'a>) -> Scan<'a> {
+        let zeros = || Array2::zeros(pixels.shape());
         Scan {
+            pixels,
             surprise: zeros(),
             squares: RADII.iter().map(|_| zeros()).collect(),
             dimensions: 0,
@@ -35,23 +57,30 @@ impl Scan {
         }
     }
 
-    /// Takes in one whitened coordinate `[y, x]`.
-    pub fn coordinate(&mut self, map: ArrayView2<f32>) {
-        for (squares, radius) in self.squares.iter_mut().zip(RADII) {
-            let mut smooth = smoothed(map, radius);
-            let scale = 1.0 / spread(&smooth);
+    /// Takes in one whitened coordinate.
+    ///
+    /// # Collective
+    pub fn coordinate(&mut self, map: Array2<f32>) -> Result<()> {
+        let beside = self.pixels.beside(map.view(), REACH);
+        for (place, radius) in RADII.into_iter().enumerate() {
+            let mut smooth = smoothed(&beside, radius);
+            let scale = 1.0 / self.spread(&smooth);
             smooth.mapv_inplace(|v| (v * scale).powi(2));
-            *squares += &smooth;
+            self.squares[place] += &smooth;
         }
-        self.relation += relation(map);
+        self.relation += self.relation_of(&beside)?;
         self.dimensions += 1;
+        Ok(())
     }
 
-    /// Takes in the projection `[y, x]` on one of `count` templates, which an anomaly makes positive.
-    pub fn template(&mut self, map: ArrayView2<f32>, count: usize) {
+    /// Takes in the projection on one of `count` templates, which an anomaly makes positive.
+    ///
+    /// # Collective
+    pub fn template(&mut self, map: Array2<f32>, count: usize) {
+        let beside = self.pixels.beside(map.view(), REACH);
         for radius in RADII {
-            let smooth = smoothed(map, radius);
-            let scale = f64::from(spread(&smooth));
+            let smooth = smoothed(&beside, radius);
+            let scale = f64::from(self.spread(&smooth));
             self.offer(&smooth, |v| {
                 surprise(f64::from(v) / scale) - (count as f64).ln()
             });
@@ -65,17 +94,57 @@ impl Scan {
 
     /// The surprise of each pixel, and how many pixels' worth of noise one pixel's neighbourhood shares (1: white).
     ///
+    /// # Collective
     /// # Source
     /// Wilson & Hilferty, PNAS 17 (1931) 684: the cube root of a chi-square is nearly normal.
     pub fn finish(mut self) -> (Array2<f32>, f64) {
         let dimensions = self.dimensions.max(1) as f32;
         for squares in std::mem::take(&mut self.squares) {
             let roots = squares.mapv(|v| (v / dimensions).cbrt());
-            let (median, sigma) = center(&roots);
+            let (median, sigma) = self.center(&roots);
             self.offer(&roots, |v| surprise((f64::from(v) - median) / sigma));
         }
         let relation = (self.relation / f64::from(dimensions)).max(1.0);
         (self.surprise, relation)
+    }
+
+    /// The standard deviation of values about 0, from the 68 % that are smallest; at least a half.
+    ///
+    /// # Collective
+    fn spread(&self, map: &Array2<f32>) -> f32 {
+        let sizes: Vec<f32> = map.iter().map(|v| v.abs()).collect();
+        let found = quantiles(self.pixels.comm, &sizes, &[0.6827])[0] as f32;
+        if found.is_nan() {
+            1.0
+        } else {
+            found.max(0.5)
+        }
+    }
+
+    /// Median, and the distance from there to the 84th percentile.
+    ///
+    /// # Collective
+    fn center(&self, map: &Array2<f32>) -> (f64, f64) {
+        let values: Vec<f32> = map.iter().copied().collect();
+        let found = quantiles(self.pixels.comm, &values, &[0.5, 0.8413]);
+        let (median, sigma) = (found[0], found[1] - found[0]);
+        if sigma > 0.0 {
+            (median, sigma)
+        } else {
+            (0.0, f64::INFINITY)
+        }
+    }
+
+    /// Sum over all lags within reach, 0 included, of the correlation of a map with itself.
+    ///
+    /// # Collective
+    fn relation_of(&self, map: &Beside) -> Result<f64> {
+        let bound = self.pixels.num_valid.max(1) as f64 * f64::from(CLIP * CLIP);
+        let mut sum = ExactSum::new(2 * LAGS.len(), bound);
+        for products in products(map) {
+            sum.add(&products);
+        }
+        Ok(relation(&sum.total(self.pixels.comm)?))
     }
 
     fn offer(&mut self, map: &Array2<f32>, surprise: impl Fn(f32) -> f64) {
@@ -90,117 +159,83 @@ impl Scan {
 }
 
 /// Sums over discs, divided by the root of their number of pixels: white noise keeps its spread.
-fn smoothed(map: ArrayView2<f32>, radius: f64) -> Array2<f32> {
-    let (height, width) = map.dim();
+fn smoothed(beside: &Beside, radius: f64) -> Array2<f32> {
+    let (height, width) = beside.map.dim();
     let reach = radius as isize;
     let offsets: Vec<(isize, isize)> = (-reach..=reach)
         .flat_map(|dy| (-reach..=reach).map(move |dx| (dy, dx)))
         .filter(|&(dy, dx)| ((dy * dy + dx * dx) as f64) <= radius * radius)
         .collect();
-    let (values, there) = known(map);
-    let mut smooth = Array2::zeros((height, width));
-    Zip::indexed(smooth.rows_mut()).par_for_each(|y, mut line| {
-        let mut count = Array1::<f32>::zeros(width);
+    let (values, there) = known(beside.map.view());
+    let mut smooth = Array2::zeros((beside.own.len(), width));
+    Zip::indexed(smooth.rows_mut()).par_for_each(|line, mut sums| {
+        let y = beside.own.start + line;
+        let mut counts = Array1::<f32>::zeros(width);
         for &(dy, dx) in &offsets {
-            let Some(row) = y.checked_add_signed(dy).filter(|&row| row < height) else {
-                continue;
-            };
-            let lag = dx.unsigned_abs().min(width);
-            let (near, far) = (s![..width - lag], s![lag..]);
-            let (to, from) = if dx < 0 { (far, near) } else { (near, far) };
-            line.slice_mut(to)
-                .scaled_add(1.0, &values.slice(s![row, ..]).slice(from));
-            count
-                .slice_mut(to)
-                .scaled_add(1.0, &there.slice(s![row, ..]).slice(from));
+            let row = y.checked_add_signed(dy).filter(|&row| row < height);
+            let Some(row) = row else { continue };
+            let [to, from] = overlap(dx, width);
+            let [values, there] = [&values, &there].map(|map| map.row(row).slice_move(from));
+            sums.slice_mut(to).scaled_add(1.0, &values);
+            counts.slice_mut(to).scaled_add(1.0, &there);
         }
-        Zip::from(&mut line)
-            .and(&count)
-            .and(map.row(y))
-            .for_each(|sum, count, value| {
-                *sum = if value.is_nan() {
-                    f32::NAN
-                } else {
-                    *sum / count.sqrt()
-                };
-            });
+        let pixels = Zip::from(&mut sums).and(&counts).and(beside.map.row(y));
+        pixels.for_each(|sum, count, value| {
+            *sum = if value.is_nan() {
+                f32::NAN
+            } else {
+                *sum / count.sqrt()
+            };
+        });
     });
     smooth
 }
 
-/// A map with 0 where nothing is known, and 1 where something is.
-fn known(map: ArrayView2<f32>) -> (Array2<f32>, Array2<f32>) {
-    let values = map.mapv(|v| if v.is_nan() { 0.0 } else { v });
-    (values, map.mapv(|v| f32::from(u8::from(!v.is_nan()))))
-}
-
-/// The standard deviation of values about 0, from the 68 % that are smallest; at least a half.
-fn spread(map: &Array2<f32>) -> f32 {
-    let mut sizes: Vec<f32> = map
-        .iter()
-        .filter(|v| !v.is_nan())
-        .map(|v| v.abs())
-        .collect();
-    let place = (0.6827 * sizes.len() as f64) as usize;
-    if place >= sizes.len() {
-        return 1.0;
-    }
-    let (_, &mut found, _) = sizes.select_nth_unstable_by(place, f32::total_cmp);
-    found.max(0.5)
-}
-
-/// Median, and the distance from there to the 84th percentile.
-fn center(map: &Array2<f32>) -> (f64, f64) {
-    let mut values: Vec<f32> = map.iter().copied().filter(|v| !v.is_nan()).collect();
-    let median = quantile(&mut values, 0.5);
-    let sigma = quantile(&mut values, 0.8413) - median;
-    if sigma > 0.0 {
-        (median, sigma)
+/// The pixels of a line that have one `dx` further right, and those, as slices.
+fn overlap(dx: isize, width: usize) -> [Slice1; 2] {
+    let lag = dx.unsigned_abs().min(width);
+    let (near, far) = (s![..width - lag], s![lag..]);
+    if dx < 0 {
+        [far, near]
     } else {
-        (0.0, f64::INFINITY)
+        [near, far]
     }
 }
 
-/// Sum over all lags within reach, 0 included, of the correlation of a map with itself.
-fn relation(map: ArrayView2<f32>) -> f64 {
-    let (height, width) = map.dim();
-    let (values, there) = known(map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
-    let correlation = |dy: usize, dx: isize| {
-        let lag = dx.unsigned_abs().min(width);
-        let (near, far) = (s![..width - lag], s![lag..]);
-        let (upper, lower) = if dx < 0 { (far, near) } else { (near, far) };
-        let (mut sum, mut count) = (0f64, 0f64);
-        for y in 0..height.saturating_sub(dy) {
-            let product = |of: &Array2<f32>| {
-                let (upper, lower) = (
-                    of.row(y).slice_move(upper),
-                    of.row(y + dy).slice_move(lower),
-                );
-                f64::from(upper.dot(&lower))
-            };
-            sum += product(&values);
-            count += product(&there);
+type Slice1 = SliceInfo<[SliceInfoElem; 1], Ix1, Ix1>;
+
+/// For each line of its own the sums, over all pixels and each of [`LAGS`], of a pixel's product with that at the lag, and
+/// their numbers.
+fn products(beside: &Beside) -> Vec<Vec<f64>> {
+    let (values, there) = known(beside.map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
+    let width = beside.map.ncols();
+    let of_line = |y: usize| {
+        let mut sums = Vec::with_capacity(2 * LAGS.len());
+        for (dy, dx) in LAGS {
+            let [upper, lower] = overlap(dx, width);
+            for map in [&values, &there] {
+                let below = (y + dy < map.nrows()).then(|| map.row(y + dy).slice_move(lower));
+                let product = |below: ArrayView1<f32>| map.row(y).slice_move(upper).dot(&below);
+                sums.push(below.map_or(0.0, |below| f64::from(product(below))));
+            }
         }
-        if count > 0.0 {
-            sum / count
-        } else {
-            0.0
-        }
+        sums
     };
-    let variance = correlation(0, 0);
+    let lines: Vec<usize> = beside.own.clone().collect();
+    lines.into_par_iter().map(of_line).collect()
+}
+
+/// The sum of the correlations at all lags within reach, 0 included, from the sums of the products at [`LAGS`].
+fn relation(sums: &[f64]) -> f64 {
+    let correlations = sums.chunks_exact(2).map(|of| of[0] / of[1].max(1.0));
+    let correlations: Vec<f64> = correlations.collect();
+    let variance = correlations[0];
     if variance <= 0.0 {
         return 1.0;
     }
-    let mut total = variance;
-    for dy in 0..=REACH {
-        for dx in -(REACH as isize)..=REACH as isize {
-            if dy > 0 || dx > 0 {
-                // A lag and its opposite have one correlation.
-                total += 2.0 * correlation(dy, dx);
-            }
-        }
-    }
-    total / variance
+    // A lag and its opposite have one correlation.
+    let others: f64 = correlations[1..].iter().sum();
+    (variance + 2.0 * others) / variance
 }
 
 /// `-ln` of the chance that a normal deviate exceeds `sigmas`.
@@ -219,6 +254,11 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
+    fn whole(map: Array2<f32>) -> Beside {
+        let own = 0..map.nrows();
+        Beside { map, own }
+    }
+
     #[test]
     fn surprise_is_the_normal_tail() {
         assert!((surprise(0.0) - 2f64.ln()).abs() < 1e-12);
@@ -229,18 +269,25 @@ mod tests {
 
     #[test]
     fn a_disc_keeps_the_spread_of_white_noise_up_to_the_border() {
-        let map = Array2::from_elem((9, 9), 1f32);
-        let smooth = smoothed(map.view(), 1.5);
+        let map = whole(Array2::from_elem((9, 9), 1f32));
+        let smooth = smoothed(&map, 1.5);
         assert_eq!((smooth[[4, 4]], smooth[[0, 0]]), (3.0, 2.0));
-        assert!((smoothed(map.view(), 2.3)[[4, 4]] - 21f32.sqrt()).abs() < 1e-6);
+        assert!((smoothed(&map, 2.3)[[4, 4]] - 21f32.sqrt()).abs() < 1e-6);
     }
 
     #[test]
     fn what_neighbours_share_is_counted() {
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let white = Array2::from_shape_fn((60, 60), |_| StandardNormal.sample(&mut random));
-        assert!((relation(white.view()) - 1.0).abs() < 0.3);
         let lumps = Array2::from_shape_fn((60, 60), |(y, x)| white[[y / 3 * 3, x / 3 * 3]]);
-        assert!(relation(lumps.view()) > 4.0);
+        let relation = |map: Array2<f32>| {
+            let mut sums = vec![0.0; 2 * LAGS.len()];
+            for line in products(&whole(map)) {
+                sums.iter_mut().zip(line).for_each(|(sum, of)| *sum += of);
+            }
+            super::relation(&sums)
+        };
+        assert!((relation(white) - 1.0).abs() < 0.3);
+        assert!(relation(lumps) > 4.0);
     }
 }

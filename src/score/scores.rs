@@ -43,8 +43,8 @@ impl Scores {
 }
 
 impl LineScorer {
-    /// Scores every pixel of a cube of `size` `[y, x]` from the features of its lines and the cube's mean reconstruction
-    /// (`[E]` counts).
+    /// Scores every pixel of a cube whose lines have `width` of them, from the features of its lines and the cube's mean
+    /// reconstruction (`[E]` counts).
     ///
     /// `lines` are this rank's, in the order of the cube; they are used up.
     ///
@@ -56,7 +56,7 @@ impl LineScorer {
     pub fn scores(
         &self,
         comm: &Comm,
-        size: [usize; 2],
+        width: usize,
         mut lines: Vec<LineFeatures>,
         mean_reconstruction: &[f64],
     ) -> Result<Scores> {
@@ -66,9 +66,8 @@ impl LineScorer {
             mean_reconstruction.len(),
             self.energy().size
         );
-        let local = lines.iter().map(|line| line.valid.len()).sum();
         let valid = lines.iter().flat_map(|l| &l.valid).filter(|v| **v).count();
-        let pixels = Pixels::new(comm, size.into(), local, valid);
+        let pixels = Pixels::new(comm, width, lines.len(), valid);
         let mut groups = Vec::new();
         for window in 0..self.scored_windows().len() {
             for family in [Family::Shift, Family::Composition] {
@@ -113,21 +112,14 @@ impl LineScorer {
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }
-        let odds = odds.as_ref();
-        let score = |map: Option<&Array2<f32>>| {
-            let mut local = pixels.share(map);
-            local
-                .iter_mut()
-                .for_each(|odds| *odds = log_one_plus_exp(*odds));
-            local
-        };
+        let score = |odds: Array2<f32>| odds.into_iter().map(log_one_plus_exp).collect();
         Ok(Scores {
             pcc: lines.iter().flat_map(|l| l.pcc.iter().copied()).collect(),
-            shift: score(odds.map(|odds| &odds.shift)),
-            composition: score(odds.map(|odds| &odds.composition)),
-            combined: score(odds.map(|odds| &odds.combined)),
+            shift: score(odds.shift),
+            composition: score(odds.composition),
+            combined: score(odds.combined),
             kinds,
-            kind_of: pixels.share(kind_of.as_ref()),
+            kind_of: kind_of.into_iter().collect(),
         })
     }
 }

@@ -3,6 +3,8 @@
 use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
 
+use super::pixels::Beside;
+
 /// Log odds that each neighbour adds where it is anomalous for certain, and takes where it is not.
 const COUPLING: f64 = 0.6;
 /// Rounds in which neighbours hear of each other.
@@ -13,18 +15,24 @@ const CERTAIN: f64 = 50.0;
 /// The posterior log odds `[y, x]` that each pixel is anomalous, and on return `belief`, their probabilities.
 ///
 /// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief` holds
-/// the probabilities to start from. Rank-local, the same for any number of threads.
+/// the probabilities to start from. Both are a rank's part of a map, to which `beside` gives a line more on either side;
+/// the same for any number of ranks and threads.
 ///
 /// # Source
 /// The mean-field solution of an Ising prior with eight neighbours: Besag, J. R. Stat. Soc. B 48 (1986) 259, for the
 /// prior; Zhang, IEEE Trans. Signal Process. 40 (1992) 2570, for the mean field. Each round moves half way.
-pub fn settle(evidence: ArrayView2<f32>, belief: &mut Array2<f32>) -> Array2<f32> {
+pub fn settle(
+    evidence: ArrayView2<f32>,
+    belief: &mut Array2<f32>,
+    beside: impl Fn(ArrayView2<f32>) -> Beside,
+) -> Array2<f32> {
     let mut odds = Array2::from_elem(evidence.dim(), f32::NAN);
     for _ in 0..ROUNDS {
         // From -1, normal, to 1; 0 where nothing is known.
         let leaning = ndarray::Zip::from(&*belief)
             .and(evidence)
             .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
+        let Beside { map, own: lines } = beside(leaning.view());
         odds.axis_iter_mut(Dim(0))
             .into_par_iter()
             .zip(belief.axis_iter_mut(Dim(0)))
@@ -32,7 +40,7 @@ pub fn settle(evidence: ArrayView2<f32>, belief: &mut Array2<f32>) -> Array2<f32
             .for_each(|(y, (mut odds, mut belief))| {
                 for (x, (odds, belief)) in odds.iter_mut().zip(&mut belief).enumerate() {
                     let own = f64::from(evidence[[y, x]]);
-                    let around = around(leaning.view(), y, x);
+                    let around = around(map.view(), lines.start + y, x);
                     let sum = (own + COUPLING * around).clamp(-CERTAIN, CERTAIN);
                     *odds = sum as f32;
                     let settled = 1.0 / (1.0 + (-sum).exp());
@@ -73,6 +81,14 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
+    fn whole(map: ArrayView2<f32>) -> Beside {
+        let own = 0..map.nrows();
+        Beside {
+            map: map.to_owned(),
+            own,
+        }
+    }
+
     #[test]
     fn an_area_is_found_that_no_pixel_shows_alone() {
         let mut random = ChaCha8Rng::seed_from_u64(4);
@@ -92,7 +108,7 @@ mod tests {
                 .count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
-        let odds = settle(evidence.view(), &mut belief);
+        let odds = settle(evidence.view(), &mut belief, whole);
         assert!(errors(&evidence) > 150);
         assert!(errors(&odds) < 8, "{}", errors(&odds));
     }
@@ -102,7 +118,7 @@ mod tests {
         let mut evidence = Array2::from_elem((3, 3), 5.0f32);
         evidence[[1, 1]] = f32::NAN;
         let mut belief = Array2::from_elem((3, 3), 0.5f32);
-        let odds = settle(evidence.view(), &mut belief);
+        let odds = settle(evidence.view(), &mut belief, whole);
         assert!(odds[[1, 1]].is_nan() && belief[[1, 1]] == 0.0);
         // A corner has two neighbours that count, and five beyond the border.
         assert!((odds[[0, 0]] - (5.0 + (2.0 - 5.0) * 0.6)).abs() < 0.1);
