@@ -162,9 +162,10 @@ impl Config {
         );
         require(
             self.model.patch.is_none_or(|[y, x]| {
-                y >= 4 && x >= 4 && y.is_multiple_of(4) && x.is_multiple_of(4)
+                let fits = |size: usize| size >= 4 && size.is_multiple_of(4);
+                (y == 1 || fits(y)) && fits(x)
             }),
-            "model.patch: [y, x], each a multiple of 4",
+            "model.patch: [y, x], each a multiple of 4, or y = 1 for line scans",
         );
         require(self.model.latent != Some(0), "model.latent: at least 1");
         let increasing = |[low, high]: [f64; 2]| low.is_finite() && high.is_finite() && low < high;

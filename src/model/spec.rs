@@ -73,7 +73,7 @@ impl Spec {
     }
 
     /// # Errors
-    /// Where a layer has nothing left to work on, or tiles could not overlap.
+    /// Where a layer has nothing left to work on.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.energy >= 16,
@@ -85,8 +85,8 @@ impl Spec {
             "the 3D-CVAE needs layers and latent dimensions"
         );
         ensure!(
-            self.patch.iter().all(|&pixels| pixels >= 2),
-            "the 3D-CVAE needs patches of at least 2 x 2 pixels and has {:?}",
+            self.patch.iter().all(|&pixels| pixels >= 1),
+            "the 3D-CVAE needs patches of at least 1 x 1 pixels and has {:?}",
             self.patch
         );
         let mut size = [self.patch[0], self.patch[1], self.energy];

@@ -249,7 +249,7 @@ fn pyramid(i: usize, size: usize) -> f32 {
 /// Where tiles of `patch` begin on an axis of `size`: every half patch, and one that ends with the axis.
 fn origins(size: usize, patch: usize) -> Vec<usize> {
     let last = size.saturating_sub(patch);
-    let mut origins: Vec<usize> = (0..last).step_by(patch / 2).collect();
+    let mut origins: Vec<usize> = (0..last).step_by((patch / 2).max(1)).collect();
     origins.push(last);
     origins
 }

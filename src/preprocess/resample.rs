@@ -27,6 +27,7 @@ pub struct Resampling {
 }
 
 impl Resampling {
+    /// From spectra on `source` to `target`, both in eV.
     pub fn new(source: &Axis, target: &Axis) -> Resampling {
         Resampling {
             first: (target.span()[0] - source.span()[0]) / source.scale,

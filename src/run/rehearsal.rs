@@ -44,14 +44,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     config.model.patch = Some(train::patch(&config.model, shapes));
     let config = &config;
     let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
-    let extents: Vec<Extent> = training
-        .iter()
-        .map(|cube| Extent {
-            rows: cube.size()[0],
-            columns: cube.size()[1],
-            chunk_rows: cube.info().chunk_rows,
-        })
-        .collect();
+    let extents: Vec<Extent> = training.iter().map(|cube| cube.extent()).collect();
     let (train, patch) = (&config.train, rehearsal.model.spec.patch);
     let lanes = Plan::new(&extents, patch, train.lanes, train.validation)
         .lanes

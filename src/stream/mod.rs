@@ -17,7 +17,7 @@ use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::{prepare_rows, Onto, PrepareOptions, Prepared, HALO};
 use crate::preprocess::resample::Resampling;
-use crate::shard::Blocks;
+use crate::shard::{Blocks, Extent};
 
 pub use band::Band;
 pub use low_loss::LowLoss;
@@ -244,6 +244,15 @@ impl Cube {
     /// `[y, x, energy]` in use.
     pub fn shape(&self) -> [usize; 3] {
         [self.info.y.size, self.info.x.size, self.energy.size]
+    }
+
+    /// Its size as training sees it.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            rows: self.info.y.size,
+            columns: self.info.x.size,
+            chunk_rows: self.info.chunk_rows,
+        }
     }
 
     /// Blocks of lines that are streamed as wholes: what is read of them is bounded, which may be more than is used.

@@ -56,14 +56,7 @@ impl<'a> Crops<'a> {
     /// # Errors
     /// Unreadable data.
     pub fn new(comm: &Comm, config: &Config, cubes: &'a [Cube], model: &Model) -> Result<Self> {
-        let extents: Vec<Extent> = cubes
-            .iter()
-            .map(|cube| Extent {
-                rows: cube.size()[0],
-                columns: cube.size()[1],
-                chunk_rows: cube.info().chunk_rows,
-            })
-            .collect();
+        let extents: Vec<Extent> = cubes.iter().map(Cube::extent).collect();
         let patch = model.spec.patch;
         let train = &config.train;
         let plan = Plan::new(&extents, patch, train.lanes, train.validation);
