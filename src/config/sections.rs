@@ -181,7 +181,7 @@ pub enum Preset {
 pub struct Model {
     pub preset: Preset,
     /// Pixels of a patch `[y, x]`; by default 24 x 24, with the compact preset 12 x 12 where a cube to train on has fewer
-    /// than 48 lines or columns, or more than 2048 channels.
+    /// than 48 lines or columns, or more than 2048 channels. Multiples of 4; y may be 1 for line scans.
     pub patch: Option<[usize; 2]>,
     /// Latent dimensions; the preset's by default.
     pub latent: Option<usize>,
