@@ -64,11 +64,10 @@ impl<'a> Band<'a> {
             return Ok(part);
         }
         // All but what is asked for again is let go before the next is read, not after.
-        let again = recent.take().and_then(|recent| {
-            let again = recent.0.start.max(rows.start)..recent.0.end.min(rows.end);
-            let is_first = again.start == rows.start && !again.is_empty();
-            part_of(&recent, &again).filter(|_| is_first)
-        });
+        // A second walk begins far from where the first one ended, and has nothing in common with it.
+        let again = (recent.take())
+            .filter(|(range, _)| range.contains(&rows.start))
+            .and_then(|recent| part_of(&recent, &(rows.start..recent.0.end.min(rows.end))));
         let from = rows.start + again.as_ref().map_or(0, |again| again.valid.nrows());
         let new = self.cube.lines(from..rows.end, &self.noise)?;
         let read = match again {
