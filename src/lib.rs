@@ -28,6 +28,8 @@ pub mod config;
 #[cfg(test)]
 mod fuzz;
 
+pub mod library;
+
 pub mod comm;
 
 pub mod durable;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
+use tch::{Device, Kind, Tensor};
 
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
@@ -19,7 +21,10 @@ use crate::device;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::run::peak_rss_mib;
-use crate::train::{Checkpoint, Engine, LeftOut, Length, MicroBatch, Model, Times};
+use crate::shard::Lines;
+use crate::train::{
+    Checkpoint, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Place, Stream, Times,
+};
 
 /// What to measure.
 pub struct TrainBench {
@@ -78,11 +83,22 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         steps_per_epoch: bench.steps,
     };
     let micro_batches = bench.batch / micro_batch;
-    let batch: Vec<MicroBatch> = (0..micro_batches)
+    let mut batch: Vec<MicroBatch> = (0..micro_batches)
         .map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch))
         .collect();
     let state = untrained(&spec, &config);
-    let mut engine = Engine::new(comm, &config, device, length, state);
+    let mut engine = Engine::new(comm, &config, device, length, state)?;
+    if device != Device::Cpu {
+        // As in a training whose lines fit the GPU.
+        for micro_batch in &mut batch {
+            let patches = micro_batch.places.iter().zip(micro_batch.patches.drain(..));
+            let lines = patches.map(|(place, patch)| {
+                let (cube, rows) = (place.cube, 0..spec.patch[0]);
+                (Lines { cube, rows }, patch)
+            });
+            engine.hold(lines.collect());
+        }
+    }
     let (mut losses, mut seconds, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..length.steps {
         comm.barrier();
@@ -94,8 +110,12 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         }
     }
     drop(engine);
-    let rate = flop_rate(comm);
-    let [exact, fast] = reductions(comm, spec.parameters(), micro_batches);
+    let kind = device::kind(config.train.precision, device);
+    let rate = flop_rate(comm, device, kind);
+    let [exact, fast] = match device {
+        Device::Cpu => reductions(comm, spec.parameters(), micro_batches),
+        _ => comm.agree(gpu_reductions(comm, &config, device, &spec, micro_batches))?,
+    };
     let step = median(seconds);
     let samples = config.train.global_batch as f64 / step;
     let flops = samples * spec.flops_per_sample() / 1e9;
@@ -174,6 +194,13 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
     let [rows, columns] = spec.patch;
     MicroBatch {
         slot,
+        places: (0..patches)
+            .map(|i| Place {
+                cube: slot * patches + i,
+                y: 0,
+                x: 0,
+            })
+            .collect(),
         patches: (0..patches)
             .map(|_| {
                 Array3::from_shape_simple_fn((rows, columns, spec.energy), || {
@@ -197,19 +224,22 @@ fn shares(times: &[Times], step: f64) -> Times {
         backward: share(|times| times.backward),
         reduction: share(|times| times.reduction),
         optimiser: share(|times| times.optimiser),
+        device: share(|times| times.device),
     }
 }
 
-/// f32 matrix products on all threads of all ranks at once, GFLOP/s together.
+/// Matrix products of `kind` on all threads of all ranks at once, or on their GPUs, GFLOP/s together.
 ///
 /// # Collective
-fn flop_rate(comm: &Comm) -> f64 {
+fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
     comm.barrier();
-    let rates: Vec<f64> = rayon::broadcast(|_| device::matrix_product_rate());
-    comm.all_gather(&rates.iter().sum::<f64>())
-        .iter()
-        .sum::<f64>()
-        / 1e9
+    let rate = match device {
+        Device::Cpu => rayon::broadcast(|_| device::matrix_product_rate(device, kind))
+            .iter()
+            .sum(),
+        _ => device::matrix_product_rate(device, kind),
+    };
+    comm.all_gather(&rate).iter().sum::<f64>() / 1e9
 }
 
 /// Seconds of one reduction of this many gradients per rank, exact and fast, taken in turns.
@@ -233,4 +263,37 @@ fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] 
         }
     }
     seconds.map(median)
+}
+
+/// As [`reductions`], between GPUs.
+///
+/// # Collective
+fn gpu_reductions(
+    comm: &Comm,
+    config: &Config,
+    device: Device,
+    spec: &Spec,
+    micro_batches: usize,
+) -> Result<[f64; 2]> {
+    let parameters = spec.parameters() as i64;
+    let slots = micro_batches * comm.size();
+    let (stream, kernels) = (Stream::begin(device)?, Rc::new(Kernels::new()?));
+    let mut sum = GpuSum::new(comm, config.comm.backend, device, stream, kernels, slots)?;
+    let gradients: Vec<Tensor> = (0..micro_batches)
+        .map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device)))
+        .collect();
+    let mut seconds = [Vec::new(), Vec::new()];
+    for _ in 0..9 {
+        for (way, seconds) in seconds.iter_mut().enumerate() {
+            comm.barrier();
+            let begun = Instant::now();
+            let total = match way {
+                0 => sum.exact(comm, &gradients, parameters)?,
+                _ => sum.fast(comm, &gradients, parameters)?,
+            };
+            total.get(0).double_value(&[]);
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+    }
+    Ok(seconds.map(median))
 }

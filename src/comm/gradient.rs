@@ -162,6 +162,27 @@ fn scale(largest: f32, micro_batches: usize) -> f32 {
 }
 
 impl Comm {
+    /// Sums small integers over ranks.
+    ///
+    /// # Collective
+    pub fn sum_i32(&self, local: &[i32], total: &mut [i32]) {
+        self.reduce_blocks("gradient", local, total, SystemOperation::sum());
+    }
+
+    /// Sums floats over ranks: the last bits depend on the number of ranks.
+    ///
+    /// # Collective
+    pub fn sum_f32(&self, local: &[f32], total: &mut [f32]) {
+        self.reduce_blocks("gradient", local, total, SystemOperation::sum());
+    }
+
+    /// The largest of each value over ranks; none is NaN.
+    ///
+    /// # Collective
+    pub fn max_f32(&self, local: &[f32], total: &mut [f32]) {
+        self.reduce_blocks("gradient scale", local, total, SystemOperation::max());
+    }
+
     /// Reduces `local` into `total` over ranks, in messages that a C int can count.
     ///
     /// # Collective

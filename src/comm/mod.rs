@@ -6,6 +6,7 @@
 
 mod exact;
 mod gradient;
+mod nccl;
 mod session;
 mod watchdog;
 
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 pub use exact::ExactSum;
 pub use gradient::GradientSum;
+pub use nccl::{Nccl, Operation, Values};
 pub use session::{init, Session};
 use watchdog::{Waiting, Watchdog};
 

@@ -29,7 +29,7 @@ pub use explain::{explain, Explained};
 pub use region::{Region, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
-    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
+    Precision, Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};

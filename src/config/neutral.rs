@@ -24,6 +24,10 @@ impl Config {
         own.simulate = other.simulate.clone();
         own.inject = other.inject.clone();
         own.train.device = other.train.device;
+        own.train.precision = other.train.precision;
+        own.train.deterministic = other.train.deterministic;
+        own.train.cudnn_tries = other.train.cudnn_tries;
+        own.train.cuda_graphs = other.train.cuda_graphs;
         own.train.checkpoint_epochs = other.train.checkpoint_epochs;
         own.train.keep_checkpoints = other.train.keep_checkpoints;
         match work {

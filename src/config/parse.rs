@@ -118,11 +118,11 @@ impl Config {
             train.keep_checkpoints > 0,
             "train.keep_checkpoints: at least 1",
         );
-        require(train.lanes > 0, "train.lanes: at least 1");
         require(
-            self.comm.backend != super::Backend::Nccl,
-            "comm.backend: nccl is not there yet; take auto or mpi",
+            train.cudnn_tries != Auto::Given(0),
+            "train.cudnn_tries: at least 1, or auto",
         );
+        require(train.lanes > 0, "train.lanes: at least 1");
         require(
             (64..=MOST_MEMORY_MIB).contains(&self.io.memory_mib),
             "io.memory_mib: from 64 to 67108864 (64 TiB)",

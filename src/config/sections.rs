@@ -206,6 +206,18 @@ pub enum Device {
     Cuda,
 }
 
+/// What the network's layers are worked out in while it is trained on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// `bf16`.
+    #[default]
+    Auto,
+    F32,
+    /// Twice as fast or more; weights, moments, sums, latent codes and the loss stay in f32.
+    Bf16,
+}
+
 /// How the 3D-CVAE is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -222,6 +234,15 @@ pub struct Train {
     pub reduction: Reduction,
     /// Where the network runs.
     pub device: Device,
+    /// What its layers are worked out in on a GPU; on a CPU always f32.
+    pub precision: Precision,
+    /// On a GPU, takes cuDNN's reproducible ways even where others are faster; on a CPU all is reproducible.
+    pub deterministic: bool,
+    /// On a GPU, how many of cuDNN's ways are tried for each layer at the start; `auto`: 10, or 3 in trainings of fewer than
+    /// 2000 steps, which do not earn back the minute that a large network takes to try all.
+    pub cudnn_tries: Auto<usize>,
+    /// On a GPU, records the work of a micro-batch once and starts it as a whole from then on.
+    pub cuda_graphs: bool,
     /// Peak of the one-cycle schedule, for a global batch of 16; scale it by sqrt(batch / 16).
     pub learning_rate: f64,
     /// Weight of the Kullback-Leibler term after warm-up.
@@ -248,6 +269,10 @@ impl Default for Train {
             micro_batch: 4,
             reduction: Reduction::Exact,
             device: Device::Auto,
+            precision: Precision::Auto,
+            deterministic: false,
+            cudnn_tries: Auto::Auto,
+            cuda_graphs: true,
             learning_rate: 2e-3,
             kl_weight: 1.0,
             clip: 3.5,
@@ -272,7 +297,8 @@ pub enum Backend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommOptions {
-    /// How gradients travel; `mpi` works everywhere.
+    /// How gradients travel between GPUs: `mpi` over the hosts, which works everywhere; `nccl` where each rank has a GPU of
+    /// its own; `auto` takes NCCL where that is so and its library is there. Between CPUs it is always MPI.
     pub backend: Backend,
     /// Seconds after which a rank says in the log what it waits in; 0 for never.
     pub watchdog_s: u64,

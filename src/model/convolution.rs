@@ -94,7 +94,7 @@ impl Convolution {
             .cut(x)
             .conv3d(
                 &self.weight(weight),
-                Some(bias.repeat([self.inner.block])),
+                Some(self.inner.bias(bias)),
                 self.stride,
                 self.pad,
                 [1i64, 1, 1],
@@ -108,7 +108,7 @@ impl Convolution {
     pub fn decode(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
         let mut y = self.inner.cut(x).conv_transpose3d(
             &self.weight(weight),
-            Some(bias.repeat([self.outer.block])),
+            Some(self.outer.bias(bias)),
             self.stride,
             self.pad,
             self.output_padding,
@@ -141,6 +141,14 @@ impl Convolution {
 }
 
 impl Side {
+    /// Of the channels of a block.
+    fn bias(&self, bias: &Tensor) -> Tensor {
+        match self.block {
+            1 => bias.shallow_clone(),
+            block => bias.repeat([block]),
+        }
+    }
+
     /// `[batch, channels of a block, y, x, blocks]`, channels last; what is missing at the end is zero.
     fn cut(&self, x: &Tensor) -> Tensor {
         let (batch, rows, columns, energy, channels) = x.size5().expect("a batch");

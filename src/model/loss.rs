@@ -13,7 +13,36 @@ pub struct Loss {
     pub kl: f64,
 }
 
+/// A [`Loss`] where the network is, in scalars that are not read yet: a GPU may still be at them.
+pub struct Unread {
+    reconstruction: Tensor,
+    kl: Tensor,
+    /// Of a patch.
+    pixels: f64,
+}
+
+impl Unread {
+    /// Waits for the device.
+    pub fn read(&self) -> Loss {
+        let [reconstruction, kl] = self.scalars().map(|scalar| scalar.double_value(&[]));
+        Loss::of_patches([reconstruction, kl], self.pixels)
+    }
+
+    /// f64, as [`Loss::of_patches`] takes them.
+    pub fn scalars(&self) -> [Tensor; 2] {
+        [&self.reconstruction, &self.kl].map(|scalar| scalar.to_kind(Kind::Double))
+    }
+}
+
 impl Loss {
+    /// From sums over the `pixels` of a patch.
+    pub fn of_patches([reconstruction, kl]: [f64; 2], pixels: f64) -> Loss {
+        Loss {
+            reconstruction: reconstruction / pixels,
+            kl: kl / pixels,
+        }
+    }
+
     pub fn total(&self, kl_weight: f64) -> f64 {
         self.reconstruction + kl_weight * self.kl
     }
@@ -51,12 +80,12 @@ impl Network {
 
 impl Answer {
     /// The loss as an explanation of `counts` `[batch, y, x, energy]` (electrons, 0 in ignored pixels), and a scalar
-    /// whose gradient is `scale` times the loss's.
+    /// whose gradient is `scale` times the loss's. `kl_weight` is one f64.
     ///
     /// # Source
     /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
     /// u (log(u / U) - log softmax(logits)).
-    pub fn loss(&self, counts: &Tensor, kl_weight: f64, scale: f64) -> (Loss, Tensor) {
+    pub fn loss(&self, counts: &Tensor, kl_weight: &Tensor, scale: f64) -> (Unread, Tensor) {
         let size = self.logits.size();
         let pixels = (size[1] * size[2]) as f64;
         // The gradient with respect to the logits is known in closed form, U softmax - u: only the layers need tape.
@@ -66,15 +95,16 @@ impl Answer {
             let measured = (counts / total.clamp_min(1e-12)).clamp_min(1e-30).log();
             let divergence = (counts * (measured - &log_share)).sum(Kind::Double);
             let gradient = (log_share.exp() * &total - counts) * (scale / pixels);
-            (divergence.double_value(&[]) / pixels, gradient)
+            (divergence, gradient)
         });
         let (mean, log_variance) = (&self.mean, &self.log_variance);
         let kl = (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(Kind::Float) * 0.5;
         let surrogate =
             (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
-        let loss = Loss {
+        let loss = Unread {
             reconstruction,
-            kl: kl.double_value(&[]) / pixels,
+            kl: kl.detach(),
+            pixels,
         };
         (loss, surrogate)
     }
@@ -99,14 +129,18 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_plain_loss() {
         let (spec, parameters) = small();
-        let network = Network::new(&spec, &parameters, Device::Cpu);
+        let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, Kind::Float);
         tch::manual_seed(3);
         let counts = Tensor::rand([2, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
         let input = (&counts - 10.0).unsqueeze(1) / 3.0;
         let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
-        let (loss, surrogate) = network.answer(&input, Some(&noise)).loss(&counts, 0.7, 1.0);
-        let mut fast = Parameters::zeros(spec.parameters());
-        network.gradient(&surrogate, &mut fast);
+        let (loss, surrogate) =
+            network
+                .answer(&input, Some(&noise))
+                .loss(&counts, &Tensor::from(0.7), 1.0);
+        let loss = loss.read();
+        let fast = Parameters::zeros(spec.parameters());
+        network.gradient(&surrogate, &fast.tensor());
 
         let (mean, log_variance) = network.encode(&input);
         let logits = network.decode(&(&mean + (&log_variance * 0.5).exp() * noise));
@@ -115,8 +149,8 @@ mod tests {
             (&counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
         let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
         let plain = (divergence + kl * 0.7) / 16.0;
-        let mut reference = Parameters::zeros(spec.parameters());
-        network.gradient(&plain, &mut reference);
+        let reference = Parameters::zeros(spec.parameters());
+        network.gradient(&plain, &reference.tensor());
 
         assert!((loss.total(0.7) - plain.double_value(&[])).abs() < 1e-4);
         let largest = reference.values().iter().fold(0f32, |a, b| a.max(b.abs()));
@@ -130,7 +164,7 @@ mod tests {
         let (spec, _) = small();
         let mean: Vec<f64> = (1..=33).map(|i| i as f64 / 561.0).collect();
         let parameters = Parameters::initial(&spec, &mean, 5);
-        let network = Network::new(&spec, &parameters, Device::Cpu);
+        let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, Kind::Float);
         let share = network
             .decode(&Tensor::zeros([1, 16], (Kind::Float, Device::Cpu)))
             .softmax(-1, Kind::Float);
@@ -138,5 +172,31 @@ mod tests {
             let found = share.double_value(&[0, 1, 2, i as i64]);
             assert!((found / expected - 1.0).abs() < 0.02);
         }
+    }
+
+    #[test]
+    fn layers_in_bf16_answer_and_learn_as_those_in_f32_do() {
+        let (spec, parameters) = small();
+        tch::manual_seed(4);
+        let counts = Tensor::rand([3, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
+        let input = (&counts - 10.0).unsqueeze(1) / 3.0;
+        let noise = Tensor::randn([3, 16], (Kind::Float, Device::Cpu));
+        let [(exact, of_exact), (short, of_short)] = [Kind::Float, Kind::BFloat16].map(|kind| {
+            let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, kind);
+            let answer = network.answer(&input, Some(&noise));
+            let (loss, surrogate) = answer.loss(&counts, &Tensor::from(0.5), 1.0);
+            let gradient = Parameters::zeros(spec.parameters());
+            network.gradient(&surrogate, &gradient.tensor());
+            (loss.read(), gradient)
+        });
+        // The logarithm of the mean spectrum, which makes most of the answer, is never rounded.
+        assert!((short.reconstruction / exact.reconstruction - 1.0).abs() < 1e-4);
+        assert!((short.kl / exact.kl - 1.0).abs() < 0.05);
+        let dot = |a: &Parameters, b: &Parameters| -> f64 {
+            let pairs = a.values().iter().zip(b.values());
+            pairs.map(|(a, b)| f64::from(a * b)).sum()
+        };
+        let lengths = dot(&of_exact, &of_exact) * dot(&of_short, &of_short);
+        assert!(dot(&of_exact, &of_short) / lengths.sqrt() > 0.999);
     }
 }

@@ -1,16 +1,18 @@
 //! The 3D convolutional variational autoencoder and its loss.
 //!
-//! With `train` and `pca` the only user of libtorch. Batches are `[batch, 1, y, x, energy]` here, the layout in which a
+//! With `train`, `pca` and `bench` the only user of libtorch. Batches are `[batch, 1, y, x, energy]` here, the layout in which a
 //! softmax over energy is contiguous.
 
 mod convolution;
+mod input;
 mod loss;
 mod network;
 mod parameters;
 mod spec;
 mod tiles;
 
-pub use loss::{Answer, Loss};
+pub use input::whitened;
+pub use loss::{Answer, Loss, Unread};
 pub use network::Network;
 pub use parameters::Parameters;
 pub use spec::{Layer, Spec};

@@ -1,20 +1,25 @@
 //! The layers, as a function of parameters that lie in one flat buffer.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::convolution::Convolution;
-use super::{Parameters, Spec};
+use super::Spec;
 
 /// Least and largest logarithm of a latent variance: beyond them the Kullback-Leibler term overflows.
 const LOG_VARIANCE: (f64, f64) = (-10.0, 5.0);
 
-/// A 3D-CVAE whose tensors are views of [`Parameters`] on a CPU, or a copy of them on a GPU.
+/// A 3D-CVAE whose tensors are views of flat parameters, or of a copy of them on another device or of another kind.
 ///
-/// Each thread has its own: gradients are taken with respect to its own leaves.
+/// Each thread has its own: gradients are taken with respect to its own leaves. Whatever the kind that layers are worked
+/// out in, latent codes and logits are f32: near the mean spectrum's logarithms bf16 has steps of 3 %.
 pub struct Network {
     spec: Spec,
     device: Device,
+    kind: Kind,
     flat: Tensor,
+    /// `[energy]`, the last of the parameters.
+    log_mean: Tensor,
+    /// All parameters in their order, those of layers in `kind`.
     leaves: Vec<Tensor>,
     convolutions: Vec<Convolution>,
 }
@@ -23,11 +28,13 @@ pub struct Network {
 struct Place(usize);
 
 impl Network {
-    pub fn new(spec: &Spec, parameters: &Parameters, device: Device) -> Network {
-        // `to_device` shares the memory where the device is the buffer's own.
-        let flat = parameters.tensor().to_device(device);
+    /// Of `values` `[parameters]` f32, whose memory is shared where it lies on `device` and `kind` is f32.
+    pub fn new(spec: &Spec, values: &Tensor, device: Device, kind: Kind) -> Network {
+        let values = values.to_device(device);
+        let (flat, energy) = (values.to_kind(kind), spec.energy as i64);
+        let log_mean = values.narrow(0, values.size()[0] - energy, energy);
         let mut offset = 0;
-        let leaves = spec
+        let mut leaves: Vec<Tensor> = spec
             .shapes()
             .iter()
             .map(|shape| {
@@ -37,13 +44,22 @@ impl Network {
                 leaf.detach().set_requires_grad(true)
             })
             .collect();
+        let last = leaves.len() - 1;
+        // Of a kind of its own it is a copy, else another view.
+        let log_mean = match kind {
+            Kind::Float => log_mean,
+            _ => log_mean.copy(),
+        };
+        leaves[last] = log_mean.detach().set_requires_grad(true);
         Network {
             convolutions: (0..spec.encoder.len())
                 .map(|i| Convolution::new(spec, i))
                 .collect(),
             spec: spec.clone(),
             device,
+            kind,
             flat,
+            log_mean,
             leaves,
         }
     }
@@ -56,24 +72,32 @@ impl Network {
         self.device
     }
 
-    /// Takes over new values of the parameters; nothing to do where the memory is shared.
-    pub fn refresh(&mut self, parameters: &Parameters) {
-        if self.device != Device::Cpu {
-            tch::no_grad(|| self.flat.copy_(&parameters.tensor()));
+    /// The parameters in the kind of the layers, where they are not the f32 ones themselves.
+    pub fn layers(&self) -> Option<&Tensor> {
+        (self.kind != Kind::Float).then_some(&self.flat)
+    }
+
+    /// Takes over the last of new `values` `[parameters]`, which is f32 whatever the layers are; nothing to do where all
+    /// memory is shared. The writer of [`layers`](Self::layers) calls it.
+    pub fn refresh_last(&self, values: &Tensor) {
+        if self.kind != Kind::Float {
+            let energy = self.log_mean.size()[0];
+            let last = values.narrow(0, values.size()[0] - energy, energy);
+            tch::no_grad(|| self.log_mean.shallow_clone().copy_(&last));
         }
     }
 
     /// Latent mean and logarithm of the variance, `[batch, latent]` each, of `input` `[batch, 1, y, x, energy]`.
     pub fn encode(&self, input: &Tensor) -> (Tensor, Tensor) {
         // `[batch, y, x, energy, channels]` between the layers.
-        let mut x = input.squeeze_dim(1).unsqueeze(-1);
+        let mut x = input.to_kind(self.kind).squeeze_dim(1).unsqueeze(-1);
         for (i, convolution) in self.convolutions.iter().enumerate() {
             let (weight, bias) = self.weight_and_bias(&self.encoder(i));
             x = convolution.encode(&x, weight, bias);
         }
         let flat = x.reshape([input.size()[0], -1]);
         let hidden = self.linear(&flat, &self.hidden(0)).relu_();
-        let latent = self.linear(&hidden, &self.hidden(1));
+        let latent = self.linear(&hidden, &self.hidden(1)).to_kind(Kind::Float);
         let size = self.spec.latent as i64;
         let (mean, log_variance) = (latent.narrow(1, 0, size), latent.narrow(1, size, size));
         (mean, log_variance.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1))
@@ -84,7 +108,8 @@ impl Network {
         let sizes = self.spec.sizes();
         let layers = self.spec.encoder.len();
         let inner = sizes[layers].map(|n| n as i64);
-        let hidden = self.linear(latent, &self.hidden(2)).relu_();
+        let latent = latent.to_kind(self.kind);
+        let hidden = self.linear(&latent, &self.hidden(2)).relu_();
         let mut x = self.linear(&hidden, &self.hidden(3)).relu_().view([
             latent.size()[0],
             inner[1],
@@ -100,15 +125,14 @@ impl Network {
         x.squeeze_dim(-1) + &self.leaves[self.leaves.len() - 1]
     }
 
-    /// The gradient of the scalar `loss`, written to the host buffer `gradient`.
-    pub fn gradient(&self, loss: &Tensor, gradient: &mut Parameters) {
+    /// The gradient of the scalar `loss`, written to `gradient` `[parameters]` f32 on any device.
+    pub fn gradient(&self, loss: &Tensor, gradient: &Tensor) {
         let parts = Tensor::run_backward(&[loss], &self.leaves, false, false);
-        let flat = gradient.tensor();
         let mut offset = 0;
         tch::no_grad(|| {
             for (part, leaf) in parts.iter().zip(&self.leaves) {
                 let count = leaf.numel() as i64;
-                let mut place = flat.narrow(0, offset, count).view(&leaf.size()[..]);
+                let mut place = gradient.narrow(0, offset, count).view(&leaf.size()[..]);
                 place.copy_(part);
                 offset += count;
             }

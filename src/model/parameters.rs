@@ -3,6 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Uniform};
+use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
 use super::Spec;
@@ -15,6 +16,8 @@ pub struct Parameters {
 
 /// Of the first outputs: the untrained decoder then answers the mean spectrum.
 const LAST_LAYER_SD: f32 = 1e-3;
+/// Initial values that a thread draws at once.
+const DRAWN: usize = 1 << 16;
 
 impl Parameters {
     /// The initial values: uniform within 1/sqrt(fan in), the last layer nearly 0, `log_mean` the logarithm of `mean`.
@@ -40,8 +43,7 @@ impl Parameters {
                 if shape.fan_in > 0 {
                     bound = 1.0 / (shape.fan_in as f32).sqrt();
                 }
-                let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
-                values.extend((0..count).map(|_| uniform.sample(&mut rng)));
+                draw_uniform(&mut rng, bound, count, &mut values);
             }
         }
         Parameters::from_values(&values)
@@ -77,5 +79,39 @@ impl Parameters {
     pub fn values_mut(&mut self) -> &mut [f32] {
         // SAFETY: as in `values`; the mutable borrow keeps other slices away.
         unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr() as *mut f32, self.length) }
+    }
+}
+
+/// Adds `count` values, uniform within `bound`, as one thread would draw them: a value takes one word of the generator.
+fn draw_uniform(rng: &mut ChaCha8Rng, bound: f32, count: usize, values: &mut Vec<f32>) {
+    let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+    let (first, word) = (values.len(), rng.get_word_pos());
+    values.resize(first + count, 0.0);
+    let parts = values[first..].par_chunks_mut(DRAWN).enumerate();
+    parts.for_each(|(part, values)| {
+        let mut rng = rng.clone();
+        rng.set_word_pos(word + (part * DRAWN) as u128);
+        values.fill_with(|| uniform.sample(&mut rng));
+    });
+    rng.set_word_pos(word + count as u128);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_draw_what_one_would() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut other = rng.clone();
+        let mut values = Vec::new();
+        let counts = [5, 2 * DRAWN + 77, 1];
+        for count in counts {
+            draw_uniform(&mut rng, 0.25, count, &mut values);
+        }
+        let uniform = Uniform::new_inclusive(-0.25f32, 0.25).unwrap();
+        let expected = (0..counts.iter().sum()).map(|_| uniform.sample(&mut other));
+        assert!(values.iter().copied().eq(expected));
+        assert_eq!(rng, other);
     }
 }

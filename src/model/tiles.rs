@@ -9,19 +9,20 @@ use std::sync::Mutex;
 
 use ndarray::{s, Array2, Array3, ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::{Network, Parameters, Spec};
 use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 
-/// Tiles of one forward pass; fixed, since a different batch may be rounded differently.
-const BATCH: usize = 8;
+/// Tiles of one forward pass on a CPU and on a GPU; fixed, since a different batch may be rounded differently.
+const BATCH: [usize; 2] = [8, 32];
 
 /// Runs a trained network over a cube `[y, x, energy]`.
 pub struct Tiles {
     spec: Spec,
     networks: Vec<Mutex<Network>>,
+    device: Device,
     mean: Vec<f32>,
     size: [usize; 2],
     rows: Vec<usize>,
@@ -57,19 +58,21 @@ impl Tiles {
     pub fn new(
         spec: &Spec,
         parameters: &Parameters,
-        device: tch::Device,
+        device: Device,
         mean: &[f64],
         size: [usize; 2],
     ) -> Tiles {
         let threads = match device {
-            tch::Device::Cpu => rayon::current_num_threads(),
+            Device::Cpu => rayon::current_num_threads(),
             _ => 1,
         };
+        let values = parameters.tensor().to_device(device);
         Tiles {
             spec: spec.clone(),
             networks: (0..threads)
-                .map(|_| Mutex::new(Network::new(spec, parameters, device)))
+                .map(|_| Mutex::new(Network::new(spec, &values, device, Kind::Float)))
                 .collect(),
+            device,
             mean: mean.iter().map(|&m| m as f32).collect(),
             size,
             rows: origins(size[0], spec.patch[0]),
@@ -114,7 +117,7 @@ impl Tiles {
                 open.push_back(self.blend(next));
                 next += 1;
             }
-            let batches: Vec<&[usize]> = self.columns.chunks(BATCH).collect();
+            let batches: Vec<&[usize]> = self.columns.chunks(self.batch()).collect();
             // A few at a time, from left to right: a wide cube has more tiles than should be held at once.
             for batches in batches.chunks(self.networks.len()) {
                 let tiles = self.answers(counts.view(), batches);
@@ -148,20 +151,31 @@ impl Tiles {
             .collect()
     }
 
+    /// Electrons `[y, x, energy]` of the tile that begins at column `left`, mirrored where the cube is smaller.
+    fn patch(&self, counts: ArrayView3<f32>, left: usize) -> Array3<f32> {
+        let [height, width] = self.spec.patch;
+        let mut patch = Array3::zeros((height, width, self.spec.energy));
+        for (y, mut line) in patch.outer_iter_mut().enumerate() {
+            let y = reflect(y as isize, counts.dim().0);
+            for (x, mut spectrum) in line.outer_iter_mut().enumerate() {
+                let x = reflect((left + x) as isize, self.size[1]);
+                spectrum.assign(&counts.slice(s![y, x, ..]));
+            }
+        }
+        patch
+    }
+
+    fn batch(&self) -> usize {
+        BATCH[usize::from(self.device != Device::Cpu)]
+    }
+
     fn run(&self, network: &Network, counts: ArrayView3<f32>, columns: &[usize]) -> Vec<Tile> {
         let spec = &self.spec;
         let ([height, width], energy) = (spec.patch, spec.energy);
         let size = height * width * energy;
         let mut input = vec![0f32; columns.len() * size];
         for (tile, &left) in input.chunks_mut(size).zip(columns) {
-            let mut patch = Array3::zeros((height, width, energy));
-            for (y, mut line) in patch.outer_iter_mut().enumerate() {
-                let y = reflect(y as isize, counts.dim().0);
-                for (x, mut spectrum) in line.outer_iter_mut().enumerate() {
-                    let x = reflect((left + x) as isize, self.size[1]);
-                    spectrum.assign(&counts.slice(s![y, x, ..]));
-                }
-            }
+            let patch = self.patch(counts, left);
             let tile = ArrayViewMut3::from_shape(patch.dim(), tile).expect("a tile's size");
             whiten(patch.view(), &self.mean, tile);
         }
@@ -169,14 +183,14 @@ impl Tiles {
         tch::no_grad(|| {
             let input = Tensor::from_slice(&input)
                 .view(shape)
-                .to_device(network.device());
+                .to_device(self.device);
             let (latent, _) = network.encode(&input);
             let shares = network
                 .decode(&latent)
-                .softmax(-1, tch::Kind::Float)
-                .to_device(tch::Device::Cpu)
+                .softmax(-1, Kind::Float)
+                .to_device(Device::Cpu)
                 .contiguous();
-            let latent = latent.to_device(tch::Device::Cpu).contiguous();
+            let latent = latent.to_device(Device::Cpu).contiguous();
             (0..columns.len())
                 .map(|i| {
                     let mut values = vec![0f32; size];

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 /// Expected counts below this, in electrons, do not shrink the noise further.
-const MIN_EXPECTED: f32 = 1e-3;
+pub const MIN_EXPECTED: f32 = 1e-3;
 
 /// Writes `z = (u - U m) / sqrt(max(U m, 1e-3))` with `U = sum_E u` for every pixel of a patch.
 ///

@@ -23,11 +23,20 @@ use crate::stream::Cube;
 /// Most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 64;
 
+/// Where a patch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub cube: usize,
+    pub y: usize,
+    pub x: usize,
+}
+
 /// A fixed part of a global batch, whose gradient is formed at once.
 pub struct MicroBatch {
     /// Its place among those of the step.
     pub slot: usize,
-    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out.
+    pub places: Vec<Place>,
+    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out; none where a GPU cuts them itself.
     pub patches: Vec<Array3<f32>>,
     /// Unit normals of the reparameterisation, `[patch, latent]`.
     pub noise: Vec<f32>,
@@ -49,6 +58,8 @@ pub struct Crops<'a> {
     /// This rank's lines, prepared, where they fit the memory that the configuration gives.
     cached: Vec<(Lines, Prepared)>,
     validation: Vec<(usize, usize, usize)>,
+    /// Whether a GPU has the lines.
+    handed_over: bool,
 }
 
 impl<'a> Crops<'a> {
@@ -71,6 +82,7 @@ impl<'a> Crops<'a> {
             micro_batch: train.micro_batch,
             validation: validation_places(&plan, cubes, patch[1]),
             cached: Vec::new(),
+            handed_over: false,
             lanes,
             plan,
         };
@@ -97,6 +109,28 @@ impl<'a> Crops<'a> {
             self.cached.push((run, prepared));
         }
         Ok(())
+    }
+
+    /// This rank's lines, electrons `[y, x, energy]`, 0 where training does not look, if they are in memory, take at most
+    /// `room` bytes and no patch reaches beyond its cube. From then on patches are drawn as places alone. Rank-local.
+    pub fn hand_over(&mut self, room: usize) -> Option<Vec<(Lines, Array3<f32>)>> {
+        let voxels: usize = self.cached.iter().map(|(_, held)| held.counts.len()).sum();
+        let narrow = |cube: &Cube| (0..2).any(|axis| cube.size()[axis] < self.patch[axis]);
+        if self.cached.is_empty() || 4 * voxels > room || self.cubes.iter().any(narrow) {
+            return None;
+        }
+        self.handed_over = true;
+        let trained = self.cached.iter().map(|(lines, prepared)| {
+            let cube = &self.cubes[lines.cube];
+            let mut counts = prepared.counts.clone();
+            for ((y, x), &valid) in prepared.valid.indexed_iter() {
+                if !valid || !cube.is_trained_on(lines.rows.start + y, x) {
+                    counts.slice_mut(s![y, x, ..]).fill(0.0);
+                }
+            }
+            (lines.clone(), counts)
+        });
+        Some(trained.collect())
     }
 
     /// Says how the work is spread. Rank-local.
@@ -136,6 +170,7 @@ impl<'a> Crops<'a> {
             .map(|slot| {
                 let mut drawn = MicroBatch {
                     slot,
+                    places: Vec::with_capacity(self.micro_batch),
                     patches: Vec::with_capacity(self.micro_batch),
                     noise: Vec::with_capacity(self.micro_batch * self.latent),
                 };
@@ -148,7 +183,10 @@ impl<'a> Crops<'a> {
                     drawn.noise.extend(
                         (0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }),
                     );
-                    drawn.patches.push(self.counts(cube, y, x)?);
+                    drawn.places.push(Place { cube, y, x });
+                    if !self.handed_over {
+                        drawn.patches.push(self.counts(cube, y, x)?);
+                    }
                 }
                 Ok(drawn)
             })

@@ -1,11 +1,13 @@
 //! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads.
 //!
 //! A step is `train.global_batch / train.micro_batch` micro-batches, each drawn from one lane and worked on by the rank
-//! that owns that lane, on one thread; their gradients are summed exactly and every rank takes the same step.
+//! that owns that lane, on one thread or a GPU; their gradients are summed exactly and every rank takes the same step.
 
 mod checkpoint;
 mod crops;
+mod gpu;
 mod heap;
+mod host;
 mod log;
 mod optimiser;
 mod step;
@@ -14,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{ensure, Result};
+use tch::Device;
 
 use crate::comm::Comm;
 use crate::config::{self, Auto, Config, Preset};
@@ -22,7 +25,8 @@ use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, Survey};
 
 pub use checkpoint::{step_of, Checkpoint, LeftOut, Model};
-pub use crops::MicroBatch;
+pub use crops::{MicroBatch, Place};
+pub use gpu::{GpuSum, Kernels, Stream};
 pub use log::StepLine;
 pub use step::{Engine, Times};
 
@@ -99,7 +103,7 @@ pub fn train(
     }
     let checkpoint = match found {
         Some(checkpoint) => checkpoint,
-        None => begin(comm, config, cubes, survey)?,
+        None => begin(comm, config, cubes, survey, device)?,
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
@@ -107,14 +111,28 @@ pub fn train(
     if checkpoint.step >= length.steps {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
-    let crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
+    let mut crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
     crops.describe(comm, config, length);
     let opened = Log::open(comm, directory, checkpoint.step, length);
     let (mut log, mut epoch_loss) = comm.agree(opened)?;
-    let mut engine = Engine::new(comm, config, device, length, checkpoint);
+    let mut engine = Engine::new(comm, config, device, length, checkpoint)?;
+    if let Some(lines) = crops.hand_over(engine.room()) {
+        engine.hold(lines);
+    }
+    let mut next = crops.draw(engine.steps_done());
     while engine.steps_done() < length.steps {
-        let batch = comm.agree(crops.draw(engine.steps_done()))?;
-        let line = engine.step(&batch)?;
+        let batch = comm.agree(next)?;
+        // Read what comes next while this is worked on.
+        let following = engine.steps_done() + 1;
+        let (line, drawn) = std::thread::scope(|scope| {
+            let ahead = scope.spawn(|| match following < length.steps {
+                true => crops.draw(following),
+                false => Ok(Vec::new()),
+            });
+            (engine.step(&batch), ahead.join())
+        });
+        next = drawn.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let line = line?;
         epoch_loss.push(line.loss);
         log.step(&line);
         let done = engine.steps_done();
@@ -168,10 +186,13 @@ pub fn rehearse(
     steps: usize,
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
-    let start = begin(comm, config, cubes, survey)?;
+    let start = begin(comm, config, cubes, survey, device)?;
     let length = Length::new(config, pixels, start.model.spec.pixels());
-    let crops = Crops::new(comm, config, cubes, &start.model)?;
-    let mut engine = Engine::new(comm, config, device, length, start);
+    let mut crops = Crops::new(comm, config, cubes, &start.model)?;
+    let mut engine = Engine::new(comm, config, device, length, start)?;
+    if let Some(lines) = crops.hand_over(engine.room()) {
+        engine.hold(lines);
+    }
     let mut step = || -> Result<StepLine> {
         let batch = comm.agree(crops.draw(engine.steps_done()))?;
         engine.step(&batch)
@@ -204,17 +225,25 @@ pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3
 /// The state before the first step.
 ///
 /// # Collective
-fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Result<Checkpoint> {
+fn begin(
+    comm: &Comm,
+    config: &Config,
+    cubes: &[Cube],
+    survey: &Survey,
+    device: Device,
+) -> Result<Checkpoint> {
     let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
     let model = config::Model {
         patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))),
         ..config.model.clone()
     };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
-    // Weights, gradient, two moments, and a gradient per micro-batch in work.
-    let needed = 4
-        * spec.parameters() as u64
-        * (4 + config.train.global_batch.div_ceil(config.train.micro_batch) as u64);
+    // Weights and two moments; on a CPU a gradient, and one per micro-batch in work.
+    let gradients = match device {
+        Device::Cpu => 1 + config.train.global_batch.div_ceil(config.train.micro_batch),
+        _ => 0,
+    };
+    let needed = 4 * (spec.parameters() * (3 + gradients)) as u64;
     let allowed = config.io.memory_mib << 20;
     ensure!(
         needed <= allowed.max(1 << 30),

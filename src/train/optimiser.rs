@@ -8,6 +8,36 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
+/// The numbers of one step of Adam, of which `w -= rate * m / (sqrt(v) * inverse + epsilon)`.
+pub struct Adam {
+    pub rate: f32,
+    pub inverse: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    /// 1 - beta.
+    pub rest1: f32,
+    pub rest2: f32,
+    pub epsilon: f32,
+}
+
+impl Adam {
+    /// Of step `step`, from 1.
+    pub fn of(learning_rate: f64, step: usize) -> Adam {
+        // 1 - beta2 lost digits if it were formed in f32.
+        let correction1 = 1.0 - BETA1.powi(step as i32);
+        let correction2 = 1.0 - BETA2.powi(step as i32);
+        Adam {
+            rate: (learning_rate / correction1) as f32,
+            inverse: (1.0 / correction2.sqrt()) as f32,
+            beta1: BETA1 as f32,
+            beta2: BETA2 as f32,
+            rest1: (1.0 - BETA1) as f32,
+            rest2: (1.0 - BETA2) as f32,
+            epsilon: EPSILON as f32,
+        }
+    }
+}
+
 /// The Euclidean norm of a gradient, the same for any number of threads.
 pub fn norm(gradient: &[f32]) -> f64 {
     let blocks: Vec<f64> = gradient
@@ -30,13 +60,15 @@ pub fn adam(
     learning_rate: f64,
     step: usize,
 ) {
-    // 1 - beta2 lost digits if it were formed in f32.
-    let correction1 = 1.0 - BETA1.powi(step as i32);
-    let correction2 = 1.0 - BETA2.powi(step as i32);
-    let rate = (learning_rate / correction1) as f32;
-    let inverse = (1.0 / correction2.sqrt()) as f32;
-    let (beta1, rest1) = (BETA1 as f32, (1.0 - BETA1) as f32);
-    let (beta2, rest2) = (BETA2 as f32, (1.0 - BETA2) as f32);
+    let Adam {
+        rate,
+        inverse,
+        beta1,
+        beta2,
+        rest1,
+        rest2,
+        epsilon,
+    } = Adam::of(learning_rate, step);
     let factor = factor as f32;
     weights
         .par_chunks_mut(BLOCK)
@@ -48,7 +80,7 @@ pub fn adam(
                 let g = g * factor;
                 *m = beta1 * *m + rest1 * g;
                 *v = beta2 * *v + rest2 * g * g;
-                *w -= rate * *m / (v.sqrt() * inverse + EPSILON as f32);
+                *w -= rate * *m / (v.sqrt() * inverse + epsilon);
             }
         });
 }

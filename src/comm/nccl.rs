@@ -1,0 +1,135 @@
+//! NCCL, found at run time: sums between GPUs that do not pass through their hosts.
+//!
+//! The library comes with PyTorch's CUDA half and has the same C interface since version 2.0.
+
+use std::ffi::{c_char, c_int, c_void, CStr};
+
+use anyhow::{ensure, Result};
+
+use super::Comm;
+use crate::library::Library;
+
+/// `ncclUniqueId`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Id([c_char; 128]);
+
+type Handle = *mut c_void;
+type Code = c_int;
+
+/// What NCCL adds up, as `ncclDataType_t` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    Int32 = 2,
+    Float32 = 7,
+}
+
+/// How, as `ncclRedOp_t` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Sum = 0,
+    Max = 2,
+}
+
+/// A group of ranks as NCCL knows it, each with a GPU of its own.
+pub struct Nccl {
+    handle: Handle,
+    all_reduce: AllReduce,
+    destroy: unsafe extern "C" fn(Handle) -> Code,
+    error: unsafe extern "C" fn(Code) -> *const c_char,
+}
+
+type AllReduce = unsafe extern "C" fn(
+    *const c_void,
+    *mut c_void,
+    usize,
+    c_int,
+    c_int,
+    Handle,
+    *mut c_void,
+) -> Code;
+
+impl Nccl {
+    /// The ranks of `comm`, each on the GPU that CUDA has for its current one.
+    ///
+    /// # Collective
+    /// # Errors
+    /// No library on some rank, or what NCCL says. Agreed before any rank waits inside NCCL.
+    pub fn new(comm: &Comm) -> Result<Nccl> {
+        let library = comm.agree(Library::open("libnccl.so.2"))?;
+        // SAFETY: the signatures are those of nccl.h; a library stays loaded for good.
+        let (begin, get_id, all_reduce, destroy, error) = unsafe {
+            let begin: unsafe extern "C" fn(*mut Handle, c_int, Id, c_int) -> Code =
+                library.symbol(c"ncclCommInitRank")?;
+            let get_id: unsafe extern "C" fn(*mut Id) -> Code =
+                library.symbol(c"ncclGetUniqueId")?;
+            let destroy: unsafe extern "C" fn(Handle) -> Code =
+                library.symbol(c"ncclCommDestroy")?;
+            let error: unsafe extern "C" fn(Code) -> *const c_char =
+                library.symbol(c"ncclGetErrorString")?;
+            let all_reduce: AllReduce = library.symbol(c"ncclAllReduce")?;
+            (begin, get_id, all_reduce, destroy, error)
+        };
+        let mut nccl = Nccl {
+            handle: std::ptr::null_mut(),
+            all_reduce,
+            destroy,
+            error,
+        };
+        let id = comm.from_root(|| {
+            let mut id = Id([0; 128]);
+            // SAFETY: `id` is what the function fills.
+            nccl.check(unsafe { get_id(&mut id) })?;
+            Ok(id.0.to_vec())
+        })?;
+        let mut given = Id([0; 128]);
+        given.0.copy_from_slice(&id);
+        let (size, rank) = (comm.size() as c_int, comm.rank() as c_int);
+        let begun = {
+            let _waiting = comm.waiting("NCCL's start");
+            // SAFETY: every rank of the group calls with the id of root, its own rank and their number.
+            let code = unsafe { begin(&mut nccl.handle, size, given, rank) };
+            nccl.check(code)
+        };
+        comm.agree(begun)?;
+        Ok(nccl)
+    }
+
+    /// Reduces `count` values at `data` on this rank's GPU, in place, after what the CUDA `stream` has to do before.
+    ///
+    /// # Collective
+    /// # Errors
+    /// What NCCL says.
+    /// # Safety
+    /// `data` are `count` such values in the memory of this rank's GPU, as many on every rank.
+    pub unsafe fn all_reduce(
+        &self,
+        data: *mut c_void,
+        count: usize,
+        values: Values,
+        operation: Operation,
+        stream: *mut c_void,
+    ) -> Result<()> {
+        let (values, operation) = (values as c_int, operation as c_int);
+        // SAFETY: by the caller.
+        self.check(unsafe {
+            (self.all_reduce)(data, data, count, values, operation, self.handle, stream)
+        })
+    }
+
+    fn check(&self, code: Code) -> Result<()> {
+        // SAFETY: NCCL answers a static C string to any code.
+        let text = || unsafe { CStr::from_ptr((self.error)(code)) }.to_string_lossy();
+        ensure!(code == 0, "NCCL: {}", text());
+        Ok(())
+    }
+}
+
+impl Drop for Nccl {
+    fn drop(&mut self) {
+        if !self.handle.is_null() {
+            // SAFETY: the handle is NCCL's own and is not used again.
+            unsafe { (self.destroy)(self.handle) };
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! CUDA kernels of our own, compiled where they run by the compiler that comes with PyTorch's CUDA half.
+
+use std::ffi::{c_char, c_int, c_uint, c_void, CStr, CString};
+
+use anyhow::{ensure, Context, Result};
+
+use super::graph::Stream;
+use crate::library::Library;
+
+/// The oldest GPUs that CUDA 13 serves; the driver makes of it what its own GPU takes.
+const ARCHITECTURE: &CStr = c"--gpu-architecture=compute_75";
+/// Blocks enough for every GPU: kernels stride over what is left.
+const BLOCKS: c_uint = 4096;
+const THREADS: c_uint = 256;
+
+/// The kernels of `kernels.cu`, on the GPU that this thread works on.
+pub struct Kernels {
+    pub adam: Kernel,
+    pub largest_of: Kernel,
+    pub add_rounded: Kernel,
+    pub scale_back: Kernel,
+}
+
+impl Kernels {
+    /// Rank-local.
+    ///
+    /// # Errors
+    /// No compiler, or what it or the driver says.
+    pub fn new() -> Result<Kernels> {
+        let code = compile(include_str!("kernels.cu"))?;
+        let driver = Library::open("libcuda.so.1")?;
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the signature is that of cuda.h; the code ends with a zero, the module is never unloaded.
+        let answer = unsafe {
+            let load: unsafe extern "C" fn(*mut *mut c_void, *const c_char) -> c_int =
+                driver.symbol(c"cuModuleLoadData")?;
+            load(&mut module, code.as_ptr().cast())
+        };
+        ensure!(
+            answer == 0,
+            "the GPU's driver refuses the kernels: CUDA error {answer}"
+        );
+        let kernel = |name| Kernel::of(&driver, module, name);
+        Ok(Kernels {
+            adam: kernel(c"adam")?,
+            largest_of: kernel(c"largest_of")?,
+            add_rounded: kernel(c"add_rounded")?,
+            scale_back: kernel(c"scale_back")?,
+        })
+    }
+}
+
+/// A function on the GPU.
+pub struct Kernel {
+    function: *mut c_void,
+    launch: Launch,
+}
+
+type Launch = unsafe extern "C" fn(
+    *mut c_void,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    *mut c_void,
+    *mut *mut c_void,
+    *mut *mut c_void,
+) -> c_int;
+
+impl Kernel {
+    fn of(driver: &Library, module: *mut c_void, name: &CStr) -> Result<Kernel> {
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the signatures are those of cuda.h, the module is loaded.
+        unsafe {
+            let find: unsafe extern "C" fn(*mut *mut c_void, *mut c_void, *const c_char) -> c_int =
+                driver.symbol(c"cuModuleGetFunction")?;
+            let answer = find(&mut function, module, name.as_ptr());
+            ensure!(
+                answer == 0,
+                "no kernel {}: CUDA error {answer}",
+                name.to_string_lossy()
+            );
+            Ok(Kernel {
+                function,
+                launch: driver.symbol(c"cuLaunchKernel")?,
+            })
+        }
+    }
+
+    /// Runs the function on `stream`, after what that has to do before.
+    ///
+    /// # Errors
+    /// What the driver says.
+    /// # Safety
+    /// `arguments` point to values of the function's own parameters, whose memory lives until the stream is through.
+    pub unsafe fn run<const N: usize>(
+        &self,
+        stream: Stream,
+        mut arguments: [*mut c_void; N],
+    ) -> Result<()> {
+        let (stream, none) = (stream.raw(), std::ptr::null_mut());
+        let list = arguments.as_mut_ptr();
+        // SAFETY: by the caller.
+        let answer = unsafe {
+            (self.launch)(
+                self.function,
+                BLOCKS,
+                1,
+                1,
+                THREADS,
+                1,
+                1,
+                0,
+                stream,
+                list,
+                none,
+            )
+        };
+        ensure!(answer == 0, "a kernel does not start: CUDA error {answer}");
+        Ok(())
+    }
+}
+
+/// Where a kernel's argument lies.
+pub fn argument<T>(value: &mut T) -> *mut c_void {
+    (value as *mut T).cast()
+}
+
+/// PTX of CUDA C, with a zero at its end.
+fn compile(source: &str) -> Result<Vec<u8>> {
+    type Program = *mut c_void;
+    let compiler = Library::open("libnvrtc.so.13").context(
+        "a GPU takes CUDA's compiler NVRTC, which comes with scripts/setup.sh --cuda; or set train.device: cpu",
+    )?;
+    let source = CString::new(source)?;
+    // SAFETY: the signatures are those of nvrtc.h; all that is pointed to outlives the calls.
+    unsafe {
+        let create: unsafe extern "C" fn(
+            *mut Program,
+            *const c_char,
+            *const c_char,
+            c_int,
+            *const *const c_char,
+            *const *const c_char,
+        ) -> c_int = compiler.symbol(c"nvrtcCreateProgram")?;
+        let compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int =
+            compiler.symbol(c"nvrtcCompileProgram")?;
+        let size: unsafe extern "C" fn(Program, *mut usize) -> c_int =
+            compiler.symbol(c"nvrtcGetPTXSize")?;
+        let get: unsafe extern "C" fn(Program, *mut c_char) -> c_int =
+            compiler.symbol(c"nvrtcGetPTX")?;
+        let destroy: unsafe extern "C" fn(*mut Program) -> c_int =
+            compiler.symbol(c"nvrtcDestroyProgram")?;
+        let (mut program, none) = (std::ptr::null_mut(), std::ptr::null());
+        let name = c"coreloss".as_ptr();
+        let answer = create(&mut program, source.as_ptr(), name, 0, none, none);
+        ensure!(answer == 0, "NVRTC takes no program: error {answer}");
+        let options = [ARCHITECTURE.as_ptr()];
+        let answer = compile(program, options.len() as c_int, options.as_ptr());
+        ensure!(
+            answer == 0,
+            "NVRTC does not compile a kernel: error {answer}"
+        );
+        let mut length = 0;
+        size(program, &mut length);
+        let mut code = vec![0u8; length];
+        let answer = get(program, code.as_mut_ptr().cast());
+        destroy(&mut program);
+        ensure!(answer == 0, "NVRTC gives no code: error {answer}");
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_compile_where_the_compiler_is() {
+        if Library::open("libnvrtc.so.13").is_err() {
+            eprintln!("SKIPPED: no CUDA compiler here");
+            return;
+        }
+        let code = compile(include_str!("kernels.cu")).unwrap();
+        let text = String::from_utf8_lossy(&code);
+        for name in ["adam", "largest_of", "add_rounded", "scale_back"] {
+            assert!(text.contains(&format!(".entry {name}(")), "{name}");
+        }
+    }
+}
