@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context, Result};
 use tch::{Device, Kind, Tensor};
 
 use crate::comm::Comm;
@@ -18,31 +18,40 @@ pub fn one_thread_per_operator() {
     tch::set_num_threads(1);
 }
 
-/// The device of this rank: a GPU of its node where there is one and it is wanted, else the CPU.
+/// The device of this rank: a GPU of its node where every rank of `comm` has one and it is wanted, else the CPU.
 ///
 /// # Collective
 /// # Errors
 /// `train.device: cuda` without a GPU, saying what is missing.
 pub fn choose(comm: &Comm, wanted: config::Device) -> Result<Device> {
     let (local_rank, _) = comm.local_rank();
-    comm.agree(match wanted {
-        config::Device::Cpu => Ok(Device::Cpu),
-        config::Device::Auto => Ok(gpu(local_rank).unwrap_or(Device::Cpu)),
-        config::Device::Cuda => gpu(local_rank).map_err(|error| {
-            error.context(
-                "train.device: cuda cannot be had; run scripts/setup.sh --cuda on a node with a driver, or leave \
-                 train.device at auto",
-            )
-        }),
-    })
+    if wanted == config::Device::Cpu {
+        return Ok(Device::Cpu);
+    }
+    let mine = gpu(local_rank).context(
+        "train.device: cuda cannot be had; run scripts/setup.sh --cuda on a node with a driver, or leave train.device \
+         at auto",
+    );
+    if wanted == config::Device::Cuda {
+        return comm.agree(mine);
+    }
+    // Ranks sum their gradients in one way.
+    let [some, all] = [comm.any(mine.is_ok()), !comm.any(mine.is_err())];
+    if some && !all && comm.is_root() {
+        log::warn!("some ranks have no GPU, so all train on CPUs; ask for nodes of one kind");
+    }
+    Ok(mine.ok().filter(|_| all).unwrap_or(Device::Cpu))
 }
 
-/// Ranks of this node that share the GPU of this one, itself counted; the same for all. Rank-local.
+/// Ranks that share a GPU, on the node where they are most.
+///
+/// # Collective
 pub fn sharers(comm: &Comm, device: Device) -> usize {
-    match (device, gpus()) {
+    let mine = match (device, gpus()) {
         (Device::Cpu, _) | (_, Err(_)) => 1,
         (_, Ok(count)) => comm.local_rank().1.div_ceil(count),
-    }
+    };
+    comm.max_u64(mine as u64) as usize
 }
 
 /// What the network's layers are worked out in.

@@ -130,6 +130,32 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
     );
 }
 
+/// Lines that are read again and again, and walked through a second time for the reconstruction, are those that are held.
+#[test]
+fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
+    let _alone = alone();
+    let folder = folder("unheld");
+    // Small patches, so that there are more rows of tiles than the memory holds.
+    let yaml = "train: {steps: 2}\nmodel: {patch: [12, 12]}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
+         output: {dir: run, reconstruction: window}\nsimulate:\n  dir: .\n  cubes:\n\
+         \x20   - {name: cube, scene: {shape: [64, 64, 1300], dispersion_ev: 0.3}}\n";
+    fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
+    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
+        .wait(LIMIT)
+        .succeeded();
+    let [held, read_again] = [2048, 64].map(|memory| {
+        let memory_mib = format!("io.memory_mib={memory}");
+        let output = format!("output.dir={memory}");
+        let arguments = ["run", "run.yaml", "--set", &memory_mib, "--set", &output];
+        Job::of(command(&folder, 1, &arguments))
+            .wait(LIMIT)
+            .succeeded();
+        maps(&folder.join(memory.to_string()))
+    });
+    assert!(held.keys().any(|name| name.contains("reconstruction")));
+    assert!(held == read_again, "the memory shows in the maps");
+}
+
 /// A step gives back what it takes: a leak of a few KiB would end a training of a week.
 #[test]
 fn a_thousand_steps_more_take_no_more_memory() {

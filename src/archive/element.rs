@@ -12,6 +12,9 @@ pub trait Element: H5Type + Copy + Default + Send + Sync + 'static {
 
     /// Appends its little-endian bytes.
     fn put_le(self, bytes: &mut Vec<u8>);
+
+    /// The nearest float32.
+    fn to_f32(self) -> f32;
 }
 
 macro_rules! element {
@@ -27,6 +30,10 @@ macro_rules! element {
 
             fn put_le(self, bytes: &mut Vec<u8>) {
                 bytes.extend(self.to_le_bytes());
+            }
+
+            fn to_f32(self) -> f32 {
+                self as f32
             }
         }
     )*};

@@ -4,6 +4,7 @@
 
 mod attribute;
 mod catalogue;
+mod chunks;
 mod companion;
 mod dates;
 mod dm;

@@ -10,6 +10,7 @@ use hdf5::{Dataset, File};
 use ndarray::{Array3, ArrayD};
 use sha2::{Digest, Sha256};
 
+use super::chunks::Chunks;
 use super::dm::Picture;
 use super::element::Element;
 use super::layout::{read_f32, read_stored, Layout, Microscope};
@@ -17,6 +18,7 @@ use super::metadata::{self, Metadata};
 use super::{dm, elsewhere, file, hspy, plain, unpacked};
 use crate::config::Config;
 use crate::cube::CubeInfo;
+use crate::with_element;
 
 /// How to read a cube.
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ const AGAIN: usize = 4;
 /// Where the values lie.
 enum Stored {
     /// The file closes with its last dataset.
-    Hdf5(Dataset),
+    Hdf5(Dataset, Option<Chunks>),
     /// At a place of its own in a file: Gatan's, or one that was unpacked.
     Plain(dm::Stored),
 }
@@ -106,11 +108,12 @@ impl Reader {
         drop(dataset);
         drop(opened);
         let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
+        let chunks = Chunks::of(&dataset);
         Ok(Reader {
             info,
             layout,
             energy,
-            stored: Stored::Hdf5(dataset),
+            stored: Stored::Hdf5(dataset, chunks),
         })
     }
 
@@ -144,7 +147,7 @@ impl Reader {
     pub fn lines_decoded_at_once(&self) -> usize {
         let is_first = self.energy == 0 && self.layout.axes.len() == 3;
         match &self.stored {
-            Stored::Hdf5(_) if is_first => self.info.chunk_rows,
+            Stored::Hdf5(..) if is_first => self.info.chunk_rows,
             _ => 1,
         }
     }
@@ -155,7 +158,7 @@ impl Reader {
     /// # Errors
     /// Values that cannot be read; a full disk.
     pub fn unpack<T: Element>(&self, place: &Path, share: [usize; 2], memory: usize) -> Result<()> {
-        let Stored::Hdf5(dataset) = &self.stored else {
+        let Stored::Hdf5(dataset, _) = &self.stored else {
             bail!("{}: is not packed", self.info.path.display());
         };
         unpacked::write::<T>(dataset, place, share, memory)
@@ -227,7 +230,16 @@ impl Reader {
         channels: Range<usize>,
     ) -> Result<Array3<f32>> {
         self.part([rows, columns, channels], |part| match &self.stored {
-            Stored::Hdf5(dataset) => Ok(read_f32(dataset, part)?),
+            Stored::Hdf5(dataset, chunks) => {
+                let unpacked = chunks.as_ref().and_then(|chunks| {
+                    with_element!(&self.info.dtype[..], T =>
+                        chunks.read(&part, self.energy, T::to_f32), else None)
+                });
+                Ok(match unpacked {
+                    Some(values) => values,
+                    None => read_f32(dataset, part)?,
+                })
+            }
             Stored::Plain(stored) => stored.read(&part),
         })
     }
@@ -244,7 +256,15 @@ impl Reader {
         channels: Range<usize>,
     ) -> Result<Array3<T>> {
         self.part([rows, columns, channels], |part| match &self.stored {
-            Stored::Hdf5(dataset) => Ok(read_stored(dataset, part)?),
+            Stored::Hdf5(dataset, chunks) => {
+                let chunks = chunks.as_ref();
+                let unpacked =
+                    chunks.and_then(|chunks| chunks.read(&part, self.energy, |value: T| value));
+                Ok(match unpacked {
+                    Some(values) => values,
+                    None => read_stored(dataset, part)?,
+                })
+            }
             Stored::Plain(stored) => stored.read_stored(&part),
         })
     }

@@ -34,6 +34,13 @@ pub enum Operation {
 /// A group of ranks as NCCL knows it, each with a GPU of its own.
 pub struct Nccl {
     handle: Handle,
+    library: Functions,
+}
+
+/// What is used of the library.
+struct Functions {
+    begin: unsafe extern "C" fn(*mut Handle, c_int, Id, c_int) -> Code,
+    get_id: unsafe extern "C" fn(*mut Id) -> Code,
     all_reduce: AllReduce,
     destroy: unsafe extern "C" fn(Handle) -> Code,
     error: unsafe extern "C" fn(Code) -> *const c_char,
@@ -49,6 +56,22 @@ type AllReduce = unsafe extern "C" fn(
     *mut c_void,
 ) -> Code;
 
+impl Functions {
+    fn load() -> Result<Functions> {
+        let library = Library::open("libnccl.so.2")?;
+        // SAFETY: the signatures are those of nccl.h; a library stays loaded for good.
+        unsafe {
+            Ok(Functions {
+                begin: library.symbol(c"ncclCommInitRank")?,
+                get_id: library.symbol(c"ncclGetUniqueId")?,
+                all_reduce: library.symbol(c"ncclAllReduce")?,
+                destroy: library.symbol(c"ncclCommDestroy")?,
+                error: library.symbol(c"ncclGetErrorString")?,
+            })
+        }
+    }
+}
+
 impl Nccl {
     /// The ranks of `comm`, each on the GPU that CUDA has for its current one.
     ///
@@ -56,30 +79,15 @@ impl Nccl {
     /// # Errors
     /// No library on some rank, or what NCCL says. Agreed before any rank waits inside NCCL.
     pub fn new(comm: &Comm) -> Result<Nccl> {
-        let library = comm.agree(Library::open("libnccl.so.2"))?;
-        // SAFETY: the signatures are those of nccl.h; a library stays loaded for good.
-        let (begin, get_id, all_reduce, destroy, error) = unsafe {
-            let begin: unsafe extern "C" fn(*mut Handle, c_int, Id, c_int) -> Code =
-                library.symbol(c"ncclCommInitRank")?;
-            let get_id: unsafe extern "C" fn(*mut Id) -> Code =
-                library.symbol(c"ncclGetUniqueId")?;
-            let destroy: unsafe extern "C" fn(Handle) -> Code =
-                library.symbol(c"ncclCommDestroy")?;
-            let error: unsafe extern "C" fn(Code) -> *const c_char =
-                library.symbol(c"ncclGetErrorString")?;
-            let all_reduce: AllReduce = library.symbol(c"ncclAllReduce")?;
-            (begin, get_id, all_reduce, destroy, error)
-        };
+        let library = comm.agree(Functions::load())?;
         let mut nccl = Nccl {
             handle: std::ptr::null_mut(),
-            all_reduce,
-            destroy,
-            error,
+            library,
         };
         let id = comm.from_root(|| {
             let mut id = Id([0; 128]);
             // SAFETY: `id` is what the function fills.
-            nccl.check(unsafe { get_id(&mut id) })?;
+            nccl.check(unsafe { (nccl.library.get_id)(&mut id) })?;
             Ok(id.0.to_vec())
         })?;
         let mut given = Id([0; 128]);
@@ -88,7 +96,7 @@ impl Nccl {
         let begun = {
             let _waiting = comm.waiting("NCCL's start");
             // SAFETY: every rank of the group calls with the id of root, its own rank and their number.
-            let code = unsafe { begin(&mut nccl.handle, size, given, rank) };
+            let code = unsafe { (nccl.library.begin)(&mut nccl.handle, size, given, rank) };
             nccl.check(code)
         };
         comm.agree(begun)?;
@@ -113,13 +121,13 @@ impl Nccl {
         let (values, operation) = (values as c_int, operation as c_int);
         // SAFETY: by the caller.
         self.check(unsafe {
-            (self.all_reduce)(data, data, count, values, operation, self.handle, stream)
+            (self.library.all_reduce)(data, data, count, values, operation, self.handle, stream)
         })
     }
 
     fn check(&self, code: Code) -> Result<()> {
         // SAFETY: NCCL answers a static C string to any code.
-        let text = || unsafe { CStr::from_ptr((self.error)(code)) }.to_string_lossy();
+        let text = || unsafe { CStr::from_ptr((self.library.error)(code)) }.to_string_lossy();
         ensure!(code == 0, "NCCL: {}", text());
         Ok(())
     }
@@ -129,7 +137,7 @@ impl Drop for Nccl {
     fn drop(&mut self) {
         if !self.handle.is_null() {
             // SAFETY: the handle is NCCL's own and is not used again.
-            unsafe { (self.destroy)(self.handle) };
+            unsafe { (self.library.destroy)(self.handle) };
         }
     }
 }

@@ -111,8 +111,8 @@ impl Config {
             "train.validation: from 0 to 0.5",
         );
         require(
-            train.checkpoint_epochs > 0,
-            "train.checkpoint_epochs: at least 1",
+            train.checkpoint_epochs != Auto::Given(0),
+            "train.checkpoint_epochs: at least 1, or auto",
         );
         require(
             train.keep_checkpoints > 0,

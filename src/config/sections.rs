@@ -252,8 +252,9 @@ pub struct Train {
     /// Share of the scan lines kept for validation, in blocks of a patch's height; 0 for none. None are kept of an archive
     /// that would lose more than 12 % of its crops by it.
     pub validation: f64,
-    /// Epochs between checkpoints.
-    pub checkpoint_epochs: usize,
+    /// Epochs between checkpoints; `auto`: 10, and at least a twentieth of the steps, since epochs of small archives are
+    /// short.
+    pub checkpoint_epochs: Auto<usize>,
     /// Checkpoints that are kept, at least 1: the last ones, in case one is damaged, and beside them the best.
     pub keep_checkpoints: usize,
     /// Contiguous runs of scan lines into which the archive is cut.
@@ -277,7 +278,7 @@ impl Default for Train {
             kl_weight: 1.0,
             clip: 3.5,
             validation: 0.05,
-            checkpoint_epochs: 10,
+            checkpoint_epochs: Auto::Auto,
             keep_checkpoints: 2,
             lanes: 64,
         }

@@ -9,8 +9,12 @@ use crate::model::Tiles;
 use crate::score::{LineFeatures, LineScorer, Scores};
 use crate::stream::Band;
 
-/// Lines whose features are computed together.
+/// Lines whose features are computed together, at least; more threads take a line each.
 const LINES: usize = 4;
+
+fn lines_at_once() -> usize {
+    LINES.max(rayon::current_num_threads())
+}
 
 /// A reconstructed line in electrons `[x, energy]`: shares times what was counted.
 pub fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
@@ -54,7 +58,7 @@ impl<'a> Collector<'a> {
 
     fn push(&mut self, pair: Pair) {
         self.waiting.push(pair);
-        if self.waiting.len() >= LINES {
+        if self.waiting.len() >= lines_at_once() {
             self.flush();
         }
     }
@@ -145,22 +149,28 @@ pub fn score_rebuilt(
     rebuild: impl Fn(ArrayView2<f32>) -> Array2<f32> + Sync,
 ) -> Result<Scores> {
     let mut collector = Collector::new(scorer, band, bound);
+    let mut waiting = Vec::new();
+    let mut rebuild_all = |waiting: &mut Vec<Pair>| {
+        waiting
+            .par_iter_mut()
+            .for_each(|pair| pair.reconstruction = rebuild(pair.counts.view()));
+        waiting.drain(..).for_each(|pair| collector.push(pair));
+    };
     let done = band.each_block(|rows, prepared| {
-        let line = |i: usize| prepared.counts.index_axis(Dim(0), i);
-        let rebuilt: Vec<Array2<f32>> = (0..rows.len())
-            .into_par_iter()
-            .map(|i| rebuild(line(i)))
-            .collect();
-        for (i, reconstruction) in rebuilt.into_iter().enumerate() {
-            collector.push(Pair {
-                counts: line(i).to_owned(),
+        for i in 0..rows.len() {
+            waiting.push(Pair {
+                counts: prepared.counts.index_axis(Dim(0), i).to_owned(),
                 valid: prepared.valid.row(i).to_vec(),
                 share: prepared.share.row(i).to_vec(),
-                reconstruction,
+                reconstruction: Array2::default([0, 0]),
             });
+            if waiting.len() >= lines_at_once() {
+                rebuild_all(&mut waiting);
+            }
         }
         Ok(())
     });
+    rebuild_all(&mut waiting);
     comm.agree(done)?;
     collector.scores(comm)
 }

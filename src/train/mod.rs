@@ -37,6 +37,10 @@ use log::{EpochLine, Log};
 /// fewer as they have more pixels.
 const AUTO_STEPS: [usize; 2] = [800, 20_000];
 
+const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
+/// Of a training whose epochs are short: a checkpoint of a hundred MB takes as long as some of its steps.
+const LEAST_CHECKPOINTS: usize = 20;
+
 /// A disc of a few pixels is less of what a larger patch has to tell, so less of it is learned
 /// (`configs/experiments/e10_network.yaml`); cubes with fewer lines or columns than `ROOMY` hold too few large patches.
 const LARGE_PATCH: [usize; 2] = [24, 24];
@@ -77,6 +81,15 @@ impl Length {
         Length {
             steps,
             steps_per_epoch,
+        }
+    }
+
+    fn epochs_between_checkpoints(&self, config: &Config) -> usize {
+        match config.train.checkpoint_epochs {
+            Auto::Given(epochs) => epochs,
+            Auto::Auto => (self.steps / LEAST_CHECKPOINTS)
+                .div_ceil(self.steps_per_epoch)
+                .max(EPOCHS_BETWEEN_CHECKPOINTS),
         }
     }
 }
@@ -149,7 +162,7 @@ pub fn train(
             epoch_loss.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
-        let due = epoch_over && epoch.is_multiple_of(config.train.checkpoint_epochs);
+        let due = epoch_over && epoch.is_multiple_of(length.epochs_between_checkpoints(config));
         if due || stopping || done == length.steps {
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 use tch::Device;
 
 use crate::library::Library;
@@ -23,15 +23,25 @@ struct CudaStream {
 pub struct Stream(*mut c_void);
 
 impl Stream {
-    /// Rank-local.
+    /// Makes `device` CUDA's current one for this thread too, for all that takes no device. Rank-local.
     ///
     /// # Errors
-    /// Another libtorch.
+    /// Another libtorch, or what CUDA says.
     pub fn begin(device: Device) -> Result<Stream> {
         let index = match device {
             Device::Cuda(index) => index,
             _ => 0,
         };
+        let runtime = Library::open("libcudart.so.13")?;
+        // SAFETY: the signature is that of cuda_runtime_api.h.
+        let answer = unsafe {
+            let set: unsafe extern "C" fn(c_int) -> c_int = runtime.symbol(c"cudaSetDevice")?;
+            set(index as c_int)
+        };
+        ensure!(
+            answer == 0,
+            "GPU {index} cannot be taken: CUDA error {answer}"
+        );
         let library = Library::open("libc10_cuda.so")?;
         // SAFETY: `c10::cuda::getStreamFromPool(bool, DeviceIndex)`, `setCurrentCUDAStream(CUDAStream)` and
         // `CUDAStream::stream() const`; the class is 16 bytes that are copied as they are.

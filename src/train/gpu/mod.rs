@@ -112,11 +112,11 @@ impl Gpu {
             false => Choice::Tried(tries),
         };
         comm.agree(choice.set())?;
+        let stream = comm.agree(Stream::begin(device))?;
         let sharers = device::sharers(comm, device);
+        let weights = state.model.parameters.tensor().to_device(device);
         let mine = slots.div_ceil(comm.size());
         comm.agree(check_room(spec, mine, sharers))?;
-        let stream = comm.agree(Stream::begin(device))?;
-        let weights = state.model.parameters.tensor().to_device(device);
         let kernels = Rc::new(comm.agree(Kernels::new())?);
         let backend = config.comm.backend;
         let moment = |values: &[f32]| Tensor::from_slice(values).to_device(device);
@@ -344,17 +344,18 @@ impl Gpu {
     }
 }
 
-/// Whether the GPU has room for the tensors of the parameters, those of `micro_batches` in work counted.
+/// Whether the GPU has room for more than the weights: the other tensors of the parameters, those of `micro_batches` in
+/// work counted.
 ///
 /// # Errors
 /// It has not, with both figures and what to do.
 fn check_room(spec: &Spec, micro_batches: usize, sharers: usize) -> Result<()> {
-    // Weights, two moments and integers in 4 bytes, layers in 2; of each micro-batch a gradient in 4, and in 2 once more.
-    let needed = spec.parameters() * (18 + 6 * micro_batches);
+    // Two moments and integers in 4 bytes, layers in 2; of each micro-batch a gradient in 4, and in 2 once more.
+    let needed = spec.parameters() * (14 + 6 * micro_batches);
     let free = device::free_memory()? / sharers;
     ensure!(
         needed <= free,
-        "the model has {} parameters, which with moments and gradients of {micro_batches} micro-batches take {} MiB; the \
+        "the model has {} parameters, whose moments and gradients of {micro_batches} micro-batches take {} MiB; the \
          GPU has {} MiB free for each of the {sharers} ranks on it: raise train.micro_batch towards train.global_batch, \
          choose model.preset: compact or a smaller model.patch, or set train.device: cpu",
         spec.parameters(),

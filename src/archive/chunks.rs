@@ -1,0 +1,336 @@
+//! Chunks that gzip has packed, unpacked by all threads at once; HDF5 would do it on one, and slower.
+
+use std::ops::Range;
+
+use anyhow::{ensure, Context, Result};
+use hdf5::filters::Filter;
+use hdf5::Dataset;
+use hdf5_sys::h5::{herr_t, hsize_t};
+use hdf5_sys::h5d::H5Dread_chunk;
+use hdf5_sys::h5i::hid_t;
+use libdeflater::Decompressor;
+use ndarray::{ArrayD, ArrayViewMutD, Axis, IxDyn};
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::file;
+
+extern "C" {
+    // hdf5-sys lacks it; what that has instead walks through all chunks to find one.
+    fn H5Dget_chunk_storage_size(
+        dataset: hid_t,
+        offset: *const hsize_t,
+        bytes: *mut hsize_t,
+    ) -> herr_t;
+}
+
+/// How the chunks of a dataset are packed.
+pub(crate) struct Chunks {
+    dataset: Dataset,
+    dtype: String,
+    /// Bytes of a value.
+    size: usize,
+    chunk: Vec<usize>,
+    shape: Vec<usize>,
+    /// Whether the bytes of values lie by significance, before they are deflated.
+    is_shuffled: bool,
+}
+
+/// What a thread works with.
+struct Bench {
+    inflater: Decompressor,
+    packed: Vec<u8>,
+    bytes: Vec<u8>,
+    ordered: Vec<u8>,
+}
+
+impl Chunks {
+    /// Those of `dataset`; none where they are packed otherwise, or by bytes in another order than this machine's.
+    pub fn of(dataset: &Dataset) -> Option<Chunks> {
+        let filters = dataset.filters();
+        let is_shuffled = match filters[..] {
+            [Filter::Deflate(_)] => false,
+            [Filter::Shuffle, Filter::Deflate(_)] => true,
+            _ => return None,
+        };
+        let stored = dataset.dtype().ok()?;
+        let is_little = matches!(
+            stored.byte_order(),
+            hdf5::datatype::ByteOrder::LittleEndian | hdf5::datatype::ByteOrder::None
+        );
+        let dtype = file::numeric_dtype(dataset).ok()?;
+        (is_little && cfg!(target_endian = "little")).then_some(Chunks {
+            dtype,
+            size: stored.size(),
+            chunk: dataset.chunk()?,
+            shape: dataset.shape(),
+            is_shuffled,
+            dataset: dataset.clone(),
+        })
+    }
+
+    /// Reads `part`, one range for each stored dimension; `convert` makes of each value what is wanted.
+    ///
+    /// None where HDF5 is to read: chunks would be unpacked again for the next part, as this one is not made of whole ones
+    /// but along dimension `energy`; or something is amiss, which HDF5 has words for. Rank-local.
+    pub fn read<T: Element, U: Clone + Default + Send>(
+        &self,
+        part: &[Range<usize>],
+        energy: usize,
+        convert: impl Fn(T) -> U + Sync,
+    ) -> Option<ArrayD<U>> {
+        let is_whole = |dim: usize| {
+            let (range, chunk) = (&part[dim], self.chunk[dim]);
+            range.start % chunk == 0 && (range.end % chunk == 0 || range.end == self.shape[dim])
+        };
+        let fits = T::DTYPE == self.dtype && size_of::<T>() == self.size;
+        if !fits || !(0..part.len()).all(|dim| dim == energy || is_whole(dim)) {
+            return None;
+        }
+        let shape: Vec<usize> = part.iter().map(Range::len).collect();
+        let mut values = ArrayD::default(IxDyn(&shape));
+        let tiles = self.tiles(part, values.view_mut());
+        let done = tiles.into_par_iter().try_for_each_init(
+            || Bench {
+                inflater: Decompressor::new(),
+                packed: Vec::new(),
+                bytes: Vec::new(),
+                ordered: Vec::new(),
+            },
+            |bench, (start, tile)| self.unpack(bench, &start, tile, &convert),
+        );
+        done.ok().map(|()| values)
+    }
+
+    /// `values` of `part`, cut where chunks end, each piece with its place in the dataset.
+    fn tiles<'a, U>(
+        &self,
+        part: &[Range<usize>],
+        values: ArrayViewMutD<'a, U>,
+    ) -> Vec<(Vec<usize>, ArrayViewMutD<'a, U>)> {
+        let mut tiles = vec![(Vec::new(), values)];
+        for (dim, range) in part.iter().enumerate() {
+            let chunk = self.chunk[dim];
+            let cut = |(start, mut rest): (Vec<usize>, ArrayViewMutD<'a, U>)| {
+                let mut pieces = Vec::new();
+                let mut at = range.start;
+                while at < range.end {
+                    let next = ((at / chunk + 1) * chunk).min(range.end);
+                    let (piece, after) = rest.split_at(Axis(dim), next - at);
+                    pieces.push(([&start[..], &[at]].concat(), piece));
+                    (rest, at) = (after, next);
+                }
+                pieces
+            };
+            tiles = tiles.into_iter().flat_map(cut).collect();
+        }
+        tiles
+    }
+
+    /// Fills `tile`, which begins at `start` and lies in one chunk.
+    fn unpack<T: Element, U>(
+        &self,
+        bench: &mut Bench,
+        start: &[usize],
+        mut tile: ArrayViewMutD<U>,
+        convert: &(impl Fn(T) -> U + Sync),
+    ) -> Result<()> {
+        let places = start.iter().zip(&self.chunk);
+        let origin: Vec<u64> = places
+            .map(|(&at, &chunk)| (at / chunk * chunk) as u64)
+            .collect();
+        let count: usize = self.chunk.iter().product();
+        let mask = self.fetch(&origin, count * self.size, &mut bench.packed)?;
+        // Filters that a writer left out of a chunk are told by their place in the pipeline.
+        let deflate = usize::from(self.is_shuffled);
+        bench.bytes.resize(count * self.size, 0);
+        if mask & (1 << deflate) == 0 {
+            let length = (bench.inflater).zlib_decompress(&bench.packed, &mut bench.bytes)?;
+            ensure!(length == bench.bytes.len(), "a chunk that is too short");
+        } else {
+            ensure!(
+                bench.packed.len() == bench.bytes.len(),
+                "a chunk of another size"
+            );
+            bench.bytes.copy_from_slice(&bench.packed);
+        }
+        let mut bytes = &bench.bytes;
+        if self.is_shuffled && mask & 1 == 0 && self.size > 1 {
+            bench.ordered.resize(bytes.len(), 0);
+            order(bytes, self.size, &mut bench.ordered);
+            bytes = &bench.ordered;
+        }
+        // The values of the tile's last dimension lie side by side in the chunk.
+        let last = self.chunk.len() - 1;
+        let length = tile.len_of(Axis(last)) * self.size;
+        let mut lanes = tile.shape().to_vec();
+        lanes[last] = 1;
+        let lanes = ndarray::indices(lanes);
+        for (mut lane, index) in tile.lanes_mut(Axis(last)).into_iter().zip(lanes) {
+            let place = (0..=last).fold(0, |place, dim| {
+                let within = start[dim] - origin[dim] as usize + index[dim];
+                place * self.chunk[dim] + within
+            });
+            let bytes = &bytes[place * self.size..][..length];
+            for (value, bytes) in lane.iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
+                *value = convert(T::from_le(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of the chunk at `origin` as they are in the file, and which filters they did not pass.
+    fn fetch(&self, origin: &[u64], most: usize, packed: &mut Vec<u8>) -> Result<u32> {
+        let id = self.dataset.id();
+        let (mut size, mut mask) = (0, 0);
+        // SAFETY: an open dataset, as many coordinates as it has dimensions, and a buffer of the size that HDF5 has told;
+        // one thread at a time is in HDF5.
+        let answers = hdf5::sync::sync(|| unsafe {
+            let told = H5Dget_chunk_storage_size(id, origin.as_ptr(), &mut size);
+            // Deflated noise may grow, but not by more than this.
+            if told < 0 || size == 0 || size > (most + most / 512 + 1024) as u64 {
+                return None;
+            }
+            packed.resize(size as usize, 0);
+            let read = H5Dread_chunk(
+                id,
+                hdf5_sys::h5p::H5P_DEFAULT,
+                origin.as_ptr(),
+                &mut mask,
+                packed.as_mut_ptr().cast(),
+            );
+            (read >= 0).then_some(mask)
+        });
+        answers.context("a chunk that is not there, or cannot be read")
+    }
+}
+
+/// Brings the bytes of values of `size` together, which lie by significance; bytes of no whole value come last.
+fn order(bytes: &[u8], size: usize, ordered: &mut [u8]) {
+    let count = bytes.len() / size;
+    for (place, plane) in bytes.chunks_exact(count).take(size).enumerate() {
+        let ordered = ordered.chunks_exact_mut(size);
+        ordered
+            .zip(plane)
+            .for_each(|(value, &byte)| value[place] = byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdf5::{File, H5Type, Hyperslab, SliceOrIndex};
+    use ndarray::Array3;
+
+    const SHAPE: [usize; 3] = [7, 10, 37];
+    const CHUNK: [usize; 3] = [3, 4, 16];
+
+    fn stored<T: Element + H5Type>(file: &File, name: &str, shuffle: bool) -> Dataset
+    where
+        f64: AsElement<T>,
+    {
+        let values = Array3::from_shape_fn(SHAPE, |(y, x, e)| {
+            f64::from((y * 1000 + x * 37 + e) as u32).as_element()
+        });
+        let mut builder = file.new_dataset_builder();
+        if shuffle {
+            builder = builder.shuffle();
+        }
+        let builder = builder.deflate(4).chunk(CHUNK).with_data(values.view());
+        builder.create(name).unwrap()
+    }
+
+    /// `f64 as T`.
+    trait AsElement<T> {
+        fn as_element(self) -> T;
+    }
+
+    macro_rules! as_element {
+        ($($number:ty),*) => {$(
+            impl AsElement<$number> for f64 {
+                fn as_element(self) -> $number {
+                    self as $number
+                }
+            }
+        )*};
+    }
+
+    as_element!(u8, i16, u32, i64, f32, f64);
+
+    fn agrees<T: Element + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
+        let chunks = Chunks::of(dataset).expect("a pipeline that is known");
+        // Whole, chunks along the first two, and parts of the third.
+        for part in [
+            [0..7, 0..10, 0..37],
+            [3..6, 4..8, 0..37],
+            [3..7, 0..10, 5..33],
+            [6..7, 8..10, 36..37],
+        ] {
+            let found = chunks.read(&part, 2, |value: T| value).expect("is read");
+            let slices = part.map(SliceOrIndex::from);
+            let expected: ArrayD<T> = dataset
+                .read_slice(Hyperslab::from(slices.to_vec()))
+                .unwrap();
+            assert_eq!(found, expected);
+        }
+        for part in [[1..3, 0..10, 0..37], [0..3, 0..9, 0..37]] {
+            assert!(
+                chunks.read(&part, 2, |value: T| value).is_none(),
+                "{part:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_those_that_hdf5_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("c.h5")).unwrap();
+        for shuffle in [false, true] {
+            let name = |dtype| format!("{dtype}{shuffle}");
+            agrees::<u8>(&stored::<u8>(&file, &name("u8"), shuffle));
+            agrees::<i16>(&stored::<i16>(&file, &name("i16"), shuffle));
+            agrees::<u32>(&stored::<u32>(&file, &name("u32"), shuffle));
+            agrees::<i64>(&stored::<i64>(&file, &name("i64"), shuffle));
+            agrees::<f32>(&stored::<f32>(&file, &name("f32"), shuffle));
+            agrees::<f64>(&stored::<f64>(&file, &name("f64"), shuffle));
+        }
+    }
+
+    #[test]
+    fn what_is_amiss_is_left_to_hdf5() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.h5");
+        let file = File::create(&path).unwrap();
+        let dataset = stored::<i16>(&file, "cube", false);
+        let chunks = Chunks::of(&dataset).unwrap();
+        let whole = [0..7, 0..10, 0..37];
+        assert!(chunks.read(&whole, 2, |value: i32| value).is_none());
+        let never_written = file
+            .new_dataset::<i16>()
+            .deflate(4)
+            .chunk(CHUNK)
+            .shape(SHAPE);
+        let never_written = never_written.create("fill").unwrap();
+        let fill = Chunks::of(&never_written).unwrap();
+        assert!(fill.read(&whole, 2, |value: i16| value).is_none());
+        let plain = file
+            .new_dataset::<i16>()
+            .shape(SHAPE)
+            .create("plain")
+            .unwrap();
+        assert!(Chunks::of(&plain).is_none());
+        drop((file, dataset, chunks, never_written, fill, plain));
+
+        // A flipped bit: zlib's checksum tells.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes
+            .windows(2)
+            .rposition(|pair| pair == [0x78, 0x5e])
+            .unwrap();
+        bytes[at + 40] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let dataset = File::open(&path).unwrap().dataset("cube").unwrap();
+        let chunks = Chunks::of(&dataset).unwrap();
+        assert!(chunks.read(&whole, 2, |value: i16| value).is_none());
+    }
+}
