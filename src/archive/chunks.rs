@@ -1,6 +1,7 @@
 //! Chunks that gzip has packed, unpacked by all threads at once; HDF5 would do it on one, and slower.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{ensure, Context, Result};
 use hdf5::filters::Filter;
@@ -34,6 +35,8 @@ pub(crate) struct Chunks {
     shape: Vec<usize>,
     /// Whether the bytes of values lie by significance, before they are deflated.
     is_shuffled: bool,
+    /// Kept between readings: fresh memory would take longer than what is done with it.
+    benches: Mutex<Vec<Bench>>,
 }
 
 /// What a thread works with.
@@ -42,6 +45,17 @@ struct Bench {
     packed: Vec<u8>,
     bytes: Vec<u8>,
     ordered: Vec<u8>,
+}
+
+impl Default for Bench {
+    fn default() -> Bench {
+        Bench {
+            inflater: Decompressor::new(),
+            packed: Vec::new(),
+            bytes: Vec::new(),
+            ordered: Vec::new(),
+        }
+    }
 }
 
 impl Chunks {
@@ -65,6 +79,7 @@ impl Chunks {
             chunk: dataset.chunk()?,
             shape: dataset.shape(),
             is_shuffled,
+            benches: Mutex::default(),
             dataset: dataset.clone(),
         })
     }
@@ -90,16 +105,17 @@ impl Chunks {
         let shape: Vec<usize> = part.iter().map(Range::len).collect();
         let mut values = ArrayD::default(IxDyn(&shape));
         let tiles = self.tiles(part, values.view_mut());
-        let done = tiles.into_par_iter().try_for_each_init(
-            || Bench {
-                inflater: Decompressor::new(),
-                packed: Vec::new(),
-                bytes: Vec::new(),
-                ordered: Vec::new(),
-            },
-            |bench, (start, tile)| self.unpack(bench, &start, tile, &convert),
-        );
+        let done = tiles.into_par_iter().try_for_each(|(start, tile)| {
+            let mut bench = self.benches().pop().unwrap_or_default();
+            self.unpack(&mut bench, &start, tile, &convert)?;
+            self.benches().push(bench);
+            anyhow::Ok(())
+        });
         done.ok().map(|()| values)
+    }
+
+    fn benches(&self) -> MutexGuard<'_, Vec<Bench>> {
+        self.benches.lock().expect("no thread panics at it")
     }
 
     /// `values` of `part`, cut where chunks end, each piece with its place in the dataset.
@@ -325,7 +341,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         let at = bytes
             .windows(2)
-            .rposition(|pair| pair == [0x78, 0x5e])
+            .position(|pair| pair == [0x78, 0x5e])
             .unwrap();
         bytes[at + 40] ^= 4;
         std::fs::write(&path, bytes).unwrap();
