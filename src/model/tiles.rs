@@ -15,8 +15,10 @@ use super::{Network, Parameters, Spec};
 use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 
-/// Tiles of one forward pass on a CPU and on a GPU; fixed, since a different batch may be rounded differently.
-const BATCH: [usize; 2] = [8, 32];
+/// Columns over which the tiles of one forward pass on a CPU would lie side by side at most, and tiles on a GPU; fixed,
+/// since a different batch may be rounded differently. Of larger tiles a scan line has few, and each thread is to have some.
+const COLUMNS: usize = 96;
+const TILES_ON_GPU: usize = 32;
 
 /// Runs a trained network over a cube `[y, x, energy]`.
 pub struct Tiles {
@@ -117,7 +119,7 @@ impl Tiles {
                 open.push_back(self.blend(next));
                 next += 1;
             }
-            let batches: Vec<&[usize]> = self.columns.chunks(self.batch()).collect();
+            let batches = self.batches();
             // A few at a time, from left to right: a wide cube has more tiles than should be held at once.
             for batches in batches.chunks(self.networks.len()) {
                 let tiles = self.answers(counts.view(), batches);
@@ -165,8 +167,19 @@ impl Tiles {
         patch
     }
 
-    fn batch(&self) -> usize {
-        BATCH[usize::from(self.device != Device::Cpu)]
+    /// Origins of the tiles of a row by forward pass: at least two, and as even as can be, since libtorch is slow with a
+    /// lone tile.
+    fn batches(&self) -> Vec<&[usize]> {
+        let most = match self.device {
+            Device::Cpu => (COLUMNS / self.spec.patch[1]).max(3),
+            _ => TILES_ON_GPU,
+        };
+        let tiles = self.columns.len();
+        let count = tiles.div_ceil(most).max((tiles / 2).min(2));
+        let start = |batch| batch * tiles / count;
+        (0..count)
+            .map(|batch| &self.columns[start(batch)..start(batch + 1)])
+            .collect()
     }
 
     fn run(&self, network: &Network, counts: ArrayView3<f32>, columns: &[usize]) -> Vec<Tile> {
