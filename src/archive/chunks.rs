@@ -243,10 +243,10 @@ mod tests {
 
     fn stored<T: Element + H5Type>(file: &File, name: &str, shuffle: bool) -> Dataset
     where
-        f64: AsElement<T>,
+        f64: ToElement<T>,
     {
         let values = Array3::from_shape_fn(SHAPE, |(y, x, e)| {
-            f64::from((y * 1000 + x * 37 + e) as u32).as_element()
+            f64::from((y * 1000 + x * 37 + e) as u32).to_element()
         });
         let mut builder = file.new_dataset_builder();
         if shuffle {
@@ -257,21 +257,21 @@ mod tests {
     }
 
     /// `f64 as T`.
-    trait AsElement<T> {
-        fn as_element(self) -> T;
+    trait ToElement<T> {
+        fn to_element(self) -> T;
     }
 
-    macro_rules! as_element {
+    macro_rules! to_element {
         ($($number:ty),*) => {$(
-            impl AsElement<$number> for f64 {
-                fn as_element(self) -> $number {
+            impl ToElement<$number> for f64 {
+                fn to_element(self) -> $number {
                     self as $number
                 }
             }
         )*};
     }
 
-    as_element!(u8, i16, u32, i64, f32, f64);
+    to_element!(u8, i16, u32, i64, f32, f64);
 
     fn agrees<T: Element + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
         let chunks = Chunks::of(dataset).expect("a pipeline that is known");
