@@ -59,7 +59,7 @@ YAML
         step "training $name: on $where, $count ranks $also"
         # shellcheck disable=SC2086
         ranks "$count" run "$found/config.yaml" --set "train.device=$where" --set "output=$found/$name" $also \
-            >/dev/null 2>&1
+            >"$found/log" 2>&1 || { tail -n 20 "$found/log" >&2; return 1; }
     done
     "$python" - "$found" "$device" <<'PYTHON'
 import json, os, statistics, sys
@@ -88,7 +88,7 @@ print("| F1 of 5.4 eV: " + ", ".join(names) + " | " + ", ".join(f"{f1(name):.3f}
 PYTHON
 }
 
-# Samples a second, beside PyTorch's ways; the card's load meanwhile.
+# Samples a second, beside PyTorch's ways.
 speed() {
     local size preset batch spec way ways options
     for size in $sizes; do

@@ -30,6 +30,16 @@ impl Library {
         })
     }
 
+    /// The first of `names`, versions of one library, that loads. Rank-local.
+    ///
+    /// # Errors
+    /// What the loader says of the first.
+    pub fn open_first(names: &[&str]) -> Result<Library> {
+        let mut opened = names.iter().map(|name| Library::open(name));
+        let first = opened.next().expect("a name");
+        first.or_else(|error| opened.find_map(Result::ok).ok_or(error))
+    }
+
     /// A function of the library.
     ///
     /// # Errors

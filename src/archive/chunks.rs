@@ -1,11 +1,13 @@
 //! Chunks that gzip has packed, unpacked by all threads at once; HDF5 would do it on one, and slower.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{ensure, Context, Result};
 use hdf5::filters::Filter;
-use hdf5::Dataset;
+use hdf5::{Dataset, Datatype};
 use hdf5_sys::h5::{herr_t, hsize_t};
 use hdf5_sys::h5d::H5Dread_chunk;
 use hdf5_sys::h5i::hid_t;
@@ -35,32 +37,39 @@ pub(crate) struct Chunks {
     shape: Vec<usize>,
     /// Whether the bytes of values lie by significance, before they are deflated.
     is_shuffled: bool,
-    /// Kept between readings: fresh memory would take longer than what is done with it.
-    benches: Mutex<Vec<Bench>>,
+    /// Bytes of unpacked chunks that are kept.
+    limit: usize,
+    recent: Mutex<Recent>,
+}
+
+/// What was unpacked last: who streams a cube looks at what lies beside each line.
+#[derive(Default)]
+struct Recent {
+    /// By their origin, the oldest first.
+    chunks: VecDeque<(Vec<u64>, Arc<Vec<u8>>)>,
+    /// Memory to use again: fresh pages take longer than what is done with them.
+    spare: Vec<Vec<u8>>,
 }
 
 /// What a thread works with.
 struct Bench {
     inflater: Decompressor,
     packed: Vec<u8>,
-    bytes: Vec<u8>,
-    ordered: Vec<u8>,
+    shuffled: Vec<u8>,
 }
 
-impl Default for Bench {
-    fn default() -> Bench {
-        Bench {
-            inflater: Decompressor::new(),
-            packed: Vec::new(),
-            bytes: Vec::new(),
-            ordered: Vec::new(),
-        }
-    }
+thread_local! {
+    static BENCH: RefCell<Bench> = RefCell::new(Bench {
+        inflater: Decompressor::new(),
+        packed: Vec::new(),
+        shuffled: Vec::new(),
+    });
 }
 
 impl Chunks {
-    /// Those of `dataset`; none where they are packed otherwise, or by bytes in another order than this machine's.
-    pub fn of(dataset: &Dataset) -> Option<Chunks> {
+    /// Those of `dataset`, of which `limit` bytes are kept unpacked; none where they are packed otherwise, or hold other
+    /// numbers than this machine's own.
+    pub fn of(dataset: &Dataset, limit: usize) -> Option<Chunks> {
         let filters = dataset.filters();
         let is_shuffled = match filters[..] {
             [Filter::Deflate(_)] => false,
@@ -68,18 +77,17 @@ impl Chunks {
             _ => return None,
         };
         let stored = dataset.dtype().ok()?;
-        let is_little = matches!(
-            stored.byte_order(),
-            hdf5::datatype::ByteOrder::LittleEndian | hdf5::datatype::ByteOrder::None
-        );
         let dtype = file::numeric_dtype(dataset).ok()?;
-        (is_little && cfg!(target_endian = "little")).then_some(Chunks {
+        // Also not of fewer bits than their bytes have, or of another byte order.
+        let is_native = stored == Datatype::from_descriptor(&stored.to_descriptor().ok()?).ok()?;
+        (is_native && cfg!(target_endian = "little")).then_some(Chunks {
             dtype,
             size: stored.size(),
             chunk: dataset.chunk()?,
             shape: dataset.shape(),
             is_shuffled,
-            benches: Mutex::default(),
+            limit,
+            recent: Mutex::default(),
             dataset: dataset.clone(),
         })
     }
@@ -106,16 +114,56 @@ impl Chunks {
         let mut values = ArrayD::default(IxDyn(&shape));
         let tiles = self.tiles(part, values.view_mut());
         let done = tiles.into_par_iter().try_for_each(|(start, tile)| {
-            let mut bench = self.benches().pop().unwrap_or_default();
-            self.unpack(&mut bench, &start, tile, &convert)?;
-            self.benches().push(bench);
+            let places = start.iter().zip(&self.chunk);
+            let origin: Vec<u64> = places
+                .map(|(&at, &chunk)| (at / chunk * chunk) as u64)
+                .collect();
+            let bytes = self.unpacked(&origin)?;
+            self.copy(&bytes, &origin, &start, tile, &convert);
+            self.give_back(bytes);
             anyhow::Ok(())
         });
         done.ok().map(|()| values)
     }
 
-    fn benches(&self) -> MutexGuard<'_, Vec<Bench>> {
-        self.benches.lock().expect("no thread panics at it")
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no thread panics at it")
+    }
+
+    /// The values of the chunk at `origin`, as they lie in memory.
+    fn unpacked(&self, origin: &[u64]) -> Result<Arc<Vec<u8>>> {
+        let found = |recent: &Recent| {
+            let mut chunks = recent.chunks.iter().rev();
+            chunks
+                .find(|(of, _)| of == origin)
+                .map(|(_, bytes)| Arc::clone(bytes))
+        };
+        let mut bytes = {
+            let mut recent = self.recent();
+            if let Some(bytes) = found(&recent) {
+                return Ok(bytes);
+            }
+            recent.spare.pop().unwrap_or_default()
+        };
+        BENCH.with_borrow_mut(|bench| self.unpack(bench, origin, &mut bytes))?;
+        let (size, bytes) = (bytes.len(), Arc::new(bytes));
+        let mut recent = self.recent();
+        recent
+            .chunks
+            .push_back((origin.to_vec(), Arc::clone(&bytes)));
+        while recent.chunks.len() * size > self.limit {
+            let oldest = recent.chunks.pop_front();
+            let oldest = oldest.and_then(|(_, bytes)| Arc::try_unwrap(bytes).ok());
+            recent.spare.extend(oldest);
+        }
+        Ok(bytes)
+    }
+
+    /// Keeps the memory of a chunk that nobody needs any more.
+    fn give_back(&self, bytes: Arc<Vec<u8>>) {
+        let mut recent = self.recent();
+        recent.spare.extend(Arc::try_unwrap(bytes).ok());
+        recent.spare.truncate(rayon::current_num_threads());
     }
 
     /// `values` of `part`, cut where chunks end, each piece with its place in the dataset.
@@ -143,39 +191,41 @@ impl Chunks {
         tiles
     }
 
-    /// Fills `tile`, which begins at `start` and lies in one chunk.
-    fn unpack<T: Element, U>(
+    /// Reads the chunk at `origin` and fills `bytes` with its values.
+    fn unpack(&self, bench: &mut Bench, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
+        let size = self.chunk.iter().product::<usize>() * self.size;
+        let mask = self.fetch(origin, size, &mut bench.packed)?;
+        // Filters that a writer left out of a chunk are told by their place in the pipeline.
+        let deflated = mask & (1 << usize::from(self.is_shuffled)) == 0;
+        let shuffled = self.is_shuffled && mask & 1 == 0 && self.size > 1;
+        let first = match shuffled {
+            true => &mut bench.shuffled,
+            false => &mut *bytes,
+        };
+        first.resize(size, 0);
+        if deflated {
+            let length = bench.inflater.zlib_decompress(&bench.packed, first)?;
+            ensure!(length == size, "a chunk that is too short");
+        } else {
+            ensure!(bench.packed.len() == size, "a chunk of another size");
+            first.copy_from_slice(&bench.packed);
+        }
+        if shuffled {
+            bytes.resize(size, 0);
+            order(&bench.shuffled, self.size, bytes);
+        }
+        Ok(())
+    }
+
+    /// Fills `tile`, which begins at `start`, from the chunk at `origin`, in which it lies.
+    fn copy<T: Element, U>(
         &self,
-        bench: &mut Bench,
+        bytes: &[u8],
+        origin: &[u64],
         start: &[usize],
         mut tile: ArrayViewMutD<U>,
         convert: &(impl Fn(T) -> U + Sync),
-    ) -> Result<()> {
-        let places = start.iter().zip(&self.chunk);
-        let origin: Vec<u64> = places
-            .map(|(&at, &chunk)| (at / chunk * chunk) as u64)
-            .collect();
-        let count: usize = self.chunk.iter().product();
-        let mask = self.fetch(&origin, count * self.size, &mut bench.packed)?;
-        // Filters that a writer left out of a chunk are told by their place in the pipeline.
-        let deflate = usize::from(self.is_shuffled);
-        bench.bytes.resize(count * self.size, 0);
-        if mask & (1 << deflate) == 0 {
-            let length = (bench.inflater).zlib_decompress(&bench.packed, &mut bench.bytes)?;
-            ensure!(length == bench.bytes.len(), "a chunk that is too short");
-        } else {
-            ensure!(
-                bench.packed.len() == bench.bytes.len(),
-                "a chunk of another size"
-            );
-            bench.bytes.copy_from_slice(&bench.packed);
-        }
-        let mut bytes = &bench.bytes;
-        if self.is_shuffled && mask & 1 == 0 && self.size > 1 {
-            bench.ordered.resize(bytes.len(), 0);
-            order(bytes, self.size, &mut bench.ordered);
-            bytes = &bench.ordered;
-        }
+    ) {
         // The values of the tile's last dimension lie side by side in the chunk.
         let last = self.chunk.len() - 1;
         let length = tile.len_of(Axis(last)) * self.size;
@@ -192,7 +242,6 @@ impl Chunks {
                 *value = convert(T::from_le(bytes));
             }
         }
-        Ok(())
     }
 
     /// The bytes of the chunk at `origin` as they are in the file, and which filters they did not pass.
@@ -240,6 +289,8 @@ mod tests {
 
     const SHAPE: [usize; 3] = [7, 10, 37];
     const CHUNK: [usize; 3] = [3, 4, 16];
+    /// A few chunks of two bytes a value, fewer than one of eight.
+    const KEPT: usize = 3 * 4 * 16 * 6;
 
     fn stored<T: Element + H5Type>(file: &File, name: &str, shuffle: bool) -> Dataset
     where
@@ -274,7 +325,7 @@ mod tests {
     to_element!(u8, i16, u32, i64, f32, f64);
 
     fn agrees<T: Element + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
-        let chunks = Chunks::of(dataset).expect("a pipeline that is known");
+        let chunks = Chunks::of(dataset, KEPT).expect("a pipeline that is known");
         // Whole, chunks along the first two, and parts of the third.
         for part in [
             [0..7, 0..10, 0..37],
@@ -283,11 +334,13 @@ mod tests {
             [6..7, 8..10, 36..37],
         ] {
             let found = chunks.read(&part, 2, |value: T| value).expect("is read");
-            let slices = part.map(SliceOrIndex::from);
+            let slices = part.clone().map(SliceOrIndex::from);
             let expected: ArrayD<T> = dataset
                 .read_slice(Hyperslab::from(slices.to_vec()))
                 .unwrap();
             assert_eq!(found, expected);
+            let again = chunks.read(&part, 2, |value: T| value).expect("is read");
+            assert_eq!(again, expected);
         }
         for part in [[1..3, 0..10, 0..37], [0..3, 0..9, 0..37]] {
             assert!(
@@ -318,7 +371,7 @@ mod tests {
         let path = folder.path().join("c.h5");
         let file = File::create(&path).unwrap();
         let dataset = stored::<i16>(&file, "cube", false);
-        let chunks = Chunks::of(&dataset).unwrap();
+        let chunks = Chunks::of(&dataset, KEPT).unwrap();
         let whole = [0..7, 0..10, 0..37];
         assert!(chunks.read(&whole, 2, |value: i32| value).is_none());
         let never_written = file
@@ -327,14 +380,14 @@ mod tests {
             .chunk(CHUNK)
             .shape(SHAPE);
         let never_written = never_written.create("fill").unwrap();
-        let fill = Chunks::of(&never_written).unwrap();
+        let fill = Chunks::of(&never_written, KEPT).unwrap();
         assert!(fill.read(&whole, 2, |value: i16| value).is_none());
         let plain = file
             .new_dataset::<i16>()
             .shape(SHAPE)
             .create("plain")
             .unwrap();
-        assert!(Chunks::of(&plain).is_none());
+        assert!(Chunks::of(&plain, KEPT).is_none());
         drop((file, dataset, chunks, never_written, fill, plain));
 
         // A flipped bit: zlib's checksum tells.
@@ -346,7 +399,7 @@ mod tests {
         bytes[at + 40] ^= 4;
         std::fs::write(&path, bytes).unwrap();
         let dataset = File::open(&path).unwrap().dataset("cube").unwrap();
-        let chunks = Chunks::of(&dataset).unwrap();
+        let chunks = Chunks::of(&dataset, KEPT).unwrap();
         assert!(chunks.read(&whole, 2, |value: i16| value).is_none());
     }
 }

@@ -108,7 +108,7 @@ impl Reader {
         drop(dataset);
         drop(opened);
         let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
-        let chunks = Chunks::of(&dataset);
+        let chunks = Chunks::of(&dataset, cache);
         Ok(Reader {
             info,
             layout,

@@ -114,7 +114,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let rate = flop_rate(comm, device, kind);
     let [exact, fast] = match device {
         Device::Cpu => reductions(comm, spec.parameters(), micro_batches),
-        _ => comm.agree(gpu_reductions(comm, &config, device, &spec, micro_batches))?,
+        _ => gpu_reductions(comm, &config, device, &spec, micro_batches)?,
     };
     let step = median(seconds);
     let samples = config.train.global_batch as f64 / step;
@@ -277,7 +277,8 @@ fn gpu_reductions(
 ) -> Result<[f64; 2]> {
     let parameters = spec.parameters() as i64;
     let slots = micro_batches * comm.size();
-    let (stream, kernels) = (Stream::begin(device)?, Rc::new(Kernels::new()?));
+    let stream = comm.agree(Stream::begin(device))?;
+    let kernels = Rc::new(comm.agree(Kernels::new())?);
     let mut sum = GpuSum::new(comm, config.comm.backend, device, stream, kernels, slots)?;
     let gradients: Vec<Tensor> = (0..micro_batches)
         .map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device)))

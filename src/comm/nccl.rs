@@ -77,7 +77,7 @@ impl Nccl {
     ///
     /// # Collective
     /// # Errors
-    /// No library on some rank, or what NCCL says. Agreed before any rank waits inside NCCL.
+    /// No library on some rank, agreed before any rank waits inside NCCL; or what NCCL says.
     pub fn new(comm: &Comm) -> Result<Nccl> {
         let library = comm.agree(Functions::load())?;
         let mut nccl = Nccl {

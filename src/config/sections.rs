@@ -213,6 +213,7 @@ pub enum Precision {
     /// `bf16`.
     #[default]
     Auto,
+    /// Convolutions in TF32, as libtorch has them.
     F32,
     /// Twice as fast or more; weights, moments, sums, latent codes and the loss stay in f32.
     Bf16,

@@ -1,4 +1,5 @@
-//! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads.
+//! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads; on
+//! GPUs with `train.deterministic`.
 //!
 //! A step is `train.global_batch / train.micro_batch` micro-batches, each drawn from one lane and worked on by the rank
 //! that owns that lane, on one thread or a GPU; their gradients are summed exactly and every rank takes the same step.
@@ -185,7 +186,7 @@ pub struct Rehearsal {
     pub seconds_per_step: f64,
 }
 
-/// Takes one step to warm up and `steps` to measure on `cubes`, of an archive of `pixels`; writes nothing.
+/// Takes a few steps to warm up and `steps` to measure on `cubes`, of an archive of `pixels`; writes nothing.
 ///
 /// # Collective
 /// # Errors
@@ -210,7 +211,14 @@ pub fn rehearse(
         let batch = comm.agree(crops.draw(engine.steps_done()))?;
         engine.step(&batch)
     };
-    step()?;
+    let warm_up = match device {
+        Device::Cpu => 1,
+        // Until micro-batches are recorded.
+        _ => 5,
+    };
+    for _ in 0..warm_up {
+        step()?;
+    }
     let begun = std::time::Instant::now();
     for _ in 0..steps {
         step()?;

@@ -3,6 +3,7 @@
 //! tch knows neither streams nor graphs. libtorch's own are called here by the names that its C++ has in PyTorch 2.11, the
 //! one version that tch 0.24 links.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
 use anyhow::{ensure, Result};
@@ -18,6 +19,11 @@ struct CudaStream {
     id: i64,
 }
 
+thread_local! {
+    /// One for all trainings of a process: libtorch keeps memory that it frees for the stream that had it.
+    static BEGUN: Cell<Option<Stream>> = const { Cell::new(None) };
+}
+
 /// The stream on which libtorch works for this thread from now on: graphs cannot be recorded on the default one.
 #[derive(Clone, Copy)]
 pub struct Stream(*mut c_void);
@@ -28,11 +34,14 @@ impl Stream {
     /// # Errors
     /// Another libtorch, or what CUDA says.
     pub fn begin(device: Device) -> Result<Stream> {
+        if let Some(begun) = BEGUN.get() {
+            return Ok(begun);
+        }
         let index = match device {
             Device::Cuda(index) => index,
             _ => 0,
         };
-        let runtime = Library::open("libcudart.so.13")?;
+        let runtime = Library::open_first(&["libcudart.so.13", "libcudart.so.12"])?;
         // SAFETY: the signature is that of cuda_runtime_api.h.
         let answer = unsafe {
             let set: unsafe extern "C" fn(c_int) -> c_int = runtime.symbol(c"cudaSetDevice")?;
@@ -54,7 +63,9 @@ impl Stream {
                 library.symbol(c"_ZNK3c104cuda10CUDAStream6streamEv")?;
             let stream = take(false, index as i8);
             set(stream);
-            Ok(Stream(raw(&stream)))
+            let begun = Stream(raw(&stream));
+            BEGUN.set(Some(begun));
+            Ok(begun)
         }
     }
 
@@ -77,7 +88,8 @@ pub struct Graph {
 impl Graph {
     /// Records what `work` starts on this thread's stream, without doing it. Rank-local.
     ///
-    /// The same work was done before, so that libtorch has found its ways and made its handles.
+    /// The same work was done before, so that libtorch has found its ways and made its handles. What CUDA refuses to
+    /// record ends the process, with libtorch's words: its exceptions do not pass through Rust.
     /// # Errors
     /// Another libtorch.
     pub fn record<T>(work: impl FnOnce() -> T) -> Result<(Graph, T)> {

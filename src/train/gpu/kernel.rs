@@ -132,7 +132,7 @@ pub fn argument<T>(value: &mut T) -> *mut c_void {
 /// PTX of CUDA C, with a zero at its end.
 fn compile(source: &str) -> Result<Vec<u8>> {
     type Program = *mut c_void;
-    let compiler = Library::open("libnvrtc.so.13").context(
+    let compiler = Library::open_first(&["libnvrtc.so.13", "libnvrtc.so.12"]).context(
         "a GPU takes CUDA's compiler NVRTC, which comes with scripts/setup.sh --cuda; or set train.device: cpu",
     )?;
     let source = CString::new(source)?;

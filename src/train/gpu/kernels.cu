@@ -1,4 +1,4 @@
-// One step of Adam in one pass over memory: as `adam` in optimiser.rs, value for value.
+// One step of Adam in one pass over memory: as `adam` in optimiser.rs, but for the rounding of fused products.
 //
 // `layers`, if it is not null, becomes the weights in bf16, rounded to nearest even. `norm` is the gradient's.
 extern "C" __global__ void adam(float *weights, float *first, float *second, const float *gradient,

@@ -179,10 +179,11 @@ impl Gpu {
         tch::no_grad(|| {
             let _ = self.kl_weight.fill_(plan.kl_weight);
         });
-        let worked = batch.iter().enumerate().try_for_each(|(i, micro_batch)| {
+        // A copy waits for what was started before it: all are sent before the first is worked on.
+        for (i, micro_batch) in batch.iter().enumerate() {
             self.send(i, micro_batch);
-            self.work(i, plan.scale)
-        });
+        }
+        let worked = (0..batch.len()).try_for_each(|i| self.work(i, plan.scale));
         comm.agree(worked)?;
         let used = &self.slots[..batch.len()];
         let local: Vec<Tensor> = used.iter().map(|s| s.gradient.shallow_clone()).collect();
@@ -190,11 +191,14 @@ impl Gpu {
         let total = tch::no_grad(|| match plan.reduction {
             Reduction::Exact => self.sum.exact(comm, &local, parameters),
             Reduction::Fast => self.sum.fast(comm, &local, parameters),
-        })?;
+        });
+        // What a driver refuses in the midst of a sum leaves other ranks waiting in it: nothing can be agreed there.
+        let total = total.unwrap_or_else(|error| panic!("{error:#}"));
         let gradient = total.narrow(0, 0, parameters);
         let norm = gradient.norm_scalaropt_dim_dtype(2.0, [0i64].as_slice(), false, Kind::Double);
         comm.agree(self.descend(&total, &norm, plan))?;
         let scalars = used.iter().filter_map(|slot| slot.loss.as_ref());
+        let _waiting = comm.waiting("gradient");
         let scalars: Vec<Tensor> = scalars.flat_map(Unread::scalars).chain([norm]).collect();
         let read = tch::no_grad(|| Tensor::stack(&scalars, 0).to_device(Device::Cpu));
         let mut values = vec![0f64; scalars.len()];
