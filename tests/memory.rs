@@ -145,12 +145,13 @@ fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
         .succeeded();
     let [held, read_again] = [2048, 64].map(|memory| {
         let memory_mib = format!("io.memory_mib={memory}");
-        let output = format!("output.dir={memory}");
+        let name = format!("with-{memory}");
+        let output = format!("output.dir={name}");
         let arguments = ["run", "run.yaml", "--set", &memory_mib, "--set", &output];
         Job::of(command(&folder, 1, &arguments))
             .wait(LIMIT)
             .succeeded();
-        maps(&folder.join(memory.to_string()))
+        maps(&folder.join(name))
     });
     assert!(held.keys().any(|name| name.contains("reconstruction")));
     assert!(held == read_again, "the memory shows in the maps");
