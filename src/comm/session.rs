@@ -24,6 +24,12 @@ pub struct Session {
 /// # Source
 /// MPI 3.1 sec. 12.4.3
 pub fn init() -> Result<Session> {
+    let given = |name: &str| std::env::var(name).ok();
+    if given("OMPI_MCA_pml").is_none() && is_on_one_node(given) {
+        // Ranks of one node talk through its memory. Of the libraries for clusters' fabrics that Open MPI would load for
+        // `cm`, libpsm and libpsm2 wait 0.1 s each to time the processor's clock.
+        std::env::set_var("OMPI_MCA_pml", "^cm");
+    }
     let (universe, threading) = mpi::initialize_with_threading(Threading::Multiple)
         .context("MPI was started twice in one process")?;
     if threading != Threading::Multiple {
@@ -38,6 +44,18 @@ pub fn init() -> Result<Session> {
         abort(1);
     }));
     Ok(Session { universe })
+}
+
+/// Whether the launcher's environment variables, as `given` tells them, say that all ranks of the job share a node.
+fn is_on_one_node(given: impl Fn(&str) -> Option<String>) -> bool {
+    if let Some(ranks) = given("OMPI_COMM_WORLD_SIZE") {
+        return given("OMPI_COMM_WORLD_LOCAL_SIZE") == Some(ranks);
+    }
+    match given("SLURM_STEP_NUM_NODES") {
+        Some(nodes) => nodes == "1",
+        // Started by no launcher at all, a process is alone.
+        None => given("PMIX_RANK").or(given("PMI_RANK")).is_none(),
+    }
 }
 
 impl Session {
@@ -85,4 +103,32 @@ impl Comm {
 
 fn abort(code: i32) -> ! {
     mpi::topology::SimpleCommunicator::world().abort(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> bool {
+        is_on_one_node(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| value.to_string())
+        })
+    }
+
+    #[test]
+    fn one_node_is_told_from_many() {
+        assert!(with(&[]));
+        let mpirun = |local| {
+            [
+                ("OMPI_COMM_WORLD_SIZE", "4"),
+                ("OMPI_COMM_WORLD_LOCAL_SIZE", local),
+            ]
+        };
+        assert!(with(&mpirun("4")));
+        assert!(!with(&mpirun("2")));
+        assert!(with(&[("SLURM_STEP_NUM_NODES", "1"), ("PMIX_RANK", "0")]));
+        assert!(!with(&[("SLURM_STEP_NUM_NODES", "2"), ("PMIX_RANK", "0")]));
+        assert!(!with(&[("PMI_RANK", "3")]));
+    }
 }
