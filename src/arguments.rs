@@ -151,6 +151,9 @@ pub struct BenchTrainArguments {
     /// Steps before them.
     #[arg(long, default_value_t = 3)]
     pub warmup: usize,
+    /// Steps alone, without the rates of matrix products and reductions beside them.
+    #[arg(long)]
+    pub steps_only: bool,
     /// One line of JSON.
     #[arg(long)]
     pub json: bool,

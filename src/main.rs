@@ -128,6 +128,7 @@ fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
                 batch: arguments.batch,
                 steps: arguments.steps,
                 warmup: arguments.warmup,
+                steps_only: arguments.steps_only,
                 json: arguments.json,
             };
             bench::train(comm, &parse(&arguments.set)?, &what)?;
