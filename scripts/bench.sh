@@ -49,7 +49,8 @@ own() {
 seconds() {
     local begun=$EPOCHREALTIME
     "$@" >/dev/null
-    bc <<<"$EPOCHREALTIME - $begun"
+    # bc leaves out the zero before a point.
+    printf '%.3f\n' "$(bc <<<"$EPOCHREALTIME - $begun")"
 }
 
 if [[ -z $cube ]]; then
@@ -72,6 +73,7 @@ for ((round = 1; round <= rounds; round++)); do
     echo "bench: round $round of $rounds, PCA and reading" >&2
     {
         coreloss 2 1 pca "$cube" --json --set archive.dataset="$dataset"
+        coreloss 2 1 pca "$cube" --json --set archive.dataset="$dataset" --set pca.solver=randomized
         anchor pca.py "$cube" "$dataset" --mode eigh
         anchor pca.py "$cube" "$dataset" --mode randomized
     } >>"$found/pca"
@@ -96,7 +98,7 @@ for ((round = 1; round <= rounds; round++)); do
     done
     once=(--spec "$spec" --steps 1 --warmup 0)
     {
-        seconds coreloss 2 1 train --json "${once[@]}"
+        seconds coreloss 2 1 train --json --steps-only "${once[@]}"
         seconds anchor torch_ddp.py --ranks 2 "${once[@]}" --channels-last
     } >>"$found/start"
 done
@@ -123,17 +125,18 @@ for ranks, threads in ((1, 2), (2, 1)):
     print(f"| {ranks} x {threads} | {speed(ours):.0f} | {speed(plain):.0f} | {speed(last):.0f} | {least:.2f} | "
           f"{share:.0%} | {price:.1%} |")
 
-found = rows("pca")
-ours, *others = (found[i::3] for i in range(3))
-shape = "x".join(map(str, ours[0]["shape"]))
-print(f"\n| PCA of {shape}, {ours[0]['components']} components | s | peak MiB | coreloss is faster by |")
-print("|---|---|---|---|")
+exact, low_rank, *others = (rows("pca")[i::4] for i in range(4))
+shape = "x".join(map(str, exact[0]["shape"]))
+print(f"\n| PCA of {shape}, {exact[0]['components']} components | s | peak MiB | exact is faster by | randomized is faster by |")
+print("|---|---|---|---|---|")
 seconds = lambda side: median(row["seconds"] for row in side)
-memory = median(sum(row["peak_rss_mib"]) for row in ours)
-print(f"| coreloss, 2 ranks (memory summed) | {seconds(ours):.2f} | {memory:.0f} | |")
+for name, side in (("exact", exact), ("randomized", low_rank)):
+    memory = median(sum(row["peak_rss_mib"]) for row in side)
+    print(f"| coreloss {name}, 2 ranks (memory summed) | {seconds(side):.2f} | {memory:.0f} | | |")
 for side in others:
     memory = median(row["peak_rss_mib"] for row in side)
-    print(f"| scikit-learn {side[0]['mode']} | {seconds(side):.2f} | {memory:.0f} | {ratio(side, ours, 'seconds'):.2f} |")
+    faster = (f"{ratio(side, ours, 'seconds'):.2f}" for ours in (exact, low_rank))
+    print(f"| scikit-learn {side[0]['mode']} | {seconds(side):.2f} | {memory:.0f} | {' | '.join(faster)} |")
 
 found = rows("io")
 one, two, h5py = (found[i::3] for i in range(3))

@@ -90,12 +90,25 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
         let dataset = ["--set", "archive.dataset=entry/data"];
         let pca = bench("pca", &dataset);
         assert_eq!(pca["shape"], serde_json::json!([24, 20, 64]));
-        let shares = pca["explained_variance_ratio"].as_array().expect("a list");
-        assert_eq!(shares.len(), 10);
-        found.push(shares.clone());
+        let shares = |pca: &serde_json::Value| {
+            let shares = pca["explained_variance_ratio"].as_array().expect("a list");
+            assert_eq!(shares.len(), 10);
+            shares.clone()
+        };
+        let randomized = bench(
+            "pca",
+            &[&dataset[..], &["--set", "pca.solver=randomized"]].concat(),
+        );
+        found.push((shares(&pca), shares(&randomized)));
         assert!(bench("io", &dataset)["read_mb_s"].as_f64().expect("a rate") > 0.0);
     }
     assert!(found.iter().all(|shares| *shares == found[0]), "{found:?}");
+    let (exact, randomized) = &found[0];
+    // Mean and edge of these spectra; beyond them is noise.
+    for (exact, randomized) in exact.iter().zip(randomized).take(2) {
+        let ratio = randomized.as_f64().expect("a share") / exact.as_f64().expect("a share");
+        assert!((ratio - 1.0).abs() < 1e-4, "{found:?}");
+    }
 }
 
 #[test]

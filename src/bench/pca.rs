@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::print;
 use crate::archive::{Options, Reader};
 use crate::comm::Comm;
-use crate::config::Config;
-use crate::pca::Scatter;
+use crate::config::{Config, PcaSolver};
+use crate::pca::{randomized, Scatter};
 use crate::run::peak_rss_mib;
 use crate::shard::Blocks;
 
@@ -30,6 +30,7 @@ struct Findings {
     shape: [usize; 3],
     components: usize,
     poisson: bool,
+    solver: PcaSolver,
     /// From opening to the result, and its parts on root: opening, the first reading, the second with the products, the
     /// decomposition with the sum over ranks.
     seconds: f64,
@@ -70,11 +71,20 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     let poisson = config.pca.poisson;
     let scale = poisson.then_some(&scale[..]);
     let mut scatter = Scatter::new(shape[2], scale, largest * largest)?;
-    comm.agree(scatter.add_blocks(mine, read))?;
-    let multiplied = begun.elapsed().as_secs_f64();
-
-    let pixels = shape[0] * shape[1];
-    let found = scatter.decompose(comm, pixels as u64, bench.components)?;
+    let pixels = (shape[0] * shape[1]) as u64;
+    let add_to = |scatter: &mut Scatter| comm.agree(scatter.add_blocks(mine.clone(), read));
+    let (found, multiplied) = match config.pca.solver {
+        PcaSolver::Exact => {
+            add_to(&mut scatter)?;
+            let multiplied = begun.elapsed().as_secs_f64();
+            let found = scatter.decompose(comm, pixels, bench.components)?;
+            (found, multiplied)
+        }
+        PcaSolver::Randomized => {
+            let found = randomized(comm, &scatter, pixels, bench.components, add_to)?;
+            (found, begun.elapsed().as_secs_f64())
+        }
+    };
     comm.barrier();
     let seconds = begun.elapsed().as_secs_f64();
     let findings = Findings {
@@ -84,6 +94,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
         shape,
         components: found.num_components(),
         poisson,
+        solver: config.pca.solver,
         seconds,
         open_s: opened,
         sums_s: summed - opened,

@@ -29,7 +29,8 @@ pub use explain::{explain, Explained};
 pub use region::{Region, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
-    Precision, Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
+    PcaSolver, Precision, Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train,
+    Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};

@@ -326,6 +326,8 @@ pub struct Pca {
     pub poisson: bool,
     /// What components and mean spectrum are of.
     pub fit: PcaFit,
+    /// How components are found.
+    pub solver: PcaSolver,
     /// Adds methods of their own, `pca3_robust`, of components fitted to the cube without the pixels that they explain
     /// worst, so that anomalies have no say in them.
     pub robust: bool,
@@ -346,12 +348,25 @@ pub enum PcaFit {
     Both,
 }
 
+/// How principal components are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PcaSolver {
+    /// From the scatter matrix of all channels, in one pass.
+    #[default]
+    Exact,
+    /// By a few passes over the cube, each of which costs little more than reading it: variances of components that stand
+    /// out of the noise are good to 1e-4, the others' are their mean. For many thousands of channels.
+    Randomized,
+}
+
 impl Default for Pca {
     fn default() -> Self {
         Pca {
             components: OneOrMany::Many([3, 4, 5].map(Auto::Given).to_vec()),
             poisson: true,
             fit: PcaFit::Cube,
+            solver: PcaSolver::Exact,
             robust: false,
             mean: false,
         }

@@ -3,7 +3,7 @@
 use anyhow::{ensure, Context, Result};
 use ndarray::{s, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 /// Uncentred principal components, in HyperSpy's words and scaling.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,60 +34,84 @@ impl Eigenvectors {
     /// Those of the largest eigenvalues of a scatter matrix of `size` channels, of which `triangle` is the lower triangle,
     /// packed row by row. Rank-local.
     ///
-    /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
-    /// rank has whole.
-    ///
     /// # Errors
     /// What libtorch says of the eigendecomposition.
-    pub(super) fn of(triangle: &[f64], size: usize, max_components: usize) -> Result<Eigenvectors> {
+    pub(super) fn of(
+        triangle: Vec<f64>,
+        size: usize,
+        max_components: usize,
+    ) -> Result<Eigenvectors> {
         ensure!(
             size * (size + 1) / 2 == triangle.len(),
             "PCA: a scatter matrix of {} elements for {size} channels",
             triangle.len()
         );
-        // What is above the diagonal is not looked at.
-        let mut scatter = vec![0.0; size * size];
-        let mut rest = triangle;
-        for (row, values) in scatter.chunks_mut(size.max(1)).enumerate() {
-            let (found, after) = rest.split_at(row + 1);
-            values[..=row].copy_from_slice(found);
-            rest = after;
-        }
-        let (eigenvalues, eigenvectors) = Tensor::f_from_slice(&scatter)
-            .and_then(|matrix| matrix.f_view([size as i64, size as i64]))
-            .and_then(|matrix| matrix.f_linalg_eigh("L"))
-            .context("PCA: the eigendecomposition of the scatter matrix failed")?;
+        let num_components = max_components.min(size);
+        let failed = "PCA: the eigendecomposition of the scatter matrix failed";
+        let matrix = whole(triangle, size).context(failed)?;
+        let (eigenvalues, eigenvectors) = matrix.f_linalg_eigh("L").context(failed)?;
+        drop(matrix);
         let mut ascending = vec![0f64; size];
-        let mut columns = vec![0f64; size * size];
+        let mut columns = vec![0f64; size * num_components];
         eigenvalues
             .f_copy_data(&mut ascending, size)
             .and_then(|()| {
+                let wanted = num_components as i64;
                 eigenvectors
+                    .f_narrow(1, size as i64 - wanted, wanted)?
                     .f_contiguous()?
-                    .f_copy_data(&mut columns, size * size)
+                    .f_copy_data(&mut columns, size * num_components)
             })
             .context("PCA: the eigenvectors of the scatter matrix cannot be read")?;
-        let num_components = max_components.min(size);
+        // Rounding makes the eigenvalues of missing directions a little negative.
+        let values = ascending.iter().rev().map(|v| v.max(0.0)).collect();
+        let element = |row, component| columns[(row + 1) * num_components - 1 - component];
+        Ok(Eigenvectors::new(values, num_components, element))
+    }
+
+    /// Those whose `element(channel, component)` is given, with all `values` `[E]`. Rank-local.
+    ///
+    /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
+    /// rank has whole.
+    pub(super) fn new(
+        values: Vec<f64>,
+        num_components: usize,
+        element: impl Fn(usize, usize) -> f64,
+    ) -> Eigenvectors {
+        let size = values.len();
         let mut vectors = vec![0.0; size * num_components];
         for component in 0..num_components {
-            let element = |row: usize| columns[row * size + size - 1 - component];
             let mut largest = 0.0f64;
             for row in 0..size {
-                if element(row).abs() > largest.abs() {
-                    largest = element(row);
+                if element(row, component).abs() > largest.abs() {
+                    largest = element(row, component);
                 }
             }
             for row in 0..size {
-                vectors[row * num_components + component] = element(row) * largest.signum();
+                vectors[row * num_components + component] =
+                    element(row, component) * largest.signum();
             }
         }
-        Ok(Eigenvectors {
+        Eigenvectors {
             vectors,
             num_components,
-            // Rounding makes the eigenvalues of missing directions a little negative.
-            values: ascending.iter().rev().map(|v| v.max(0.0)).collect(),
-        })
+            values,
+        }
     }
+}
+
+/// The matrix `[size, size]` of which `triangle` is the lower triangle; above the diagonal, where nobody looks, it is zero.
+fn whole(triangle: Vec<f64>, size: usize) -> Result<Tensor, TchError> {
+    let mut values = vec![0.0; size * size];
+    let mut rest = &triangle[..];
+    for (row, values) in values.chunks_mut(size.max(1)).enumerate() {
+        let (found, after) = rest.split_at(row + 1);
+        values[..=row].copy_from_slice(found);
+        rest = after;
+    }
+    // Of many channels each copy takes much: one is left of three.
+    drop(triangle);
+    Tensor::f_from_slice(&values)?.f_view([size as i64, size as i64])
 }
 
 impl Decomposition {
@@ -207,7 +231,7 @@ mod tests {
         let triangle: Vec<f64> = (0..4)
             .flat_map(|row| scatter.row(row).to_vec().into_iter().take(row + 1))
             .collect();
-        let eigen = Eigenvectors::of(&triangle, 4, 2).unwrap();
+        let eigen = Eigenvectors::of(triangle, 4, 2).unwrap();
         let pca = Decomposition::new(eigen, None, 3).unwrap();
         assert!((pca.explained_variance[0] - 70.0 / 3.0).abs() < 1e-12);
         assert!((pca.explained_variance_ratio[0] - 1.0).abs() < 1e-12);
@@ -222,7 +246,7 @@ mod tests {
 
     #[test]
     fn nothing_but_zeros_is_no_error() {
-        let eigen = Eigenvectors::of(&[0.0; 6], 3, 5).unwrap();
+        let eigen = Eigenvectors::of(vec![0.0; 6], 3, 5).unwrap();
         let pca = Decomposition::new(eigen, Some(vec![0.0; 3]), 0).unwrap();
         assert_eq!(pca.explained_variance_ratio, vec![0.0; 3]);
         let rebuilt = pca.reconstruct(arr2(&[[0f32, 0.0, 0.0]]).view(), 3);
@@ -242,7 +266,7 @@ mod tests {
             .flat_map(diagonal)
             .map(|(row, i)| if row == i { values[i] } else { 0.0 })
             .collect();
-        let eigen = Eigenvectors::of(&triangle, 100, 10).unwrap();
+        let eigen = Eigenvectors::of(triangle, 100, 10).unwrap();
         let pca = Decomposition::new(eigen, None, 400).unwrap();
         assert_eq!(pca.significant(400.0), 2);
         assert_eq!(pca.truncated(4).num_components(), 4);

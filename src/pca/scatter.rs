@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use anyhow::{ensure, Context, Result};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::decomposition::{Decomposition, Eigenvectors};
 use crate::comm::{Comm, ExactSum};
@@ -13,11 +13,15 @@ use crate::comm::{Comm, ExactSum};
 /// Channels of a panel: the product of a block is formed panel by panel, since only its lower triangle is needed.
 const PANEL: usize = 256;
 
-/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row.
+/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row; or its products with a few directions.
 pub struct Scatter {
     num_channels: usize,
     /// With Poisson scaling: `sqrt(sum_pixels X)` per channel.
     column_scale: Option<Vec<f64>>,
+    /// `[E, directions]`, C order.
+    directions: Option<Vec<f32>>,
+    /// At least any element of the scatter matrix.
+    bound: f64,
     sum: ExactSum,
 }
 
@@ -43,11 +47,45 @@ impl Scatter {
         Ok(Scatter {
             num_channels,
             column_scale: column_scale.map(<[f64]>::to_vec),
+            directions: None,
+            bound,
             sum: ExactSum::new(num_channels * (num_channels + 1) / 2, bound),
         })
     }
 
-    /// The scatter matrix of one block (`[pixels, E]` counts), its lower triangle packed row by row.
+    /// The same, before anything is summed, of `Z^T Z Q` and then the trace of `Z^T Z` in the place of the triangle.
+    ///
+    /// `directions` are the orthonormal columns of Q, `[E, directions]` in C order.
+    pub(super) fn along(&self, directions: Vec<f32>) -> Scatter {
+        // No product with a vector of length 1 is longer than the trace.
+        let bound = self.bound * self.num_channels as f64;
+        Scatter {
+            num_channels: self.num_channels,
+            column_scale: self.column_scale.clone(),
+            bound,
+            sum: ExactSum::new(directions.len() + 1, bound),
+            directions: Some(directions),
+        }
+    }
+
+    pub(super) fn num_channels(&self) -> usize {
+        self.num_channels
+    }
+
+    pub(super) fn column_scale(&self) -> Option<&[f64]> {
+        self.column_scale.as_deref()
+    }
+
+    /// What was summed over all ranks' pixels.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Counts that are not finite.
+    pub(super) fn total(self, comm: &Comm) -> Result<Vec<f64>> {
+        self.sum.total(comm)
+    }
+
+    /// What one block (`[pixels, E]` counts) adds to the sum.
     ///
     /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block is a
     /// fixed unit: the same pixels whatever the number of ranks. Pixels that do not count are left out of it.
@@ -64,9 +102,10 @@ impl Scatter {
             "PCA: a block of {channels} channels for a scatter matrix of {}",
             self.num_channels
         );
-        match &self.column_scale {
-            Some(scale) => scaled_product(block, scale),
-            None => gram(
+        match (&self.directions, &self.column_scale) {
+            (Some(directions), scale) => product_along(block, scale.as_deref(), directions),
+            (None, Some(scale)) => scaled_product(block, scale),
+            (None, None) => gram(
                 &block.iter().map(|&n| f64::from(n)).collect::<Vec<f64>>(),
                 channels,
             ),
@@ -123,7 +162,7 @@ impl Scatter {
     ) -> Result<Decomposition> {
         let triangle = self.sum.total(comm)?;
         let found = if comm.is_root() {
-            Eigenvectors::of(&triangle, self.num_channels, max_components).map(Some)
+            Eigenvectors::of(triangle, self.num_channels, max_components).map(Some)
         } else {
             Ok(None)
         };
@@ -145,7 +184,7 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let mut along = vec![0f64; scale.len()];
     let mut counts = 0.0;
     for spectrum in block.rows() {
-        let total: f64 = spectrum.iter().map(|&n| f64::from(n)).sum();
+        let total = total(spectrum);
         let (root, row) = if total > 0.0 {
             (total.sqrt(), 1.0 / total.sqrt())
         } else {
@@ -168,6 +207,67 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
         }
     }
     Ok(triangle)
+}
+
+/// `Z^T Z Q` of the counts `block` and the `directions` Q (`[E, directions]`, C order), scaled where `scale` is given, and
+/// last the trace of `Z^T Z`.
+fn product_along(
+    block: ArrayView2<f32>,
+    scale: Option<&[f64]>,
+    directions: &[f32],
+) -> Result<Vec<f64>> {
+    let (pixels, channels) = block.dim();
+    let inverse: Vec<f32> = match scale {
+        Some(scale) => scale
+            .iter()
+            .map(|&s| if s > 0.0 { 1.0 / s as f32 } else { 0.0 })
+            .collect(),
+        None => vec![1.0; channels],
+    };
+    let mut values = Vec::with_capacity(block.len());
+    for spectrum in block.rows() {
+        let row = match scale {
+            Some(_) => {
+                let total = total(spectrum);
+                if total > 0.0 {
+                    1.0 / total.sqrt() as f32
+                } else {
+                    0.0
+                }
+            }
+            None => 1.0,
+        };
+        let scaled = spectrum.iter().zip(&inverse);
+        values.extend(scaled.map(|(&n, inverse)| n * row * inverse));
+    }
+    let sizes = [pixels, channels].map(|n| n as i64);
+    let count = directions.len() / channels.max(1);
+    let found = || -> Result<Vec<f64>, TchError> {
+        let flat = Tensor::f_from_slice(&values)?;
+        let z = flat.f_view(sizes)?;
+        let q = Tensor::f_from_slice(directions)?.f_view([sizes[1], count as i64])?;
+        let product = z.f_tr()?.f_matmul(&z.f_matmul(&q)?)?;
+        let trace = flat.f_dot(&flat)?.f_view([1])?;
+        Tensor::f_cat(&[product.f_flatten(0, 1)?, trace], 0)?
+            .f_to_kind(Kind::Double)?
+            .try_into()
+    };
+    found().context("PCA: the products of a block failed")
+}
+
+/// All counts of a spectrum, in an order that does not depend on the machine.
+fn total(spectrum: ArrayView1<f32>) -> f64 {
+    // One sum would wait for each addition before the next.
+    let mut sums = [0f64; 8];
+    let counts = spectrum.as_slice().expect("blocks are in C order");
+    let whole = counts.chunks_exact(sums.len());
+    let rest: f64 = whole.remainder().iter().map(|&n| f64::from(n)).sum();
+    for counts in whole {
+        for (sum, &n) in sums.iter_mut().zip(counts) {
+            *sum += f64::from(n);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 /// `rows^T rows`, its lower triangle packed row by row, of `rows` with `width` columns.

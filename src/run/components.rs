@@ -5,8 +5,8 @@ use ndarray::{Array2, Axis as Dim};
 
 use super::analyse::sum_lines;
 use crate::comm::Comm;
-use crate::config::{Auto, Config};
-use crate::pca::{Decomposition, Scatter};
+use crate::config::{Auto, Config, PcaSolver};
+use crate::pca::{randomized, Decomposition, Scatter};
 use crate::score::quantiles;
 use crate::stream::{mean_spectrum, Band, Cube, Survey};
 
@@ -38,7 +38,7 @@ impl Fitted {
         config: &Config,
         sums: &[f64],
         pixels: f64,
-        add_to: impl FnOnce(&mut Scatter) -> Result<()>,
+        add_to: impl Fn(&mut Scatter) -> Result<()>,
     ) -> Result<Fitted> {
         let options = &config.pca;
         let counts = options.components.as_slice();
@@ -53,8 +53,14 @@ impl Fitted {
         // A sum of squares is at most the square of the sum where nothing is negative.
         let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
         let mut scatter = Scatter::new(sums.len(), scale.as_deref(), largest * largest)?;
-        add_to(&mut scatter)?;
-        let mut decomposition = scatter.decompose(comm, pixels as u64, given.max(MOST_AUTO))?;
+        let (number, most) = (pixels as u64, given.max(MOST_AUTO));
+        let mut decomposition = match options.solver {
+            PcaSolver::Exact => {
+                add_to(&mut scatter)?;
+                scatter.decompose(comm, number, most)?
+            }
+            PcaSolver::Randomized => randomized(comm, &scatter, number, most, add_to)?,
+        };
         let independent = match config.preprocess.spatial_mean {
             1 => pixels,
             _ => pixels / AVERAGED_SHARE,
