@@ -79,9 +79,13 @@ fn given(config: &Config, work: Work) -> String {
     format!("{:?}", config.given())
 }
 
+/// Raised whenever a configuration comes to give other results, as when a default changes: a folder of cubes, trainings and
+/// points must not answer for a later program than made them.
+const RESULTS: u32 = 2;
+
 /// Forty bits of SHA-256.
 pub(super) fn hash(text: &str) -> String {
-    let digest = Sha256::digest(text);
+    let digest = Sha256::digest(format!("{RESULTS} {text}"));
     digest[..5]
         .iter()
         .map(|byte| format!("{byte:02x}"))
