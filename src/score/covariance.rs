@@ -4,6 +4,7 @@ use anyhow::Result;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 
+use super::features::dot;
 use super::quantile::quantiles;
 use crate::comm::{Comm, ExactSum};
 
@@ -134,10 +135,7 @@ impl Whitening {
 
     /// Whitened coordinates of a difference of pixels.
     pub fn direction(&self, columns: &[f64]) -> Vec<f64> {
-        self.rows
-            .iter()
-            .map(|row| row.iter().zip(columns).map(|(r, v)| r * v).sum())
-            .collect()
+        self.rows.iter().map(|row| dot(row, columns)).collect()
     }
 
     /// Number of whitened coordinates.
@@ -160,7 +158,8 @@ impl Whitening {
 
     /// Squared Mahalanobis distance of a pixel.
     pub fn distance(&self, columns: &[f32]) -> f32 {
-        self.pixel(columns).iter().map(|z| z * z).sum::<f64>() as f32
+        let whitened = self.pixel(columns);
+        dot(&whitened, &whitened) as f32
     }
 
     /// Measures the whitening of `columns`, leaving out the 8 % of the pixels that lie farthest, five times anew.
