@@ -36,6 +36,8 @@ pub mod durable;
 
 pub mod device;
 
+mod heap;
+
 pub mod edges;
 
 pub mod cube;

@@ -8,7 +8,7 @@ use coreloss::comm::{self, Comm, ExactSum};
 use coreloss::config::{Rule, Window};
 use coreloss::cube::Axis;
 use coreloss::evaluate::{detection, ranking};
-use coreloss::pca::Scatter;
+use coreloss::pca::{Scatter, Spectra};
 use coreloss::score::{find_windows, flag, regions, LineFeatures, LineScorer, Meaning, Scores};
 use ndarray::{s, Array1, Array2, Array3, ArrayView2};
 use rand::SeedableRng;
@@ -293,7 +293,8 @@ fn one_rank() {
             .iter()
             .map(|m| (m * (HEIGHT * (WIDTH - 2)) as f64).sqrt());
         let scale: Vec<f64> = total.collect();
-        let mut scatter = Scatter::new(energy().size, Some(&scale), 1.0).unwrap();
+        let spectra = Spectra::new(energy().size, Some(scale), 1.0).unwrap();
+        let mut scatter = Scatter::new(&spectra);
         for y in lines {
             scatter.add_block(scene.line(y).slice(s![2.., ..])).unwrap();
         }

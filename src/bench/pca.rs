@@ -11,7 +11,7 @@ use super::print;
 use crate::archive::{Options, Reader};
 use crate::comm::Comm;
 use crate::config::{Config, PcaSolver};
-use crate::pca::{randomized, Scatter};
+use crate::pca::{randomized, Scatter, Spectra};
 use crate::run::peak_rss_mib;
 use crate::shard::Blocks;
 
@@ -32,7 +32,7 @@ struct Findings {
     poisson: bool,
     solver: PcaSolver,
     /// From opening to the result, and its parts on root: opening, the first reading, the second with the products, the
-    /// decomposition with the sum over ranks.
+    /// decomposition with the sum over ranks; of the randomised solver all its passes are products.
     seconds: f64,
     open_s: f64,
     sums_s: f64,
@@ -69,19 +69,19 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     let scale: Vec<f64> = sums.iter().map(|sum| sum.max(0.0).sqrt()).collect();
     let largest = sums.iter().copied().fold(0.0, f64::max);
     let poisson = config.pca.poisson;
-    let scale = poisson.then_some(&scale[..]);
-    let mut scatter = Scatter::new(shape[2], scale, largest * largest)?;
+    let spectra = Spectra::new(shape[2], poisson.then_some(scale), largest * largest)?;
     let pixels = (shape[0] * shape[1]) as u64;
     let add_to = |scatter: &mut Scatter| comm.agree(scatter.add_blocks(mine.clone(), read));
     let (found, multiplied) = match config.pca.solver {
         PcaSolver::Exact => {
+            let mut scatter = Scatter::new(&spectra);
             add_to(&mut scatter)?;
             let multiplied = begun.elapsed().as_secs_f64();
             let found = scatter.decompose(comm, pixels, bench.components)?;
             (found, multiplied)
         }
         PcaSolver::Randomized => {
-            let found = randomized(comm, &scatter, pixels, bench.components, add_to)?;
+            let found = randomized(comm, &spectra, pixels, bench.components, add_to)?;
             (found, begun.elapsed().as_secs_f64())
         }
     };

@@ -356,7 +356,7 @@ pub enum PcaSolver {
     #[default]
     Exact,
     /// By a few passes over the cube, each of which costs little more than reading it: variances of components that stand
-    /// out of the noise are good to 1e-4, the others' are their mean. For many thousands of channels.
+    /// out of the noise are good to 1e-4, the others' are estimates. For many thousands of channels.
     Randomized,
 }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::{Network, Parameters, Spec};
+use crate::heap::KeptHeap;
 use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 
@@ -108,6 +109,7 @@ impl Tiles {
         mut read: impl FnMut(Range<usize>) -> Result<Array3<f32>, E>,
         mut emit: impl FnMut(Line) -> Result<(), E>,
     ) -> Result<(), E> {
+        let _heap = KeptHeap::new();
         let height = self.spec.patch[0];
         let tile_rows = self.tile_rows(&band);
         let mut open: VecDeque<Blend> = VecDeque::new();

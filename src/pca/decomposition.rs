@@ -10,7 +10,8 @@ use tch::{TchError, Tensor};
 pub struct Decomposition {
     /// `[E, components]`; with Poisson scaling in counts again, so not of unit length.
     pub factors: Array2<f64>,
-    /// `S^2 / n` of every component, `[E]`, descending.
+    /// `S^2 / n` of every component, `[E]`, descending; of the randomised solver those that it did not look at are told as
+    /// noise of what is left.
     pub explained_variance: Vec<f64>,
     /// `explained_variance` with sum 1; zeros where all spectra are.
     pub explained_variance_ratio: Vec<f64>,
@@ -26,7 +27,7 @@ pub(super) struct Eigenvectors {
     /// `[E, num_components]`, C order, unit length.
     vectors: Vec<f64>,
     num_components: usize,
-    /// `[E]`, descending, not negative.
+    /// `[E]`, not negative; descending, where all are looked at.
     values: Vec<f64>,
 }
 
@@ -171,7 +172,7 @@ impl Decomposition {
         let few = channels.min(num_pixels).max(1.0);
         let ratio = few / channels.max(num_pixels).max(1.0);
         let noise = &self.explained_variance[..(few as usize).min(self.explained_variance.len())];
-        let level = noise[noise.len() / 2] / marchenko_pastur_median(ratio);
+        let level = noise[noise.len() / 2] / marchenko_pastur(ratio, 1)[0];
         let edge = level * (1.0 + ratio.sqrt()).powi(2);
         let above = noise.iter().filter(|&&value| value > edge).count();
         above.clamp(1, self.num_components().max(1))
@@ -196,21 +197,23 @@ impl Decomposition {
     }
 }
 
-/// The median eigenvalue of noise of variance 1, for `ratio` of dimensions to samples, up to 1.
-fn marchenko_pastur_median(ratio: f64) -> f64 {
+/// The eigenvalues of noise of variance 1, for `ratio` of dimensions to samples, up to 1: `count` quantiles, descending.
+pub(super) fn marchenko_pastur(ratio: f64, count: usize) -> Vec<f64> {
     const STEPS: usize = 4000;
     let (low, high) = ((1.0 - ratio.sqrt()).powi(2), (1.0 + ratio.sqrt()).powi(2));
     let at = |i: usize| low + (high - low) * (i as f64 + 0.5) / STEPS as f64;
     let density = |x: f64| ((high - x) * (x - low)).max(0.0).sqrt() / x;
     let total: f64 = (0..STEPS).map(|i| density(at(i))).sum();
-    let mut below = 0.0;
-    for i in 0..STEPS {
-        below += density(at(i));
-        if below >= 0.5 * total {
-            return at(i);
+    let (mut step, mut above) = (STEPS, 0.0);
+    let quantiles = (0..count).map(|i| {
+        let wanted = total * (i as f64 + 0.5) / count as f64;
+        while step > 0 && above < wanted {
+            step -= 1;
+            above += density(at(step));
         }
-    }
-    high
+        at(step)
+    });
+    quantiles.collect()
 }
 
 #[cfg(test)]
@@ -256,8 +259,10 @@ mod tests {
     #[test]
     fn the_noise_of_many_pixels_ends_at_its_edge() {
         // Wachter's law has its median near the mean for many samples and below it for few.
-        assert!((marchenko_pastur_median(0.01) - 1.0).abs() < 0.01);
-        assert!((marchenko_pastur_median(1.0) - 0.6528).abs() < 0.01);
+        assert!((marchenko_pastur(0.01, 1)[0] - 1.0).abs() < 0.01);
+        assert!((marchenko_pastur(1.0, 1)[0] - 0.6528).abs() < 0.01);
+        let mean = marchenko_pastur(0.3, 500).iter().sum::<f64>() / 500.0;
+        assert!((mean - 1.0).abs() < 0.01, "{mean}");
         let mut values = vec![50.0, 9.0];
         // Evenly filled support of a ratio of a quarter: .25 to 2.25, nearly its quantiles.
         values.extend((0..98).map(|i| 2.2 - 1.9 * i as f64 / 97.0));

@@ -1,7 +1,7 @@
 //! Principal components of a cube that is spread over ranks: the linear baseline.
 //!
 //! One pass sums an E x E scatter matrix ([`Scatter`]), root decomposes it, and [`Decomposition`] rebuilds
-//! spectra line by line; or a few passes find the first components without that matrix ([`randomized`]). The numbers are those of HyperSpy's `decomposition` without centring
+//! spectra line by line; or a few passes find the first components without that matrix ([`randomized()`]). The numbers are those of HyperSpy's `decomposition` without centring
 //! (which swaps the scales of factors and loadings where pixels are fewer than channels; their product is the same).
 
 mod decomposition;
@@ -10,4 +10,4 @@ mod scatter;
 
 pub use decomposition::Decomposition;
 pub use randomized::randomized;
-pub use scatter::Scatter;
+pub use scatter::{Scatter, Spectra};

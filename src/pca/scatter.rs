@@ -13,67 +13,72 @@ use crate::comm::{Comm, ExactSum};
 /// Channels of a panel: the product of a block is formed panel by panel, since only its lower triangle is needed.
 const PANEL: usize = 256;
 
-/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row; or its products with a few directions.
-pub struct Scatter {
-    num_channels: usize,
+/// The spectra to decompose, as far as they are known before they are read.
+#[derive(Clone, Debug)]
+pub struct Spectra {
+    pub(super) num_channels: usize,
     /// With Poisson scaling: `sqrt(sum_pixels X)` per channel.
-    column_scale: Option<Vec<f64>>,
-    /// `[E, directions]`, C order.
-    directions: Option<Vec<f32>>,
-    /// At least any element of the scatter matrix.
+    pub(super) column_scale: Option<Vec<f64>>,
+    /// At least any element of their scatter matrix.
     bound: f64,
-    sum: ExactSum,
 }
 
-impl Scatter {
-    /// Nothing summed yet, of spectra with `num_channels` channels.
+impl Spectra {
+    /// Spectra of `num_channels` channels.
     ///
-    /// With `column_scale`, the root of every channel's sum over the cube's pixels, spectra are scaled to uniform
+    /// With `column_scale`, the root of every channel's sum over the cube's pixels, they are scaled to uniform
     /// Poisson noise. `bound`, equal on all ranks, is at least the largest sum of squares of a channel; with
     /// Poisson scaling of counts that are not negative no sum exceeds 1, and `bound` is not looked at.
     ///
     /// # Errors
     /// A column scale of the wrong length.
-    pub fn new(num_channels: usize, column_scale: Option<&[f64]>, bound: f64) -> Result<Scatter> {
-        if let Some(scale) = column_scale {
+    pub fn new(num_channels: usize, column_scale: Option<Vec<f64>>, bound: f64) -> Result<Spectra> {
+        if let Some(scale) = &column_scale {
             ensure!(
                 scale.len() == num_channels,
                 "PCA: {} column scales for {num_channels} channels",
                 scale.len()
             );
         }
-        // The sums of all pixels were rounded: 1 must stay inside.
-        let bound = if column_scale.is_some() { 1.01 } else { bound };
-        Ok(Scatter {
+        Ok(Spectra {
             num_channels,
-            column_scale: column_scale.map(<[f64]>::to_vec),
-            directions: None,
-            bound,
-            sum: ExactSum::new(num_channels * (num_channels + 1) / 2, bound),
+            // The sums of all pixels were rounded: 1 must stay inside.
+            bound: if column_scale.is_some() { 1.01 } else { bound },
+            column_scale,
         })
     }
+}
 
-    /// The same, before anything is summed, of `Z^T Z Q` and then the trace of `Z^T Z` in the place of the triangle.
-    ///
-    /// `directions` are the orthonormal columns of Q, `[E, directions]` in C order.
-    pub(super) fn along(&self, directions: Vec<f32>) -> Scatter {
-        // No product with a vector of length 1 is longer than the trace.
-        let bound = self.bound * self.num_channels as f64;
+/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row; or its products with a few directions.
+pub struct Scatter {
+    spectra: Spectra,
+    /// `[E, directions]`, C order.
+    directions: Option<Vec<f32>>,
+    sum: ExactSum,
+}
+
+impl Scatter {
+    /// Nothing summed yet.
+    pub fn new(spectra: &Spectra) -> Scatter {
+        let channels = spectra.num_channels;
         Scatter {
-            num_channels: self.num_channels,
-            column_scale: self.column_scale.clone(),
-            bound,
-            sum: ExactSum::new(directions.len() + 1, bound),
-            directions: Some(directions),
+            spectra: spectra.clone(),
+            directions: None,
+            sum: ExactSum::new(channels * (channels + 1) / 2, spectra.bound),
         }
     }
 
-    pub(super) fn num_channels(&self) -> usize {
-        self.num_channels
-    }
-
-    pub(super) fn column_scale(&self) -> Option<&[f64]> {
-        self.column_scale.as_deref()
+    /// Nothing summed yet of `Z^T Z Q` and then the trace of `Z^T Z` in the place of the triangle.
+    ///
+    /// `directions` are the orthonormal columns of Q, `[E, directions]` in C order.
+    pub(super) fn along(spectra: &Spectra, directions: Vec<f32>) -> Scatter {
+        // No product with a vector of length 1 is longer than the trace.
+        let bound = spectra.bound * spectra.num_channels as f64;
+        Scatter {
+            spectra: spectra.clone(),
+            sum: ExactSum::new(directions.len() + 1, bound),
+            directions: Some(directions),
+        }
     }
 
     /// What was summed over all ranks' pixels.
@@ -98,11 +103,13 @@ impl Scatter {
     fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
         let channels = block.ncols();
         ensure!(
-            channels == self.num_channels,
+            channels == self.spectra.num_channels,
             "PCA: a block of {channels} channels for a scatter matrix of {}",
-            self.num_channels
+            self.spectra.num_channels
         );
-        match (&self.directions, &self.column_scale) {
+        let block = block.as_standard_layout();
+        let block = block.view();
+        match (&self.directions, &self.spectra.column_scale) {
             (Some(directions), scale) => product_along(block, scale.as_deref(), directions),
             (None, Some(scale)) => scaled_product(block, scale),
             (None, None) => gram(
@@ -162,12 +169,12 @@ impl Scatter {
     ) -> Result<Decomposition> {
         let triangle = self.sum.total(comm)?;
         let found = if comm.is_root() {
-            Eigenvectors::of(triangle, self.num_channels, max_components).map(Some)
+            Eigenvectors::of(triangle, self.spectra.num_channels, max_components).map(Some)
         } else {
             Ok(None)
         };
         let eigen = comm.broadcast(comm.agree(found)?);
-        Decomposition::new(eigen, self.column_scale, num_pixels)
+        Decomposition::new(eigen, self.spectra.column_scale, num_pixels)
     }
 }
 
@@ -184,7 +191,7 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let mut along = vec![0f64; scale.len()];
     let mut counts = 0.0;
     for spectrum in block.rows() {
-        let total = total(spectrum);
+        let total = total(spectrum, |n| n);
         let (root, row) = if total > 0.0 {
             (total.sqrt(), 1.0 / total.sqrt())
         } else {
@@ -225,46 +232,44 @@ fn product_along(
         None => vec![1.0; channels],
     };
     let mut values = Vec::with_capacity(block.len());
+    let mut trace = 0.0;
     for spectrum in block.rows() {
-        let row = match scale {
-            Some(_) => {
-                let total = total(spectrum);
-                if total > 0.0 {
-                    1.0 / total.sqrt() as f32
-                } else {
-                    0.0
-                }
-            }
+        let row = match scale.map(|_| total(spectrum, |n| n)) {
+            Some(total) if total > 0.0 => 1.0 / total.sqrt() as f32,
+            Some(_) => 0.0,
             None => 1.0,
         };
         let scaled = spectrum.iter().zip(&inverse);
         values.extend(scaled.map(|(&n, inverse)| n * row * inverse));
+        trace += total((&values[values.len() - channels..]).into(), |z| z * z);
     }
     let sizes = [pixels, channels].map(|n| n as i64);
     let count = directions.len() / channels.max(1);
     let found = || -> Result<Vec<f64>, TchError> {
-        let flat = Tensor::f_from_slice(&values)?;
-        let z = flat.f_view(sizes)?;
+        let z = Tensor::f_from_slice(&values)?.f_view(sizes)?;
         let q = Tensor::f_from_slice(directions)?.f_view([sizes[1], count as i64])?;
         let product = z.f_tr()?.f_matmul(&z.f_matmul(&q)?)?;
-        let trace = flat.f_dot(&flat)?.f_view([1])?;
-        Tensor::f_cat(&[product.f_flatten(0, 1)?, trace], 0)?
+        product
             .f_to_kind(Kind::Double)?
+            .f_contiguous()?
+            .f_view(-1)?
             .try_into()
     };
-    found().context("PCA: the products of a block failed")
+    let mut found = found().context("PCA: the products of a block failed")?;
+    found.push(trace);
+    Ok(found)
 }
 
-/// All counts of a spectrum, in an order that does not depend on the machine.
-fn total(spectrum: ArrayView1<f32>) -> f64 {
+/// The sum of `of` every channel of a spectrum in C order, in an order that does not depend on the machine.
+fn total(spectrum: ArrayView1<f32>, of: impl Fn(f64) -> f64) -> f64 {
     // One sum would wait for each addition before the next.
     let mut sums = [0f64; 8];
     let counts = spectrum.as_slice().expect("blocks are in C order");
     let whole = counts.chunks_exact(sums.len());
-    let rest: f64 = whole.remainder().iter().map(|&n| f64::from(n)).sum();
+    let rest: f64 = whole.remainder().iter().map(|&n| of(f64::from(n))).sum();
     for counts in whole {
         for (sum, &n) in sums.iter_mut().zip(counts) {
-            *sum += f64::from(n);
+            *sum += of(f64::from(n));
         }
     }
     sums.iter().sum::<f64>() + rest

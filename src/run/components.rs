@@ -6,7 +6,7 @@ use ndarray::{Array2, Axis as Dim};
 use super::analyse::sum_lines;
 use crate::comm::Comm;
 use crate::config::{Auto, Config, PcaSolver};
-use crate::pca::{randomized, Decomposition, Scatter};
+use crate::pca::{randomized, Decomposition, Scatter, Spectra};
 use crate::score::quantiles;
 use crate::stream::{mean_spectrum, Band, Cube, Survey};
 
@@ -52,14 +52,15 @@ impl Fitted {
             .then(|| sums.iter().map(|&sum| sum.max(0.0).sqrt()).collect());
         // A sum of squares is at most the square of the sum where nothing is negative.
         let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
-        let mut scatter = Scatter::new(sums.len(), scale.as_deref(), largest * largest)?;
+        let spectra = Spectra::new(sums.len(), scale, largest * largest)?;
         let (number, most) = (pixels as u64, given.max(MOST_AUTO));
         let mut decomposition = match options.solver {
             PcaSolver::Exact => {
+                let mut scatter = Scatter::new(&spectra);
                 add_to(&mut scatter)?;
                 scatter.decompose(comm, number, most)?
             }
-            PcaSolver::Randomized => randomized(comm, &scatter, number, most, add_to)?,
+            PcaSolver::Randomized => randomized(comm, &spectra, number, most, add_to)?,
         };
         let independent = match config.preprocess.spatial_mean {
             1 => pixels,

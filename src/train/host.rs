@@ -8,11 +8,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::{Checkpoint, Model};
 use super::crops::MicroBatch;
-use super::heap::KeptHeap;
 use super::optimiser::{adam, norm};
 use super::step::{Done, Plan, Times};
 use crate::comm::{Comm, GradientSum};
 use crate::config::Reduction;
+use crate::heap::KeptHeap;
 use crate::model::{Loss, Network, Parameters};
 use crate::preprocess::whiten::whiten;
 

@@ -7,7 +7,6 @@
 mod checkpoint;
 mod crops;
 mod gpu;
-mod heap;
 mod host;
 mod log;
 mod optimiser;

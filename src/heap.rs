@@ -1,10 +1,11 @@
-//! The allocator's thresholds while training: every step frees and asks for the same large blocks again.
+//! The allocator's thresholds while the network works: every step of training, every row of tiles frees and asks for the
+//! same large blocks again.
 
 /// Blocks up to this stay in the heap, and as much free memory is kept at its top; the most that every glibc takes.
 const KEPT: libc::c_int = 32 << 20;
 
-/// Keeps freed memory for the next step until dropped; without it thousands of pages of a step are given back, asked for
-/// and zeroed anew, a sixth of its time.
+/// Keeps freed memory for the next step until dropped; without it thousands of pages are given back, asked for and zeroed
+/// anew, a sixth of a training step's time and a tenth of a reconstruction's.
 pub struct KeptHeap(());
 
 impl KeptHeap {
