@@ -60,7 +60,8 @@ pub struct Archive {
     /// Paths and globs of the cubes to train on.
     pub train_inputs: Option<OneOrMany<String>>,
     /// The output folder of an earlier run on the cubes that are trained on: what it flagged there, and the pixels beside,
-    /// are left out of the training. A second run so finds what the first one learned for normal.
+    /// are left out of the training. A second run so finds more of what the first one learned for normal, if patches are small:
+    /// of large ones few hold nothing flagged.
     pub train_without: Option<PathBuf>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
@@ -355,8 +356,8 @@ pub enum PcaSolver {
     /// From the scatter matrix of all channels, in one pass.
     #[default]
     Exact,
-    /// By a few passes over the cube, each of which costs little more than reading it: variances of components that stand
-    /// out of the noise are good to 1e-4, the others' are estimates. For many thousands of channels.
+    /// By a few passes over the cube, each of which costs about twice what reading it does: variances of components
+    /// that stand out of the noise are good to 1e-4, the others' are estimates. For many thousands of channels.
     Randomized,
 }
 
