@@ -21,7 +21,7 @@ const COLORS: [Rgb; 7] = [
 const SIZE: [u32; 2] = [640, 360];
 const LEGEND_LINE: u32 = 18;
 
-/// A named line through the means of its points, which are shown too.
+/// A named line through the medians of its points, which are shown too.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
@@ -40,7 +40,7 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
     let chart = svg(SIZE, title, &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         for (i, line) in lines.iter().enumerate() {
-            panel.line(&means(&line.points), color(i))?;
+            panel.line(&medians(&line.points), color(i))?;
             panel.dots(&line.points, color(i))?;
         }
         Ok(())
@@ -68,16 +68,16 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
     Ok(text + "</svg>\n")
 }
 
-/// The mean of the points at each x, in order.
-fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// The median of the points at each x, in order.
+fn medians(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let groups = sorted.chunk_by(|a, b| a.0 == b.0);
-    let mean = |group: &[(f64, f64)]| {
-        let sum: f64 = group.iter().map(|point| point.1).sum();
-        (group[0].0, sum / group.len() as f64)
+    let median = |group: &[(f64, f64)]| {
+        let [low, high] = [(group.len() - 1) / 2, group.len() / 2].map(|i| group[i].1);
+        (group[0].0, 0.5 * (low + high))
     };
-    groups.map(mean).collect()
+    groups.map(median).collect()
 }
 
 #[cfg(test)]
@@ -95,7 +95,18 @@ mod tests {
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
         assert!(text.contains("&lt;pca3&gt;") && !text.contains("<pca3>"));
         assert!(text.matches("<circle").count() >= 6);
-        assert_eq!(means(&lines[0].points), [(2.4, 0.6), (5.4, 0.9)]);
+        let points = [
+            (5.4, 0.9),
+            (2.4, 1.0),
+            (2.4, 0.5),
+            (2.4, 0.6),
+            (1.0, 0.2),
+            (1.0, 0.4),
+        ];
+        let found = medians(&points);
+        assert_eq!(found.len(), 3);
+        assert!((found[0].1 - 0.3).abs() < 1e-12);
+        assert_eq!(found[1..], [(2.4, 0.6), (5.4, 0.9)]);
         comparison("nothing", "x", "y", &[]).unwrap();
     }
 }
