@@ -356,8 +356,8 @@ pub enum PcaSolver {
     /// From the scatter matrix of all channels, in one pass.
     #[default]
     Exact,
-    /// By a few passes over the cube, each of which costs about twice what reading it does: variances of components
-    /// that stand out of the noise are good to 1e-4, the others' are estimates. For many thousands of channels.
+    /// By a few passes over the cube, each of which costs about twice what reading it does: variances of components at twice
+    /// the largest that noise makes are good to 1e-4, the others' are estimates. For many thousands of channels.
     Randomized,
 }
 
