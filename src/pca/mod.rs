@@ -2,7 +2,8 @@
 //!
 //! One pass sums an E x E scatter matrix ([`Scatter`]), root decomposes it, and [`Decomposition`] rebuilds
 //! spectra line by line; or a few passes find the first components without that matrix ([`randomized()`]). The numbers
-//! are those of HyperSpy's `decomposition` without centring (which swaps the scales of factors and loadings where pixels are fewer than channels; their product is the same).
+//! are those of HyperSpy's `decomposition` without centring (which swaps the scales of factors and loadings where pixels
+//! are fewer than channels; their product is the same).
 
 mod decomposition;
 mod randomized;
