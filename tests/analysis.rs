@@ -289,11 +289,10 @@ fn one_rank() {
             }
         }
 
-        let total = mean_counts
+        let sums = mean_counts
             .iter()
-            .map(|m| (m * (HEIGHT * (WIDTH - 2)) as f64).sqrt());
-        let scale: Vec<f64> = total.collect();
-        let spectra = Spectra::new(energy().size, Some(scale), 1.0).unwrap();
+            .map(|m| m * (HEIGHT * (WIDTH - 2)) as f64);
+        let spectra = Spectra::new(&sums.collect::<Vec<f64>>(), true);
         let mut scatter = Scatter::new(&spectra);
         for y in lines {
             scatter.add_block(scene.line(y).slice(s![2.., ..])).unwrap();

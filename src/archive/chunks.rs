@@ -238,6 +238,8 @@ impl Chunks {
                 place * self.chunk[dim] + within
             });
             let bytes = &bytes[place * self.size..][..length];
+            // As a slice: through strides it would go value by value.
+            let lane = lane.as_slice_mut().expect("values are in C order");
             for (value, bytes) in lane.iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
                 *value = convert(T::from_le(bytes));
             }
@@ -273,11 +275,30 @@ impl Chunks {
 /// Brings the bytes of values of `size` together, which lie by significance; bytes of no whole value come last.
 fn order(bytes: &[u8], size: usize, ordered: &mut [u8]) {
     let count = bytes.len() / size;
-    for (place, plane) in bytes.chunks_exact(count).take(size).enumerate() {
-        let ordered = ordered.chunks_exact_mut(size);
-        ordered
-            .zip(plane)
-            .for_each(|(value, &byte)| value[place] = byte);
+    let plane = |place: usize| &bytes[place * count..][..count];
+    match size {
+        // A value at a time, which the compiler makes many at a time of.
+        2 => {
+            let values = ordered.chunks_exact_mut(2);
+            for ((value, &a), &b) in values.zip(plane(0)).zip(plane(1)) {
+                value.copy_from_slice(&[a, b]);
+            }
+        }
+        4 => {
+            let low = plane(0).iter().zip(plane(1));
+            let high = plane(2).iter().zip(plane(3));
+            let values = ordered.chunks_exact_mut(4);
+            for ((value, (&a, &b)), (&c, &d)) in values.zip(low).zip(high) {
+                value.copy_from_slice(&[a, b, c, d]);
+            }
+        }
+        _ => {
+            for place in 0..size {
+                let values = ordered.chunks_exact_mut(size);
+                let bytes = values.zip(plane(place));
+                bytes.for_each(|(value, &byte)| value[place] = byte);
+            }
+        }
     }
 }
 

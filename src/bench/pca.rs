@@ -66,10 +66,8 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     let sums = column_sums(comm, mine.clone().map(read), shape[2])?;
     let summed = begun.elapsed().as_secs_f64();
 
-    let scale: Vec<f64> = sums.iter().map(|sum| sum.max(0.0).sqrt()).collect();
-    let largest = sums.iter().copied().fold(0.0, f64::max);
     let poisson = config.pca.poisson;
-    let spectra = Spectra::new(shape[2], poisson.then_some(scale), largest * largest)?;
+    let spectra = Spectra::new(&sums, poisson);
     let pixels = (shape[0] * shape[1]) as u64;
     let add_to = |scatter: &mut Scatter| comm.agree(scatter.add_blocks(mine.clone(), read));
     let (found, multiplied) = match config.pca.solver {

@@ -19,42 +19,44 @@ pub struct Spectra {
     pub(super) num_channels: usize,
     /// With Poisson scaling: `sqrt(sum_pixels X)` per channel.
     pub(super) column_scale: Option<Vec<f64>>,
+    /// `[E]`: where the first component lies, or nearly; not normalised.
+    pub(super) mean: Vec<f64>,
     /// At least any element of their scatter matrix.
     bound: f64,
 }
 
 impl Spectra {
-    /// Spectra of `num_channels` channels.
-    ///
-    /// With `column_scale`, the root of every channel's sum over the cube's pixels, they are scaled to uniform
-    /// Poisson noise. `bound`, equal on all ranks, is at least the largest sum of squares of a channel; with
-    /// Poisson scaling of counts that are not negative no sum exceeds 1, and `bound` is not looked at.
-    ///
-    /// # Errors
-    /// A column scale of the wrong length.
-    pub fn new(num_channels: usize, column_scale: Option<Vec<f64>>, bound: f64) -> Result<Spectra> {
-        if let Some(scale) = &column_scale {
-            ensure!(
-                scale.len() == num_channels,
-                "PCA: {} column scales for {num_channels} channels",
-                scale.len()
-            );
-        }
-        Ok(Spectra {
-            num_channels,
-            // The sums of all pixels were rounded: 1 must stay inside.
-            bound: if column_scale.is_some() { 1.01 } else { bound },
+    /// Spectra with these `sums` `[E]` of counts over all of them, equal on all ranks; scaled to uniform Poisson noise where
+    /// `poisson` says so.
+    pub fn new(sums: &[f64], poisson: bool) -> Spectra {
+        let root = |&sum: &f64| sum.max(0.0).sqrt();
+        let column_scale: Option<Vec<f64>> = poisson.then(|| sums.iter().map(root).collect());
+        let largest = sums.iter().copied().fold(0.0, f64::max);
+        Spectra {
+            num_channels: sums.len(),
+            // A sum of squares is at most the square of the sum where nothing is negative. Scaled, no sum exceeds 1; the sums
+            // of all pixels were rounded: 1 must stay inside.
+            bound: if poisson { 1.01 } else { largest * largest },
+            // Scaled, it is the first component itself.
+            mean: column_scale.clone().unwrap_or_else(|| sums.to_vec()),
             column_scale,
-        })
+        }
     }
 }
 
 /// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row; or its products with a few directions.
 pub struct Scatter {
     spectra: Spectra,
-    /// `[E, directions]`, C order.
-    directions: Option<Vec<f32>>,
+    along: Option<Along>,
     sum: ExactSum,
+}
+
+/// The directions Q along which a scatter is summed.
+struct Along {
+    /// One over the scale of every channel, `[E]`.
+    inverse: Vec<f32>,
+    /// `[E, directions]`, C order: what counts are multiplied with, the directions over the scales of channels.
+    weights: Vec<f32>,
 }
 
 impl Scatter {
@@ -63,7 +65,7 @@ impl Scatter {
         let channels = spectra.num_channels;
         Scatter {
             spectra: spectra.clone(),
-            directions: None,
+            along: None,
             sum: ExactSum::new(channels * (channels + 1) / 2, spectra.bound),
         }
     }
@@ -71,13 +73,23 @@ impl Scatter {
     /// Nothing summed yet of `Z^T Z Q` and then the trace of `Z^T Z` in the place of the triangle.
     ///
     /// `directions` are the orthonormal columns of Q, `[E, directions]` in C order.
-    pub(super) fn along(spectra: &Spectra, directions: Vec<f32>) -> Scatter {
+    pub(super) fn along(spectra: &Spectra, directions: &[f32]) -> Scatter {
+        let channels = spectra.num_channels;
+        let inverse: Vec<f32> = match &spectra.column_scale {
+            Some(scale) => scale.iter().map(|&s| over(s) as f32).collect(),
+            None => vec![1.0; channels],
+        };
+        let count = directions.len() / channels.max(1);
+        let rows = directions.chunks(count.max(1)).zip(&inverse);
+        let weights = rows
+            .flat_map(|(row, inverse)| row.iter().map(move |direction| direction * inverse))
+            .collect();
         // No product with a vector of length 1 is longer than the trace.
-        let bound = spectra.bound * spectra.num_channels as f64;
+        let bound = spectra.bound * channels as f64;
         Scatter {
             spectra: spectra.clone(),
             sum: ExactSum::new(directions.len() + 1, bound),
-            directions: Some(directions),
+            along: Some(Along { inverse, weights }),
         }
     }
 
@@ -100,7 +112,7 @@ impl Scatter {
     ///
     /// # Source
     /// Keenan & Kotula, Surf. Interface Anal. 36 (2004) 203: Z = X / sqrt(sum_E X) / sqrt(sum_pixels X).
-    fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
+    pub(super) fn product(&self, block: ArrayView2<f32>) -> Result<Vec<f64>> {
         let channels = block.ncols();
         ensure!(
             channels == self.spectra.num_channels,
@@ -109,8 +121,8 @@ impl Scatter {
         );
         let block = block.as_standard_layout();
         let block = block.view();
-        match (&self.directions, &self.spectra.column_scale) {
-            (Some(directions), scale) => product_along(block, scale.as_deref(), directions),
+        match (&self.along, &self.spectra.column_scale) {
+            (Some(along), scale) => along.product(block, scale.is_some()),
             (None, Some(scale)) => scaled_product(block, scale),
             (None, None) => gram(
                 &block.iter().map(|&n| f64::from(n)).collect::<Vec<f64>>(),
@@ -184,14 +196,13 @@ impl Scatter {
 /// is mostly noise, for which single precision will do; the products with the rest are formed in double precision.
 fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let whole: f64 = scale.iter().map(|s| s * s).sum();
-    let over = |x: f64| if x > 0.0 { 1.0 / x } else { 0.0 };
     let inverse: Vec<f64> = scale.iter().map(|&s| over(s)).collect();
     let expected: Vec<f64> = scale.iter().map(|s| s * over(whole)).collect();
     let mut rest = Vec::with_capacity(block.len());
     let mut along = vec![0f64; scale.len()];
     let mut counts = 0.0;
     for spectrum in block.rows() {
-        let total = total(spectrum, |n| n);
+        let total = total(spectrum);
         let (root, row) = if total > 0.0 {
             (total.sqrt(), 1.0 / total.sqrt())
         } else {
@@ -216,60 +227,80 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     Ok(triangle)
 }
 
-/// `Z^T Z Q` of the counts `block` and the `directions` Q (`[E, directions]`, C order), scaled where `scale` is given, and
-/// last the trace of `Z^T Z`.
-fn product_along(
-    block: ArrayView2<f32>,
-    scale: Option<&[f64]>,
-    directions: &[f32],
-) -> Result<Vec<f64>> {
-    let (pixels, channels) = block.dim();
-    let inverse: Vec<f32> = match scale {
-        Some(scale) => scale
-            .iter()
-            .map(|&s| if s > 0.0 { 1.0 / s as f32 } else { 0.0 })
-            .collect(),
-        None => vec![1.0; channels],
-    };
-    let mut values = Vec::with_capacity(block.len());
-    let mut trace = 0.0;
-    for spectrum in block.rows() {
-        let row = match scale.map(|_| total(spectrum, |n| n)) {
-            Some(total) if total > 0.0 => 1.0 / total.sqrt() as f32,
-            Some(_) => 0.0,
-            None => 1.0,
+impl Along {
+    /// `Z^T Z Q` of the counts `block`, scaled to uniform noise where `is_scaled`, and last the trace of `Z^T Z`.
+    ///
+    /// Z itself is not formed: a scaled copy of the counts would take as long as one of the two products.
+    fn product(&self, block: ArrayView2<f32>, is_scaled: bool) -> Result<Vec<f64>> {
+        let (pixels, channels) = block.dim();
+        let mut rows = Vec::with_capacity(pixels);
+        let mut trace = 0.0;
+        for spectrum in block.rows() {
+            let row = if is_scaled {
+                over(total(spectrum))
+            } else {
+                1.0
+            };
+            let counts = spectrum.to_slice().expect("blocks are in C order");
+            trace += row * squares(counts, &self.inverse);
+            rows.push(row as f32);
+        }
+        let counts = block.to_slice().expect("blocks are in C order");
+        let sizes = [pixels, channels].map(|n| n as i64);
+        let summed = || -> Result<Vec<f32>, TchError> {
+            // A copy into libtorch's memory: BLAS may round differently on another alignment.
+            let counts = Tensor::f_from_slice(counts)?.f_view(sizes)?;
+            let rows = Tensor::f_from_slice(&rows)?.f_view([sizes[0], 1])?;
+            let weights = Tensor::f_from_slice(&self.weights)?.f_view([sizes[1], -1])?;
+            let loadings = counts.f_matmul(&weights)?.f_mul_(&rows)?;
+            let product = counts.f_tr()?.f_matmul(&loadings)?;
+            product.f_contiguous()?.f_view(-1)?.try_into()
         };
-        let scaled = spectrum.iter().zip(&inverse);
-        values.extend(scaled.map(|(&n, inverse)| n * row * inverse));
-        trace += total((&values[values.len() - channels..]).into(), |z| z * z);
+        let summed = summed().context("PCA: the products of a block failed")?;
+        let count = summed.len() / channels.max(1);
+        let rows = summed.chunks(count.max(1)).zip(&self.inverse);
+        let scaled = rows.flat_map(|(row, &inverse)| {
+            let scaled = move |&value: &f32| f64::from(value) * f64::from(inverse);
+            row.iter().map(scaled)
+        });
+        Ok(scaled.chain([trace]).collect())
     }
-    let sizes = [pixels, channels].map(|n| n as i64);
-    let count = directions.len() / channels.max(1);
-    let found = || -> Result<Vec<f64>, TchError> {
-        let z = Tensor::f_from_slice(&values)?.f_view(sizes)?;
-        let q = Tensor::f_from_slice(directions)?.f_view([sizes[1], count as i64])?;
-        let product = z.f_tr()?.f_matmul(&z.f_matmul(&q)?)?;
-        product
-            .f_to_kind(Kind::Double)?
-            .f_contiguous()?
-            .f_view(-1)?
-            .try_into()
-    };
-    let mut found = found().context("PCA: the products of a block failed")?;
-    found.push(trace);
-    Ok(found)
 }
 
-/// The sum of `of` every channel of a spectrum in C order, in an order that does not depend on the machine.
-fn total(spectrum: ArrayView1<f32>, of: impl Fn(f64) -> f64) -> f64 {
+fn over(x: f64) -> f64 {
+    if x > 0.0 {
+        1.0 / x
+    } else {
+        0.0
+    }
+}
+
+/// The sum of the squares of `counts`, each times its `inverse`, in an order that does not depend on the machine.
+fn squares(counts: &[f32], inverse: &[f32]) -> f64 {
     // One sum would wait for each addition before the next.
     let mut sums = [0f64; 8];
-    let counts = spectrum.as_slice().expect("blocks are in C order");
+    let wholes = counts.chunks_exact(sums.len());
+    let rest = counts.len() / sums.len() * sums.len();
+    for (counts, inverse) in wholes.zip(inverse.chunks_exact(sums.len())) {
+        for ((sum, n), inverse) in sums.iter_mut().zip(counts).zip(inverse) {
+            *sum += f64::from(n * inverse).powi(2);
+        }
+    }
+    let rest = counts[rest..].iter().zip(&inverse[rest..]);
+    let rest = rest.map(|(n, inverse)| f64::from(n * inverse).powi(2));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
+}
+
+/// The sum of a spectrum in C order, in an order that does not depend on the machine.
+fn total(spectrum: ArrayView1<f32>) -> f64 {
+    // One sum would wait for each addition before the next.
+    let mut sums = [0f64; 8];
+    let counts = spectrum.to_slice().expect("blocks are in C order");
     let whole = counts.chunks_exact(sums.len());
-    let rest: f64 = whole.remainder().iter().map(|&n| of(f64::from(n))).sum();
+    let rest: f64 = whole.remainder().iter().map(|&n| f64::from(n)).sum();
     for counts in whole {
         for (sum, &n) in sums.iter_mut().zip(counts) {
-            *sum += of(f64::from(n));
+            *sum += f64::from(n);
         }
     }
     sums.iter().sum::<f64>() + rest

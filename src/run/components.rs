@@ -47,12 +47,7 @@ impl Fitted {
             Auto::Auto => None,
         });
         let given = given.max().unwrap_or(1);
-        let scale: Option<Vec<f64>> = options
-            .poisson
-            .then(|| sums.iter().map(|&sum| sum.max(0.0).sqrt()).collect());
-        // A sum of squares is at most the square of the sum where nothing is negative.
-        let largest = sums.iter().fold(0f64, |largest, &sum| largest.max(sum));
-        let spectra = Spectra::new(sums.len(), scale, largest * largest)?;
+        let spectra = Spectra::new(sums, options.poisson);
         let (number, most) = (pixels as u64, given.max(MOST_AUTO));
         let mut decomposition = match options.solver {
             PcaSolver::Exact => {
