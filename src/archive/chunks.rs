@@ -272,12 +272,12 @@ impl Chunks {
     }
 }
 
-/// Brings the bytes of values of `size` together, which lie by significance; bytes of no whole value come last.
+/// Brings the bytes of values of `size` together, which lie by significance.
 fn order(bytes: &[u8], size: usize, ordered: &mut [u8]) {
     let count = bytes.len() / size;
     let plane = |place: usize| &bytes[place * count..][..count];
     match size {
-        // A value at a time, which the compiler makes many at a time of.
+        // Value by value, for many of which at a time the compiler has instructions.
         2 => {
             let values = ordered.chunks_exact_mut(2);
             for ((value, &a), &b) in values.zip(plane(0)).zip(plane(1)) {

@@ -16,15 +16,15 @@ const MORE: usize = 40;
 const MOST_PASSES: usize = 12;
 /// Largest relative error of the variance of a component that stands out of the noise.
 const TOLERANCE: f64 = 1e-4;
-/// A component stands out if its variance is this many times the largest that noise makes. That is found up to a third too
-/// high: what is promised are components of twice of it.
+/// A component stands out if its variance is this many times the largest that noise makes, as far as that is known: it may
+/// be told up to a third too high. So what is promised are components of twice the truly largest.
 const OUT_OF_NOISE: f64 = 1.5;
 /// What a variance that does not may still grow by, from one pass to the next; one that grows by more is on its way out.
 const SETTLED: f64 = 1.05;
 /// Less than this share of the first variance is rounding: products are f32.
 const ROUNDING: f64 = 3e-6;
 
-/// What root found in one pass.
+/// What root knows after a pass.
 #[derive(Serialize, Deserialize)]
 struct Pass {
     /// The variances of the components asked for, descending.
@@ -33,7 +33,7 @@ struct Pass {
     threshold: f64,
     /// Less than this is rounding.
     rounding: f64,
-    /// Bound on the relative error of those that stand out.
+    /// Bound on the relative error of those that stand out, but for rounding.
     error: f64,
     /// Whether there is no direction left to look along.
     is_whole: bool,
@@ -56,11 +56,14 @@ impl Pass {
 }
 
 /// The `num_components` first principal components of the `num_pixels` spectra that `add_to` adds to a scatter, which it is
-/// asked to do again and again until the variances of those of twice the noise's largest are good to 1e-4.
+/// asked to do again and again until the variances of those of twice the noise's largest are good to 1e-4, at most 12 times;
+/// a warning tells where that was too few.
 ///
 /// Variances beyond the directions of a pass are told as noise of what is left.
 ///
 /// # Collective
+/// Every rank of `comm`; `add_to` ends alike on all.
+///
 /// # Errors
 /// Those of `add_to`; counts that are not finite; what libtorch says.
 ///
@@ -74,25 +77,23 @@ pub fn randomized(
     num_components: usize,
     add_to: impl Fn(&mut Scatter) -> Result<()>,
 ) -> Result<Decomposition> {
-    let on_root = |seen: &Krylov| match comm.is_root() {
-        true => (seen.directions().map(Some)).context("PCA: no directions to look along"),
-        false => Ok(None),
-    };
+    let num_components = num_components.min(spectra.num_channels);
     let mut seen = Krylov::new(spectra, num_pixels, num_components);
     // At first none: what is small then may be anything.
     let mut before = vec![0.0; num_components];
     let mut passes = 0;
     loop {
         passes += 1;
-        let directions = comm.broadcast(comm.agree(on_root(&seen))?);
+        let next = || {
+            seen.directions()
+                .context("PCA: no directions to look along")
+        };
+        let directions = comm.from_root(next)?;
         let mut along = Scatter::along(spectra, &directions);
         add_to(&mut along)?;
         let sums = along.total(comm)?;
-        let looked = match comm.is_root() {
-            true => (seen.look(&directions, &sums).map(Some)).context("PCA: a pass failed"),
-            false => Ok(None),
-        };
-        let pass = comm.broadcast(comm.agree(looked)?);
+        let look = || seen.look(&directions, &sums).context("PCA: a pass failed");
+        let pass = comm.from_root(look)?;
         let is_last = pass.is_last(&before);
         if is_last || passes == MOST_PASSES {
             if comm.is_root() {
@@ -105,12 +106,14 @@ pub fn randomized(
 }
 
 fn tell(passes: usize, pass: &Pass, is_good: bool) {
-    let error = pass.error.max(ROUNDING);
-    let told = format!("pca: {passes} passes, variances out of the noise are good to {error:.1e}");
+    let error = pass.error;
     if is_good {
-        log::info!("{told}");
+        log::info!("pca: {passes} passes; variances out of the noise are good to {TOLERANCE:.0e} (bound {error:.0e})");
     } else {
-        log::warn!("{told}, or more come; `pca.solver: exact` finds them all");
+        log::warn!(
+            "pca: after {passes} passes variances out of the noise are not good to {TOLERANCE:.0e} (bound {error:.0e}), \
+             or more come out; `pca.solver: exact` finds them all"
+        );
     }
 }
 
@@ -168,8 +171,8 @@ impl Krylov {
                 .collect();
             self.matrix(&elements)?
         } else {
-            let last = count.min(self.width) as i64;
-            self.y.f_narrow(1, count as i64 - last, last)?
+            let width = self.width as i64;
+            self.y.f_narrow(1, count as i64 - width, width)?
         };
         // Of the whole, so that the new are at right angles to the old even where nothing is left of them.
         let (q, _) = Tensor::f_linalg_qr(&Tensor::f_cat(&[&self.q, &next], 1)?, "reduced")?;
@@ -205,8 +208,7 @@ impl Krylov {
         let residual = self.y.f_matmul(&turn)?;
         let residual = residual.f_sub(&vectors.f_mul(&variances)?)?.f_square()?;
         let residuals = residual.f_sum_dim_intlist(0, false, None)?;
-        let asked = self.num_components.min(self.channels());
-        let vectors = vectors.f_narrow(1, 0, asked as i64)?;
+        let vectors = vectors.f_narrow(1, 0, self.num_components as i64)?;
         let trace = sums[sums.len() - 1];
         Ok(self.judge(
             &values(&variances)?,
@@ -224,9 +226,11 @@ impl Krylov {
         let samples = pixels.min(channels) as usize;
         let ratio = samples as f64 / pixels.max(channels).max(1) as f64;
         let noise = marchenko_pastur(ratio, samples);
-        let noise = &noise[self.width.min(samples)..];
-        // Of the many that several passes have looked along, the last are spread over all of the noise.
-        let mut all = variances[..self.width].to_vec();
+        // While there are others, the last of those that several passes have looked along lie anywhere in the noise.
+        let is_whole = self.count() == self.channels();
+        let known = if is_whole { self.count() } else { self.width };
+        let noise = &noise[known.min(samples)..];
+        let mut all = variances[..known].to_vec();
         let left = (trace - all.iter().sum::<f64>()).max(0.0);
         let level = left / noise.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let level = if noise.is_empty() { 0.0 } else { level };
@@ -237,7 +241,7 @@ impl Krylov {
         let rounding = ROUNDING * variances.first().copied().unwrap_or(0.0);
         let threshold = OUT_OF_NOISE * edge.max(rounding);
         let pairs = || variances.iter().zip(residuals);
-        // Of those that are not good in themselves more may be left out.
+        // What is left out may be as large as the first that is not found to the tolerance, whatever stands beside it.
         let is_open = |(&value, &residual): &(&f64, &f64)| residual > TOLERANCE * value * value;
         let open = pairs().find(is_open).map_or(0.0, |(&value, _)| value);
         let beyond = open.max(edge);
@@ -246,15 +250,14 @@ impl Krylov {
             .filter(|(&value, _)| value > threshold)
             .map(|(value, residual)| residual / ((value - beyond).max(0.0) * value))
             .fold(0.0, f64::max);
-        let asked = variances[..self.num_components.min(variances.len())].to_vec();
-        let count = asked.len();
+        let count = self.num_components;
         Pass {
             threshold,
             rounding,
             error,
-            is_whole: self.count() == self.channels(),
+            is_whole,
             found: Eigenvectors::new(all, count, |row, i| vectors[row * count + i]),
-            variances: asked,
+            variances: variances[..count].to_vec(),
         }
     }
 }
@@ -395,7 +398,7 @@ mod tests {
         let truth: Vec<f64> = (1..=50).map(|i| 1.0 / f64::from(i)).collect();
         let (passes, pca, _) = solved(&truth, 100, 3);
         assert_eq!(passes, 2);
-        for (found, truth) in pca.explained_variance.iter().zip(&truth).take(3) {
+        for (found, truth) in pca.explained_variance.iter().zip(&truth) {
             assert!((found / truth - 1.0).abs() < 1e-6, "{found} for {truth}");
         }
     }

@@ -27,15 +27,16 @@ pub struct Spectra {
 
 impl Spectra {
     /// Spectra with these `sums` `[E]` of counts over all of them, equal on all ranks; scaled to uniform Poisson noise where
-    /// `poisson` says so.
+    /// `poisson` says so. Rank-local.
+    ///
+    /// Counts are not negative, or no channel's sum of squares exceeds the square of the largest sum.
     pub fn new(sums: &[f64], poisson: bool) -> Spectra {
         let root = |&sum: &f64| sum.max(0.0).sqrt();
         let column_scale: Option<Vec<f64>> = poisson.then(|| sums.iter().map(root).collect());
         let largest = sums.iter().copied().fold(0.0, f64::max);
         Spectra {
             num_channels: sums.len(),
-            // A sum of squares is at most the square of the sum where nothing is negative. Scaled, no sum exceeds 1; the sums
-            // of all pixels were rounded: 1 must stay inside.
+            // Scaled, no sum exceeds 1; the sums of all pixels were rounded: 1 must stay inside.
             bound: if poisson { 1.01 } else { largest * largest },
             // Scaled, it is the first component itself.
             mean: column_scale.clone().unwrap_or_else(|| sums.to_vec()),
