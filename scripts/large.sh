@@ -3,8 +3,8 @@
 #
 #   scripts/large.sh [FOLDER [GIB...]]     out/large 1.25 5 20
 #
-# FOLDER takes about four fifths of the GiB. The network learns from a small cube of the same kind, and for 20 steps only: what it
-# knows changes neither time nor memory of what comes after. Build first: cargo build --release.
+# FOLDER takes about four fifths of the GiB. The network learns from a small cube of the same kind, and for 20 steps only:
+# what it knows changes neither time nor memory of what comes after. Build first: cargo build --release.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -268,6 +268,7 @@ impl Along {
     }
 }
 
+/// One over `x`; 0 where nothing was counted.
 fn over(x: f64) -> f64 {
     if x > 0.0 {
         1.0 / x
