@@ -79,7 +79,14 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
             (found, multiplied)
         }
         PcaSolver::Randomized => {
-            let found = randomized(comm, &spectra, pixels, bench.components, add_to)?;
+            let found = randomized(
+                comm,
+                &spectra,
+                pixels,
+                pixels as f64,
+                bench.components,
+                add_to,
+            )?;
             (found, begun.elapsed().as_secs_f64())
         }
     };

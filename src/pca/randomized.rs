@@ -16,9 +16,9 @@ const MORE: usize = 40;
 const MOST_PASSES: usize = 12;
 /// Largest relative error of the variance of a component that stands out of the noise.
 const TOLERANCE: f64 = 1e-4;
-/// A component stands out if its variance is this many times the largest that noise makes, as far as that is known: it may
-/// be told up to a third too high. So what is promised are components of twice the truly largest.
-const OUT_OF_NOISE: f64 = 1.5;
+/// A component stands out if its variance is this many times the largest that white noise would make, which may be told up to
+/// a third too high. Noise that a detector spreads over channels reaches nearly as far: components within it come out slowly.
+const OUT_OF_NOISE: f64 = 2.0;
 /// What a variance that does not may still grow by, from one pass to the next; one that grows by more is on its way out.
 const SETTLED: f64 = 1.05;
 /// Less than this share of the first variance is rounding: products are f32.
@@ -59,7 +59,8 @@ impl Pass {
 /// asked to do again and again until the variances of those of twice the noise's largest are good to 1e-4, at most 12 times;
 /// a warning tells where that was too few.
 ///
-/// Variances beyond the directions of a pass are told as noise of what is left.
+/// Of the spectra as many as `independent` have noise of their own, which tells how large it may come out. Variances beyond
+/// the directions of a pass are told as noise of what is left.
 ///
 /// # Collective
 /// Every rank of `comm`; `add_to` ends alike on all.
@@ -74,11 +75,12 @@ pub fn randomized(
     comm: &Comm,
     spectra: &Spectra,
     num_pixels: u64,
+    independent: f64,
     num_components: usize,
     add_to: impl Fn(&mut Scatter) -> Result<()>,
 ) -> Result<Decomposition> {
     let num_components = num_components.min(spectra.num_channels);
-    let mut seen = Krylov::new(spectra, num_pixels, num_components);
+    let mut seen = Krylov::new(spectra, independent, num_components);
     // At first none: what is small then may be anything.
     let mut before = vec![0.0; num_components];
     let mut passes = 0;
@@ -121,7 +123,8 @@ fn tell(passes: usize, pass: &Pass, is_good: bool) {
 struct Krylov {
     /// Where to begin, `[E]`.
     mean: Vec<f64>,
-    num_pixels: u64,
+    /// Spectra with noise of their own.
+    independent: f64,
     num_components: usize,
     /// Directions of a pass.
     width: usize,
@@ -132,12 +135,12 @@ struct Krylov {
 }
 
 impl Krylov {
-    fn new(spectra: &Spectra, num_pixels: u64, num_components: usize) -> Krylov {
+    fn new(spectra: &Spectra, independent: f64, num_components: usize) -> Krylov {
         let channels = spectra.num_channels;
         let none = || Tensor::zeros([channels as i64, 0], (Kind::Double, Device::Cpu));
         Krylov {
             mean: spectra.mean.clone(),
-            num_pixels,
+            independent,
             num_components,
             width: (2 * num_components + MORE).min(channels),
             q: none(),
@@ -221,10 +224,10 @@ impl Krylov {
     /// A pass that has found these `variances` `[m]`, descending, with the squares of their `residuals` and the `vectors`
     /// `[E, components]` of the first.
     fn judge(&self, variances: &[f64], residuals: &[f64], vectors: &[f64], trace: f64) -> Pass {
-        // No more directions hold anything than there are pixels.
-        let (pixels, channels) = (self.num_pixels, self.channels() as u64);
-        let samples = pixels.min(channels) as usize;
-        let ratio = samples as f64 / pixels.max(channels).max(1) as f64;
+        // No more directions hold noise than there are spectra that have some.
+        let channels = self.channels() as f64;
+        let few = channels.min(self.independent).max(1.0);
+        let (samples, ratio) = (few as usize, few / channels.max(self.independent).max(1.0));
         let noise = marchenko_pastur(ratio, samples);
         // While there are others, the last of those that several passes have looked along lie anywhere in the noise.
         let is_whole = self.count() == self.channels();
@@ -294,7 +297,7 @@ mod tests {
     }
 
     /// Passes over a scatter matrix with the eigenvalues `truth`: how many it took, the decomposition, and the eigenvectors.
-    fn solved(truth: &[f64], pixels: u64, k: usize) -> (usize, Decomposition, DMatrix<f64>) {
+    fn solved(truth: &[f64], pixels: f64, k: usize) -> (usize, Decomposition, DMatrix<f64>) {
         let channels = truth.len();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let normal: DMatrix<f64> =
@@ -327,7 +330,7 @@ mod tests {
     fn what_stands_out_of_the_noise_is_found_to_the_tolerance() {
         for signal in [&[1.0, 0.02, 0.005, 0.003][..], &[1.0, 0.003], &[1.0]] {
             let truth = with_noise(signal, 1e-3, 400, 20_000);
-            let (_, pca, basis) = solved(&truth, 20_000, 5);
+            let (_, pca, basis) = solved(&truth, 20_000.0, 5);
             for (i, truth) in signal.iter().enumerate() {
                 let found = pca.explained_variance[i];
                 assert!(
@@ -373,7 +376,7 @@ mod tests {
             let triangle = summed(&Scatter::new(&spectra));
             let exact = Eigenvectors::of(triangle, channels, 10).unwrap();
             let exact = Decomposition::new(exact, None, 1).unwrap();
-            let seen = Krylov::new(&spectra, pixels as u64, 10);
+            let seen = Krylov::new(&spectra, pixels as f64, 10);
             let (_, pass) = passes(seen, |directions| {
                 summed(&Scatter::along(&spectra, directions))
             });
@@ -396,7 +399,7 @@ mod tests {
     #[test]
     fn a_pass_takes_what_directions_are_left() {
         let truth: Vec<f64> = (1..=50).map(|i| 1.0 / f64::from(i)).collect();
-        let (passes, pca, _) = solved(&truth, 100, 3);
+        let (passes, pca, _) = solved(&truth, 100.0, 3);
         assert_eq!(passes, 2);
         for (found, truth) in pca.explained_variance.iter().zip(&truth) {
             assert!((found / truth - 1.0).abs() < 1e-6, "{found} for {truth}");
@@ -409,7 +412,7 @@ mod tests {
         for (i, value) in truth.iter_mut().take(20).enumerate() {
             *value = 0.7f64.powi(i as i32);
         }
-        for pixels in [20, 10_000] {
+        for pixels in [20.0, 10_000.0] {
             let (passes, pca, _) = solved(&truth, pixels, 6);
             assert!(passes <= 3, "{passes} passes");
             for (found, truth) in pca.explained_variance.iter().zip(&truth).take(6) {
@@ -423,7 +426,7 @@ mod tests {
 
     #[test]
     fn nothing_but_zeros_has_no_component_out_of_the_noise() {
-        let mut seen = Krylov::new(&Spectra::new(&[0.0; 6], false), 100, 3);
+        let mut seen = Krylov::new(&Spectra::new(&[0.0; 6], false), 100.0, 3);
         let start = seen.directions().unwrap();
         let pass = seen.look(&start, &[0.0; 37]).unwrap();
         assert_eq!((pass.error, pass.variances), (0.0, vec![0.0; 3]));

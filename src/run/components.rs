@@ -49,17 +49,17 @@ impl Fitted {
         let given = given.max().unwrap_or(1);
         let spectra = Spectra::new(sums, options.poisson);
         let (number, most) = (pixels as u64, given.max(MOST_AUTO));
+        let independent = match config.preprocess.spatial_mean {
+            1 => pixels,
+            _ => pixels / AVERAGED_SHARE,
+        };
         let mut decomposition = match options.solver {
             PcaSolver::Exact => {
                 let mut scatter = Scatter::new(&spectra);
                 add_to(&mut scatter)?;
                 scatter.decompose(comm, number, most)?
             }
-            PcaSolver::Randomized => randomized(comm, &spectra, number, most, add_to)?,
-        };
-        let independent = match config.preprocess.spatial_mean {
-            1 => pixels,
-            _ => pixels / AVERAGED_SHARE,
+            PcaSolver::Randomized => randomized(comm, &spectra, number, independent, most, add_to)?,
         };
         let significant = decomposition.significant(independent).min(MOST_AUTO);
         let kept = if counts.contains(&Auto::Auto) {
