@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::dm4::write_sparse;
 use common::result::{maps, summary};
-use common::{after, alone, coreloss, folder, Ended, Job};
+use common::{after, alone, coreloss, finish, folder, Ended};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -31,16 +31,14 @@ const LAUNCHER_MIB: f64 = 96.0;
 fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
     let _alone = alone();
     let folder = folder("memory");
-    // Four steps: what training holds is held from the first on, and a slow model would show no more.
+    // As many steps as it takes until the allocator holds what it will ever hold, in the small run as in the large one.
     let yaml = format!(
-        "train: {{steps: 4}}\npca: {{components: [3]}}\nsimulate:\n  dir: .\n  cubes:\n\
+        "train: {{steps: 16}}\npca: {{components: [3]}}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {{name: large, scene: {{shape: {LARGE:?}, dispersion_ev: 0.4}}}}\n\
          \x20   - {{name: tiny, scene: {{shape: {TINY:?}, dispersion_ev: 0.4}}}}\n"
     );
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
-    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
-        .wait(LIMIT)
-        .succeeded();
+    finish(command(&folder, 2, &["simulate", "run.yaml"]), LIMIT).succeeded();
     let voxels: usize = LARGE.iter().product();
     assert!(voxels as f64 * 4.0 >= 4.0 * MEMORY_MIB * (1 << 20) as f64);
 
@@ -58,7 +56,7 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
             command.env("CORELOSS_THREADS", threads.to_string());
             command
         };
-        Job::of(run("tiny", MEMORY_MIB)).wait(LIMIT).succeeded();
+        finish(run("tiny", MEMORY_MIB), LIMIT).succeeded();
         let baseline = peak(&output("tiny"));
         let allowed = baseline + MEMORY_MIB + PER_PIXEL_MIB / ranks as f64;
 
@@ -100,9 +98,7 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
          simulate:\n  dir: .\n  cubes:\n    - {name: cube, scene: {shape: [256, 256, 256]}}\n\
          \x20   - {name: tiny, scene: {shape: [48, 48, 256]}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
-    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
-        .wait(LIMIT)
-        .succeeded();
+    finish(command(&folder, 2, &["simulate", "run.yaml"]), LIMIT).succeeded();
     // Half of it holds the 64 MiB of training crops: the most that is ever held.
     let memory = 132.0;
     let mut peaks = Vec::new();
@@ -114,7 +110,7 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
         ];
         let mut arguments = vec!["run", "run.yaml"];
         sets.iter().for_each(|set| arguments.extend(["--set", set]));
-        let ended = Job::of(command(&folder, 1, &arguments)).wait(LIMIT);
+        let ended = finish(command(&folder, 1, &arguments), LIMIT);
         ended.succeeded().says("cached=true");
         peaks.push(peak(&folder.join(name)));
     }
@@ -140,17 +136,13 @@ fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
          output: {dir: run, reconstruction: window}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: cube, scene: {shape: [64, 64, 1300], dispersion_ev: 0.3}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
-    Job::of(command(&folder, 2, &["simulate", "run.yaml"]))
-        .wait(LIMIT)
-        .succeeded();
+    finish(command(&folder, 2, &["simulate", "run.yaml"]), LIMIT).succeeded();
     let [held, read_again] = [2048, 64].map(|memory| {
         let memory_mib = format!("io.memory_mib={memory}");
         let name = format!("with-{memory}");
         let output = format!("output.dir={name}");
         let arguments = ["run", "run.yaml", "--set", &memory_mib, "--set", &output];
-        Job::of(command(&folder, 1, &arguments))
-            .wait(LIMIT)
-            .succeeded();
+        finish(command(&folder, 1, &arguments), LIMIT).succeeded();
         maps(&folder.join(name))
     });
     assert!(held.keys().any(|name| name.contains("reconstruction")));
@@ -167,18 +159,14 @@ fn a_thousand_steps_more_take_no_more_memory() {
          simulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: tiny, scene: {shape: [16, 16, 64], dispersion_ev: 6}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
-    Job::of(command(&folder, 1, &["simulate", "run.yaml"]))
-        .wait(LIMIT)
-        .succeeded();
+    finish(command(&folder, 1, &["simulate", "run.yaml"]), LIMIT).succeeded();
     let [few, many] = [50, 1050].map(|steps| {
         let (steps, output) = (
             format!("train.steps={steps}"),
             format!("output=steps-{steps}"),
         );
         let arguments = ["run", "run.yaml", "--set", &steps, "--set", &output];
-        Job::of(command(&folder, 1, &arguments))
-            .wait(LIMIT)
-            .succeeded();
+        finish(command(&folder, 1, &arguments), LIMIT).succeeded();
         peak(&folder.join(&output["output=".len()..]))
     });
     eprintln!("steps: {few:.0} MiB after 50, {many:.0} MiB after 1050");
@@ -272,7 +260,7 @@ impl Limit {
             }
             Limit::Data(bytes) => after("ulimit -d $0", &(bytes >> 10).to_string(), &command),
         };
-        Job::of(command).wait(LIMIT)
+        finish(command, LIMIT)
     }
 }
 
