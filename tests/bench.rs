@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::cube::{counts, write_plain};
-use common::{alone, coreloss, folder, Ended, Job};
+use common::{alone, coreloss, finish, folder, Ended};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,7 +27,7 @@ fn bench_train_takes_the_same_steps_on_any_number_of_ranks() {
             spec.display()
         );
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        let found = last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT));
+        let found = last_line(&finish(coreloss(ranks, &arguments), LIMIT));
         assert_eq!(found["ranks"], ranks.max(1));
         let figure = |name: &str| found[name].as_f64().expect("a figure");
         let samples = 4.0 / (1e-3 * figure("step_ms"));
@@ -57,7 +57,7 @@ fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
             "--spec",
             &spec,
         ];
-        let found = last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT));
+        let found = last_line(&finish(coreloss(ranks, &arguments), LIMIT));
         let figure = |name: &str| found[name].as_f64().expect("a figure");
         assert!((figure("spectra_per_s") * figure("seconds") / 400.0 - 1.0).abs() < 1e-9);
         squares.push(figure("mean_square"));
@@ -70,7 +70,7 @@ fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
 fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
     let _alone = alone();
     for ranks in [0, 2] {
-        let ended = Job::of(coreloss(ranks, &["bench", "train", "--batch", "6"])).wait(LIMIT);
+        let ended = finish(coreloss(ranks, &["bench", "train", "--batch", "6"]), LIMIT);
         ended.exits(2).says("no multiple of train.micro_batch 4");
     }
 }
@@ -86,7 +86,7 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
         let bench = |what: &str, more: &[&str]| {
             let path = file.display().to_string();
             let arguments = [&["bench", what, &path, "--json"], more].concat();
-            last_line(&Job::of(coreloss(ranks, &arguments)).wait(LIMIT))
+            last_line(&finish(coreloss(ranks, &arguments), LIMIT))
         };
         let dataset = ["--set", "archive.dataset=entry/data"];
         let pca = bench("pca", &dataset);
@@ -115,7 +115,10 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
 #[test]
 fn bench_allreduce_has_a_line_for_each_size() {
     let _alone = alone();
-    let found = last_line(&Job::of(coreloss(2, &["bench", "allreduce", "--json"])).wait(LIMIT));
+    let found = last_line(&finish(
+        coreloss(2, &["bench", "allreduce", "--json"]),
+        LIMIT,
+    ));
     let sizes = found["sizes"].as_array().expect("a list");
     assert_eq!(sizes.len(), 4);
     let is_positive = |size: &serde_json::Value| size["exact_ratio"].as_f64() > Some(0.0);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::result::maps;
 use common::slurm::Sandbox;
-use common::{alone, coreloss, files, folder, mpirun, send, Job};
+use common::{alone, coreloss, files, finish, folder, mpirun, send, Job};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -169,7 +169,7 @@ fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
     fs::write(case.join("sweep.yaml"), text).expect("a sweep");
     let mut command = coreloss(2, &["sweep", "run", "sweep.yaml"]);
     command.current_dir(&case);
-    Job::of(command).wait(LIMIT).succeeded();
+    finish(command, LIMIT).succeeded();
     let archive = files(&case.join("out/archive"), ".hspy");
     // Each with its truth.
     assert_eq!(

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::result::{assert_equal, datasets, findings, metrics, summary, weights};
-use common::{alone, ask_python, coreloss, files, folder, mpirun, send, set, shipped, Job};
+use common::{alone, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped, Job};
 
 /// Of a full run: several times what it takes on two cores that others use as well.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -39,7 +39,7 @@ fn demo() -> &'static Demo {
         simulate(2, &demo.archive);
         let mut command = coreloss(1, &arguments(&demo, "run", &demo.reference, &[]));
         command.env("CORELOSS_THREADS", "2");
-        Job::of(command).wait(LIMIT).succeeded();
+        finish(command, LIMIT).succeeded();
         demo
     })
 }

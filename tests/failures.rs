@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
 use common::result::{maps, metrics, summary};
-use common::{after, alone, coreloss, files, is_root, mpirun, send, skip, Job};
+use common::{after, alone, coreloss, files, finish, is_root, mpirun, send, skip, Job};
 use ndarray::{s, Array3};
 
 const SHAPE: [usize; 3] = [16, 16, 64];
@@ -169,14 +169,14 @@ fn a_wrong_configuration_is_explained() {
         &["reach beyond its 16 x 16 pixels"],
     );
     for ranks in RANKS {
-        let unknown = Job::of(case.command(ranks, &["rum", "run.yaml"])).wait(LIMIT);
+        let unknown = finish(case.command(ranks, &["rum", "run.yaml"]), LIMIT);
         unknown.exits(2).says("run");
-        let report = Job::of(case.command(ranks, &["report", "run.yaml"])).wait(LIMIT);
+        let report = finish(case.command(ranks, &["report", "run.yaml"]), LIMIT);
         report
             .exits(1)
             .says("holds no finished run")
             .without_panic();
-        let score = Job::of(case.command(ranks, &["score", "run.yaml"])).wait(LIMIT);
+        let score = finish(case.command(ranks, &["score", "run.yaml"]), LIMIT);
         score
             .exits(1)
             .says("run `coreloss train` first")
@@ -250,7 +250,7 @@ fn an_output_that_cannot_be_written_is_named() {
         let set = run.get_envs();
         command.envs(set.filter_map(|(name, value)| Some((name, value?))));
         command.current_dir(&case.folder);
-        Job::of(command).wait(LIMIT)
+        finish(command, LIMIT)
     };
     let can_mount = Command::new("unshare")
         .args(["-m", "mount", "-t", "tmpfs", "none"])
@@ -441,7 +441,7 @@ fn ranks_of_other_programs_or_arguments_are_refused() {
     ] {
         let mut command = case.command(2, &["run", "run.yaml", ":", "-n", "1"]);
         command.args(second);
-        let ended = Job::of(command).wait(LIMIT);
+        let ended = finish(command, LIMIT);
         ended.exits(2).says(words).without_panic();
     }
 }
@@ -456,7 +456,7 @@ fn the_program_works_without_mpirun() {
     mpirun(1, &["--version"], LIMIT)
         .succeeded()
         .says(env!("CARGO_PKG_VERSION"));
-    let help = Job::of(coreloss(0, &["--help"])).wait(LIMIT);
+    let help = finish(coreloss(0, &["--help"]), LIMIT);
     help.succeeded().says("Exit codes");
     assert!(Path::new(&case.output(0)).join("report.html").exists());
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy};
 use common::result::summary;
-use common::{alone, Ended, Job};
+use common::{alone, finish, Ended};
 use ndarray::s;
 
 const SHAPE: [usize; 3] = [12, 14, 200];
@@ -26,7 +26,7 @@ fn call(case: &Case, ranks: usize, stage: &[&str], sets: &[&str]) -> Ended {
     let mut arguments = vec![stage[0], "run.yaml"];
     arguments.extend(&stage[1..]);
     sets.iter().for_each(|set| arguments.extend(["--set", set]));
-    let ended = Job::of(case.command(ranks, &arguments)).wait(LIMIT);
+    let ended = finish(case.command(ranks, &arguments), LIMIT);
     ended.without_panic();
     ended
 }

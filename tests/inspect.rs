@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy};
-use common::{alone, coreloss, skip, Ended, Job};
+use common::{alone, coreloss, finish, skip, Ended};
 use ndarray::{s, Array3};
 use serde_json::Value;
 
 fn inspect(ranks: usize, arguments: &[&str]) -> Ended {
     let arguments = [&["inspect"], arguments].concat();
-    Job::of(coreloss(ranks, &arguments)).wait(LIMIT)
+    finish(coreloss(ranks, &arguments), LIMIT)
 }
 
 /// What is said of one file, the same on 1, 2 and 3 ranks.

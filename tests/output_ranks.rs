@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use common::{ask_python, Job};
+use common::{ask_python, finish};
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
@@ -44,7 +44,7 @@ fn parent() {
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
             .env("OMP_NUM_THREADS", "1");
-        Job::of(command).wait(LIMIT).succeeded();
+        finish(command, LIMIT).succeeded();
         check(&path);
         ask_python("hyperspy_judge.py", &[&path]);
         println!("output_ranks: {ranks} ranks ok");

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::case::{Case, LIMIT};
 use common::cube::counts;
-use common::{alone, ask_python, skip, Ended, Job};
+use common::{alone, ask_python, finish, skip, Ended};
 use ndarray::s;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn finished(name: &str) -> Case {
 }
 
 fn said(case: &Case, arguments: &[&str]) -> Ended {
-    let ended = Job::of(case.command(0, arguments)).wait(LIMIT);
+    let ended = finish(case.command(0, arguments), LIMIT);
     ended.without_panic();
     ended
 }
@@ -173,7 +173,7 @@ fn a_second_training_leaves_out_what_the_first_run_flagged() {
             format!("output={output}"),
         ];
         let arguments = ["run", "run.yaml", "--set", &sets[0], "--set", &sets[1]];
-        Job::of(case.command(2, &arguments)).wait(LIMIT)
+        finish(case.command(2, &arguments), LIMIT)
     };
     let second = again("out-2", "second");
     second.succeeded();
@@ -218,7 +218,7 @@ fn configurations_are_written_shown_and_explained() {
     }
     let set = ["--set", "train.steps=2", "--set", "output=out-1"];
     let run = [&["run", "cube.yaml"][..], &set].concat();
-    Job::of(case.command(1, &run)).wait(LIMIT).succeeded();
+    finish(case.command(1, &run), LIMIT).succeeded();
     // The windows that it proposes are those that are found.
     let proposed: String = written
         .lines()

@@ -9,7 +9,7 @@ use ndarray::Array3;
 
 use super::cube::write_hspy;
 use super::result::maps;
-use super::{coreloss, files, folder, Ended, Job};
+use super::{coreloss, files, finish, folder, Ended};
 
 /// Every job has a minute; most need a second.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ impl Case {
         for set in sets {
             arguments.extend(["--set", set]);
         }
-        Job::of(self.command(ranks, &arguments)).wait(LIMIT)
+        finish(self.command(ranks, &arguments), LIMIT)
     }
 
     pub fn output(&self, ranks: usize) -> PathBuf {

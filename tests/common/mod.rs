@@ -91,7 +91,7 @@ pub fn ask_python<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> Option<Stri
         .args(arguments)
         // libtorch's libraries are not Python's.
         .env_remove("LD_LIBRARY_PATH");
-    let ended = Job::of(command).wait(Duration::from_secs(300));
+    let ended = finish(command, Duration::from_secs(300));
     Some(ended.succeeded().stdout.clone())
 }
 
@@ -132,9 +132,17 @@ pub fn after(script: &str, word: &str, command: &Command) -> Command {
     shell
 }
 
+/// Runs `command` to its end.
+pub fn finish(mut command: Command, limit: Duration) -> Ended {
+    // Where a rank fails, `mpirun` gives the others a second or two between SIGTERM and SIGKILL: most of what a refusal
+    // takes. Only jobs that are sent signals need that time.
+    command.env("OMPI_MCA_odls_base_sigkill_timeout", "0");
+    Job::of(command).wait(limit)
+}
+
 /// Runs the program on `ranks` ranks of one thread.
 pub fn mpirun<S: AsRef<OsStr>>(ranks: usize, arguments: &[S], limit: Duration) -> Ended {
-    Job::of(coreloss(ranks, arguments)).wait(limit)
+    finish(coreloss(ranks, arguments), limit)
 }
 
 /// A job under way; killed with all its processes when dropped.
