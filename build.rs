@@ -21,10 +21,7 @@ fn main() {
     }
     println!("cargo::rerun-if-env-changed=CORELOSS_REVISION");
     let revision = env::var("CORELOSS_REVISION").ok().or_else(git_revision);
-    println!(
-        "cargo::rustc-env=CORELOSS_REVISION={}",
-        revision.as_deref().unwrap_or("unknown")
-    );
+    println!("cargo::rustc-env=CORELOSS_REVISION={}", revision.as_deref().unwrap_or("unknown"));
 }
 
 /// The folder that variable `name` holds, if it has `file`; else an error that says what to do.
@@ -36,10 +33,7 @@ fn library(name: &str, file: &str) -> Option<PathBuf> {
         return None;
     };
     if !folder.is_absolute() || !folder.join(file).exists() {
-        println!(
-            "cargo::error={name}={} is no absolute folder that has {file}: {remedy}",
-            folder.display()
-        );
+        println!("cargo::error={name}={} is no absolute folder that has {file}: {remedy}", folder.display());
         return None;
     }
     Some(folder)
@@ -71,20 +65,12 @@ fn git_revision() -> Option<String> {
         println!("cargo::rerun-if-changed={path}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let dirty = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_some_and(|changes| !changes.is_empty());
-    Some(if dirty {
-        format!("{commit}-dirty")
-    } else {
-        commit
-    })
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    Some(if dirty { format!("{commit}-dirty") } else { commit })
 }
 
 /// What git answers in the package's folder, which is where build scripts run.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }

@@ -230,12 +230,7 @@ pub struct ExportArguments {
 
 impl ExportArguments {
     pub fn forms(&self) -> Vec<Form> {
-        let asked = [
-            (self.csv, Form::Csv),
-            (self.npy, Form::Npy),
-            (self.png, Form::Png),
-            (self.nexus, Form::Nexus),
-        ];
+        let asked = [(self.csv, Form::Csv), (self.npy, Form::Npy), (self.png, Form::Png), (self.nexus, Form::Nexus)];
         let asked = asked.into_iter().filter(|(asked, _)| *asked);
         asked.map(|(_, form)| form).collect()
     }

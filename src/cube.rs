@@ -22,14 +22,7 @@ pub struct Axis {
 impl Axis {
     /// An energy-loss axis of `size` channels of `scale` eV, the first at `offset` eV.
     pub fn energy_loss(offset: f64, scale: f64, size: usize) -> Axis {
-        Axis {
-            name: "Energy loss".into(),
-            units: "eV".into(),
-            scale,
-            offset,
-            size,
-            navigate: false,
-        }
+        Axis { name: "Energy loss".into(), units: "eV".into(), scale, offset, size, navigate: false }
     }
 
     /// The value at index `i`, in `units`.
@@ -53,10 +46,7 @@ impl Axis {
 
     /// Where the first channel begins and the last one ends, in `units`.
     pub fn span(&self) -> [f64; 2] {
-        [
-            self.value(0) - 0.5 * self.scale,
-            self.value(0) + (self.size as f64 - 0.5) * self.scale,
-        ]
+        [self.value(0) - 0.5 * self.scale, self.value(0) + (self.size as f64 - 0.5) * self.scale]
     }
 
     /// Whether both have as many values, nowhere further apart than a hundredth of a channel.
@@ -77,11 +67,7 @@ impl Axis {
 
     /// The part of this axis at `range`.
     pub fn slice(&self, range: Range<usize>) -> Axis {
-        Axis {
-            offset: self.value(range.start),
-            size: range.len(),
-            ..self.clone()
-        }
+        Axis { offset: self.value(range.start), size: range.len(), ..self.clone() }
     }
 }
 
@@ -130,10 +116,7 @@ mod tests {
     #[test]
     fn a_rebinned_axis_covers_the_same_energies() {
         let by_three = energy().rebinned(3);
-        assert_eq!(
-            (by_three.size, by_three.scale, by_three.offset),
-            (682, 0.75, 450.25)
-        );
+        assert_eq!((by_three.size, by_three.scale, by_three.offset), (682, 0.75, 450.25));
         assert_eq!(by_three.span()[0], energy().span()[0]);
         assert_eq!(energy().rebinned(1), energy());
         assert_eq!(energy().span(), [449.875, 961.875]);

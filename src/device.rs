@@ -94,14 +94,10 @@ pub fn free_memory() -> Result<usize> {
     let (mut free, mut total) = (0, 0);
     // SAFETY: the signature is that of cuda.h, the places are ours.
     let code = unsafe {
-        let info: unsafe extern "C" fn(*mut usize, *mut usize) -> i32 =
-            driver.symbol(c"cuMemGetInfo_v2")?;
+        let info: unsafe extern "C" fn(*mut usize, *mut usize) -> i32 = driver.symbol(c"cuMemGetInfo_v2")?;
         info(&mut free, &mut total)
     };
-    ensure!(
-        code == 0,
-        "the GPU's driver answers {code} when asked for its free memory"
-    );
+    ensure!(code == 0, "the GPU's driver answers {code} when asked for its free memory");
     Ok(free)
 }
 
@@ -125,8 +121,7 @@ impl Choice {
         // tch has no way to these. SAFETY: the names are those of `at::globalContext()`, which answers a reference to a
         // static, and of `setDeterministicCuDNN(bool)` and `setBenchmarkLimitCuDNN(int)` of `at::Context`.
         unsafe {
-            let context: unsafe extern "C" fn() -> *mut libc::c_void =
-                libtorch.symbol(c"_ZN2at13globalContextEv")?;
+            let context: unsafe extern "C" fn() -> *mut libc::c_void = libtorch.symbol(c"_ZN2at13globalContextEv")?;
             let set: unsafe extern "C" fn(*mut libc::c_void, bool) =
                 libtorch.symbol(c"_ZN2at7Context21setDeterministicCuDNNEb")?;
             let limit: unsafe extern "C" fn(*mut libc::c_void, libc::c_int) =
@@ -150,11 +145,7 @@ pub fn matrix_product_rate(device: Device, kind: Kind) -> f64 {
     let seconds = |_| {
         let begun = Instant::now();
         // Reading a value waits for the device.
-        a.matmul(&b)
-            .to_kind(Kind::Float)
-            .get(0)
-            .get(0)
-            .double_value(&[]);
+        a.matmul(&b).to_kind(Kind::Float).get(0).get(0).double_value(&[]);
         begun.elapsed().as_secs_f64()
     };
     // The first product only wakes the library up; the fastest is the one least disturbed.

@@ -61,8 +61,7 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
         area += misses * (true_positives + 0.5 * hits);
         true_positives += hits;
         false_positives += misses;
-        average_precision +=
-            hits / positives * (true_positives / (true_positives + false_positives));
+        average_precision += hits / positives * (true_positives / (true_positives + false_positives));
         let f1 = 2.0 * true_positives / (true_positives + false_positives + positives);
         start += ties;
         if f1 > best_f1 {
@@ -78,12 +77,7 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
             });
         }
     }
-    Some(Ranking {
-        auroc: area / (positives * negatives),
-        average_precision,
-        best_f1,
-        best_threshold,
-    })
+    Some(Ranking { auroc: area / (positives * negatives), average_precision, best_f1, best_threshold })
 }
 
 /// Parts the scores of anomalous pixels (truth above 0) from those of normal ones.
@@ -136,13 +130,7 @@ pub fn detection(scores: &[f32], truth: &[i32], flagged: &[bool]) -> Option<Dete
     let marked: Vec<f32> = scores
         .iter()
         .zip(flagged)
-        .map(|(score, &flag)| {
-            if score.is_nan() {
-                f32::NAN
-            } else {
-                f32::from(u8::from(flag))
-            }
-        })
+        .map(|(score, &flag)| if score.is_nan() { f32::NAN } else { f32::from(u8::from(flag)) })
         .collect();
     let pixels = counted(&marked, truth);
     let positives = pixels.iter().filter(|p| p.1).count() as f64;
@@ -160,17 +148,8 @@ pub fn detection(scores: &[f32], truth: &[i32], flagged: &[bool]) -> Option<Dete
 
 /// The pixels that count, with whether they are anomalous.
 fn counted(scores: &[f32], truth: &[i32]) -> Vec<(f32, bool)> {
-    assert_eq!(
-        scores.len(),
-        truth.len(),
-        "scores and truth cover the same pixels"
-    );
-    scores
-        .iter()
-        .zip(truth)
-        .filter(|(s, _)| !s.is_nan())
-        .map(|(&s, &t)| (s, t > 0))
-        .collect()
+    assert_eq!(scores.len(), truth.len(), "scores and truth cover the same pixels");
+    scores.iter().zip(truth).filter(|(s, _)| !s.is_nan()).map(|(&s, &t)| (s, t > 0)).collect()
 }
 
 #[cfg(test)]
@@ -182,12 +161,7 @@ mod tests {
         let r = ranking(&[0.1, 0.2, 3.0, 4.0], &[0, 0, 2, 1]).unwrap();
         assert_eq!((r.auroc, r.average_precision, r.best_f1), (1.0, 1.0, 1.0));
         assert!(r.best_threshold >= 0.2 && r.best_threshold < 3.0);
-        let d = detection(
-            &[0.1, 0.2, 3.0, 4.0],
-            &[0, 0, 2, 1],
-            &[false, false, true, true],
-        )
-        .unwrap();
+        let d = detection(&[0.1, 0.2, 3.0, 4.0], &[0, 0, 2, 1], &[false, false, true, true]).unwrap();
         assert_eq!((d.f1, d.precision, d.recall), (1.0, 1.0, 1.0));
     }
 

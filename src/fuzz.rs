@@ -16,25 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Seeds that are gathered on the way, at most.
 const MOST_SEEDS: usize = 512;
 /// What is put into a file by mutation, besides bits and pieces of the seeds.
-const WORDS: [u64; 8] = [
-    0,
-    1,
-    0x7f,
-    0xff,
-    0x7fff_ffff,
-    0xffff_ffff,
-    1 << 40,
-    u64::MAX,
-];
+const WORDS: [u64; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, 1 << 40, u64::MAX];
 
 /// Calls `attempt` with mutants of `seeds` and of those mutants that were answered as none before.
 ///
 /// `tokens` are put in too: what a text's syntax is made of.
-pub fn fuzz(
-    mut seeds: Vec<Vec<u8>>,
-    tokens: &[&str],
-    mut attempt: impl FnMut(&[u8]) -> Result<()>,
-) {
+pub fn fuzz(mut seeds: Vec<Vec<u8>>, tokens: &[&str], mut attempt: impl FnMut(&[u8]) -> Result<()>) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let runs = number("CORELOSS_FUZZ_RUNS").unwrap_or(2000);
     let mut random = ChaCha8Rng::seed_from_u64(number("CORELOSS_FUZZ_SEED").unwrap_or(1));
@@ -57,21 +44,13 @@ pub fn fuzz(
                 String::new()
             }
             // Numbers and names do not make another answer.
-            Err(error) => format!("{error:#}")
-                .chars()
-                .filter(|c| c.is_alphabetic() || *c == ' ')
-                .take(100)
-                .collect(),
+            Err(error) => format!("{error:#}").chars().filter(|c| c.is_alphabetic() || *c == ' ').take(100).collect(),
         };
         if answers.insert(answer) && seeds.len() < MOST_SEEDS {
             seeds.push(mutant);
         }
     }
-    println!(
-        "{runs} mutants: {accepted} accepted, {} answers, {:.0} s",
-        answers.len(),
-        began.elapsed().as_secs_f64()
-    );
+    println!("{runs} mutants: {accepted} accepted, {} answers, {:.0} s", answers.len(), began.elapsed().as_secs_f64());
 }
 
 /// A seed, of which the first are `whole`, with one to four changes.
@@ -114,10 +93,7 @@ fn mutant(seeds: &[Vec<u8>], whole: usize, tokens: &[&str], random: &mut ChaCha8
             }
             8 if !tokens.is_empty() => {
                 let token = tokens[random.random_range(0..tokens.len())];
-                bytes.splice(
-                    place..end.min(place + random.random_range(0..=4)),
-                    token.bytes(),
-                );
+                bytes.splice(place..end.min(place + random.random_range(0..=4)), token.bytes());
             }
             _ => (),
         }

@@ -10,11 +10,7 @@ pub struct KeptHeap(());
 
 impl KeptHeap {
     pub fn new() -> KeptHeap {
-        set(&[
-            (libc::M_MMAP_THRESHOLD, KEPT),
-            (libc::M_TRIM_THRESHOLD, libc::c_int::MAX),
-            (libc::M_TOP_PAD, KEPT),
-        ]);
+        set(&[(libc::M_MMAP_THRESHOLD, KEPT), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX), (libc::M_TOP_PAD, KEPT)]);
         KeptHeap(())
     }
 }
@@ -22,11 +18,7 @@ impl KeptHeap {
 impl Drop for KeptHeap {
     fn drop(&mut self) {
         // As glibc's own rule would have set them by then, from the blocks that it has seen freed.
-        set(&[
-            (libc::M_MMAP_THRESHOLD, KEPT),
-            (libc::M_TRIM_THRESHOLD, 2 * KEPT),
-            (libc::M_TOP_PAD, 128 << 10),
-        ]);
+        set(&[(libc::M_MMAP_THRESHOLD, KEPT), (libc::M_TRIM_THRESHOLD, 2 * KEPT), (libc::M_TOP_PAD, 128 << 10)]);
     }
 }
 

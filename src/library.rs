@@ -24,10 +24,7 @@ impl Library {
             let reason = unsafe { CStr::from_ptr(libc::dlerror()) };
             bail!("{name} does not load: {}", reason.to_string_lossy());
         }
-        Ok(Library {
-            name: name.into(),
-            handle,
-        })
+        Ok(Library { name: name.into(), handle })
     }
 
     /// The first of `names`, versions of one library, that loads. Rank-local.
@@ -47,19 +44,10 @@ impl Library {
     /// # Safety
     /// `F` is the type of a pointer to that function.
     pub unsafe fn symbol<F: Copy>(&self, name: &CStr) -> Result<F> {
-        assert_eq!(
-            size_of::<F>(),
-            size_of::<*mut libc::c_void>(),
-            "a pointer to a function"
-        );
+        assert_eq!(size_of::<F>(), size_of::<*mut libc::c_void>(), "a pointer to a function");
         // SAFETY: the handle is one of dlopen, the name a C string.
         let address = unsafe { libc::dlsym(self.handle, name.as_ptr()) };
-        ensure!(
-            !address.is_null(),
-            "{} has no {}",
-            self.name,
-            name.to_string_lossy()
-        );
+        ensure!(!address.is_null(), "{} has no {}", self.name, name.to_string_lossy());
         // SAFETY: the sizes are equal and the caller answers for the type.
         Ok(unsafe { std::mem::transmute_copy(&address) })
     }

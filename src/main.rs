@@ -11,9 +11,7 @@ use clap::{CommandFactory, Parser};
 
 mod arguments;
 
-use arguments::{
-    BenchCommand, Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand,
-};
+use arguments::{BenchCommand, Cli, Command, ConfigArguments, RunArguments, ShowArguments, SweepCommand};
 use coreloss::bench::{self, IoBench, PcaBench, ReconstructBench, TrainBench};
 use coreloss::comm::{self, Comm};
 use coreloss::config::{explain, Config, Explained, Invalid};
@@ -134,11 +132,8 @@ fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
             bench::train(comm, &parse(&arguments.set)?, &what)?;
         }
         BenchCommand::Pca(arguments) => {
-            let what = PcaBench {
-                file: arguments.file.clone(),
-                components: arguments.components,
-                json: arguments.json,
-            };
+            let what =
+                PcaBench { file: arguments.file.clone(), components: arguments.components, json: arguments.json };
             bench::pca(comm, &parse(&arguments.set)?, &what)?;
         }
         BenchCommand::Reconstruct(arguments) => {
@@ -155,10 +150,7 @@ fn measure(comm: &Comm, command: &BenchCommand) -> Result<Ending> {
             bench::allreduce(comm, *json)?;
         }
         BenchCommand::Io(arguments) => {
-            let what = IoBench {
-                file: arguments.file.clone(),
-                json: arguments.json,
-            };
+            let what = IoBench { file: arguments.file.clone(), json: arguments.json };
             bench::io(comm, &parse(&arguments.set)?, &what)?;
         }
     }
@@ -174,9 +166,7 @@ fn show_config(comm: &Comm, show: &ShowArguments) -> Result<Ending> {
             found.concat()
         }
         (None, Some(path)) => read_config(comm, path, &show.set)?.to_yaml(),
-        (None, None) => comm
-            .agree(Config::parse("config", "", &show.set))?
-            .to_yaml(),
+        (None, None) => comm.agree(Config::parse("config", "", &show.set))?.to_yaml(),
     };
     if comm.is_root() {
         print!("{text}");
@@ -195,18 +185,11 @@ fn swept(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
     let open = |arguments: &ConfigArguments| sweep::open(comm, &arguments.config, &arguments.set);
     match command {
         SweepCommand::Plan(config) => sweep::plan(comm, &open(config)?),
-        SweepCommand::Run {
-            config,
-            index,
-            only_failed,
-        } => {
+        SweepCommand::Run { config, index, only_failed } => {
             let sweep = open(config)?;
             begin(comm, &sweep.points[0].config)?;
             doctor::at_start(comm, &sweep.points[0].config)?;
-            let which = Which {
-                index: *index,
-                only_failed: *only_failed,
-            };
+            let which = Which { index: *index, only_failed: *only_failed };
             sweep::run(comm, &sweep, which, &listen(comm)?)
         }
         SweepCommand::Status { config, json } => sweep::status(comm, &open(config)?, *json),
@@ -220,9 +203,7 @@ fn swept(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
 fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
-        comm.agree(
-            signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"),
-        )?;
+        comm.agree(signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"))?;
     }
     Ok(stop)
 }
@@ -264,12 +245,7 @@ fn start_log(comm: &Comm) {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format(move |out, record| {
             let target = record.target();
-            writeln!(
-                out,
-                "[{rank}/{size}] {} {target}: {}",
-                record.level(),
-                record.args()
-            )
+            writeln!(out, "[{rank}/{size}] {} {target}: {}", record.level(), record.args())
         })
         .init();
 }
@@ -304,12 +280,7 @@ fn start_threads(comm: &Comm) -> Result<()> {
     let wanted = wanted.unwrap_or(cores / local_ranks).max(1);
     // The fewest over ranks.
     let threads = (u64::MAX - comm.max_u64(u64::MAX - wanted as u64)) as usize;
-    comm.agree(
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .context("cannot start threads"),
-    )?;
+    comm.agree(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads"))?;
     coreloss::device::one_thread_per_operator();
     if comm.is_root() {
         log::info!(

@@ -33,10 +33,7 @@ pub struct Extent {
 impl Extent {
     /// Places where a patch of `[y, x]` pixels can begin; a cube smaller than the patch is mirrored up to it.
     fn origins(&self, patch: [usize; 2]) -> [usize; 2] {
-        [
-            self.rows.saturating_sub(patch[0]) + 1,
-            self.columns.saturating_sub(patch[1]) + 1,
-        ]
+        [self.rows.saturating_sub(patch[0]) + 1, self.columns.saturating_sub(patch[1]) + 1]
     }
 }
 
@@ -71,12 +68,7 @@ impl Plan {
     pub fn new(extents: &[Extent], patch: [usize; 2], lanes: usize, validation: f64) -> Plan {
         let validation = validation_blocks(extents, patch, validation);
         let runs = training_runs(extents, patch, &validation);
-        Plan {
-            lanes: cut_lanes(extents, &runs, lanes),
-            validation,
-            extents: extents.to_vec(),
-            patch,
-        }
+        Plan { lanes: cut_lanes(extents, &runs, lanes), validation, extents: extents.to_vec(), patch }
     }
 
     /// The lane from which micro-batch `slot` of `slots` is drawn at `step`: slots share the lanes out evenly and
@@ -96,11 +88,7 @@ impl Plan {
         for run in runs {
             let here = run.rows.len() * width(run);
             if index < here {
-                return (
-                    run.cube,
-                    run.rows.start + index / width(run),
-                    index % width(run),
-                );
+                return (run.cube, run.rows.start + index / width(run), index % width(run));
             }
             index -= here;
         }
@@ -116,10 +104,7 @@ impl Plan {
                 Some(last) if last.cube == run.cube && run.rows.start <= last.rows.end => {
                     last.rows.end = last.rows.end.max(end)
                 }
-                _ => read.push(Lines {
-                    cube: run.cube,
-                    rows: run.rows.start..end,
-                }),
+                _ => read.push(Lines { cube: run.cube, rows: run.rows.start..end }),
             }
         }
         read
@@ -132,9 +117,7 @@ fn validation_blocks(extents: &[Extent], patch: [usize; 2], share: f64) -> Vec<L
     let origins: usize = extents.iter().map(|e| e.origins(patch)[0]).sum();
     // One block keeps every crop away that would touch it or, through the 3 x 3 mean, its neighbours.
     let cost = (2 * height + 1) as f64 / origins as f64;
-    let tall: Vec<usize> = (0..extents.len())
-        .filter(|&cube| extents[cube].rows >= 4 * height)
-        .collect();
+    let tall: Vec<usize> = (0..extents.len()).filter(|&cube| extents[cube].rows >= 4 * height).collect();
     if share <= 0.0 || cost > VALIDATION_COST || tall.is_empty() {
         return Vec::new();
     }
@@ -145,10 +128,7 @@ fn validation_blocks(extents: &[Extent], patch: [usize; 2], share: f64) -> Vec<L
         .map(|i| {
             let cube = tall[i * tall.len() / count];
             let start = (extents[cube].rows - height) / 2;
-            Lines {
-                cube,
-                rows: start..start + height,
-            }
+            Lines { cube, rows: start..start + height }
         })
         .collect()
 }
@@ -163,12 +143,7 @@ fn training_runs(extents: &[Extent], patch: [usize; 2], validation: &[Lines]) ->
             block.rows.start.saturating_sub(patch[0])..(block.rows.end + 1).min(origins)
         });
         let parts = [0..apart.start, apart.end..origins];
-        runs.extend(
-            parts
-                .into_iter()
-                .filter(|rows| !rows.is_empty())
-                .map(|rows| Lines { cube, rows }),
-        );
+        runs.extend(parts.into_iter().filter(|rows| !rows.is_empty()).map(|rows| Lines { cube, rows }));
     }
     runs
 }
@@ -176,10 +151,7 @@ fn training_runs(extents: &[Extent], patch: [usize; 2], validation: &[Lines]) ->
 /// Cuts the runs, laid end to end, into lanes of about equally many pixels.
 fn cut_lanes(extents: &[Extent], runs: &[Lines], lanes: usize) -> Vec<Lane> {
     let lines: usize = runs.iter().map(|run| run.rows.len()).sum();
-    let pixels: usize = runs
-        .iter()
-        .map(|run| run.rows.len() * extents[run.cube].columns)
-        .sum();
+    let pixels: usize = runs.iter().map(|run| run.rows.len() * extents[run.cube].columns).sum();
     let lanes = lanes.min(lines).max(1);
     let mut cut: Vec<Lane> = vec![Lane { runs: Vec::new() }];
     let (mut passed_lines, mut passed_pixels) = (0, 0);
@@ -251,8 +223,7 @@ impl Blocks {
     /// The contiguous lines of `rank`: its whole blocks.
     pub fn band(&self, rank: usize, size: usize) -> Range<usize> {
         let blocks = self.owned(rank, size);
-        (blocks.start * self.block_rows).min(self.rows)
-            ..(blocks.end * self.block_rows).min(self.rows)
+        (blocks.start * self.block_rows).min(self.rows)..(blocks.end * self.block_rows).min(self.rows)
     }
 }
 
@@ -262,11 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn extent(rows: usize, columns: usize) -> Extent {
-        Extent {
-            rows,
-            columns,
-            chunk_rows: 1,
-        }
+        Extent { rows, columns, chunk_rows: 1 }
     }
 
     #[test]
@@ -282,13 +249,7 @@ mod tests {
         assert_eq!(plan.lanes.len(), 1);
         assert_eq!(plan.crop(0, 0.999), (0, 0, 0));
         assert!(plan.validation.is_empty());
-        assert_eq!(
-            plan.lines_read(0..1),
-            [Lines {
-                cube: 0,
-                rows: 0..2
-            }]
-        );
+        assert_eq!(plan.lines_read(0..1), [Lines { cube: 0, rows: 0..2 }]);
     }
 
     #[test]
@@ -302,16 +263,9 @@ mod tests {
 
     #[test]
     fn lanes_begin_on_chunks_where_lanes_are_tall() {
-        let tall = Extent {
-            rows: 4096,
-            columns: 8,
-            chunk_rows: 15,
-        };
+        let tall = Extent { rows: 4096, columns: 8, chunk_rows: 15 };
         let plan = Plan::new(&[tall], [12, 12], 64, 0.0);
-        assert!(plan
-            .lanes
-            .iter()
-            .all(|lane| lane.runs[0].rows.start % 15 == 0));
+        assert!(plan.lanes.iter().all(|lane| lane.runs[0].rows.start % 15 == 0));
     }
 
     proptest! {

@@ -33,29 +33,18 @@ fn spectrum(drift: f64, iron_shift: f64, oxygen_share: f64) -> Array1<f64> {
     let line = |e: f64, at: f64, sd: f64| (-0.5 * ((e - at) / sd).powi(2)).exp();
     let step = |e: f64, at: f64| 1.0 / (1.0 + (-(e - at)).exp());
     let oxygen = |e: f64| {
-        let lines =
-            0.3 * line(e, 531.0, 1.0) + 0.6 * line(e, 537.0, 2.0) + 0.4 * line(e, 543.0, 3.0);
+        let lines = 0.3 * line(e, 531.0, 1.0) + 0.6 * line(e, 537.0, 2.0) + 0.4 * line(e, 543.0, 3.0);
         0.9 * background(532.0) * (step(e, 532.0) * (e / 532.0).powi(-3) + lines)
     };
     let iron = |e: f64| {
         let steps = step(e, 709.5) * 2.0 / 3.0 + step(e, 722.6) / 3.0;
-        let white =
-            0.5 * line(e, 708.6, 1.2) + 0.6 * line(e, 710.3, 1.2) + 0.4 * line(e, 722.8, 1.5);
+        let white = 0.5 * line(e, 708.6, 1.2) + 0.6 * line(e, 710.3, 1.2) + 0.4 * line(e, 722.8, 1.5);
         0.35 * background(708.0) * (steps * (e / 708.0).powi(-3) + 3.2 * white)
     };
-    let shape =
-        |e: f64| background(e) + oxygen_share * oxygen(e - drift) + iron(e - drift - iron_shift);
+    let shape = |e: f64| background(e) + oxygen_share * oxygen(e - drift) + iron(e - drift - iron_shift);
     // All pixels have the normal spectrum's scale: less oxygen is fewer electrons.
-    let normal: f64 = energy()
-        .values()
-        .iter()
-        .map(|&e| background(e) + oxygen(e) + iron(e))
-        .sum();
-    energy()
-        .values()
-        .iter()
-        .map(|&e| DOSE / normal * shape(e))
-        .collect()
+    let normal: f64 = energy().values().iter().map(|&e| background(e) + oxygen(e) + iron(e)).sum();
+    energy().values().iter().map(|&e| DOSE / normal * shape(e)).collect()
 }
 
 /// A cube, its mask of anomalies, and the spectrum without drift.
@@ -93,25 +82,17 @@ impl Scene {
             for x in 0..WIDTH {
                 let around = raw.slice(s![y..y + 3, x..x + 3, ..]);
                 let mean = around.sum_axis(ndarray::Axis(0)).sum_axis(ndarray::Axis(0)) / 9.0;
-                let inside = discs
-                    .iter()
-                    .any(|(cy, cx)| (y as f64 - cy).hypot(x as f64 - cx) < 2.9);
+                let inside = discs.iter().any(|(cy, cx)| (y as f64 - cy).hypot(x as f64 - cx) < 2.9);
                 let anomalous = inside && (shift_ev != 0.0 || oxygen != 1.0);
                 truth[y * WIDTH + x] = i32::from(anomalous);
                 let pixel = match anomalous {
                     true => mean + change.mapv(|v| v as f32),
                     false => mean,
                 };
-                counts
-                    .slice_mut(s![y, x, ..])
-                    .assign(&pixel.mapv(|v| v.max(0.0)));
+                counts.slice_mut(s![y, x, ..]).assign(&pixel.mapv(|v| v.max(0.0)));
             }
         }
-        Scene {
-            counts,
-            truth,
-            model: spectrum(0.0, 0.0, 1.0),
-        }
+        Scene { counts, truth, model: spectrum(0.0, 0.0, 1.0) }
     }
 
     fn lines(&self, comm: &Comm) -> std::ops::Range<usize> {
@@ -143,11 +124,7 @@ fn mean(comm: &Comm, lines: impl Iterator<Item = Array2<f32>>) -> Vec<f64> {
         sum.add(&counts.sum_axis(ndarray::Axis(0)).to_vec());
     }
     let pixels = (HEIGHT * (WIDTH - 2)) as f64;
-    sum.total(comm)
-        .unwrap()
-        .iter()
-        .map(|s| s / pixels)
-        .collect()
+    sum.total(comm).unwrap().iter().map(|s| s / pixels).collect()
 }
 
 fn scores(
@@ -161,14 +138,7 @@ fn scores(
     let lines = scene.lines(comm);
     let features: Vec<LineFeatures> = lines
         .clone()
-        .map(|y| {
-            scorer.line(
-                scene.line(y),
-                reconstruct(scene.line(y)).view(),
-                &valid(),
-                &[1.0; WIDTH],
-            )
-        })
+        .map(|y| scorer.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid(), &[1.0; WIDTH]))
         .collect();
     let mean_model = mean(comm, lines.map(|y| reconstruct(scene.line(y))));
     scorer.scores(comm, WIDTH, features, &mean_model).unwrap()
@@ -180,10 +150,7 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
         return;
     };
     assert_eq!(map.len(), HEIGHT * WIDTH);
-    assert!(
-        (0..map.len()).all(|i| map[i].is_nan() == (i % WIDTH < 2)),
-        "{name}: NaN only where masked"
-    );
+    assert!((0..map.len()).all(|i| map[i].is_nan() == (i % WIDTH < 2)), "{name}: NaN only where masked");
     let mut digest = Sha256::new();
     for value in &map {
         digest.update(value.to_le_bytes());
@@ -191,16 +158,9 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     let best = ranking(&map, truth).map_or(f64::NAN, |r| r.best_f1);
     let view = ArrayView2::from_shape((HEIGHT, WIDTH), &map).unwrap();
     // The scene is not blurred: every pixel above the threshold stands for itself.
-    let meaning = if name.ends_with("pcc") {
-        Meaning::Distance
-    } else {
-        Meaning::Odds
-    };
+    let meaning = if name.ends_with("pcc") { Meaning::Distance } else { Meaning::Odds };
     let f1 = |rule: Rule| {
-        let flagged = flag(rule, meaning, view, 1)
-            .flagged
-            .into_raw_vec_and_offset()
-            .0;
+        let flagged = flag(rule, meaning, view, 1).flagged.into_raw_vec_and_offset().0;
         detection(&map, truth, &flagged).map_or(f64::NAN, |d| d.f1)
     };
     let (auto, otsu, pot) = (f1(Rule::Auto), f1(Rule::Otsu), f1(Rule::Pot));
@@ -208,10 +168,7 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     let num_flagged = flags.flagged.iter().filter(|&&flag| flag).count();
     let flagged = num_flagged as f64 / map.iter().filter(|v| !v.is_nan()).count() as f64;
     let (areas, _) = regions(view, flags.flagged.view());
-    let hex: String = digest.finalize()[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let hex: String = digest.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
     writeln!(
         out,
         "FIGURE {name} best {best:.3} auto {auto:.3} otsu {otsu:.3} pot {pot:.3} flagged {flagged:.5} regions {} sha {hex}",
@@ -249,49 +206,20 @@ fn one_rank() {
             })
         };
         let of_model = scores(&comm, &scene, &windows, &mean_counts, model);
-        report(
-            &comm,
-            &format!("{name} mean/shift"),
-            &of_model.shift,
-            truth,
-            &mut out,
-        );
-        report(
-            &comm,
-            &format!("{name} mean/composition"),
-            &of_model.composition,
-            truth,
-            &mut out,
-        );
-        report(
-            &comm,
-            &format!("{name} mean/combined"),
-            &of_model.combined,
-            truth,
-            &mut out,
-        );
-        report(
-            &comm,
-            &format!("{name} mean/pcc"),
-            &of_model.pcc,
-            truth,
-            &mut out,
-        );
+        report(&comm, &format!("{name} mean/shift"), &of_model.shift, truth, &mut out);
+        report(&comm, &format!("{name} mean/composition"), &of_model.composition, truth, &mut out);
+        report(&comm, &format!("{name} mean/combined"), &of_model.combined, truth, &mut out);
+        report(&comm, &format!("{name} mean/pcc"), &of_model.pcc, truth, &mut out);
         if let Some(map) = comm.gather_bands(&of_model.estimated_shift_ev()) {
-            let found: Vec<f32> = (0..map.len())
-                .filter(|&i| truth[i] > 0)
-                .map(|i| map[i])
-                .filter(|shift| shift.is_finite())
-                .collect();
+            let found: Vec<f32> =
+                (0..map.len()).filter(|&i| truth[i] > 0).map(|i| map[i]).filter(|shift| shift.is_finite()).collect();
             if !found.is_empty() {
                 let mean = found.iter().sum::<f32>() / found.len() as f32;
                 writeln!(out, "SHIFT {name} {mean:.2}").unwrap();
             }
         }
 
-        let sums = mean_counts
-            .iter()
-            .map(|m| m * (HEIGHT * (WIDTH - 2)) as f64);
+        let sums = mean_counts.iter().map(|m| m * (HEIGHT * (WIDTH - 2)) as f64);
         let spectra = Spectra::new(&sums.collect::<Vec<f64>>(), true);
         let mut scatter = Scatter::new(&spectra);
         for y in lines {
@@ -299,23 +227,9 @@ fn one_rank() {
         }
         let pixels = (HEIGHT * (WIDTH - 2)) as u64;
         let pca = scatter.decompose(&comm, pixels, 8).unwrap();
-        let of_pca = scores(&comm, &scene, &windows, &mean_counts, |line| {
-            pca.reconstruct(line, 3)
-        });
-        report(
-            &comm,
-            &format!("{name} pca3/shift"),
-            &of_pca.shift,
-            truth,
-            &mut out,
-        );
-        report(
-            &comm,
-            &format!("{name} pca3/composition"),
-            &of_pca.composition,
-            truth,
-            &mut out,
-        );
+        let of_pca = scores(&comm, &scene, &windows, &mean_counts, |line| pca.reconstruct(line, 3));
+        report(&comm, &format!("{name} pca3/shift"), &of_pca.shift, truth, &mut out);
+        report(&comm, &format!("{name} pca3/composition"), &of_pca.composition, truth, &mut out);
     }
     if comm.is_root() {
         println!("\n{out}");
@@ -337,10 +251,7 @@ fn run(ranks: usize, cases: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{ranks} ranks:\n{text}\n{errors}");
-    text.lines()
-        .filter(|l| l.starts_with("FIGURE") || l.starts_with("SHIFT"))
-        .map(str::to_owned)
-        .collect()
+    text.lines().filter(|l| l.starts_with("FIGURE") || l.starts_with("SHIFT")).map(str::to_owned).collect()
 }
 
 /// The figure called `key` of the report called `name`.

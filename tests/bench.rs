@@ -46,17 +46,7 @@ fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
     let spec = spec.display().to_string();
     let mut squares = Vec::new();
     for ranks in [0, 1, 3] {
-        let arguments = [
-            "bench",
-            "reconstruct",
-            "--json",
-            "--side",
-            "20",
-            "--rounds",
-            "1",
-            "--spec",
-            &spec,
-        ];
+        let arguments = ["bench", "reconstruct", "--json", "--side", "20", "--rounds", "1", "--spec", &spec];
         let found = last_line(&finish(coreloss(ranks, &arguments), LIMIT));
         let figure = |name: &str| found[name].as_f64().expect("a figure");
         assert!((figure("spectra_per_s") * figure("seconds") / 400.0 - 1.0).abs() < 1e-9);
@@ -96,10 +86,7 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
             assert_eq!(shares.len(), 10);
             shares.clone()
         };
-        let randomized = bench(
-            "pca",
-            &[&dataset[..], &["--set", "pca.solver=randomized"]].concat(),
-        );
+        let randomized = bench("pca", &[&dataset[..], &["--set", "pca.solver=randomized"]].concat());
         found.push((shares(&pca), shares(&randomized)));
         assert!(bench("io", &dataset)["read_mb_s"].as_f64().expect("a rate") > 0.0);
     }
@@ -115,10 +102,7 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
 #[test]
 fn bench_allreduce_has_a_line_for_each_size() {
     let _alone = alone();
-    let found = last_line(&finish(
-        coreloss(2, &["bench", "allreduce", "--json"]),
-        LIMIT,
-    ));
+    let found = last_line(&finish(coreloss(2, &["bench", "allreduce", "--json"]), LIMIT));
     let sizes = found["sizes"].as_array().expect("a list");
     assert_eq!(sizes.len(), 4);
     let is_positive = |size: &serde_json::Value| size["exact_ratio"].as_f64() > Some(0.0);

@@ -52,9 +52,7 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
     fs::write(&file, text + "  - {name: otsu, score.threshold: otsu}\n").expect("a sweep");
     let path = file.display().to_string();
     let job = slurm.sbatch("sweep", &["--array=0-5"], &[&path]);
-    slurm.wait_until("end of the array", || {
-        slurm.ask(&["squeue", "-h", "-j", &job]).is_empty()
-    });
+    slurm.wait_until("end of the array", || slurm.ask(&["squeue", "-h", "-j", &job]).is_empty());
 
     let ask = |words: &[&str]| {
         let mut command = slurm.command(env!("CARGO_BIN_EXE_coreloss"));
@@ -76,33 +74,19 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
     assert!(table.starts_with("point,state,name,"), "{table}");
     let rows = |point: usize, state: &str| {
         let start = format!("{point},{state},");
-        table
-            .lines()
-            .filter(|line| line.starts_with(&start))
-            .count()
+        table.lines().filter(|line| line.starts_with(&start)).count()
     };
-    assert!(
-        [0, 1, 2, 3, 5]
-            .into_iter()
-            .all(|point| rows(point, "done") == 22),
-        "{table}"
-    );
+    assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 22), "{table}");
     assert_eq!(rows(4, "failed"), 1, "{table}");
     assert!(output.join("table.h5").exists());
     // One training and one cube for each distinct one, whoever made it.
     let count = |folder: &str, ending: &str| {
-        let entries = fs::read_dir(output.join(folder))
-            .expect("a folder")
-            .flatten();
+        let entries = fs::read_dir(output.join(folder)).expect("a folder").flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.ends_with(ending)).count()
     };
     // The broken point's own comes to nothing.
-    assert_eq!(
-        count("archive", ".truth.hspy"),
-        6,
-        "bulk, and shifts of 0, 5, 10, 20 and 7 eV"
-    );
+    assert_eq!(count("archive", ".truth.hspy"), 6, "bulk, and shifts of 0, 5, 10, 20 and 7 eV");
     assert_eq!(count("models", ""), 2);
 
     // A value more: only that is missing.
@@ -125,11 +109,7 @@ fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
         command
     };
     // Killed in the middle of its first point.
-    let mut killed = start()
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("coreloss runs");
+    let mut killed = start().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("coreloss runs");
     let began = std::time::Instant::now();
     while !output.join("models").exists() {
         assert!(began.elapsed() < LIMIT, "nothing is trained");
@@ -141,14 +121,10 @@ fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
     let [first, second] = jobs.map(|job| job.wait(LIMIT));
     // Whoever had the broken point says so; nobody runs it twice.
     let codes = [first.code(), second.code()];
-    assert!(
-        codes.contains(&1) && codes.iter().all(|code| [0, 1].contains(code)),
-        "{codes:?}"
-    );
+    assert!(codes.contains(&1) && codes.iter().all(|code| [0, 1].contains(code)), "{codes:?}");
     for point in ["good-", "seed-"] {
         let found = fs::read_dir(&output).expect("a folder").flatten();
-        let mut found =
-            found.filter(|entry| entry.file_name().to_string_lossy().starts_with(point));
+        let mut found = found.filter(|entry| entry.file_name().to_string_lossy().starts_with(point));
         let folder = found.next().expect("a point").path();
         assert!(folder.join("summary.json").exists(), "{}", first.dump());
         assert!(found.next().is_none());
@@ -172,11 +148,7 @@ fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
     finish(command, LIMIT).succeeded();
     let archive = files(&case.join("out/archive"), ".hspy");
     // Each with its truth.
-    assert_eq!(
-        archive.len(),
-        6,
-        "one original and a copy for each amount: {archive:?}"
-    );
+    assert_eq!(archive.len(), 6, "one original and a copy for each amount: {archive:?}");
     assert_eq!(files(&case.join("out/models"), "trained").len(), 1);
     let summaries = files(&case.join("out"), "summary.json");
     assert_eq!(summaries.len(), 4);
@@ -220,26 +192,16 @@ fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
         };
         job.until("something was done", LIMIT, || count() > 0);
         // Each rank by itself, as srun does.
-        job.ranks()
-            .into_iter()
-            .for_each(|rank| send(rank, libc::SIGTERM));
+        job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
         let ended = job.wait(Duration::from_secs(60));
         ended.exits(75);
-        assert!(
-            (1..all).contains(&count()),
-            "{} of {all}: {}",
-            count(),
-            ended.dump()
-        );
+        assert!((1..all).contains(&count()), "{} of {all}: {}", count(), ended.dump());
         start(3, words, &broken).wait(LIMIT).exits(ending);
         assert_eq!(count(), all);
         assert!(maps(&output) == maps(&case.join(&unbroken)), "{broken}");
     }
     let read = |output: &str| fs::read_to_string(case.join(output).join("ranking.csv"));
-    assert_eq!(
-        read("broken-survey").expect("a ranking"),
-        read("unbroken-survey").expect("a ranking")
-    );
+    assert_eq!(read("broken-survey").expect("a ranking"), read("unbroken-survey").expect("a ranking"));
 }
 
 /// Kinds of cubes: other shapes, energy axes, doses and thicknesses.
@@ -258,16 +220,11 @@ fn simulate(case: &Path, cubes: std::ops::Range<usize>) {
     );
     for i in cubes {
         let (name, anomalies) = match i % 10 {
-            7 => (
-                "planted",
-                "[{kind: shift, amount: 8, discs: 1, radius_px: [2, 2.5]}]",
-            ),
+            7 => ("planted", "[{kind: shift, amount: 8, discs: 1, radius_px: [2, 2.5]}]"),
             _ => ("clean", "[]"),
         };
         let kind = KINDS[i % 3];
-        text += &format!(
-            "    - {{name: {name}-{i:03}, scene: {{{kind}, seed: {i}, anomalies: {anomalies}}}}}\n"
-        );
+        text += &format!("    - {{name: {name}-{i:03}, scene: {{{kind}, seed: {i}, anomalies: {anomalies}}}}}\n");
     }
     let file = case.join("survey.yaml");
     fs::write(&file, text).expect("a configuration");
@@ -307,8 +264,7 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
     };
     let case: PathBuf = slurm.path("case");
     fs::create_dir(&case).expect("a folder");
-    let count =
-        std::env::var("CORELOSS_SURVEY_CUBES").map_or(200, |n| n.parse().expect("a number"));
+    let count = std::env::var("CORELOSS_SURVEY_CUBES").map_or(200, |n| n.parse().expect("a number"));
     simulate(&case, 0..count);
     spoil(&case.join("archive"));
     let config = case.join("survey.yaml").display().to_string();
@@ -318,23 +274,14 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
     assert_eq!(slurm.show(&job, "ExitCode"), "3:0", "{}", slurm.log(&job));
     let found = ranking(&case);
     assert_eq!(found.len(), count, "{}", slurm.log(&job));
-    let planted = found
-        .iter()
-        .filter(|(name, _)| name.starts_with("planted"))
-        .count();
+    let planted = found.iter().filter(|(name, _)| name.starts_with("planted")).count();
     let top = &found[..planted];
-    assert!(
-        top.iter().all(|(name, _)| name.starts_with("planted")),
-        "{found:?}"
-    );
+    assert!(top.iter().all(|(name, _)| name.starts_with("planted")), "{found:?}");
     // Calibrated: of the clean cubes of any kind few are surprising, one in a hundred by two decades if all were ideal.
     let lowest_planted = top[planted - 1].1;
     for kind in 0..3 {
         let of_kind = |name: &str| {
-            let number = name
-                .rsplit('-')
-                .next()
-                .and_then(|i| i.parse::<usize>().ok());
+            let number = name.rsplit('-').next().and_then(|i| i.parse::<usize>().ok());
             number.is_some_and(|i| i % 3 == kind)
         };
         let clean = found[planted..].iter().filter(|(name, _)| of_kind(name));
@@ -342,10 +289,7 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
         let highest = clean.iter().copied().fold(f64::MIN, f64::max);
         let surprising = clean.iter().filter(|&&surprise| surprise > 2.0).count();
         assert!(surprising * 10 <= clean.len(), "kind {kind}: {clean:?}");
-        assert!(
-            highest < 4.0 && highest + 3.0 < lowest_planted,
-            "kind {kind}: {highest}"
-        );
+        assert!(highest < 4.0 && highest + 3.0 < lowest_planted, "kind {kind}: {highest}");
     }
     let log = slurm.log(&job);
     for bad in ["cut", "start", "empty", "text", "garbled"] {
@@ -356,40 +300,19 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
 
     // Added later: only those are scored, and with the models that there are.
     let models = || {
-        let entries = fs::read_dir(case.join("survey/models"))
-            .expect("a folder")
-            .flatten();
-        entries
-            .map(|entry| {
-                entry
-                    .metadata()
-                    .expect("a folder")
-                    .modified()
-                    .expect("a time")
-            })
-            .collect::<Vec<_>>()
+        let entries = fs::read_dir(case.join("survey/models")).expect("a folder").flatten();
+        entries.map(|entry| entry.metadata().expect("a folder").modified().expect("a time")).collect::<Vec<_>>()
     };
     let before = models();
     simulate(&case, count..count + 8);
     let job = slurm.sbatch("survey", &[], &[&config]);
     slurm.wait_for(&job, "FAILED");
     let log = slurm.log(&job);
-    assert!(
-        log.contains(&format!(
-            "{} cubes in 3 groups, 9 of them to score",
-            count + 9
-        )),
-        "{log}"
-    );
+    assert!(log.contains(&format!("{} cubes in 3 groups, 9 of them to score", count + 9)), "{log}");
     assert_eq!(models(), before);
     let found = ranking(&case);
     assert_eq!(found.len(), count + 8);
-    assert!(
-        found[..=planted]
-            .iter()
-            .all(|(name, _)| name.starts_with("planted")),
-        "{found:?}"
-    );
+    assert!(found[..=planted].iter().all(|(name, _)| name.starts_with("planted")), "{found:?}");
 }
 
 #[test]
@@ -400,36 +323,20 @@ fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
     let config = case.join("survey.yaml").display().to_string();
     let told = mpirun(2, &["run", "--dry-run", &config], LIMIT);
     told.succeeded();
-    for words in [
-        "24 x 28 x 80  clean-000",
-        "60 steps of 16 patches",
-        "MiB per rank",
-        "time       about",
-        "nothing was written",
-    ] {
+    for words in
+        ["24 x 28 x 80  clean-000", "60 steps of 16 patches", "MiB per rank", "time       about", "nothing was written"]
+    {
         assert!(told.stdout.contains(words), "{words}: {}", told.dump());
     }
     assert!(!case.join("survey").exists());
     // What is done to the energies counts.
-    let sets = [
-        "--set",
-        "preprocess.rebin=2",
-        "--set",
-        "preprocess.align=edge",
-    ];
-    let told = mpirun(
-        2,
-        &[&["run", "--dry-run", &config][..], &sets].concat(),
-        LIMIT,
-    );
+    let sets = ["--set", "preprocess.rebin=2", "--set", "preprocess.align=edge"];
+    let told = mpirun(2, &[&["run", "--dry-run", &config][..], &sets].concat(), LIMIT);
     told.succeeded();
     let (words, channels) = ("24 x 28 x ", "  clean-000");
     let line = told.stdout.lines().find(|line| line.contains(channels));
     let line = line.expect("the cube is told of");
-    let size = line
-        .split(words)
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
+    let size = line.split(words).nth(1).and_then(|rest| rest.split(' ').next());
     let size: usize = size.and_then(|size| size.parse().ok()).expect("channels");
     assert!((30..=40).contains(&size), "{line}");
     assert!(!case.join("survey").exists());
@@ -443,17 +350,9 @@ fn the_doctor_finds_ranks_that_do_not_know_each_other() {
     let doctor = |options: &[&str]| {
         let mut words = vec!["srun", "-n2", "--overlap"];
         words.extend(options);
-        words.extend([
-            env!("CARGO_BIN_EXE_coreloss"),
-            "doctor",
-            "--json",
-            "--set",
-            "io.memory_mib=64",
-        ]);
+        words.extend([env!("CARGO_BIN_EXE_coreloss"), "doctor", "--json", "--set", "io.memory_mib=64"]);
         let mut command: Command = slurm.command("bash");
-        command
-            .arg("-c")
-            .arg(r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#);
+        command.arg("-c").arg(r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#);
         command.arg("slurm").args(words);
         command.output().expect("srun runs")
     };

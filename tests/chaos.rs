@@ -40,15 +40,8 @@ enum Phase {
     Report,
 }
 
-const PHASES: [Phase; 7] = [
-    Phase::Read,
-    Phase::Train,
-    Phase::Checkpoint,
-    Phase::Pca,
-    Phase::Score,
-    Phase::Output,
-    Phase::Report,
-];
+const PHASES: [Phase; 7] =
+    [Phase::Read, Phase::Train, Phase::Checkpoint, Phase::Pca, Phase::Score, Phase::Output, Phase::Report];
 
 impl Phase {
     fn has_begun(self, output: &Path) -> bool {
@@ -94,13 +87,8 @@ enum Fault {
     TermRanks,
 }
 
-const FAULTS: [Fault; 5] = [
-    Fault::KillRank,
-    Fault::KillAllRanks,
-    Fault::KillMpirun,
-    Fault::TermMpirun,
-    Fault::TermRanks,
-];
+const FAULTS: [Fault; 5] =
+    [Fault::KillRank, Fault::KillAllRanks, Fault::KillMpirun, Fault::TermMpirun, Fault::TermRanks];
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,13 +205,7 @@ fn start(case: &Case, ranks: usize, output: &str) -> Job {
     let output = format!("output={output}");
     let steps = format!("train.steps={STEPS}");
     let mut words = vec!["run", "run.yaml"];
-    for set in [
-        &output[..],
-        &steps,
-        "train.checkpoint_epochs=1",
-        "pca.fit=training",
-        "pca.components=[3]",
-    ] {
+    for set in [&output[..], &steps, "train.checkpoint_epochs=1", "pca.fit=training", "pca.components=[3]"] {
         words.extend(["--set", set]);
     }
     Job::of(case.command(ranks, &words))
@@ -251,13 +233,8 @@ fn assert_whole(output: &Path, reference: &Path) {
 #[test]
 fn faults_at_random_moments_lose_nothing() {
     let _alone = alone();
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let (trials, seed) = (
-        number("CORELOSS_CHAOS_TRIALS", 12),
-        number("CORELOSS_CHAOS_SEED", 1),
-    );
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let (trials, seed) = (number("CORELOSS_CHAOS_TRIALS", 12), number("CORELOSS_CHAOS_SEED", 1));
     let mut random = ChaCha8Rng::seed_from_u64(seed as u64);
     let case = Case::new("chaos").cube(&counts([24, 24, 64], 1));
     start(&case, 2, "reference").wait(LIMIT).succeeded();
@@ -281,11 +258,7 @@ fn faults_at_random_moments_lose_nothing() {
         }
     }
     print(&table);
-    println!(
-        "{late} came too late; {} lost; seed {seed}, {:.0} s",
-        lost.len(),
-        began.elapsed().as_secs_f64()
-    );
+    println!("{late} came too late; {} lost; seed {seed}, {:.0} s", lost.len(), began.elapsed().as_secs_f64());
     assert!(lost.is_empty(), "{lost:#?}");
 }
 
@@ -296,9 +269,7 @@ fn print(table: &BTreeMap<(Phase, Fault), [usize; 2]>) {
     println!("|---|{}", "---|".repeat(PHASES.len() + 1));
     for fault in FAULTS {
         let cells = PHASES.map(|phase| table.get(&(phase, fault)).copied().unwrap_or_default());
-        let all = cells
-            .iter()
-            .fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
+        let all = cells.iter().fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
         let text = |[tried, survived]: &[usize; 2]| format!("{survived}/{tried}");
         let row: Vec<String> = cells.iter().chain([&all]).map(text).collect();
         println!("| {fault} | {} |", row.join(" | "));

@@ -32,10 +32,7 @@ fn demo() -> &'static Demo {
     static DEMO: OnceLock<Demo> = OnceLock::new();
     DEMO.get_or_init(|| {
         let root = folder("demo");
-        let demo = Demo {
-            archive: root.join("archive"),
-            reference: root.join("reference"),
-        };
+        let demo = Demo { archive: root.join("archive"), reference: root.join("reference") };
         simulate(2, &demo.archive);
         let mut command = coreloss(1, &arguments(&demo, "run", &demo.reference, &[]));
         command.env("CORELOSS_THREADS", "2");
@@ -55,10 +52,7 @@ fn arguments(demo: &Demo, command: &str, output: &Path, more: &[&str]) -> Vec<St
     let mut arguments = vec![command.to_string(), shipped("demo.yaml")];
     arguments.extend(set("output", output.display()));
     arguments.extend(set("simulate.dir", demo.archive.display()));
-    arguments.extend(set(
-        "archive.inputs",
-        format!("[{}/*.hspy]", demo.archive.display()),
-    ));
+    arguments.extend(set("archive.inputs", format!("[{}/*.hspy]", demo.archive.display())));
     arguments.extend(more.iter().map(|text| text.to_string()));
     arguments
 }
@@ -87,17 +81,8 @@ fn losses_weights_and_maps_are_equal_on_one_and_two_ranks() {
     let demo = demo();
     // At the full length that the configuration asks for.
     let lines = metrics(&demo.reference);
-    assert_eq!(
-        lines
-            .iter()
-            .filter(|line| line.get("loss").is_some())
-            .count(),
-        STEPS
-    );
-    assert_eq!(
-        weights(&demo.reference).0,
-        format!("step-{STEPS:08}.safetensors")
-    );
+    assert_eq!(lines.iter().filter(|line| line.get("loss").is_some()).count(), STEPS);
+    assert_eq!(weights(&demo.reference).0, format!("step-{STEPS:08}.safetensors"));
     let output = folder("ranks-2");
     mpirun(2, &arguments(demo, "run", &output, &[]), LIMIT).succeeded();
     assert_equal(&demo.reference, &output);
@@ -117,17 +102,11 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
     let epochs = || {
         let text = fs::read_to_string(output.join("metrics.jsonl")).unwrap_or_default();
-        text.lines()
-            .filter(|line| line.starts_with("{\"epoch\""))
-            .count()
+        text.lines().filter(|line| line.starts_with("{\"epoch\"")).count()
     };
     let step = || {
         let found = files(&output, ".safetensors");
-        let name = found
-            .last()
-            .expect("a checkpoint")
-            .file_stem()
-            .expect("a name");
+        let name = found.last().expect("a checkpoint").file_stem().expect("a name");
         let number = name.to_string_lossy().replace("step-", "");
         number.parse::<usize>().expect("a step")
     };
@@ -145,9 +124,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     let mut job = start(4);
     let before = step();
     job.until("an epoch was done", LIMIT, || epochs() >= 45);
-    job.ranks()
-        .into_iter()
-        .for_each(|rank| send(rank, libc::SIGTERM));
+    job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
     job.wait(Duration::from_secs(60)).exits(75);
     let stopped = step();
     assert!(stopped > before && stopped < STEPS, "step {stopped}");
@@ -160,18 +137,13 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
 
     // Killed while it scores, with one cube done.
     let mut job = start(3);
-    job.until("a cube was scored", LIMIT, || {
-        !files(&output, ".coreloss.hspy").is_empty()
-    });
+    job.until("a cube was scored", LIMIT, || !files(&output, ".coreloss.hspy").is_empty());
     job.kill();
     assert_eq!(step(), STEPS);
     let scored = files(&output, ".coreloss.hspy");
     let times = |paths: &[PathBuf]| -> Vec<_> {
         let time = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified());
-        paths
-            .iter()
-            .map(|path| time(path).expect("a file has a time"))
-            .collect()
+        paths.iter().map(|path| time(path).expect("a file has a time")).collect()
     };
     let before = times(&scored);
     assert!(!output.join("summary.json").exists());
@@ -180,16 +152,8 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     last.succeeded();
     assert_eq!(summary(&output)["ranks"], 4);
     assert_equal(&demo.reference, &output);
-    assert_eq!(
-        times(&scored),
-        before,
-        "a cube that was done was scored again"
-    );
-    assert!(
-        !last.stderr.contains("steps_per_epoch"),
-        "it trained again:\n{}",
-        last.dump()
-    );
+    assert_eq!(times(&scored), before, "a cube that was done was scored again");
+    assert!(!last.stderr.contains("steps_per_epoch"), "it trained again:\n{}", last.dump());
     assert!(files(&output, ".partial").is_empty());
 }
 
@@ -198,35 +162,21 @@ fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
     let _alone = alone();
     let demo = demo();
     let quick = Duration::from_secs(60);
-    let call = |ranks: usize, output: &Path, more: &[&str]| {
-        mpirun(ranks, &arguments(demo, "run", output, more), quick)
-    };
+    let call = |ranks: usize, output: &Path, more: &[&str]| mpirun(ranks, &arguments(demo, "run", output, more), quick);
     let before = findings(&demo.reference);
     for ranks in [1, 3] {
         let done = call(ranks, &demo.reference, &[]);
         done.succeeded().says("is finished").says("--fresh");
-        let other = call(
-            ranks,
-            &demo.reference,
-            &["--set", "train.learning_rate=0.001"],
-        );
-        other
-            .exits(2)
-            .says("train.learning_rate: 0.002 -> 0.001")
-            .says("--fresh")
-            .without_panic();
+        let other = call(ranks, &demo.reference, &["--set", "train.learning_rate=0.001"]);
+        other.exits(2).says("train.learning_rate: 0.002 -> 0.001").says("--fresh").without_panic();
         let other = call(ranks, &demo.reference, &["--set", "seed=2"]);
         other.exits(2).says("seed: 1 -> 2");
         let none = call(ranks, &folder("resume"), &["--resume"]);
         none.exits(2).says("holds no checkpoint").without_panic();
     }
     // Where results go and how much memory reading them may take are no part of them.
-    call(2, &demo.reference, &["--set", "io.memory_mib=512"])
-        .succeeded()
-        .says("is finished");
-    call(2, &demo.reference, &["--resume"])
-        .succeeded()
-        .says("is finished");
+    call(2, &demo.reference, &["--set", "io.memory_mib=512"]).succeeded().says("is finished");
+    call(2, &demo.reference, &["--resume"]).succeeded().says("is finished");
     call(2, &demo.reference, &["--resume", "--fresh"]).exits(2);
     assert_eq!(findings(&demo.reference), before);
 
@@ -235,27 +185,14 @@ fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
     let few = ["--set", "train.steps=4"];
     let fewer = ["--set", "train.steps=3"];
     call(2, &output, &few).succeeded();
-    let steps = || {
-        metrics(&output)
-            .iter()
-            .filter(|line| line.get("loss").is_some())
-            .count()
-    };
+    let steps = || metrics(&output).iter().filter(|line| line.get("loss").is_some()).count();
     assert_eq!(steps(), 4);
     fs::write(output.join("notes.txt"), "not ours").expect("a folder takes a file");
-    call(2, &output, &fewer)
-        .exits(2)
-        .says("train.steps: 4 -> 3");
+    call(2, &output, &fewer).exits(2).says("train.steps: 4 -> 3");
     assert_eq!(steps(), 4);
     call(2, &output, &[&fewer[..], &["--fresh"]].concat()).succeeded();
-    assert_eq!(
-        (steps(), weights(&output).0.as_str()),
-        (3, "step-00000003.safetensors")
-    );
-    assert!(
-        output.join("notes.txt").exists(),
-        "--fresh removed what is not coreloss's"
-    );
+    assert_eq!((steps(), weights(&output).0.as_str()), (3, "step-00000003.safetensors"));
+    assert!(output.join("notes.txt").exists(), "--fresh removed what is not coreloss's");
 }
 
 #[test]
@@ -264,26 +201,15 @@ fn the_default_score_finds_the_planted_shifts() {
     let summary = summary(&demo().reference);
     let cubes = summary["cubes"].as_array().expect("cubes");
     let shown = |name: &str| {
-        let cube = cubes
-            .iter()
-            .find(|cube| cube["name"] == name)
-            .unwrap_or_else(|| panic!("no {name}"));
+        let cube = cubes.iter().find(|cube| cube["name"] == name).unwrap_or_else(|| panic!("no {name}"));
         let (method, score) = (&cube["default"]["method"], &cube["default"]["score"]);
-        let (method, score) = (
-            method.as_str().expect("a method"),
-            score.as_str().expect("a score"),
-        );
+        let (method, score) = (method.as_str().expect("a method"), score.as_str().expect("a score"));
         (cube, cube["methods"][method][score].clone())
     };
     for name in ["shift_5.4eV", "shift_2.4eV"] {
         let (cube, found) = shown(name);
-        let f1 = found["f1"]
-            .as_f64()
-            .expect("there is truth beside the cube");
-        assert!(
-            f1 >= 0.95,
-            "{name}: F1 {f1} by its own threshold: {found:#}"
-        );
+        let f1 = found["f1"].as_f64().expect("there is truth beside the cube");
+        assert!(f1 >= 0.95, "{name}: F1 {f1} by its own threshold: {found:#}");
         // PCA's row stands beside it.
         assert!(cube["methods"]["pca3"]["pcc"]["f1"].is_number(), "{name}");
         let regions = cube["regions"].as_array().expect("regions");
@@ -291,18 +217,8 @@ fn the_default_score_finds_the_planted_shifts() {
     }
     // Listed honestly, whatever it is.
     let (_, oxygen) = shown("oxygen_minus_30");
-    for metric in [
-        "f1",
-        "best_f1",
-        "auroc",
-        "average_precision",
-        "precision",
-        "recall",
-    ] {
-        assert!(
-            oxygen[metric].is_number(),
-            "{metric} of oxygen_minus_30: {oxygen:#}"
-        );
+    for metric in ["f1", "best_f1", "auroc", "average_precision", "precision", "recall"] {
+        assert!(oxygen[metric].is_number(), "{metric} of oxygen_minus_30: {oxygen:#}");
     }
 }
 

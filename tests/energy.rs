@@ -25,18 +25,11 @@ fn map(case: &Case, name: &str, title: &str) -> Vec<f64> {
     bits.iter().map(|&bits| f64::from_bits(bits)).collect()
 }
 
-fn noisy(
-    expected: impl Fn(usize, usize, f64) -> f64,
-    offset: f64,
-    step: f64,
-    size: usize,
-) -> Array3<f32> {
+fn noisy(expected: impl Fn(usize, usize, f64) -> f64, offset: f64, step: f64, size: usize) -> Array3<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(4);
     Array3::from_shape_fn((SIZE, SIZE, size), |(y, x, e)| {
         let mean = step * expected(y, x, offset + step * e as f64);
-        Poisson::new(mean.max(1e-6))
-            .expect("a mean")
-            .sample(&mut random) as f32
+        Poisson::new(mean.max(1e-6)).expect("a mean").sample(&mut random) as f32
     })
 }
 
@@ -71,31 +64,19 @@ fn low_loss(y: usize, x: usize, e: f64) -> f64 {
 fn the_low_loss_companion_brings_the_pixels_in_line() {
     let _alone = alone();
     let case = Case::new("dual");
-    let core = noisy(
-        |y, x, e| core_loss(e - shift(y, x)),
-        420.0,
-        STEP_EV,
-        CHANNELS,
-    );
+    let core = noisy(|y, x, e| core_loss(e - shift(y, x)), 420.0, STEP_EV, CHANNELS);
     let mut low = noisy(low_loss, -20.0, 0.25, 400);
     // A dead pixel of the low-loss detector, and a cosmic ray far above the peak.
     low.slice_mut(s![4, 4, ..]).fill(0.0);
     low[[9, 9, 100]] = 1e7;
     write_hspy_from(&case.path("cube.hspy"), &core, 420.0, STEP_EV);
     write_hspy_from(&case.path("cube.lowloss.hspy"), &low, -20.0, 0.25);
-    let sets = [
-        "preprocess.align=low_loss",
-        "archive.inputs=[\"*.hspy\"]",
-        "preprocess.gain=1",
-    ];
+    let sets = ["preprocess.align=low_loss", "archive.inputs=[\"*.hspy\"]", "preprocess.gain=1"];
     case.ends(&sets, 0);
 
     let found = map(&case, "cube", "03_energy_shift");
     let error = |i: usize| (found[i] - shift(i / SIZE, i % SIZE)).abs();
-    let largest = (0..SIZE * SIZE)
-        .filter(|&i| i != 4 * SIZE + 4)
-        .map(error)
-        .fold(0.0, f64::max);
+    let largest = (0..SIZE * SIZE).filter(|&i| i != 4 * SIZE + 4).map(error).fold(0.0, f64::max);
     println!("largest error of a shift: {largest:.4} eV");
     assert!(largest < 0.03, "{largest}");
     // The dead pixel takes its neighbours'.
@@ -115,11 +96,7 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
     // From -3.3 to 0.8 eV: two channels at one end and one at the other are not measured in every pixel.
     let energy = &summary(&case.output(2))["cubes"][0]["energy"];
     assert_eq!(energy["align"]["unmeasured"], 1, "{energy}");
-    assert_eq!(
-        energy["left_out_ev"].as_array().expect("a list").len(),
-        2,
-        "{energy}"
-    );
+    assert_eq!(energy["left_out_ev"].as_array().expect("a list").len(), 2, "{energy}");
     let shape = &summary(&case.output(2))["cubes"][0]["shape"];
     assert_eq!(shape[2], (CHANNELS - 3) as u64, "{energy}");
     // The edge is where it is, whatever the pixel.
@@ -129,10 +106,7 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
     for (i, &bits) in bits.iter().enumerate() {
         let e = first + STEP_EV * i as f64;
         let (value, expected) = (f64::from_bits(bits), STEP_EV * core_loss(e));
-        assert!(
-            (value / expected - 1.0).abs() < 0.05,
-            "{e} eV: {value} {expected}"
-        );
+        assert!((value / expected - 1.0).abs() < 0.05, "{e} eV: {value} {expected}");
     }
 
     // The same without interpolation: a whole channel is off by half of one at most.
@@ -141,12 +115,9 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
     write_hspy_from(&case.path("cube.lowloss.hspy"), &low, -20.0, 0.25);
     // A cube without a companion is set aside where it was not named.
     write_hspy_from(&case.path("lone.hspy"), &core, 420.0, STEP_EV);
-    case.run(
-        1,
-        &[&sets[..], &["preprocess.whole_channels=true"]].concat(),
-    )
-    .exits(3)
-    .says("lone.hspy: preprocess.align: low_loss needs the zero-loss peak");
+    case.run(1, &[&sets[..], &["preprocess.whole_channels=true"]].concat())
+        .exits(3)
+        .says("lone.hspy: preprocess.align: low_loss needs the zero-loss peak");
     let whole = map(&case, "cube", "03_energy_shift");
     assert!(whole.iter().all(|shift| (shift / STEP_EV).fract() == 0.0));
 }
@@ -156,52 +127,22 @@ fn what_does_not_fit_is_refused_by_name() {
     let _alone = alone();
     let case = Case::new("refused").cube(&counts([16, 16, 64], 1));
     let align = "preprocess.align=low_loss";
-    case.refused(
-        &[align],
-        1,
-        &["cube.hspy", "needs the zero-loss peak", "archive.low_loss"],
-    );
+    case.refused(&[align], 1, &["cube.hspy", "needs the zero-loss peak", "archive.low_loss"]);
     // No rank hangs where one alone finds fault; after that two ranks tell enough.
     let refused = |sets: &[&str], code: i32, words: &[&str]| {
         let ended = case.run(2, sets);
         ended.exits(code).without_panic();
         words.iter().for_each(|word| _ = ended.says(word));
     };
-    refused(
-        &[align, "archive.low_loss=low/{}.hspy"],
-        1,
-        &["cube.hspy", "low/cube.hspy, which is no file"],
-    );
-    write_hspy_from(
-        &case.path("cube.lowloss.hspy"),
-        &counts([8, 16, 64], 1),
-        -5.0,
-        1.0,
-    );
+    refused(&[align, "archive.low_loss=low/{}.hspy"], 1, &["cube.hspy", "low/cube.hspy, which is no file"]);
+    write_hspy_from(&case.path("cube.lowloss.hspy"), &counts([8, 16, 64], 1), -5.0, 1.0);
     refused(&[align], 1, &["cube.lowloss.hspy", "[8, 16]", "[16, 16]"]);
     write_hspy(&case.path("cube.lowloss.hspy"), &counts([16, 16, 64], 1));
-    refused(
-        &[align],
-        1,
-        &["cube.lowloss.hspy", "hold no zero-loss peak"],
-    );
-    write_hspy_from(
-        &case.path("cube.lowloss.hspy"),
-        &Array3::<f32>::zeros((16, 16, 64)),
-        -5.0,
-        1.0,
-    );
+    refused(&[align], 1, &["cube.lowloss.hspy", "hold no zero-loss peak"]);
+    write_hspy_from(&case.path("cube.lowloss.hspy"), &Array3::<f32>::zeros((16, 16, 64)), -5.0, 1.0);
     refused(&[align], 1, &["256 of 256 pixels cannot be told"]);
-    refused(
-        &["preprocess.rebin=0"],
-        2,
-        &["preprocess.rebin: at least 1"],
-    );
-    refused(
-        &["preprocess.rebin=65", "preprocess.thickness=false"],
-        1,
-        &["no channel is left"],
-    );
+    refused(&["preprocess.rebin=0"], 2, &["preprocess.rebin: at least 1"]);
+    refused(&["preprocess.rebin=65", "preprocess.thickness=false"], 1, &["no channel is left"]);
 }
 
 #[test]
@@ -209,12 +150,7 @@ fn an_edge_aligns_where_there_is_no_zero_loss_peak() {
     let _alone = alone();
     let case = Case::new("edge");
     let drift = |y: usize| 3.0 * (y as f64 * 0.4).sin();
-    let core = noisy(
-        |y, _, e| 4.0 * core_loss(e - drift(y)),
-        420.0,
-        1.0,
-        2 * CHANNELS,
-    );
+    let core = noisy(|y, _, e| 4.0 * core_loss(e - drift(y)), 420.0, 1.0, 2 * CHANNELS);
     write_hspy_from(&case.path("cube.hspy"), &core, 420.0, 1.0);
     case.ends(&["preprocess.align=edge", "preprocess.gain=1"], 0);
     let found = map(&case, "cube", "03_energy_shift");
@@ -235,25 +171,11 @@ fn joined_channels_keep_every_count() {
     let values = counts([16, 16, 130], 3);
     let totals = |rebin: usize| {
         let case = Case::new(&format!("rebin-{rebin}")).cube(&values);
-        case.ends(
-            &[
-                &format!("preprocess.rebin={rebin}"),
-                "archive.energy_range_ev=[420, 810]",
-            ],
-            0,
-        );
+        case.ends(&[&format!("preprocess.rebin={rebin}"), "archive.energy_range_ev=[420, 810]"], 0);
         // What decides the results belongs to what is gone on with.
-        case.run(
-            1,
-            &["preprocess.rebin=3", "archive.energy_range_ev=[420, 810]"],
-        )
-        .exits(2)
-        .says("preprocess.rebin");
+        case.run(1, &["preprocess.rebin=3", "archive.energy_range_ev=[420, 810]"]).exits(2).says("preprocess.rebin");
         let shape = summary(&case.output(3))["cubes"][0]["shape"][2].as_u64();
-        (
-            shape.expect("a size") as usize,
-            map(&case, "cube", "00_counts"),
-        )
+        (shape.expect("a size") as usize, map(&case, "cube", "00_counts"))
     };
     let ((one, whole), (two, joined)) = (totals(1), totals(2));
     assert_eq!((one, two), (127, 63));
@@ -271,28 +193,18 @@ fn cubes_of_two_dispersions_share_the_coarser_axis() {
     let coarse = noisy(|_, _, e| core_loss(e), 420.0, STEP_EV, CHANNELS);
     write_hspy_from(&case.path("a.hspy"), &fine, 423.0, 1.0);
     // Of another gain, which is another noise.
-    write_hspy_from(
-        &case.path("b.hspy"),
-        &coarse.mapv(|v| 5.0 * v),
-        420.0,
-        STEP_EV,
-    );
+    write_hspy_from(&case.path("b.hspy"), &coarse.mapv(|v| 5.0 * v), 420.0, STEP_EV);
     case.ends(&["archive.inputs=[a.hspy, b.hspy]"], 0);
     let cubes = &summary(&case.output(2))["cubes"];
     for i in 0..2 {
         let energy = &cubes[i]["energy"];
         assert_eq!(energy["dispersion_ev"], STEP_EV, "{energy}");
         // Of the fine one 422.5 to 722.5 eV; a channel of the coarse one ends on every odd number.
-        assert_eq!(
-            (&energy["first_ev"], &energy["last_ev"]),
-            (&424.0.into(), &720.0.into())
-        );
+        assert_eq!((&energy["first_ev"], &energy["last_ev"]), (&424.0.into(), &720.0.into()));
     }
     let mean = |name: &str| {
         let bits = &maps(&case.output(1))[&format!("{name}.coreloss.hspy/01_mean_spectrum/data")].1;
-        bits.iter()
-            .map(|&bits| f64::from_bits(bits))
-            .collect::<Vec<f64>>()
+        bits.iter().map(|&bits| f64::from_bits(bits)).collect::<Vec<f64>>()
     };
     // Both in electrons, each by its own gain, which a small cube tells to some percent.
     for (i, (a, b)) in mean("a").iter().zip(mean("b")).enumerate() {
@@ -312,26 +224,19 @@ fn polygons_ignore_and_choose_what_to_train_on() {
     assert_eq!(ignored, [0, 1, 16]);
 
     // Tall enough to have validation; what lies outside of the polygon changes nothing of the training.
-    let sets = [
-        "archive.regions=[{polygon: [[-1, -1], [70, -1], [70, 5.5], [-1, 5.5]], use: train}]",
-        "preprocess.gain=1",
-    ];
+    let sets =
+        ["archive.regions=[{polygon: [[-1, -1], [70, -1], [70, 5.5], [-1, 5.5]], use: train}]", "preprocess.gain=1"];
     let mut logs = Vec::new();
     for (name, factor) in [("polygon-bulk", 1.0), ("polygon-other", 1.5)] {
         let mut values = counts([300, 12, 32], 1);
-        values
-            .slice_mut(s![.., 8.., ..])
-            .mapv_inplace(|count| (count * factor).round());
+        values.slice_mut(s![.., 8.., ..]).mapv_inplace(|count| (count * factor).round());
         let case = Case::new(name).cube(&values);
         case.run(2, &sets).succeeded();
         logs.push(metrics(&case.output(2)));
     }
     let validated = |line: &serde_json::Value| line["validation"].is_number();
     assert!(logs[0].iter().any(validated), "{:?}", logs[0]);
-    assert!(
-        logs[0] == logs[1],
-        "pixels outside of the polygon changed the training"
-    );
+    assert!(logs[0] == logs[1], "pixels outside of the polygon changed the training");
 
     // A mask beside a file of any format.
     let case = Case::new("mask-of-h5");
@@ -346,41 +251,27 @@ fn polygons_ignore_and_choose_what_to_train_on() {
 #[test]
 fn a_measured_cube_is_aligned_on_its_own_zero_loss_peak() {
     let _alone = alone();
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/real/ca_carbon_map.hspy");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/real/ca_carbon_map.hspy");
     if !path.exists() {
         return skip(&format!("{} is absent", path.display()));
     }
     let case = Case::new("measured");
     let inputs = format!("archive.inputs=[{}]", path.display());
-    let sets = [
-        &inputs,
-        "preprocess.align=low_loss",
-        "archive.energy_range_ev=[200, 400]",
-    ];
+    let sets = [&inputs, "preprocess.align=low_loss", "archive.energy_range_ev=[200, 400]"];
     case.run(2, &sets).succeeded();
     case.run(1, &sets).succeeded();
     assert!(maps(&case.output(1)) == maps(&case.output(2)));
     let name = "ca_carbon_map";
     let shifts = map(&case, name, "03_energy_shift");
     // It was aligned to a channel of 0.69 eV before it was published, on the higher of two.
-    let (low, high) = shifts
-        .iter()
-        .fold((9f64, -9f64), |(l, h), &v| (l.min(v), h.max(v)));
+    let (low, high) = shifts.iter().fold((9f64, -9f64), |(l, h), &v| (l.min(v), h.max(v)));
     println!("shifts {low:.3} to {high:.3} eV");
-    assert!(
-        -0.69 < low && high < 0.1 && high - low < 0.3,
-        "{low} {high}"
-    );
+    assert!(-0.69 < low && high < 0.1 && high - low < 0.3, "{low} {high}");
     let thickness = map(&case, name, "04_thickness");
     let mean = thickness.iter().sum::<f64>() / thickness.len() as f64;
     println!("mean t/lambda {mean:.3}");
     assert!((0.1..1.5).contains(&mean), "{mean}");
     // Energies beyond those asked for were there to be moved in: none is lost.
     let energy = &summary(&case.output(1))["cubes"][0]["energy"];
-    assert_eq!(
-        energy["left_out_ev"].as_array().map(Vec::len),
-        Some(0),
-        "{energy}"
-    );
+    assert_eq!(energy["left_out_ev"].as_array().map(Vec::len), Some(0), "{energy}");
 }

@@ -37,16 +37,13 @@ fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
         shipped("experiments/base.yaml"),
     );
     fs::write(&sweep, text).unwrap();
-    let arguments =
-        |command: &str| ["sweep", command, &sweep.display().to_string()].map(String::from);
+    let arguments = |command: &str| ["sweep", command, &sweep.display().to_string()].map(String::from);
     mpirun(2, &arguments("run"), LIMIT).succeeded();
     mpirun(1, &arguments("collect"), Duration::from_secs(60)).succeeded();
 
     let found = |name: &str| cube_of(&root.join("points"), name);
     let score = |name: &str, method: &str, metric: &str| {
-        found(name)["methods"][method]["combined"][metric]
-            .as_f64()
-            .unwrap_or(f64::NAN)
+        found(name)["methods"][method]["combined"][metric].as_f64().unwrap_or(f64::NAN)
     };
     for (name, metric, least) in [
         ("weak", "f1", 0.93),
@@ -60,24 +57,15 @@ fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
     }
     for method in ["cvae", "pca3"] {
         let flagged = score("none", method, "flagged");
-        assert!(
-            flagged <= 2.0,
-            "{method} flags {flagged} of 4096 pixels where nothing is"
-        );
+        assert!(flagged <= 2.0, "{method} flags {flagged} of 4096 pixels where nothing is");
     }
     // Linear models find shifts as well, and lack the oxygen.
     assert!(score("strong", "pca3", "f1") >= 0.98);
     assert!(score("oxygen", "cvae", "best_f1") > score("oxygen", "pca3", "best_f1") + 0.1);
     let shift = found("strong")["regions"][0]["estimated_shift_ev"].as_f64();
-    assert!(
-        shift.is_some_and(|shift| (shift - 5.4).abs() < 0.5),
-        "{shift:?}"
-    );
+    assert!(shift.is_some_and(|shift| (shift - 5.4).abs() < 0.5), "{shift:?}");
     let kind = &found("oxygen")["regions"][0]["kind"];
-    assert_eq!(
-        (kind["window"].as_str(), kind["differs"].as_str()),
-        (Some("O K"), Some("height"))
-    );
+    assert_eq!((kind["window"].as_str(), kind["differs"].as_str()), (Some("O K"), Some("height")));
     assert_eq!(files(&root.join("points"), "table.csv").len(), 1);
 }
 
@@ -115,25 +103,16 @@ fn an_edge_that_wanders_over_the_field_is_no_anomaly_and_hides_none() {
     let f1 = of_mean("weak", "f1");
     assert!(f1.is_some_and(|f1| f1 >= 0.8), "{f1:?}");
     let flagged = of_mean("none", "flagged");
-    assert!(
-        flagged.is_some_and(|flagged| flagged <= 92.0),
-        "{flagged:?}"
-    );
+    assert!(flagged.is_some_and(|flagged| flagged <= 92.0), "{flagged:?}");
 }
 
 #[test]
 fn linear_baselines_are_the_same_on_any_number_of_ranks() {
     let _alone = alone();
     let mut cube = counts([12, 14, 200], 6);
-    cube.slice_mut(s![4..8, 4..8, 100..])
-        .mapv_inplace(|value| (1.6 * value).round());
+    cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
     let case = Case::new("baselines").cube(&cube);
-    let sets = [
-        "pca.components=[3, auto]",
-        "pca.fit=both",
-        "pca.mean=true",
-        "pca.robust=true",
-    ];
+    let sets = ["pca.components=[3, auto]", "pca.fit=both", "pca.mean=true", "pca.robust=true"];
     for ranks in RANKS {
         case.run(ranks, &sets).succeeded();
         assert_equal(&case.output(RANKS[0]), &case.output(ranks));

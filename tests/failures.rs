@@ -26,11 +26,7 @@ fn unscored(score: &[f64]) -> Vec<[usize; 2]> {
 fn a_missing_file_is_named_with_its_nearest() {
     let _alone = alone();
     let case = Case::new("missing").cube(&counts(SHAPE, 1));
-    case.refused(
-        &["archive.inputs=[cubes.hspy]"],
-        2,
-        &["cubes.hspy: no such file", "did you mean", "cube.hspy?"],
-    );
+    case.refused(&["archive.inputs=[cubes.hspy]"], 2, &["cubes.hspy: no such file", "did you mean", "cube.hspy?"]);
     case.refused(&["archive.inputs=[./*.dm4]"], 2, &["*.dm4 matches no file"]);
     // An alias, to YAML.
     case.refused(&["archive.inputs=[*.dm4]"], 2, &["no YAML", "[\"*.hspy\"]"]);
@@ -67,11 +63,7 @@ fn a_wrong_dataset_is_refused_with_the_right_ones() {
     );
     write_plain(&case.path("plain.h5"), "entry/counts", &counts(SHAPE, 1));
     let plain = "archive.inputs=[plain.h5]";
-    case.refused(
-        &[plain, "archive.dataset=entry/nothing"],
-        1,
-        &["plain.h5", "entry/counts"],
-    );
+    case.refused(&[plain, "archive.dataset=entry/nothing"], 1, &["plain.h5", "entry/counts"]);
     case.ends(&[plain, "archive.dataset=entry/counts"], 0);
 }
 
@@ -106,12 +98,7 @@ fn a_cube_without_signal_is_refused_in_words() {
 #[test]
 fn a_constant_cube_runs_to_the_end() {
     let _alone = alone();
-    for (name, value) in [
-        ("constant", 100.0),
-        ("ones", 1.0),
-        ("faint", 1e-3),
-        ("bright", 1e9),
-    ] {
+    for (name, value) in [("constant", 100.0), ("ones", 1.0), ("faint", 1e-3), ("bright", 1e9)] {
         let case = Case::new(name).cube(&Array3::from_elem(SHAPE, value));
         case.ends(&[], 0);
     }
@@ -121,8 +108,7 @@ fn a_constant_cube_runs_to_the_end() {
 fn tiny_cubes_run_to_the_end() {
     let _alone = alone();
     for [rows, columns] in [[1, 1], [2, 2], [1, 100], [49, 6]] {
-        let case =
-            Case::new(&format!("tiny-{rows}x{columns}")).cube(&counts([rows, columns, 64], 1));
+        let case = Case::new(&format!("tiny-{rows}x{columns}")).cube(&counts([rows, columns, 64], 1));
         case.ends(&[], 0);
         for ranks in RANKS {
             let shape = &summary(&case.output(ranks))["cubes"][0]["shape"];
@@ -140,47 +126,25 @@ fn a_wrong_configuration_is_explained() {
     let case = Case::new("configuration").cube(&counts(SHAPE, 1));
     let yaml = "seed: 1\ntrain:\n  global_bacth: 16\n";
     fs::write(case.path("run.yaml"), yaml).expect("a folder takes a file");
-    case.refused(
-        &[],
-        2,
-        &["run.yaml", "line 3", "Did you mean `global_batch`?"],
-    );
+    case.refused(&[], 2, &["run.yaml", "line 3", "Did you mean `global_batch`?"]);
     fs::write(case.path("run.yaml"), "train: {steps: 2\n").expect("a folder takes a file");
     case.refused(&[], 2, &["run.yaml", "line"]);
     fs::remove_file(case.path("run.yaml")).expect("a file can go");
     case.refused(&[], 2, &["cannot read the configuration run.yaml"]);
 
     let case = Case::new("values-out-of-range").cube(&counts(SHAPE, 1));
-    case.refused(
-        &["train.micro_batch=3"],
-        2,
-        &["train.global_batch: a multiple"],
-    );
+    case.refused(&["train.micro_batch=3"], 2, &["train.global_batch: a multiple"]);
     case.refused(&["trian.steps=3"], 2, &["Did you mean `train`?"]);
     case.refused(&["train.steps"], 2, &["key=value"]);
-    case.refused(
-        &["archive.energy_range_ev=[9000, 9100]"],
-        1,
-        &["holds none of its energies"],
-    );
-    case.refused(
-        &["archive.regions=[{y: [0, 99], x: [0, 4], use: ignore}]"],
-        1,
-        &["reach beyond its 16 x 16 pixels"],
-    );
+    case.refused(&["archive.energy_range_ev=[9000, 9100]"], 1, &["holds none of its energies"]);
+    case.refused(&["archive.regions=[{y: [0, 99], x: [0, 4], use: ignore}]"], 1, &["reach beyond its 16 x 16 pixels"]);
     for ranks in RANKS {
         let unknown = finish(case.command(ranks, &["rum", "run.yaml"]), LIMIT);
         unknown.exits(2).says("run");
         let report = finish(case.command(ranks, &["report", "run.yaml"]), LIMIT);
-        report
-            .exits(1)
-            .says("holds no finished run")
-            .without_panic();
+        report.exits(1).says("holds no finished run").without_panic();
         let score = finish(case.command(ranks, &["score", "run.yaml"]), LIMIT);
-        score
-            .exits(1)
-            .says("run `coreloss train` first")
-            .without_panic();
+        score.exits(1).says("run `coreloss train` first").without_panic();
     }
 }
 
@@ -194,11 +158,7 @@ fn cubes_that_do_not_belong_together_are_refused() {
     write_hspy(&case.path("other.hspy"), &counts([16, 16, 10], 1));
     case.refused(&[both], 1, &[&words[..], &["4 times as wide"]].concat());
     write_hspy_from(&case.path("other.hspy"), &counts(SHAPE, 1), 700.0, 6.25);
-    case.refused(
-        &[both],
-        1,
-        &[&words[..], &["less than half in common"]].concat(),
-    );
+    case.refused(&[both], 1, &[&words[..], &["less than half in common"]].concat());
     // Companions of another size.
     let case = Case::new("companions").cube(&counts(SHAPE, 1));
     write_map(&case.path("cube.mask.hspy"), [4, 4], &[0; 16]);
@@ -213,11 +173,7 @@ fn a_training_that_diverges_is_ended_on_all_ranks() {
     let _alone = alone();
     let case = Case::new("diverges").cube(&counts(SHAPE, 1));
     let sets = ["train.learning_rate=1e30", "train.steps=20"];
-    case.refused(
-        &sets,
-        1,
-        &["the loss is not finite at step", "train.learning_rate"],
-    );
+    case.refused(&sets, 1, &["the loss is not finite at step", "train.learning_rate"]);
 }
 
 #[test]
@@ -227,11 +183,7 @@ fn an_output_that_cannot_be_written_is_named() {
     fs::write(case.path("file"), "no folder").expect("a folder takes a file");
     for ranks in RANKS {
         let ended = case.run(ranks, &["output=file/below"]);
-        ended
-            .exits(1)
-            .says("file/below")
-            .says("choose another `output`")
-            .without_panic();
+        ended.exits(1).says("file/below").says("choose another `output`").without_panic();
     }
     if !is_root() {
         return skip("only root can mount a read-only or full file system");
@@ -243,29 +195,19 @@ fn an_output_that_cannot_be_written_is_named() {
         let run = after("mount -t tmpfs -o \"$0\" none mounted", options, &run);
         // A mount in a name space of the job's own goes with it.
         let mut command = Command::new("unshare");
-        command
-            .arg("-m")
-            .arg(run.get_program())
-            .args(run.get_args());
+        command.arg("-m").arg(run.get_program()).args(run.get_args());
         let set = run.get_envs();
         command.envs(set.filter_map(|(name, value)| Some((name, value?))));
         command.current_dir(&case.folder);
         finish(command, LIMIT)
     };
-    let can_mount = Command::new("unshare")
-        .args(["-m", "mount", "-t", "tmpfs", "none"])
-        .arg(&mounted)
-        .status();
+    let can_mount = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none"]).arg(&mounted).status();
     if !can_mount.is_ok_and(|status| status.success()) {
         return skip("this machine lets not even root mount a file system");
     }
     for ranks in RANKS {
         let ended = on("ro", ranks);
-        ended
-            .exits(1)
-            .says("mounted/out")
-            .says("choose another `output`")
-            .without_panic();
+        ended.exits(1).says("mounted/out").says("choose another `output`").without_panic();
         // Room for the configuration, but neither for a checkpoint nor for maps.
         let ended = on("size=64k", ranks);
         ended.exits(1).says("mounted/out").without_panic();
@@ -293,23 +235,11 @@ fn a_bad_file_of_a_glob_is_set_aside_and_a_named_one_is_not() {
         let failed = summary["failed_inputs"].as_array().expect("a list");
         let told: Vec<(&str, &str)> = failed
             .iter()
-            .map(|one| {
-                (
-                    one["path"].as_str().expect("a path"),
-                    one["reason"].as_str().expect("a reason"),
-                )
-            })
+            .map(|one| (one["path"].as_str().expect("a path"), one["reason"].as_str().expect("a reason")))
             .collect();
-        let reason = |path: &str| {
-            told.iter()
-                .find(|one| one.0 == path)
-                .map_or("", |one| one.1)
-        };
+        let reason = |path: &str| told.iter().find(|one| one.0 == path).map_or("", |one| one.1);
         assert!(reason("broken.hspy").contains("cut short"), "{told:?}");
-        assert!(
-            reason("dark.hspy").contains("no pixel has signal"),
-            "{told:?}"
-        );
+        assert!(reason("dark.hspy").contains("no pixel has signal"), "{told:?}");
         assert!(reason("garbled.hspy").contains("cannot read"), "{told:?}");
         assert_eq!(told.len(), 3);
         assert_eq!(summary["cubes"].as_array().map(Vec::len), Some(1));
@@ -319,19 +249,11 @@ fn a_bad_file_of_a_glob_is_set_aside_and_a_named_one_is_not() {
         let named = Case::new(&format!("named-{name}")).cube(&counts(SHAPE, 1));
         let file = format!("{name}.hspy");
         fs::copy(case.path(&file), named.path(&file)).expect("a file can be copied");
-        named.refused(
-            &[&format!("archive.inputs=[cube.hspy, {file}]")],
-            1,
-            &[&file],
-        );
+        named.refused(&[&format!("archive.inputs=[cube.hspy, {file}]")], 1, &[&file]);
     }
     // Nothing is left to score.
     fs::remove_file(case.path("cube.hspy")).expect("a file can go");
-    case.refused_fresh(
-        &["archive.inputs=[./*.hspy]"],
-        1,
-        &["none of", "broken.hspy", "dark.hspy"],
-    );
+    case.refused_fresh(&["archive.inputs=[./*.hspy]"], 1, &["none of", "broken.hspy", "dark.hspy"]);
 }
 
 impl Case {
@@ -352,34 +274,23 @@ fn masks_and_regions_are_honoured() {
     mask[5 * 16 + 3] = 1;
     mask[15 * 16 + 15] = 1;
     write_map(&case.path("cube.mask.hspy"), [16, 16], &mask);
-    case.ends(
-        &["archive.regions=[{y: [2, 4], x: [7, 9], use: ignore}]"],
-        0,
-    );
+    case.ends(&["archive.regions=[{y: [2, 4], x: [7, 9], use: ignore}]"], 0);
     let ignored = unscored(&case.score("cube"));
     assert_eq!(ignored, [[2, 7], [2, 8], [3, 7], [3, 8], [5, 3], [15, 15]]);
     assert_eq!(summary(&case.output(2))["cubes"][0]["ignored"], 6);
 
     // Trained on the left half only: what the right half holds changes no loss, but all of it is scored.
-    let train = [
-        "archive.regions=[{y: [0, 16], x: [0, 6], use: train}]",
-        "preprocess.gain=1",
-    ];
+    let train = ["archive.regions=[{y: [0, 16], x: [0, 6], use: train}]", "preprocess.gain=1"];
     let mut losses = Vec::new();
     for (name, factor) in [("bulk", 1.0), ("bulk-other", 1.5)] {
         let mut values = counts(SHAPE, 1);
-        values
-            .slice_mut(s![.., 8.., ..])
-            .mapv_inplace(|count| (count * factor).round());
+        values.slice_mut(s![.., 8.., ..]).mapv_inplace(|count| (count * factor).round());
         let case = Case::new(name).cube(&values);
         case.ends(&train, 0);
         assert!(unscored(&case.score("cube")).is_empty());
         losses.push(metrics(&case.output(1)));
     }
-    assert!(
-        losses[0] == losses[1],
-        "pixels outside of the training region changed the training"
-    );
+    assert!(losses[0] == losses[1], "pixels outside of the training region changed the training");
 }
 
 #[test]
@@ -388,32 +299,18 @@ fn a_rank_that_dies_ends_the_job_at_once() {
     for ranks in [2, 3] {
         for phase in ["metrics.jsonl", ".coreloss.hspy.partial"] {
             let case = Case::new("dies").cube(&counts([96, 96, 256], 1));
-            let steps = if phase == "metrics.jsonl" {
-                "100000"
-            } else {
-                "1"
-            };
+            let steps = if phase == "metrics.jsonl" { "100000" } else { "1" };
             let steps = format!("train.steps={steps}");
             let arguments = ["run", "run.yaml", "--set", &steps];
             let mut job = Job::of(case.command(ranks, &arguments));
             let output = case.path("out");
-            job.until(phase, LIMIT, || {
-                output.is_dir() && !files(&output, phase).is_empty()
-            });
+            job.until(phase, LIMIT, || output.is_dir() && !files(&output, phase).is_empty());
             let victim = job.ranks()[ranks - 1];
             send(victim, libc::SIGKILL);
             let ended = job.wait(Duration::from_secs(10));
-            assert!(
-                ended.code() != 0,
-                "a dead rank went unnoticed:\n{}",
-                ended.dump()
-            );
+            assert!(ended.code() != 0, "a dead rank went unnoticed:\n{}", ended.dump());
             ended.says(&format!("rank {} ", ranks - 1)).says("signal 9");
-            assert!(
-                files(&output, ".coreloss.hspy").is_empty(),
-                "{}",
-                ended.dump()
-            );
+            assert!(files(&output, ".coreloss.hspy").is_empty(), "{}", ended.dump());
             assert!(!output.join("summary.json").exists());
         }
     }
@@ -430,14 +327,8 @@ fn ranks_of_other_programs_or_arguments_are_refused() {
     bytes.extend(b"another");
     fs::write(&other, bytes).expect("it can be written");
     for (second, words) in [
-        (
-            vec![other.to_str().expect("a path"), "run", "run.yaml"],
-            "rank 2 runs another program",
-        ),
-        (
-            vec![program, "run", "run.yaml", "--set", "seed=5"],
-            "rank 2 was started with `run run.yaml --set seed=5`",
-        ),
+        (vec![other.to_str().expect("a path"), "run", "run.yaml"], "rank 2 runs another program"),
+        (vec![program, "run", "run.yaml", "--set", "seed=5"], "rank 2 was started with `run run.yaml --set seed=5`"),
     ] {
         let mut command = case.command(2, &["run", "run.yaml", ":", "-n", "1"]);
         command.args(second);
@@ -453,9 +344,7 @@ fn the_program_works_without_mpirun() {
     case.ends(&[], 0);
     case.run(0, &[]).succeeded();
     assert!(maps(&case.output(0)) == maps(&case.output(1)));
-    mpirun(1, &["--version"], LIMIT)
-        .succeeded()
-        .says(env!("CARGO_PKG_VERSION"));
+    mpirun(1, &["--version"], LIMIT).succeeded().says(env!("CARGO_PKG_VERSION"));
     let help = finish(coreloss(0, &["--help"]), LIMIT);
     help.succeeded().says("Exit codes");
     assert!(Path::new(&case.output(0)).join("report.html").exists());

@@ -16,8 +16,7 @@ const SHAPE: [usize; 3] = [12, 14, 200];
 /// A cube with a place that is unlike the rest.
 fn case(name: &str) -> Case {
     let mut cube = counts(SHAPE, 6);
-    cube.slice_mut(s![4..8, 4..8, 100..])
-        .mapv_inplace(|value| (1.6 * value).round());
+    cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
     Case::new(name).cube(&cube)
 }
 
@@ -38,31 +37,20 @@ fn fresh_removes_its_own_results_once_the_inputs_are_open() {
     for ranks in RANKS {
         case.run(ranks, &[]).succeeded();
         let output = case.output(ranks);
-        let others =
-            ["first/config.yaml", "first/cube.coreloss.hspy"].map(|name| output.join(name));
+        let others = ["first/config.yaml", "first/cube.coreloss.hspy"].map(|name| output.join(name));
         fs::create_dir(output.join("first")).expect("a folder takes a folder");
         for path in &others {
             fs::write(path, "of another run").expect("a folder takes a file");
         }
         let set = format!("output=out-{ranks}");
         let mistyped = ["archive.inputs=[cubes.hspy]", &set];
-        call(&case, ranks, &["run", "--fresh"], &mistyped)
-            .exits(2)
-            .says("cubes.hspy: no such file");
-        call(&case, ranks, &["score", "--fresh"], &[&set])
-            .exits(2)
-            .says("leave --fresh out");
+        call(&case, ranks, &["run", "--fresh"], &mistyped).exits(2).says("cubes.hspy: no such file");
+        call(&case, ranks, &["score", "--fresh"], &[&set]).exits(2).says("leave --fresh out");
         summary(&output);
-        call(&case, ranks, &["run"], &[&set])
-            .succeeded()
-            .says("is finished");
+        call(&case, ranks, &["run"], &[&set]).succeeded().says("is finished");
         call(&case, ranks, &["run", "--fresh"], &[&set, "train.steps=3"]).succeeded();
-        assert!(output
-            .join("checkpoints/step-00000003.safetensors")
-            .exists());
-        assert!(!output
-            .join("checkpoints/step-00000002.safetensors")
-            .exists());
+        assert!(output.join("checkpoints/step-00000003.safetensors").exists());
+        assert!(!output.join("checkpoints/step-00000002.safetensors").exists());
         assert!(others.iter().all(|path| path.exists()), "another run's");
     }
 }
@@ -92,9 +80,7 @@ fn what_the_linear_methods_left_is_no_finished_run_and_they_lose_none() {
             .exits(2)
             .says("cube.coreloss.hspy holds scores of the CVAE")
             .says("coreloss score");
-        call(&case, ranks, &["run"], &[&set])
-            .succeeded()
-            .says("is finished");
+        call(&case, ranks, &["run"], &[&set]).succeeded().says("is finished");
         call(&case, ranks, &["score"], &[&set]).succeeded();
         assert!(has_cvae(&output));
     }
@@ -109,10 +95,7 @@ fn an_output_that_fails_is_not_booked_on_the_input() {
         // In the way of the second cube's file.
         let blocking = case.output(ranks).join("other.coreloss.hspy.partial");
         fs::create_dir_all(&blocking).expect("folders");
-        case.run(ranks, &["archive.inputs=[./*.hspy]"])
-            .exits(1)
-            .says("other.coreloss.hspy.partial")
-            .without_panic();
+        case.run(ranks, &["archive.inputs=[./*.hspy]"]).exits(1).says("other.coreloss.hspy.partial").without_panic();
         let output = case.output(ranks);
         assert!(output.join("cube.coreloss.hspy").exists());
         assert!(!output.join("summary.json").exists());
@@ -128,31 +111,23 @@ fn an_earlier_run_is_of_the_same_cubes_and_stays_as_it_was() {
     let case = case("earlier");
     case.run(1, &[]).succeeded();
     let earlier = "archive.train_without=out-1";
-    call(&case, 2, &["run"], &["output=.", earlier])
-        .exits(2)
-        .says("lies in the output");
+    call(&case, 2, &["run"], &["output=.", earlier]).exits(2).says("lies in the output");
     let nothing = "archive.regions=[{y: [5, 7], x: [5, 7], use: train}]";
     call(&case, 2, &["run"], &["output=none", earlier, nothing])
         .exits(1)
         .says("cube.hspy")
         .says("leaves none of its pixels to train on");
-    call(&case, 2, &["run"], &["output=second", earlier])
-        .succeeded()
-        .says("left out of the training");
+    call(&case, 2, &["run"], &["output=second", earlier]).succeeded().says("left out of the training");
 
     // What was not scored there is set aside, unless it was named.
     write_hspy(&case.path("other.hspy"), &counts(SHAPE, 7));
     for ranks in RANKS {
         let output = format!("output=some-{ranks}");
         let glob = "archive.inputs=[./*.hspy]";
-        call(&case, ranks, &["run"], &[&output, earlier, glob])
-            .exits(3)
-            .says("out-1 tells nothing of other.hspy");
+        call(&case, ranks, &["run"], &[&output, earlier, glob]).exits(3).says("out-1 tells nothing of other.hspy");
     }
     let named = "archive.inputs=[cube.hspy, other.hspy]";
-    call(&case, 2, &["run"], &["output=named", earlier, named])
-        .exits(1)
-        .says("out-1 tells nothing of other.hspy");
+    call(&case, 2, &["run"], &["output=named", earlier, named]).exits(1).says("out-1 tells nothing of other.hspy");
 
     // Scoring alone needs no earlier run.
     fs::rename(case.path("out-1"), case.path("away")).expect("a folder can be moved");

@@ -27,10 +27,7 @@ fn data() -> Option<PathBuf> {
 
 fn skip(why: &str) {
     println!("SKIPPED: {why}");
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "SKIPPED: {why}; CI has to have it"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "SKIPPED: {why}; CI has to have it");
 }
 
 /// What the judge prints; none, and said so, where there is no judge.
@@ -51,19 +48,13 @@ fn python(script: &str, arguments: &[PathBuf]) -> Option<String> {
         .args(arguments)
         .output()
         .expect("Python starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).expect("scripts write UTF-8"))
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -76,9 +67,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn read_all(reader: &Reader) -> Array3<f32> {
     let [rows, columns, channels] = reader.info().shape();
-    reader
-        .read(0..rows, 0..columns, 0..channels)
-        .expect("the whole cube is read")
+    reader.read(0..rows, 0..columns, 0..channels).expect("the whole cube is read")
 }
 
 /// Holds image `index` of `path`, or the chosen one, to what the judge says of it.
@@ -107,10 +96,7 @@ fn check(path: &Path, options: &Options, expected: &Value) {
         assert_eq!(axis.units, units, "{place}");
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs();
         let is_dm = matches!(info.format.as_str(), "dm3" | "dm4");
-        for (value, expected) in [
-            (axis.scale, number("scale")),
-            (axis.offset, number("offset")),
-        ] {
+        for (value, expected) in [(axis.scale, number("scale")), (axis.offset, number("offset"))] {
             assert!(
                 value == expected || (!is_dm && close(value, expected)),
                 "{place}: {} is {value}, not {expected}",
@@ -123,64 +109,37 @@ fn check(path: &Path, options: &Options, expected: &Value) {
     for value in &values {
         hash.update(value.to_le_bytes());
     }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(digest, expected["sha256"], "{place}: its values");
 
     let [rows, columns, channels] = info.shape();
-    for part in [
-        [
-            rows / 2..rows,
-            columns / 3..columns.div_ceil(2),
-            0..channels,
-        ],
-        [0..1, 0..columns, channels / 2..channels],
-    ] {
+    for part in
+        [[rows / 2..rows, columns / 3..columns.div_ceil(2), 0..channels], [0..1, 0..columns, channels / 2..channels]]
+    {
         let [y, x, energy] = part.clone();
-        let window = reader
-            .read(y.clone(), x.clone(), energy.clone())
-            .expect("a window is read");
+        let window = reader.read(y.clone(), x.clone(), energy.clone()).expect("a window is read");
         let expected = values.slice(s![y, x, energy]);
         let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
-        assert!(
-            window.shape() == expected.shape() && window.iter().zip(expected).all(same),
-            "{place}: {part:?}"
-        );
+        assert!(window.shape() == expected.shape() && window.iter().zip(expected).all(same), "{place}: {part:?}");
     }
 }
 
 /// Holds every image of `path` to the judge's `images`: read, or refused as what it is.
 fn check_images(path: &Path, images: &[Value]) {
     for (index, expected) in images.iter().enumerate() {
-        let options = Options {
-            image: Some(index),
-            ..Options::default()
-        };
+        let options = Options { image: Some(index), ..Options::default() };
         let dtype = expected["dtype"].as_str().expect("text");
         if !dtype.starts_with("complex") && !dtype.starts_with('[') {
             check(path, &options, expected);
             continue;
         }
         let error = Reader::open(path, &options).err().expect("refused");
-        let word = if dtype.starts_with('[') {
-            "RGB colours"
-        } else {
-            "complex values"
-        };
+        let word = if dtype.starts_with('[') { "RGB colours" } else { "complex values" };
         let message = format!("{error:#}");
-        assert!(
-            message.contains(word) && message.contains(&path.display().to_string()),
-            "{message}"
-        );
+        assert!(message.contains(word) && message.contains(&path.display().to_string()), "{message}");
         assert_eq!(exit_code(&error), 2, "{message}");
     }
-    let eels: Vec<&Value> = images
-        .iter()
-        .filter(|image| image["signal_type"] == "EELS")
-        .collect();
+    let eels: Vec<&Value> = images.iter().filter(|image| image["signal_type"] == "EELS").collect();
     match eels[..] {
         [expected] => check(path, &Options::default(), expected),
         _ => {
@@ -200,10 +159,7 @@ fn measured_cubes_and_format_files_agree() {
     let mut found = Vec::new();
     files_below(&data.join("real"), &mut found);
     files_below(&data.join("formats"), &mut found);
-    for packed in found
-        .iter()
-        .filter(|path| path.to_string_lossy().ends_with(".tar.gz"))
-    {
+    for packed in found.iter().filter(|path| path.to_string_lossy().ends_with(".tar.gz")) {
         let status = Command::new("tar")
             .arg("-xzf")
             .arg(packed)
@@ -223,10 +179,7 @@ fn measured_cubes_and_format_files_agree() {
     for (path, line) in found.iter().zip(said.lines()) {
         let images: Value = serde_json::from_str(line).expect("a line of JSON");
         let images = images.as_array().expect("a list of images");
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "hspy")
-        {
+        if path.extension().is_some_and(|extension| extension == "hspy") {
             check(path, &Options::default(), &images[0]);
         } else {
             check_images(path, images);
@@ -300,10 +253,7 @@ fn the_nanocubes_are_the_same_in_every_format() {
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs().max(1.0);
     assert!(msa.shape() == spectrum.shape() && msa.iter().zip(spectrum).all(close));
 
-    let plain = Options {
-        dataset: Some("some/where/counts".into()),
-        ..Options::default()
-    };
+    let plain = Options { dataset: Some("some/where/counts".into()), ..Options::default() };
     let plain = Reader::open(&folder.path().join("x.h5"), &plain).expect("opens");
     assert_eq!(read_all(&plain), values);
 }
@@ -323,10 +273,7 @@ fn a_converted_file_is_the_same_cube() {
         let converted = open(&folder.path().join(name).with_extension("hspy"));
         assert_eq!(read_all(&converted), read_all(&original), "{name}");
         let (a, b) = (original.info(), converted.info());
-        assert_eq!(
-            (&a.y.scale, &a.x.scale, &a.energy),
-            (&b.y.scale, &b.x.scale, &b.energy)
-        );
+        assert_eq!((&a.y.scale, &a.x.scale, &a.energy), (&b.y.scale, &b.x.scale, &b.energy));
         let (a, b) = (original.microscope(), converted.microscope());
         assert_eq!(a.exposure_s, b.exposure_s, "{name}");
         assert_eq!(a.collection_angle_mrad, b.collection_angle_mrad, "{name}");

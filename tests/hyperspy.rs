@@ -37,10 +37,7 @@ fn principal_components_equal_hyperspys() {
             let result = output.join("cube.coreloss.hspy");
             if let Some(said) = ask_python("hyperspy_pca.py", &[&cube, &result]) {
                 let poisson = if poisson { "True" } else { "False" };
-                assert!(
-                    said.contains(&format!("poisson={poisson} components=6")),
-                    "{said}"
-                );
+                assert!(said.contains(&format!("poisson={poisson} components=6")), "{said}");
                 print!("{ranks} ranks: {said}");
             }
         }
@@ -51,19 +48,12 @@ fn principal_components_equal_hyperspys() {
 fn results_of_odd_cubes_open_in_hyperspy() {
     let _alone = alone();
     let folder = folder("odd");
-    for (name, shape) in [
-        ("pixel", [1, 1, 32]),
-        ("line", [1, 100, 40]),
-        ("narrow", [49, 6, 64]),
-    ] {
+    for (name, shape) in [("pixel", [1, 1, 32]), ("line", [1, 100, 40]), ("narrow", [49, 6, 64])] {
         write_hspy(&folder.join(format!("{name}.hspy")), &counts(shape, 5));
         let mut arguments = vec!["run".to_string(), shipped("demo.yaml")];
         for (key, value) in [
             ("output", folder.join(name).display().to_string()),
-            (
-                "archive.inputs",
-                format!("[{}/{name}.hspy]", folder.display()),
-            ),
+            ("archive.inputs", format!("[{}/{name}.hspy]", folder.display())),
             ("train.steps", "2".into()),
             // Every signal that a file can have.
             ("output.reconstruction", "window".into()),

@@ -17,8 +17,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn reader(path: &Path) -> Reader {
-    Reader::open(path, &Options::default())
-        .unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
+    Reader::open(path, &Options::default()).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
 }
 
 fn values<T: Element>(path: &Path) -> Array3<T> {
@@ -32,8 +31,7 @@ fn values<T: Element>(path: &Path) -> Array3<T> {
 fn import(ranks: usize, inputs: &[&Path], output: &Path, more: &[&str]) -> Ended {
     let mut arguments = vec!["import", "--json", "-o"];
     let text = |path: &Path| path.to_str().expect("paths are text").to_string();
-    let (output, inputs): (String, Vec<String>) =
-        (text(output), inputs.iter().map(|path| text(path)).collect());
+    let (output, inputs): (String, Vec<String>) = (text(output), inputs.iter().map(|path| text(path)).collect());
     arguments.push(&output);
     arguments.extend(inputs.iter().map(String::as_str));
     arguments.extend(more);
@@ -47,11 +45,7 @@ fn lines(ended: &Ended) -> Vec<Value> {
 }
 
 /// A plain file of 16-bit integers stored energy first, which is contiguous and large enough to be met half-way.
-fn write_energy_first(
-    path: &Path,
-    [rows, columns, channels]: [usize; 3],
-    chunk: Option<[usize; 3]>,
-) -> Array3<u16> {
+fn write_energy_first(path: &Path, [rows, columns, channels]: [usize; 3], chunk: Option<[usize; 3]>) -> Array3<u16> {
     let cube = Array3::from_shape_fn((rows, columns, channels), |(y, x, e)| {
         ((y * 7919 + x * 104_729 + e * 31) % 60_013) as u16
     });
@@ -89,10 +83,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
     let integers = floats.mapv(|value| value as u16);
     write_hspy(&sources.join("monday/si.hspy"), &integers);
     write_hspy(&sources.join("si.hspy"), &floats);
-    write_hspy(
-        &sources.join("line.hspy"),
-        &counts([1, 40, 70], 2).mapv(|value| value as i32),
-    );
+    write_hspy(&sources.join("line.hspy"), &counts([1, 40, 70], 2).mapv(|value| value as i32));
     let cube = write_energy_first(&sources.join("first.nxs"), [37, 300, 512], None);
     let mut checksums = Vec::new();
     for ranks in [1, 2, 3] {
@@ -102,12 +93,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
         let lines = lines(ended.succeeded());
         assert_eq!(lines.len(), 4, "{}", ended.dump());
         assert!(lines.iter().all(|line| line["status"] == "imported"));
-        checksums.push(
-            lines
-                .iter()
-                .map(|line| line["checksum"].clone())
-                .collect::<Vec<_>>(),
-        );
+        checksums.push(lines.iter().map(|line| line["checksum"].clone()).collect::<Vec<_>>());
         assert_eq!(values::<u16>(&output.join("monday/si.hspy")), integers);
         assert_eq!(values::<f32>(&output.join("si.hspy")), floats);
         assert_eq!(values::<u16>(&output.join("first.hspy")), cube);
@@ -119,33 +105,16 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
         assert!(files(&output, ".partial").is_empty());
 
         // Whole copies are left alone; a source that changed is copied anew.
-        let before = fs::metadata(output.join("si.hspy"))
-            .expect("a copy")
-            .modified()
-            .expect("time");
+        let before = fs::metadata(output.join("si.hspy")).expect("a copy").modified().expect("time");
         let again = import(ranks, &[&sources], &output, &[]);
-        assert!(self::lines(again.succeeded())
-            .iter()
-            .all(|line| line["status"] == "skipped"));
-        assert_eq!(
-            fs::metadata(output.join("si.hspy"))
-                .expect("a copy")
-                .modified()
-                .expect("time"),
-            before
-        );
+        assert!(self::lines(again.succeeded()).iter().all(|line| line["status"] == "skipped"));
+        assert_eq!(fs::metadata(output.join("si.hspy")).expect("a copy").modified().expect("time"), before);
         write_hspy(&sources.join("monday/si.hspy"), &integers);
         let again = import(ranks, &[&sources], &output, &[]);
-        let status: Vec<Value> = self::lines(again.succeeded())
-            .iter()
-            .map(|line| line["status"].clone())
-            .collect();
+        let status: Vec<Value> = self::lines(again.succeeded()).iter().map(|line| line["status"].clone()).collect();
         assert_eq!(status, ["skipped", "skipped", "imported", "skipped"]);
     }
-    assert!(
-        checksums.iter().all(|sums| *sums == checksums[0]),
-        "{checksums:?}"
-    );
+    assert!(checksums.iter().all(|sums| *sums == checksums[0]), "{checksums:?}");
     let paired = files(&folder.join("out-2"), ".hspy");
     let of_hspy = paired.iter().filter(|copy| !copy.ends_with("first.hspy"));
     let pairs: Vec<PathBuf> = of_hspy
@@ -185,10 +154,8 @@ fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
     for ranks in [1, 3] {
         let output = folder.join(format!("out-{ranks}"));
         let ended = import(ranks, &[&sources], &output, &[]);
-        let status: Vec<Value> = lines(ended.exits(3).without_panic())
-            .iter()
-            .map(|line| line["status"].clone())
-            .collect();
+        let status: Vec<Value> =
+            lines(ended.exits(3).without_panic()).iter().map(|line| line["status"].clone()).collect();
         assert_eq!(status, ["imported", "failed", "imported"]);
         // One that was named is an error, after the others.
         let named = import(
@@ -198,27 +165,16 @@ fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
             &[],
         );
         named.exits(1).without_panic().says("is no HDF5 file");
-        assert_eq!(
-            files(&folder.join(format!("named-{ranks}")), "a.hspy").len(),
-            1
-        );
+        assert_eq!(files(&folder.join(format!("named-{ranks}")), "a.hspy").len(), 1);
         // Onto itself; onto a file that is none of ours; onto the copy of another cube.
         let a = sources.join("a.hspy");
-        import(ranks, &[&a], &sources, &[])
-            .exits(1)
-            .says("over itself");
+        import(ranks, &[&a], &sources, &[]).exits(1).says("over itself");
         let other = folder.join("other");
         fs::create_dir_all(&other).expect("a folder");
         write_hspy(&other.join("a.hspy"), &counts([4, 4, 40], 3));
-        import(ranks, &[&a], &other, &[])
-            .exits(1)
-            .says("was not imported");
-        import(ranks, &[&other.join("a.hspy")], &output, &[])
-            .exits(1)
-            .says("is the copy of");
-        import(ranks, &[Path::new("none.dm4")], &output, &[])
-            .exits(2)
-            .says("no such file");
+        import(ranks, &[&a], &other, &[]).exits(1).says("was not imported");
+        import(ranks, &[&other.join("a.hspy")], &output, &[]).exits(1).says("is the copy of");
+        import(ranks, &[Path::new("none.dm4")], &output, &[]).exits(2).says("no such file");
         assert_eq!(values::<f32>(&output.join("a.hspy")), counts([4, 4, 40], 1));
         assert!(files(&output, ".partial").is_empty());
     }
@@ -232,12 +188,7 @@ fn an_import_that_is_killed_is_done_again() {
     let cube = write_energy_first(&source, [128, 256, 512], None);
     for ranks in [1, 2, 3] {
         let output = folder.join(format!("out-{ranks}"));
-        let arguments = [
-            "import",
-            "-o",
-            output.to_str().expect("text"),
-            source.to_str().expect("text"),
-        ];
+        let arguments = ["import", "-o", output.to_str().expect("text"), source.to_str().expect("text")];
         let mut command = coreloss(ranks, &arguments);
         command.args(["--set", "io.memory_mib=64"]);
         let mut job = Job::of(command);
@@ -249,11 +200,7 @@ fn an_import_that_is_killed_is_done_again() {
         assert!(partial.exists() && !output.join("large.hspy").exists());
         let again = import(ranks, &[&source], &output, &[]);
         assert_eq!(lines(again.succeeded())[0]["status"], "imported");
-        assert_eq!(
-            values::<u16>(&output.join("large.hspy")),
-            cube,
-            "{ranks} ranks"
-        );
+        assert_eq!(values::<u16>(&output.join("large.hspy")), cube, "{ranks} ranks");
         assert!(!partial.exists());
     }
 }
@@ -281,11 +228,7 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
             .arg(&packed)
             .current_dir(&unpacked)
             .status();
-        assert!(
-            status.expect("tar starts").success(),
-            "{}",
-            packed.display()
-        );
+        assert!(status.expect("tar starts").success(), "{}", packed.display());
     }
     let neoarm = unpacked.join("neoarm-gatan_SI_dataZeroed.dm4");
     let sources = [
@@ -300,43 +243,21 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
     let lines = self::lines(ended.succeeded());
     assert_eq!(lines.len(), 8, "{}", ended.dump());
     let text = |line: &Value, name: &str| PathBuf::from(line[name].as_str().expect("text"));
-    let pairs: Vec<PathBuf> = lines
-        .iter()
-        .flat_map(|line| [text(line, "path"), text(line, "output")])
-        .collect();
+    let pairs: Vec<PathBuf> = lines.iter().flat_map(|line| [text(line, "path"), text(line, "output")]).collect();
     ask_python("import_judge.py", &pairs);
-    let of_nanocubes = lines.iter().filter(|line| {
-        line["id"]
-            .as_str()
-            .is_some_and(|id| id.contains("nanocubes"))
-    });
+    let of_nanocubes = lines.iter().filter(|line| line["id"].as_str().is_some_and(|id| id.contains("nanocubes")));
     let checksums: Vec<&Value> = of_nanocubes.map(|line| &line["checksum"]).collect();
-    assert!(
-        checksums.len() == 2 && checksums[0] == checksums[1],
-        "{checksums:?}"
-    );
+    assert!(checksums.len() == 2 && checksums[0] == checksums[1], "{checksums:?}");
 
     // X-rays are no EELS; whoever insists gets them, and the pictures beside them.
-    import(1, &[&neoarm], &output, &[])
-        .exits(1)
-        .says("not EELS");
+    import(1, &[&neoarm], &output, &[]).exits(1).says("not EELS");
     let insisted = import(2, &[&neoarm], &output, &["--set", "archive.image=3"]);
     let line = &self::lines(insisted.succeeded())[0];
     assert_eq!(line["shape"], serde_json::json!([52, 106, 2048]));
     let pictures = text(line, "pictures");
     let file = hdf5::File::open(&pictures).expect("the survey opens");
-    let names = file
-        .group("Experiments")
-        .and_then(|group| group.member_names())
-        .expect("signals");
-    assert_eq!(
-        names,
-        [
-            "00 ADF Image (SI Survey)",
-            "01 JEOL ADF1 Image",
-            "02 ADF Image"
-        ]
-    );
+    let names = file.group("Experiments").and_then(|group| group.member_names()).expect("signals");
+    assert_eq!(names, ["00 ADF Image (SI Survey)", "01 JEOL ADF1 Image", "02 ADF Image"]);
     ask_python("hyperspy_judge.py", &[&pictures, &text(line, "output")]);
 }
 
@@ -347,16 +268,8 @@ fn the_nanocubes_give_equal_results_in_every_format() {
     let folder = folder("equal");
     let dm3 = data.join("real/fe_oxide_nanocubes.dm3");
     import(2, &[&dm3], &folder, &[]).succeeded();
-    let sources = [
-        dm3,
-        data.join("real/fe_oxide_nanocubes.hspy"),
-        folder.join("fe_oxide_nanocubes.hspy"),
-    ];
-    fs::write(
-        folder.join("run.yaml"),
-        "train: {steps: 2}\npca: {components: [3]}\n",
-    )
-    .expect("a file");
+    let sources = [dm3, data.join("real/fe_oxide_nanocubes.hspy"), folder.join("fe_oxide_nanocubes.hspy")];
+    fs::write(folder.join("run.yaml"), "train: {steps: 2}\npca: {components: [3]}\n").expect("a file");
     let mut found = Vec::new();
     for (i, source) in sources.iter().enumerate() {
         let output = folder.join(format!("out-{i}"));

@@ -38,10 +38,7 @@ fn read(path: &Path) -> (Reader, Array3<f32>) {
 fn truth(path: &Path) -> Array2<u8> {
     let maps = datasets(path);
     let (shape, bits) = maps.values().next().expect("a map");
-    let labels = bits
-        .iter()
-        .map(|&bits| f64::from_bits(bits) as u8)
-        .collect();
+    let labels = bits.iter().map(|&bits| f64::from_bits(bits) as u8).collect();
     Array2::from_shape_vec((shape[0], shape[1]), labels).expect("a label for each pixel")
 }
 
@@ -88,21 +85,14 @@ fn every_kind_changes_its_own_pixels_and_a_control_none() {
             let place = |ending: &str| folder.join(format!("{ranks}/{name}{ending}"));
             (datasets(&place(".hspy")), datasets(&place(".truth.hspy")))
         });
-        assert!(
-            *first.get_or_insert_with(|| copies.clone()) == copies,
-            "{ranks} ranks"
-        );
+        assert!(*first.get_or_insert_with(|| copies.clone()) == copies, "{ranks} ranks");
     }
     for (name, kind, amount, _) in COPIES {
         let path = folder.join(format!("1/{name}.hspy"));
         let (reader, copy) = read(&path);
         assert_eq!(reader.microscope().beam_energy_kev, Some(200.0), "{name}");
         let truth = truth(&path.with_extension("truth.hspy"));
-        assert_eq!(
-            truth.iter().filter(|&&label| label == 1).count(),
-            6,
-            "{name}"
-        );
+        assert_eq!(truth.iter().filter(|&&label| label == 1).count(), 6, "{name}");
         assert!(truth.iter().all(|&label| label <= 1), "{name}");
         let mut gained = 0.0;
         for ((y, x), &label) in truth.indexed_iter() {
@@ -117,23 +107,14 @@ fn every_kind_changes_its_own_pixels_and_a_control_none() {
         }
         // An edge that begins later, or is spread over a wider range, is lower at its onset; so is a steeper background.
         let lower = matches!(kind, "shift" | "broaden" | "slope") && amount > 0.0;
-        assert!(
-            if lower { gained < 0.0 } else { gained >= 0.0 },
-            "{name}: {gained}"
-        );
+        assert!(if lower { gained < 0.0 } else { gained >= 0.0 }, "{name}: {gained}");
     }
 }
 
 /// What a kind of anomaly may change of a spectrum `[energy]`.
 fn check(kind: &str, amount: f64, before: ArrayView1<f32>, after: ArrayView1<f32>) {
-    let changed: Vec<usize> = (0..before.len())
-        .filter(|&e| before[e] != after[e])
-        .collect();
-    let gained = |channels: std::ops::Range<usize>| {
-        channels
-            .map(|e| f64::from(after[e] - before[e]))
-            .sum::<f64>()
-    };
+    let changed: Vec<usize> = (0..before.len()).filter(|&e| before[e] != after[e]).collect();
+    let gained = |channels: std::ops::Range<usize>| channels.map(|e| f64::from(after[e] - before[e])).sum::<f64>();
     // The slope changes from the window of its background on, all others the edge alone.
     let start = if kind == "slope" { 120 } else { ONSET - 6 };
     assert!(changed[0] >= start, "{kind}: channel {}", changed[0]);
@@ -143,16 +124,9 @@ fn check(kind: &str, amount: f64, before: ArrayView1<f32>, after: ArrayView1<f32
             assert!((gained(changed[0]..changed[0] + 1) - amount).abs() < 0.1);
         }
         // Of 150 counts, falling by the factor e in 100 channels.
-        "scale" => assert!(
-            (3000.0..15_000.0).contains(&gained(ONSET..391)),
-            "{}",
-            gained(ONSET..391)
-        ),
+        "scale" => assert!((3000.0..15_000.0).contains(&gained(ONSET..391)), "{}", gained(ONSET..391)),
         "ratio" => assert!(gained(ONSET..235) > 5.0 * gained(246..391).abs()),
-        "slope" => assert!(after
-            .iter()
-            .zip(before)
-            .all(|(after, before)| after <= before)),
+        "slope" => assert!(after.iter().zip(before).all(|(after, before)| after <= before)),
         _ => (),
     }
 }
@@ -164,10 +138,7 @@ fn what_cannot_be_injected_is_refused_in_words() {
     let source = prepare(&folder);
     for (anomaly, words) in [
         ("{kind: oxygen, amount: -0.3, edge_ev: 532}", "give `scale`"),
-        (
-            "{kind: scale, amount: 1, shape: pixel, edge_ev: 1000}",
-            "no edge within 15 eV of `edge_ev` 1000",
-        ),
+        ("{kind: scale, amount: 1, shape: pixel, edge_ev: 1000}", "no edge within 15 eV of `edge_ev` 1000"),
         (
             "{kind: scale, amount: 1, shape: pixel, range_ev: [3000, 3100], background_ev: [2000, 2100]}",
             "`range_ev` [3000.0, 3100.0] holds 0 channels",
@@ -208,15 +179,11 @@ fn a_measured_cube_is_never_written_over() {
         let told = inject("cube.hspy", "cube", ranks);
         told.exits(2).says("written over itself").without_panic();
         let told = inject("cube.hspy", "notes", ranks);
-        told.exits(2)
-            .says("is no copy with anomalies")
-            .without_panic();
+        told.exits(2).says("is no copy with anomalies").without_panic();
         // A copy is made anew.
         inject("cube.hspy", "copy", ranks).succeeded();
         let told = inject("cubes.hspy", "copy", ranks);
-        told.exits(2)
-            .says("cubes.hspy: no such file")
-            .without_panic();
+        told.exits(2).says("cubes.hspy: no such file").without_panic();
     }
     assert!(before == fs::read(&source).expect("a cube"));
 }

@@ -49,42 +49,21 @@ fn a_cube_is_measured_alike_on_any_number_of_ranks() {
         assert!(!found["axes"][2][key].is_null(), "{key}: {found}");
     }
     assert_eq!(found["shape"].to_string(), "[16,12,200]");
-    let finite: f64 = cube
-        .iter()
-        .filter(|v| v.is_finite())
-        .map(|&v| f64::from(v))
-        .sum();
+    let finite: f64 = cube.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
     let mean = found["counts"]["mean"].as_f64().expect("a mean");
-    assert!(
-        (mean / (finite / (cube.len() - 1) as f64) - 1.0).abs() < 1e-12,
-        "{found}"
-    );
+    assert!((mean / (finite / (cube.len() - 1) as f64) - 1.0).abs() < 1e-12, "{found}");
     assert_eq!(found["counts"]["max"], 1e5);
     assert_eq!(found["spikes"]["count"], 1, "{found}");
     assert_eq!(found["vacuum"]["pixels"], 16, "{found}");
     let gain = found["noise"]["gain"].as_f64().expect("a gain");
     assert!((gain - 1.0).abs() < 0.15, "{gain}");
     let said = problems(&found);
-    for words in [
-        "dead channels (eV): 500",
-        "dark columns (x): 5",
-        "no numbers (NaN",
-    ] {
+    for words in ["dead channels (eV): 500", "dark columns (x): 5", "no numbers (NaN"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
-    let quick = inspect(
-        1,
-        &[
-            case.path("cube.hspy").to_str().expect("text"),
-            "--quick",
-            "--json",
-        ],
-    );
+    let quick = inspect(1, &[case.path("cube.hspy").to_str().expect("text"), "--quick", "--json"]);
     let quick: Value = serde_json::from_str(quick.exits(0).stdout.trim()).expect("JSON");
-    assert!(
-        quick["counts"].is_null() && quick["shape"] == found["shape"],
-        "{quick}"
-    );
+    assert!(quick["counts"].is_null() && quick["shape"] == found["shape"], "{quick}");
 }
 
 #[test]
@@ -95,11 +74,7 @@ fn tiny_and_empty_cubes_are_described() {
     for shape in [[2, 2, 2], [1, 100, 64], [1, 1, 300], [5, 1, 2]] {
         write_hspy(&path, &counts(shape, 2));
         let found = described(&path);
-        assert_eq!(
-            found["counts"]["voxels"],
-            shape.iter().product::<usize>(),
-            "{found}"
-        );
+        assert_eq!(found["counts"]["voxels"], shape.iter().product::<usize>(), "{found}");
     }
     write_hspy(&path, &Array3::<f32>::zeros((4, 4, 64)));
     let found = described(&path);
@@ -116,30 +91,16 @@ fn detector_limits_and_odd_axes_are_told() {
     cube.slice_mut(s![.., .., 10]).fill(u16::MAX);
     write_hspy(&path, &cube);
     let found = described(&path);
-    assert_eq!(
-        (&found["dtype"], &found["counts"]["max"]),
-        (&"uint16".into(), &65535.0.into())
-    );
-    assert!(
-        problems(&found).contains("detector's limit of 65535"),
-        "{found}"
-    );
+    assert_eq!((&found["dtype"], &found["counts"]["max"]), (&"uint16".into(), &65535.0.into()));
+    assert!(problems(&found).contains("detector's limit of 65535"), "{found}");
 
     write_hspy(&path, &counts([6, 6, 100], 3));
     let scale = |value: f64| {
         let file = hdf5::File::open_rw(&path).expect("a cube opens");
-        let axis = file
-            .group("Experiments/spectra/axis-2")
-            .expect("it has an axis");
-        axis.attr("scale")
-            .and_then(|scale| scale.write_scalar(&value))
-            .expect("a scale");
+        let axis = file.group("Experiments/spectra/axis-2").expect("it has an axis");
+        axis.attr("scale").and_then(|scale| scale.write_scalar(&value)).expect("a scale");
     };
-    for (value, words) in [
-        (4000.0, "no spectrometer has"),
-        (1e-5, "no spectrometer has"),
-        (-1.0, "runs backwards"),
-    ] {
+    for (value, words) in [(4000.0, "no spectrometer has"), (1e-5, "no spectrometer has"), (-1.0, "runs backwards")] {
         scale(value);
         let found = described(&path);
         assert!(problems(&found).contains(words), "{value}: {found}");
@@ -157,24 +118,16 @@ fn the_measured_cubes() {
     assert_eq!(found["vacuum"]["pixels"], 97, "{found}");
     assert_eq!(found["edges"][0]["name"], "Fe L3", "{found}");
     assert_eq!(found["edges"][1]["name"], "O K", "{found}");
-    assert!(
-        problems(&found).contains("energy axis seems to be off"),
-        "{found}"
-    );
+    assert!(problems(&found).contains("energy axis seems to be off"), "{found}");
     let sd = found["drift"]["sd_ev"].as_f64().expect("a drift");
     assert!((0.01..0.5).contains(&sd), "{sd}");
 
     let image = data.join("formats/dtypes/test-2.dm3");
     let said = problems(&described(&image));
-    assert!(
-        said.contains("no EELS spectrum image") && !said.contains("test-2.dm3"),
-        "{said}"
-    );
+    assert!(said.contains("no EELS spectrum image") && !said.contains("test-2.dm3"), "{said}");
     // Complex, and colours.
     for name in ["test-3.dm3", "test-23.dm3"] {
         let path = data.join("formats/dtypes").join(name);
-        inspect(2, &[path.to_str().expect("text")])
-            .exits(2)
-            .without_panic();
+        inspect(2, &[path.to_str().expect("text")]).exits(2).without_panic();
     }
 }

@@ -28,10 +28,7 @@ fn measured(name: &str, from_ev: f64) -> Option<(Axis, Array3<f32>)> {
     let energy = &reader.info().energy;
     let channels = energy.indices(from_ev, f64::INFINITY);
     let raw = reader.read(0..rows, 0..columns, channels.clone());
-    Some((
-        energy.slice(channels),
-        raw.expect("a measured cube can be read"),
-    ))
+    Some((energy.slice(channels), raw.expect("a measured cube can be read")))
 }
 
 fn fit(raw: &Array3<f32>) -> NoiseModel {
@@ -56,15 +53,9 @@ fn the_nanocubes_have_noise_no_spikes_and_97_vacuum_pixels() {
     let totals = totals.as_slice().expect("a new array is contiguous");
     let threshold = vacuum_threshold(totals).expect("there is vacuum beside the cubes");
     let vacuum = totals.iter().filter(|&&t| t < threshold).count();
-    let dark = totals
-        .iter()
-        .filter(|&&t| t <= signal_floor(totals))
-        .count();
+    let dark = totals.iter().filter(|&&t| t <= signal_floor(totals)).count();
     println!("nanocubes: {noise:?}, spikes {share:.1e}, vacuum {vacuum}, below the floor {dark}");
-    assert!(
-        noise.fitted && (1.0..8.0).contains(&noise.gain),
-        "{noise:?}"
-    );
+    assert!(noise.fitted && (1.0..8.0).contains(&noise.gain), "{noise:?}");
     assert!(share < 1e-3, "{share}");
     assert!((90..=104).contains(&vacuum), "{vacuum}");
 }
@@ -79,20 +70,11 @@ fn the_carbon_support_and_the_zero_loss_peak_are_kept() {
     let share = spike_share(&raw, &noise, 174);
     let totals = pixel_totals(raw.view());
     println!("ca_carbon: {noise:?}, spikes {share:.1e}");
-    assert!(
-        noise.fitted && (0.7..1.5).contains(&noise.gain),
-        "{noise:?}"
-    );
+    assert!(noise.fitted && (0.7..1.5).contains(&noise.gain), "{noise:?}");
     assert!(share < 1e-3, "{share}");
-    assert_eq!(
-        vacuum_threshold(totals.as_slice().expect("contiguous")),
-        None
-    );
+    assert_eq!(vacuum_threshold(totals.as_slice().expect("contiguous")), None);
     let core_loss = pixel_totals(raw.slice(ndarray::s![.., .., 400..]));
-    assert_eq!(
-        vacuum_threshold(core_loss.as_slice().expect("contiguous")),
-        None
-    );
+    assert_eq!(vacuum_threshold(core_loss.as_slice().expect("contiguous")), None);
 }
 
 /// The cubes, where their core losses begin (eV), and the largest share of voxels that may be taken for spikes.
@@ -128,14 +110,10 @@ fn the_noise_model_explains_what_principal_components_leave() {
         };
         let noise = fit(&raw);
         let (pixels, channels) = (raw.dim().0 * raw.dim().1, raw.dim().2);
-        let spectra = raw
-            .into_shape_with_order((pixels, channels))
-            .expect("a cube is pixels by channels");
+        let spectra = raw.into_shape_with_order((pixels, channels)).expect("a cube is pixels by channels");
         let totals = spectra.sum_axis(Dim(1));
         let brightest = totals.iter().copied().fold(0.0, f32::max);
-        let bright: Vec<usize> = (0..pixels)
-            .filter(|&i| totals[i] > 0.25 * brightest)
-            .collect();
+        let bright: Vec<usize> = (0..pixels).filter(|&i| totals[i] > 0.25 * brightest).collect();
         let spectra = spectra.select(Dim(0), &bright).mapv(f64::from);
         let (model, rest) = low_rank(&spectra, COMPONENTS);
         let (n, p, k) = (bright.len() as f64, channels as f64, COMPONENTS as f64);
@@ -173,18 +151,14 @@ fn low_rank(spectra: &Array2<f64>, k: usize) -> (Array2<f64>, Array2<f64>) {
 fn simulated_gains_come_back_and_spikes_are_found() {
     const SHAPE: [usize; 3] = [20, 20, 300];
     // Of what the camera's spread (0.6 channels) leaves in one channel: the sum of its squared weights.
-    let weights: Vec<f64> = (-2i32..=2)
-        .map(|i| (-0.5 * (f64::from(i) / 0.6).powi(2)).exp())
-        .collect();
+    let weights: Vec<f64> = (-2i32..=2).map(|i| (-0.5 * (f64::from(i) / 0.6).powi(2)).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let left: f64 = weights.iter().map(|w| (w / sum).powi(2)).sum();
     for gain in [1.0, 5.0, 12.0] {
         let clean = counted(SHAPE, gain, 0.0);
         let spiky = counted(SHAPE, gain, 2e-4);
         let noise = fit(&spiky);
-        let hit = ndarray::Zip::from(&clean)
-            .and(&spiky)
-            .map_collect(|a, b| a != b);
+        let hit = ndarray::Zip::from(&clean).and(&spiky).map_collect(|a, b| a != b);
         let edited = despike(spiky.view(), 0..SHAPE[0], &noise, 0..0).0;
         let (mut hits, mut found, mut wrong) = (0, 0, 0);
         for ((&hit, &spiky), &edited) in hit.iter().zip(&spiky).zip(&edited) {
@@ -194,10 +168,7 @@ fn simulated_gains_come_back_and_spikes_are_found() {
         }
         println!("gain {gain}: {noise:?}, {found} of {hits} spikes found, {wrong} voxels more");
         assert!((noise.gain / (gain * left) - 1.0).abs() < 0.1, "{noise:?}");
-        assert!(
-            hits > 10 && found as f64 >= 0.95 * hits as f64,
-            "{found} of {hits}"
-        );
+        assert!(hits > 10 && found as f64 >= 0.95 * hits as f64, "{found} of {hits}");
         assert!(wrong < 10, "{wrong}");
     }
 }

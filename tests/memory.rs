@@ -67,10 +67,7 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
             "{ranks} ranks, {}: baseline {baseline:.0} MiB, with the large cube {used:.0} MiB, allowed {allowed:.0} MiB",
             limited.what()
         );
-        assert!(
-            used <= allowed,
-            "a rank held {used:.0} MiB, and {allowed:.0} MiB are allowed"
-        );
+        assert!(used <= allowed, "a rank held {used:.0} MiB, and {allowed:.0} MiB are allowed");
         assert!(!maps(&output("large")).is_empty());
 
         // The limit is real: it ends a program that takes more.
@@ -81,11 +78,7 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
             .args(["if=/dev/zero", "of=/dev/null", "count=1", "iflag=fullblock"])
             .arg(format!("bs={mib:.0}M"));
         let greedy = limited.job(greedy);
-        assert!(
-            greedy.code() != 0,
-            "the limit held nothing back:\n{}",
-            greedy.dump()
-        );
+        assert!(greedy.code() != 0, "the limit held nothing back:\n{}", greedy.dump());
     }
 }
 
@@ -103,11 +96,8 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
     let memory = 132.0;
     let mut peaks = Vec::new();
     for name in ["tiny", "cube"] {
-        let sets = [
-            format!("archive.inputs=[{name}.hspy]"),
-            format!("output={name}"),
-            format!("io.memory_mib={memory}"),
-        ];
+        let sets =
+            [format!("archive.inputs=[{name}.hspy]"), format!("output={name}"), format!("io.memory_mib={memory}")];
         let mut arguments = vec!["run", "run.yaml"];
         sets.iter().for_each(|set| arguments.extend(["--set", set]));
         let ended = finish(command(&folder, 1, &arguments), LIMIT);
@@ -115,15 +105,8 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
         peaks.push(peak(&folder.join(name)));
     }
     let allowed = peaks[0] + memory + PER_PIXEL_MIB;
-    eprintln!(
-        "held: baseline {:.0} MiB, {:.0} MiB, allowed {allowed:.0} MiB",
-        peaks[0], peaks[1]
-    );
-    assert!(
-        peaks[1] <= allowed,
-        "{:.0} MiB, and {allowed:.0} MiB are allowed",
-        peaks[1]
-    );
+    eprintln!("held: baseline {:.0} MiB, {:.0} MiB, allowed {allowed:.0} MiB", peaks[0], peaks[1]);
+    assert!(peaks[1] <= allowed, "{:.0} MiB, and {allowed:.0} MiB are allowed", peaks[1]);
 }
 
 /// Lines that are read again and again, and walked through a second time for the reconstruction, are those that are held.
@@ -161,10 +144,7 @@ fn a_thousand_steps_more_take_no_more_memory() {
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
     finish(command(&folder, 1, &["simulate", "run.yaml"]), LIMIT).succeeded();
     let [few, many] = [50, 1050].map(|steps| {
-        let (steps, output) = (
-            format!("train.steps={steps}"),
-            format!("output=steps-{steps}"),
-        );
+        let (steps, output) = (format!("train.steps={steps}"), format!("output=steps-{steps}"));
         let arguments = ["run", "run.yaml", "--set", &steps, "--set", &output];
         finish(command(&folder, 1, &arguments), LIMIT).succeeded();
         peak(&folder.join(&output["output=".len()..]))
@@ -220,9 +200,7 @@ fn command(folder: &Path, ranks: usize, arguments: &[&str]) -> Command {
 fn peak(output: &Path) -> f64 {
     let summary = summary(output);
     let ranks = summary["peak_rss_mib"].as_array().expect("a list").iter();
-    ranks
-        .map(|rank| rank.as_f64().expect("a number"))
-        .fold(0.0, f64::max)
+    ranks.map(|rank| rank.as_f64().expect("a number")).fold(0.0, f64::max)
 }
 
 /// A limit that the kernel holds a job to.

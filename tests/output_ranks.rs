@@ -15,8 +15,8 @@ use common::{ask_python, finish};
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
-    read_learning_results, read_signal_f32, read_text, signal_path, signal_titles, Data,
-    HspyWriter, LearningResults, Signal, Small, SmallSignal,
+    read_learning_results, read_signal_f32, read_text, signal_path, signal_titles, Data, HspyWriter, LearningResults,
+    Signal, Small, SmallSignal,
 };
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 
@@ -62,14 +62,7 @@ fn axis(name: &str, size: usize, navigate: bool) -> Axis {
         "component" => ("", 1.0, 0.0),
         _ => ("nm", 0.8, -1.0),
     };
-    Axis {
-        name: name.into(),
-        units: units.into(),
-        scale,
-        offset,
-        size,
-        navigate,
-    }
+    Axis { name: name.into(), units: units.into(), scale, offset, size, navigate }
 }
 
 /// What root adds: a cube written in parallel, a declared one with a decomposition, maps and spectra.
@@ -86,11 +79,7 @@ fn small() -> Small {
         axes: vec![axis("y", ny, false), axis("x", nx, false)],
         signal_type: String::new(),
     };
-    let plain = |signal, data| SmallSignal {
-        signal,
-        data,
-        learning_results: None,
-    };
+    let plain = |signal, data| SmallSignal { signal, data, learning_results: None };
     let learning = LearningResults {
         factors: Array2::from_shape_fn((ne, 2), |(e, k)| if k == 0 { 1.0 } else { e as f64 }),
         explained_variance: vec![9.0, 1.0, 0.5],
@@ -98,10 +87,7 @@ fn small() -> Small {
         poissonian_noise_normalized: true,
         output_dimension: 2,
     };
-    let mask = Signal {
-        axes: places(),
-        ..image("mask")
-    };
+    let mask = Signal { axes: places(), ..image("mask") };
     let spectra = Signal {
         title: "spectra".into(),
         axes: vec![axis("component", 2, true), axis("Energy loss", ne, false)],
@@ -112,23 +98,13 @@ fn small() -> Small {
             plain(cube("01 residual / cube"), Data::Parallel),
             SmallSignal {
                 signal: cube("pca3"),
-                data: Data::Declared {
-                    chunk: vec![2, nx, ne],
-                },
+                data: Data::Declared { chunk: vec![2, nx, ne] },
                 learning_results: Some(learning),
             },
             plain(image("score"), Data::Parallel),
             plain(mask, Data::Parallel),
-            plain(
-                image("labels"),
-                Data::I32(ArrayD::from_shape_fn(IxDyn(&[ny, nx]), |i| {
-                    (i[0] * 5 + i[1]) as i32
-                })),
-            ),
-            plain(
-                spectra,
-                Data::F32(ArrayD::from_shape_fn(IxDyn(&[2, ne]), |i| i[1] as f32)),
-            ),
+            plain(image("labels"), Data::I32(ArrayD::from_shape_fn(IxDyn(&[ny, nx]), |i| (i[0] * 5 + i[1]) as i32))),
+            plain(spectra, Data::F32(ArrayD::from_shape_fn(IxDyn(&[2, ne]), |i| i[1] as f32))),
         ],
         texts: BTreeMap::from([
             ("config".into(), "seed: 1\nname: \u{b5}m".into()),
@@ -167,25 +143,19 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
     let cube = signal_path("01 residual / cube");
     writer.create_dataset::<f32>(&cube, &SHAPE, &[2, nx, ne])?;
     // Energy first in memory: the writer must put it in order.
-    let local = Array3::from_shape_fn((ne, rows.len(), nx), |(e, y, x)| {
-        value(y + rows.start, x, e)
-    });
+    let local = Array3::from_shape_fn((ne, rows.len(), nx), |(e, y, x)| value(y + rows.start, x, e));
     let local = local.permuted_axes([1, 2, 0]).into_dyn();
     writer.write(&cube, &[rows.start, 0, 0], local.view())?;
 
     let pixels = |rows: &std::ops::Range<usize>| (rows.len() * nx, 2);
     let loadings = "Experiments/pca3/learning_results/loadings";
     writer.create_dataset::<f64>(loadings, &[ny * nx, 2], &[2 * nx, 2])?;
-    let local = Array2::from_shape_fn(pixels(&rows), |(i, k)| {
-        (rows.start * nx + i) as f64 * (k + 1) as f64
-    });
+    let local = Array2::from_shape_fn(pixels(&rows), |(i, k)| (rows.start * nx + i) as f64 * (k + 1) as f64);
     writer.write(loadings, &[rows.start * nx, 0], local.into_dyn().view())?;
 
     let score = signal_path("score");
     writer.create_dataset::<u16>(&score, &[ny, nx], &[64, 64])?;
-    let local = Array2::from_shape_fn((rows.len(), nx), |(y, x)| {
-        value(y + rows.start, x, 0) as u16
-    });
+    let local = Array2::from_shape_fn((rows.len(), nx), |(y, x)| value(y + rows.start, x, 0) as u16);
     writer.write(&score, &[rows.start, 0], local.into_dyn().view())?;
 
     let mask = signal_path("mask");
@@ -198,40 +168,17 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
     }
 
     // A mistake of one rank is an error of all, and the file goes on.
-    let start = if comm.rank() + 1 == comm.size() {
-        ny
-    } else {
-        0
-    };
-    let wrong = writer.write(
-        &mask,
-        &[start, 0],
-        ArrayD::from_elem(IxDyn(&[1, nx]), 0u8).view(),
-    );
+    let start = if comm.rank() + 1 == comm.size() { ny } else { 0 };
+    let wrong = writer.write(&mask, &[start, 0], ArrayD::from_elem(IxDyn(&[1, nx]), 0u8).view());
     let message = format!("{:#}", wrong.expect_err("outside"));
-    assert!(
-        message.contains("outside dataset Experiments/mask/data"),
-        "{message}"
-    );
-    let wrong = writer.write(
-        &mask,
-        &[0, 0],
-        ArrayD::from_elem(IxDyn(&[1, nx]), 0f32).view(),
-    );
+    assert!(message.contains("outside dataset Experiments/mask/data"), "{message}");
+    let wrong = writer.write(&mask, &[0, 0], ArrayD::from_elem(IxDyn(&[1, nx]), 0f32).view());
     assert!(format!("{:#}", wrong.expect_err("type")).contains("stores uint8"));
-    assert!(writer
-        .create_dataset::<u8>(&mask, &[ny, nx], &[1, nx])
-        .is_err());
-    assert!(writer
-        .create_dataset::<u8>("empty", &[0, nx], &[1, nx])
-        .is_err());
+    assert!(writer.create_dataset::<u8>(&mask, &[ny, nx], &[1, nx]).is_err());
+    assert!(writer.create_dataset::<u8>("empty", &[0, nx], &[1, nx]).is_err());
 
     assert!(!path.exists());
-    writer.finish(if comm.is_root() {
-        small()
-    } else {
-        Small::default()
-    })
+    writer.finish(if comm.is_root() { small() } else { Small::default() })
 }
 
 /// What was written is what is read.
@@ -239,57 +186,29 @@ fn check(path: &Path) {
     assert_eq!(
         std::fs::read_dir(path.parent().unwrap())
             .unwrap()
-            .filter(|e| {
-                e.as_ref()
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .ends_with(".partial")
-            })
+            .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial") })
             .count(),
         0
     );
-    assert_eq!(
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o002,
-        0
-    );
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o002, 0);
     let titles = signal_titles(path).unwrap();
-    assert_eq!(
-        titles,
-        [
-            "01 residual - cube",
-            "labels",
-            "mask",
-            "pca3",
-            "score",
-            "spectra"
-        ]
-    );
+    assert_eq!(titles, ["01 residual - cube", "labels", "mask", "pca3", "score", "spectra"]);
 
     let (axes, cube) = read_signal_f32(path, "01 residual / cube").unwrap();
     assert_eq!(axes[2], axis("Energy loss", SHAPE[2], false));
     assert_eq!(axes[0], axis("y", SHAPE[0], true));
     assert_eq!(cube.shape(), SHAPE);
-    assert!(cube
-        .indexed_iter()
-        .all(|(i, &found)| found == value(i[0], i[1], i[2])));
+    assert!(cube.indexed_iter().all(|(i, &found)| found == value(i[0], i[1], i[2])));
     let (_, mask) = read_signal_f32(path, "mask").unwrap();
     assert!(mask.indexed_iter().all(|(i, &found)| found == i[0] as f32));
     let (_, score) = read_signal_f32(path, "score").unwrap();
-    assert!(score
-        .indexed_iter()
-        .all(|(i, &found)| found == f32::from(value(i[0], i[1], 0) as u16)));
+    assert!(score.indexed_iter().all(|(i, &found)| found == f32::from(value(i[0], i[1], 0) as u16)));
     let (_, declared) = read_signal_f32(path, "pca3").unwrap();
     assert!(declared.iter().all(|&found| found == 0.0));
 
     let (learning, loadings) = read_learning_results(path, "pca3").unwrap();
-    assert_eq!(
-        Some(learning),
-        small().signals.swap_remove(1).learning_results
-    );
-    assert!(loadings
-        .indexed_iter()
-        .all(|((i, k), &found)| found == i as f64 * (k + 1) as f64));
+    assert_eq!(Some(learning), small().signals.swap_remove(1).learning_results);
+    assert!(loadings.indexed_iter().all(|((i, k), &found)| found == i as f64 * (k + 1) as f64));
     for (name, text) in small().texts {
         assert_eq!(read_text(path, &name).unwrap(), text);
     }

@@ -30,10 +30,7 @@ fn run_sbatch_trains_and_scores_and_import_sbatch_copies_with_two_tasks() {
     let summary: Value = serde_json::from_str(&text).expect("a summary is JSON");
     assert_eq!(summary["ranks"], 2, "{summary}");
     assert_eq!(summary["cubes"][0]["name"], "cube", "{summary}");
-    assert!(
-        summary["cubes"][0]["methods"]["cvae"].is_object(),
-        "{summary}"
-    );
+    assert!(summary["cubes"][0]["methods"]["cvae"].is_object(), "{summary}");
     assert!(out.join("cube.coreloss.hspy").exists() && out.join("report.html").exists());
     // Each task had the threads that it asked for, and none thought that it was alone.
     let log = slurm.log(&job);
@@ -45,10 +42,7 @@ fn run_sbatch_trains_and_scores_and_import_sbatch_copies_with_two_tasks() {
     let job = slurm.sbatch("import", &[], &words.each_ref().map(|word| &word[..]));
     slurm.finish(&job);
     let log = slurm.log(&job);
-    assert!(
-        copies.join("cube.hspy").exists() && log.contains("ranks=2"),
-        "{log}"
-    );
+    assert!(copies.join("cube.hspy").exists() && log.contains("ranks=2"), "{log}");
 }
 
 #[test]
@@ -76,12 +70,7 @@ fn a_job_that_its_time_limit_ends_goes_on_to_the_result_of_an_unbroken_one() {
     println!("the time limit came after step {stopped} of {steps}");
     assert!(stopped < steps);
     // One stop is enough, and many take long.
-    slurm.ask(&[
-        "scontrol",
-        "update",
-        &format!("JobId={job}"),
-        "TimeLimit=30",
-    ]);
+    slurm.ask(&["scontrol", "update", &format!("JobId={job}"), "TimeLimit=30"]);
     slurm.finish(&job);
     assert!(slurm.log(&job).contains("is queued again"));
     assert_same_training(&broken, &unbroken);
@@ -118,10 +107,7 @@ fn tasks_of_arrays_go_on_and_scancel_and_the_cap_end_them_without_loss() {
     slurm.wait_for(&task, "CANCELLED");
     let stopped = last_step(&out);
     let checkpoint = format!("checkpoints/step-{stopped:08}.safetensors");
-    assert!(
-        (90..steps).contains(&stopped) && out.join(&checkpoint).exists(),
-        "no {checkpoint}"
-    );
+    assert!((90..steps).contains(&stopped) && out.join(&checkpoint).exists(), "no {checkpoint}");
 
     slurm.finish(&submit(&[]));
     let unbroken = slurm.path("unbroken");
@@ -180,11 +166,8 @@ impl Jobs for Sandbox {
              anomalies: [{{kind: shift, amount: 8, discs: 2}}]\n"
         );
         fs::write(self.path("config.yaml"), config).expect("a configuration");
-        let status = self
-            .command(env!("CARGO_BIN_EXE_coreloss"))
-            .arg("simulate")
-            .arg(self.path("config.yaml"))
-            .status();
+        let status =
+            self.command(env!("CARGO_BIN_EXE_coreloss")).arg("simulate").arg(self.path("config.yaml")).status();
         assert!(status.expect("coreloss runs").success());
     }
 
@@ -230,13 +213,10 @@ impl Jobs for Sandbox {
 fn metrics(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
     // The last line may be half written.
-    let lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
         .map(|mut line| {
-            line.as_object_mut()
-                .map(|line| line.remove("patches_per_s"));
+            line.as_object_mut().map(|line| line.remove("patches_per_s"));
             line
         })
         .collect()
@@ -244,21 +224,14 @@ fn metrics(out: &Path) -> Vec<Value> {
 
 fn last_step(out: &Path) -> usize {
     let lines = metrics(out);
-    lines
-        .last()
-        .and_then(|line| line["step"].as_u64())
-        .unwrap_or(0) as usize
+    lines.last().and_then(|line| line["step"].as_u64()).unwrap_or(0) as usize
 }
 
 /// Of the last steps, which no longer wait for anything to warm up.
 fn steps_per_s(out: &Path) -> f64 {
     let text = fs::read_to_string(out.join("metrics.jsonl")).expect("a training has metrics");
-    let lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut speeds: Vec<f64> = lines
-        .filter_map(|line| line["patches_per_s"].as_f64())
-        .collect();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut speeds: Vec<f64> = lines.filter_map(|line| line["patches_per_s"].as_f64()).collect();
     speeds.sort_by(f64::total_cmp);
     // The default of train.global_batch.
     speeds[speeds.len() / 2] / 16.0
@@ -272,19 +245,9 @@ fn assert_same_training(a: &Path, b: &Path) {
     }
     assert_eq!(left.len(), right.len());
     let name = format!("checkpoints/step-{:08}.safetensors", last_step(b));
-    let [a, b] =
-        [a, b].map(|out| Checkpoint::read(&out.join(&name)).expect("the last checkpoint is whole"));
+    let [a, b] = [a, b].map(|out| Checkpoint::read(&out.join(&name)).expect("the last checkpoint is whole"));
     let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|v| v.to_bits()).collect() };
-    assert!(
-        bits(a.model.parameters.values()) == bits(b.model.parameters.values()),
-        "weights differ"
-    );
-    assert!(
-        bits(&a.first_moment) == bits(&b.first_moment),
-        "first moments differ"
-    );
-    assert!(
-        bits(&a.second_moment) == bits(&b.second_moment),
-        "second moments differ"
-    );
+    assert!(bits(a.model.parameters.values()) == bits(b.model.parameters.values()), "weights differ");
+    assert!(bits(&a.first_moment) == bits(&b.first_moment), "first moments differ");
+    assert!(bits(&a.second_moment) == bits(&b.second_moment), "second moments differ");
 }

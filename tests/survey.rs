@@ -69,11 +69,7 @@ fn aligned_cubes_are_scored_on_the_energies_of_their_model() {
     // Shifts take other channels from each.
     wandering(&cube("a.hspy"), 1.0, 1);
     wandering(&cube("b.hspy"), 3.0, 2);
-    let sets = [
-        "preprocess.align=edge",
-        "preprocess.gain=1",
-        "preprocess.rebin=2",
-    ];
+    let sets = ["preprocess.align=edge", "preprocess.gain=1", "preprocess.rebin=2"];
     survey(&case, "out", &sets).succeeded().without_panic();
     let results = || files(&case.join("out"), ".coreloss.hspy").len();
     assert_eq!(results(), 2);
@@ -82,9 +78,7 @@ fn aligned_cubes_are_scored_on_the_energies_of_their_model() {
     wandering(&cube("c.hspy"), 5.5, 3);
     let ended = survey(&case, "out", &sets);
     ended.exits(3).without_panic();
-    ended
-        .says("c.hspy: its pixels all hold")
-        .says("archive.energy_range_ev");
+    ended.says("c.hspy: its pixels all hold").says("archive.energy_range_ev");
     assert_eq!(results(), 2);
 
     // Models of other runs are chosen by what is left of a cube too.
@@ -108,9 +102,7 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
         let out = case.join("out");
         out.is_dir() && !files(&out, "metrics.jsonl").is_empty()
     });
-    job.ranks()
-        .into_iter()
-        .for_each(|rank| send(rank, libc::SIGTERM));
+    job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
     job.wait(LIMIT).exits(75);
     // Chosen anew, they would be others.
     plain(&case.join("archive/a.hspy"), 64, 9);
@@ -118,17 +110,8 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
     assert_eq!(files(&case.join("out"), ".coreloss.hspy").len(), 4);
     let group = &models(&case, "out")[0];
     let learned = fs::read_to_string(group.join("cubes.json")).expect("a list");
-    assert!(
-        learned.contains("m.hspy") && !learned.contains("a.hspy"),
-        "{learned}"
-    );
-    assert_eq!(
-        metrics(group)
-            .iter()
-            .filter(|line| line.get("loss").is_some())
-            .count(),
-        60
-    );
+    assert!(learned.contains("m.hspy") && !learned.contains("a.hspy"), "{learned}");
+    assert_eq!(metrics(group).iter().filter(|line| line.get("loss").is_some()).count(), 60);
 }
 
 #[test]
@@ -139,11 +122,9 @@ fn trainings_know_cubes_by_their_ids_and_keep_out_of_each_others_folders() {
     plain(&case.join("archive/SI.hspy"), 80, 1);
     plain(&case.join("archive/SI/b.hspy"), 64, 2);
     let losses = |output: &str| {
-        let of_b = models(&case, output).into_iter().find(|folder| {
-            folder
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("64x"))
-        });
+        let of_b = models(&case, output)
+            .into_iter()
+            .find(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("64x")));
         metrics(&of_b.expect("a model of 64 channels"))
     };
     survey(&case, "whole", &[]).succeeded();

@@ -16,8 +16,7 @@ use serde_json::Value;
 /// A finished run of a cube with a place that is unlike the rest.
 fn finished(name: &str) -> Case {
     let mut cube = counts([12, 14, 200], 6);
-    cube.slice_mut(s![4..8, 4..8, 100..])
-        .mapv_inplace(|value| (1.6 * value).round());
+    cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
     let case = Case::new(name).cube(&cube);
     case.run(2, &["output.reconstruction=window"]).succeeded();
     case
@@ -37,25 +36,13 @@ fn results_are_exported_told_and_gone_on_with() {
     let status = said(&case, &["status", "out-2", "--json"]);
     let status: Value = serde_json::from_str(&status.succeeded().stdout).expect("JSON");
     assert_eq!(status["state"], "finished", "{status}");
-    assert_eq!(
-        (&status["step"], &status["cubes_scored"]),
-        (&2.into(), &1.into()),
-        "{status}"
-    );
-    said(&case, &["status", "out-2"])
-        .succeeded()
-        .says("finished, 1 cubes scored");
+    assert_eq!((&status["step"], &status["cubes_scored"]), (&2.into(), &1.into()), "{status}");
+    said(&case, &["status", "out-2"]).succeeded().says("finished, 1 cubes scored");
     said(&case, &["status", "."]).exits(2).says("holds no run");
 
-    said(&case, &["export", "out-2", "-o", "tables"])
-        .exits(2)
-        .says("--csv");
-    said(&case, &["export", "run.yaml", "--csv"])
-        .exits(1)
-        .says("run.yaml");
-    let every = [
-        "export", "out-2", "--csv", "--npy", "--png", "--nexus", "-o", "tables",
-    ];
+    said(&case, &["export", "out-2", "-o", "tables"]).exits(2).says("--csv");
+    said(&case, &["export", "run.yaml", "--csv"]).exits(1).says("run.yaml");
+    let every = ["export", "out-2", "--csv", "--npy", "--png", "--nexus", "-o", "tables"];
     let exported = said(&case, &every);
     assert!(exported.succeeded().stdout.lines().count() > 20);
     assert!(common::files(&case.path("tables"), ".partial").is_empty());
@@ -75,39 +62,23 @@ fn results_are_exported_told_and_gone_on_with() {
 /// The page as a browser has it: whole, and no word on its console.
 fn in_browser(page: &Path, folder: &Path) {
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let Some(browser) = names
-        .iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    else {
+    let Some(browser) = names.iter().find(|name| Command::new(name).arg("--version").output().is_ok()) else {
         skip("no chromium to look at the report with (scripts/setup.sh --test installs it)");
         return;
     };
     let open = |page: &Path| {
         let mut command = Command::new("timeout");
         command.args(["60", browser, "--headless", "--no-sandbox", "--disable-gpu"]);
-        command.args([
-            "--enable-logging=stderr",
-            "--virtual-time-budget=20000",
-            "--dump-dom",
-        ]);
-        command.arg(format!(
-            "--user-data-dir={}",
-            folder.join("browser").display()
-        ));
+        command.args(["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]);
+        command.arg(format!("--user-data-dir={}", folder.join("browser").display()));
         command.arg(format!("file://{}", page.display()));
-        let output = command
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .expect("a browser starts");
+        let output = command.env_remove("LD_LIBRARY_PATH").output().expect("a browser starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
     };
     let (dom, log) = open(page);
     assert!(dom.contains("</html>"), "{log}");
-    let console: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("CONSOLE"))
-        .collect();
+    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert!(console.is_empty(), "{console:?}");
 
     // The same page with a last word, which its policy would forbid: it counts pictures and those that cannot be decoded,
@@ -152,10 +123,7 @@ fn in_browser(page: &Path, folder: &Path) {
     let pictures: usize = found[1].parse().expect("a number");
     assert!(found[0] == "0" && pictures > 3, "{found:?}");
     // y 5, x 5: 12.3; energy loss (eV) 512.3
-    let value = found[2]
-        .rsplit(' ')
-        .next()
-        .and_then(|value| value.parse::<f64>().ok());
+    let value = found[2].rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     assert!(found[2].starts_with("y ") && value.is_some(), "{found:?}");
     assert!(found[3].starts_with("energy loss (eV) "), "{found:?}");
     // A broken one would be seen.
@@ -168,52 +136,29 @@ fn a_second_training_leaves_out_what_the_first_run_flagged() {
     let _alone = alone();
     let case = finished("again");
     let again = |earlier: &str, output: &str| {
-        let sets = [
-            format!("archive.train_without={earlier}"),
-            format!("output={output}"),
-        ];
+        let sets = [format!("archive.train_without={earlier}"), format!("output={output}")];
         let arguments = ["run", "run.yaml", "--set", &sets[0], "--set", &sets[1]];
         finish(case.command(2, &arguments), LIMIT)
     };
     let second = again("out-2", "second");
     second.succeeded();
-    let told = second
-        .stderr
-        .lines()
-        .find(|line| line.contains("left out of the training"));
+    let told = second.stderr.lines().find(|line| line.contains("left out of the training"));
     let count = told.and_then(|line| line.split(": ").last()?.split(' ').next()?.parse().ok());
     let regions: usize = 8 + 1;
-    assert!(
-        count.is_some_and(|count: usize| (regions..60).contains(&count)),
-        "{told:?}"
-    );
+    assert!(count.is_some_and(|count: usize| (regions..60).contains(&count)), "{told:?}");
     let first = fs::read(case.output(2).join("metrics.jsonl")).expect("metrics");
-    assert_ne!(
-        first,
-        fs::read(case.path("second/metrics.jsonl")).expect("metrics")
-    );
-    again("nowhere", "third")
-        .exits(1)
-        .says("nowhere tells nothing of");
+    assert_ne!(first, fs::read(case.path("second/metrics.jsonl")).expect("metrics"));
+    again("nowhere", "third").exits(1).says("nowhere tells nothing of");
 }
 
 #[test]
 fn configurations_are_written_shown_and_explained() {
     let _alone = alone();
     let case = Case::new("configurations").cube(&counts([10, 10, 200], 7));
-    said(&case, &["init", "cube.hspy"])
-        .succeeded()
-        .says("cube.yaml");
-    said(&case, &["init", "cube.hspy"])
-        .exits(2)
-        .says("cube.yaml exists");
+    said(&case, &["init", "cube.hspy"]).succeeded().says("cube.yaml");
+    said(&case, &["init", "cube.hspy"]).exits(2).says("cube.yaml exists");
     let written = fs::read_to_string(case.path("cube.yaml")).expect("a configuration");
-    for words in [
-        "# windows:",
-        "range_ev: [",
-        "inputs: [\"cube.hspy\"]",
-        "Found: gain",
-    ] {
+    for words in ["# windows:", "range_ev: [", "inputs: [\"cube.hspy\"]", "Found: gain"] {
         assert!(written.contains(words), "{words:?} is not in\n{written}");
     }
     let set = ["--set", "train.steps=2", "--set", "output=out-1"];
@@ -222,34 +167,19 @@ fn configurations_are_written_shown_and_explained() {
     // The windows that it proposes are those that are found.
     let proposed: String = written
         .lines()
-        .map(|line| {
-            line.replace("  # windows:", "  windows:")
-                .replace("  #   - {", "    - {")
-        })
+        .map(|line| line.replace("  # windows:", "  windows:").replace("  #   - {", "    - {"))
         .filter(|line| line.trim() != "windows: auto")
         .collect::<Vec<_>>()
         .join("\n");
     fs::write(case.path("proposed.yaml"), proposed).expect("a file");
-    said(&case, &["config", "proposed.yaml"])
-        .succeeded()
-        .says("range_ev");
+    said(&case, &["config", "proposed.yaml"]).succeeded().says("range_ev");
 
-    said(&case, &["config", "--set", "seed=7"])
-        .succeeded()
-        .says("seed: 7");
+    said(&case, &["config", "--set", "seed=7"]).succeeded().says("seed: 7");
     let explained = said(&case, &["config", "--explain", "train.steps"]);
     explained.succeeded().says("train.steps (default: auto)");
-    said(&case, &["config", "--explain", "train.stepz"])
-        .exits(2)
-        .says("train.steps");
-    said(&case, &["config", "--explain"])
-        .succeeded()
-        .says("score.windows");
-    for (shell, words) in [
-        ("bash", "complete"),
-        ("zsh", "#compdef"),
-        ("fish", "complete -c"),
-    ] {
+    said(&case, &["config", "--explain", "train.stepz"]).exits(2).says("train.steps");
+    said(&case, &["config", "--explain"]).succeeded().says("score.windows");
+    for (shell, words) in [("bash", "complete"), ("zsh", "#compdef"), ("fish", "complete -c")] {
         said(&case, &["completions", shell]).succeeded().says(words);
     }
     let help = said(&case, &["--help"]);

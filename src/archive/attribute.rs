@@ -8,11 +8,7 @@ const FIXED: usize = 1024;
 
 /// The strings of attribute `name`; empty where it is absent or no text.
 pub(crate) fn texts(location: &Location, name: &str) -> Vec<String> {
-    location
-        .attr(name)
-        .ok()
-        .and_then(|attribute| strings(&attribute))
-        .unwrap_or_default()
+    location.attr(name).ok().and_then(|attribute| strings(&attribute)).unwrap_or_default()
 }
 
 /// The text of attribute `name`; none where it is absent, empty, no text, or HyperSpy's `_None_`.
@@ -53,11 +49,7 @@ pub(crate) fn flag(location: &Location, name: &str) -> Option<bool> {
     let attribute = location.attr(name).ok()?;
     match attribute.dtype().ok()?.to_descriptor().ok()? {
         TypeDescriptor::Boolean => attribute.read_raw::<bool>().ok()?.first().copied(),
-        TypeDescriptor::Enum(_) => attribute
-            .read_raw::<i64>()
-            .ok()?
-            .first()
-            .map(|&value| value != 0),
+        TypeDescriptor::Enum(_) => attribute.read_raw::<i64>().ok()?.first().map(|&value| value != 0),
         _ => number(location, name).map(|value| value != 0.0),
     }
 }

@@ -13,13 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 
 /// Written beside cubes, never cubes themselves.
-const COMPANIONS: [&str; 5] = [
-    ".truth.hspy",
-    ".mask.hspy",
-    ".survey.hspy",
-    ".coreloss.hspy",
-    ".partial",
-];
+const COMPANIONS: [&str; 5] = [".truth.hspy", ".mask.hspy", ".survey.hspy", ".coreloss.hspy", ".partial"];
 
 /// Before the extension of a cube's low-loss companion.
 pub(super) const LOW_LOSS: &str = "lowloss.";
@@ -42,10 +36,7 @@ pub struct Source {
 /// # Errors
 /// A named file that is missing (with its nearest neighbour), a glob or directory that gives nothing.
 pub fn catalogue(inputs: &[String]) -> Result<Vec<Source>> {
-    ensure!(
-        !inputs.is_empty(),
-        "archive.inputs is empty: give files, globs or directories"
-    );
+    ensure!(!inputs.is_empty(), "archive.inputs is empty: give files, globs or directories");
     // By absolute path: one file may be both named and matched.
     let mut found: BTreeMap<PathBuf, (PathBuf, bool)> = BTreeMap::new();
     let mut root: Option<PathBuf> = None;
@@ -62,16 +53,9 @@ pub fn catalogue(inputs: &[String]) -> Result<Vec<Source>> {
         }
     }
     let root = root.unwrap_or_default();
-    let below: Vec<PathBuf> = found
-        .keys()
-        .map(|path| path.strip_prefix(&root).unwrap_or(path).to_path_buf())
-        .collect();
+    let below: Vec<PathBuf> = found.keys().map(|path| path.strip_prefix(&root).unwrap_or(path).to_path_buf()).collect();
     let ids = unique_ids(&below);
-    Ok(found
-        .into_values()
-        .zip(ids)
-        .map(|((path, named), id)| Source { path, id, named })
-        .collect())
+    Ok(found.into_values().zip(ids).map(|((path, named), id)| Source { path, id, named }).collect())
 }
 
 /// Where `input` starts, the files it means, and whether it names one.
@@ -81,20 +65,14 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
         let pattern = format!("{}/**/*", Pattern::escape(input.trim_end_matches('/')));
         let mut paths = matches(&pattern, input)?;
         let is_readable = |path: &PathBuf| {
-            let extension = path
-                .extension()
-                .and_then(OsStr::to_str)
-                .unwrap_or_default()
-                .to_lowercase();
+            let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
             READABLE.contains(&extension.as_str())
         };
         paths.retain(is_readable);
         ensure!(
             !paths.is_empty(),
             "directory {input} holds no cube: none of {} below it",
-            READABLE
-                .map(|extension| format!("*.{extension}"))
-                .join(", ")
+            READABLE.map(|extension| format!("*.{extension}")).join(", ")
         );
         return Ok((path.to_path_buf(), paths, false));
     }
@@ -105,11 +83,7 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
         return Ok((parent.to_path_buf(), vec![path.to_path_buf()], true));
     }
     let paths = matches(input, input)?;
-    ensure!(
-        !paths.is_empty(),
-        "{input} matches no file (relative to {})",
-        std::env::current_dir()?.display()
-    );
+    ensure!(!paths.is_empty(), "{input} matches no file (relative to {})", std::env::current_dir()?.display());
     Ok((fixed_part(path), paths, false))
 }
 
@@ -125,16 +99,13 @@ fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
     let is_hidden = |path: &Path| path.strip_prefix(&fixed).is_ok_and(has_hidden_part);
     let wants_hidden = is_hidden(Path::new(pattern));
     let mut paths = Vec::new();
-    for entry in
-        glob::glob_with(pattern, options).with_context(|| format!("{input} is no valid glob"))?
-    {
+    for entry in glob::glob_with(pattern, options).with_context(|| format!("{input} is no valid glob"))? {
         match entry {
             Ok(path) if is_companion(&path) || !path.is_file() => (),
             Ok(path) if is_hidden(&path) && !wants_hidden => (),
-            Ok(path) if path.to_str().is_none() => log::warn!(
-                "left out of {input}: {} is no UTF-8 in every letter; rename it",
-                path.display()
-            ),
+            Ok(path) if path.to_str().is_none() => {
+                log::warn!("left out of {input}: {} is no UTF-8 in every letter; rename it", path.display())
+            }
             Ok(path) => paths.push(path),
             Err(error) => log::warn!("left out of {input}: {error}"),
         }
@@ -144,9 +115,7 @@ fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
 
 /// The folders of a glob before its first wildcard.
 fn fixed_part(glob: &Path) -> PathBuf {
-    glob.components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
-        .collect()
+    glob.components().take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '['])).collect()
 }
 
 fn has_hidden_part(path: &Path) -> bool {
@@ -158,25 +127,18 @@ fn has_hidden_part(path: &Path) -> bool {
 
 fn is_companion(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_low_loss = READABLE
-        .iter()
-        .any(|extension| name.ends_with(&format!(".{LOW_LOSS}{extension}")));
+    let is_low_loss = READABLE.iter().any(|extension| name.ends_with(&format!(".{LOW_LOSS}{extension}")));
     is_low_loss || COMPANIONS.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// `; did you mean ...?` where the directory of `path` holds a similar name.
 fn nearest(path: &Path) -> String {
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = fs::read_dir(directory) else {
         return format!("; there is no directory {} either", directory.display());
     };
-    let names = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let closest = names
         .map(|name| (strsim::damerau_levenshtein(&wanted, &name), name))
         .min()
@@ -190,13 +152,8 @@ fn nearest(path: &Path) -> String {
 /// An absolute path without `.` and `..`; symbolic links stay, since ids follow the names that users see.
 fn lexical(path: &Path) -> Result<PathBuf> {
     let mut clean = PathBuf::new();
-    let from = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    let absolute = std::path::absolute(from)
-        .with_context(|| format!("{}: no absolute path", path.display()))?;
+    let from = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let absolute = std::path::absolute(from).with_context(|| format!("{}: no absolute path", path.display()))?;
     for part in absolute.components() {
         match part {
             Component::ParentDir => {
@@ -209,11 +166,7 @@ fn lexical(path: &Path) -> Result<PathBuf> {
 }
 
 fn common(a: &Path, b: &Path) -> PathBuf {
-    a.components()
-        .zip(b.components())
-        .take_while(|(a, b)| a == b)
-        .map(|(a, _)| a)
-        .collect()
+    a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }
 
 /// Paths without their extensions, which stay where ids would else be equal.
@@ -223,24 +176,14 @@ fn unique_ids(paths: &[PathBuf]) -> Vec<String> {
         let ids: Vec<String> = paths
             .iter()
             .zip(&whole)
-            .map(|(path, &whole)| {
-                if whole {
-                    path.clone()
-                } else {
-                    path.with_extension("")
-                }
-            })
+            .map(|(path, &whole)| if whole { path.clone() } else { path.with_extension("") })
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         let mut count: HashMap<&str, usize> = HashMap::new();
         for id in &ids {
             *count.entry(id).or_default() += 1;
         }
-        let clash: Vec<bool> = ids
-            .iter()
-            .zip(&whole)
-            .map(|(id, &whole)| !whole && count[id.as_str()] > 1)
-            .collect();
+        let clash: Vec<bool> = ids.iter().zip(&whole).map(|(id, &whole)| !whole && count[id.as_str()] > 1).collect();
         if !clash.contains(&true) {
             return ids;
         }
@@ -265,15 +208,8 @@ mod tests {
     }
 
     fn ids(dir: &Path, inputs: &[&str]) -> Vec<(String, bool)> {
-        let inputs: Vec<String> = inputs
-            .iter()
-            .map(|input| format!("{}/{input}", dir.display()))
-            .collect();
-        catalogue(&inputs)
-            .unwrap()
-            .into_iter()
-            .map(|source| (source.id, source.named))
-            .collect()
+        let inputs: Vec<String> = inputs.iter().map(|input| format!("{}/{input}", dir.display())).collect();
+        catalogue(&inputs).unwrap().into_iter().map(|source| (source.id, source.named)).collect()
     }
 
     #[test]
@@ -292,11 +228,7 @@ mod tests {
         ]);
         assert_eq!(
             ids(dir.path(), &["**/*"]),
-            [
-                ("a/EELS".into(), false),
-                ("a/x".into(), false),
-                ("b/EELS".into(), false)
-            ]
+            [("a/EELS".into(), false), ("a/x".into(), false), ("b/EELS".into(), false)]
         );
         assert_eq!(ids(dir.path(), &["."]).len(), 3);
     }
@@ -322,39 +254,28 @@ mod tests {
     #[test]
     fn a_named_file_stays_named_when_a_glob_matches_it_too() {
         let dir = archive(&["x.hspy", "y.hspy"]);
-        assert_eq!(
-            ids(dir.path(), &["*.hspy", "./x.hspy"]),
-            [("x".into(), true), ("y".into(), false)]
-        );
+        assert_eq!(ids(dir.path(), &["*.hspy", "./x.hspy"]), [("x".into(), true), ("y".into(), false)]);
     }
 
     #[test]
     fn ids_are_unique() {
         let dir = archive(&["x.dm3", "x.hspy", "x.dm3.h5", "y.v2.hspy", "y.v1.hspy"]);
-        let found: Vec<String> = ids(dir.path(), &["*"])
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
+        let found: Vec<String> = ids(dir.path(), &["*"]).into_iter().map(|(id, _)| id).collect();
         assert_eq!(found, ["x.dm3", "x.dm3.h5", "x.hspy", "y.v1", "y.v2"]);
     }
 
     #[test]
     fn inputs_from_two_places_keep_their_folders() {
         let dir = archive(&["monday/s/x.hspy", "friday/x.hspy"]);
-        let found: Vec<String> = ids(dir.path(), &["monday/**/*.hspy", "friday/x.hspy"])
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
+        let found: Vec<String> =
+            ids(dir.path(), &["monday/**/*.hspy", "friday/x.hspy"]).into_iter().map(|(id, _)| id).collect();
         assert_eq!(found, ["friday/x", "monday/s/x"]);
     }
 
     #[test]
     fn brackets_in_an_existing_name_are_no_glob() {
         let dir = archive(&["EELS [1].hspy"]);
-        assert_eq!(
-            ids(dir.path(), &["EELS [1].hspy"]),
-            [("EELS [1]".into(), true)]
-        );
+        assert_eq!(ids(dir.path(), &["EELS [1].hspy"]), [("EELS [1]".into(), true)]);
     }
 
     #[test]
@@ -365,10 +286,7 @@ mod tests {
             format!("{:#}", catalogue(&[input]).unwrap_err())
         };
         let message = fails("nanocube.hspy");
-        assert!(
-            message.contains("did you mean") && message.contains("nanocubes.hspy?"),
-            "{message}"
-        );
+        assert!(message.contains("did you mean") && message.contains("nanocubes.hspy?"), "{message}");
         assert!(fails("*.dm4").contains("*.dm4 matches no file"));
         assert!(fails("none/x.hspy").contains("no directory"));
     }

@@ -20,11 +20,7 @@ use super::file;
 
 extern "C" {
     // hdf5-sys lacks it; what that has instead walks through all chunks to find one.
-    fn H5Dget_chunk_storage_size(
-        dataset: hid_t,
-        offset: *const hsize_t,
-        bytes: *mut hsize_t,
-    ) -> herr_t;
+    fn H5Dget_chunk_storage_size(dataset: hid_t, offset: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
 }
 
 /// How the chunks of a dataset are packed.
@@ -115,9 +111,7 @@ impl Chunks {
         let tiles = self.tiles(part, values.view_mut());
         let done = tiles.into_par_iter().try_for_each(|(start, tile)| {
             let places = start.iter().zip(&self.chunk);
-            let origin: Vec<u64> = places
-                .map(|(&at, &chunk)| (at / chunk * chunk) as u64)
-                .collect();
+            let origin: Vec<u64> = places.map(|(&at, &chunk)| (at / chunk * chunk) as u64).collect();
             let bytes = self.unpacked(&origin)?;
             self.copy(&bytes, &origin, &start, tile, &convert);
             self.give_back(bytes);
@@ -134,9 +128,7 @@ impl Chunks {
     fn unpacked(&self, origin: &[u64]) -> Result<Arc<Vec<u8>>> {
         let found = |recent: &Recent| {
             let mut chunks = recent.chunks.iter().rev();
-            chunks
-                .find(|(of, _)| of == origin)
-                .map(|(_, bytes)| Arc::clone(bytes))
+            chunks.find(|(of, _)| of == origin).map(|(_, bytes)| Arc::clone(bytes))
         };
         let mut bytes = {
             let mut recent = self.recent();
@@ -148,9 +140,7 @@ impl Chunks {
         BENCH.with_borrow_mut(|bench| self.unpack(bench, origin, &mut bytes))?;
         let (size, bytes) = (bytes.len(), Arc::new(bytes));
         let mut recent = self.recent();
-        recent
-            .chunks
-            .push_back((origin.to_vec(), Arc::clone(&bytes)));
+        recent.chunks.push_back((origin.to_vec(), Arc::clone(&bytes)));
         while recent.chunks.len() * size > self.limit {
             let oldest = recent.chunks.pop_front();
             let oldest = oldest.and_then(|(_, bytes)| Arc::try_unwrap(bytes).ok());
@@ -259,13 +249,8 @@ impl Chunks {
                 return None;
             }
             packed.resize(size as usize, 0);
-            let read = H5Dread_chunk(
-                id,
-                hdf5_sys::h5p::H5P_DEFAULT,
-                origin.as_ptr(),
-                &mut mask,
-                packed.as_mut_ptr().cast(),
-            );
+            let read =
+                H5Dread_chunk(id, hdf5_sys::h5p::H5P_DEFAULT, origin.as_ptr(), &mut mask, packed.as_mut_ptr().cast());
             (read >= 0).then_some(mask)
         });
         answers.context("a chunk that is not there, or cannot be read")
@@ -317,9 +302,7 @@ mod tests {
     where
         f64: ToElement<T>,
     {
-        let values = Array3::from_shape_fn(SHAPE, |(y, x, e)| {
-            f64::from((y * 1000 + x * 37 + e) as u32).to_element()
-        });
+        let values = Array3::from_shape_fn(SHAPE, |(y, x, e)| f64::from((y * 1000 + x * 37 + e) as u32).to_element());
         let mut builder = file.new_dataset_builder();
         if shuffle {
             builder = builder.shuffle();
@@ -348,26 +331,16 @@ mod tests {
     fn agrees<T: Element + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
         let chunks = Chunks::of(dataset, KEPT).expect("a pipeline that is known");
         // Whole, chunks along the first two, and parts of the third.
-        for part in [
-            [0..7, 0..10, 0..37],
-            [3..6, 4..8, 0..37],
-            [3..7, 0..10, 5..33],
-            [6..7, 8..10, 36..37],
-        ] {
+        for part in [[0..7, 0..10, 0..37], [3..6, 4..8, 0..37], [3..7, 0..10, 5..33], [6..7, 8..10, 36..37]] {
             let found = chunks.read(&part, 2, |value: T| value).expect("is read");
             let slices = part.clone().map(SliceOrIndex::from);
-            let expected: ArrayD<T> = dataset
-                .read_slice(Hyperslab::from(slices.to_vec()))
-                .unwrap();
+            let expected: ArrayD<T> = dataset.read_slice(Hyperslab::from(slices.to_vec())).unwrap();
             assert_eq!(found, expected);
             let again = chunks.read(&part, 2, |value: T| value).expect("is read");
             assert_eq!(again, expected);
         }
         for part in [[1..3, 0..10, 0..37], [0..3, 0..9, 0..37]] {
-            assert!(
-                chunks.read(&part, 2, |value: T| value).is_none(),
-                "{part:?}"
-            );
+            assert!(chunks.read(&part, 2, |value: T| value).is_none(), "{part:?}");
         }
     }
 
@@ -395,28 +368,17 @@ mod tests {
         let chunks = Chunks::of(&dataset, KEPT).unwrap();
         let whole = [0..7, 0..10, 0..37];
         assert!(chunks.read(&whole, 2, |value: i32| value).is_none());
-        let never_written = file
-            .new_dataset::<i16>()
-            .deflate(4)
-            .chunk(CHUNK)
-            .shape(SHAPE);
+        let never_written = file.new_dataset::<i16>().deflate(4).chunk(CHUNK).shape(SHAPE);
         let never_written = never_written.create("fill").unwrap();
         let fill = Chunks::of(&never_written, KEPT).unwrap();
         assert!(fill.read(&whole, 2, |value: i16| value).is_none());
-        let plain = file
-            .new_dataset::<i16>()
-            .shape(SHAPE)
-            .create("plain")
-            .unwrap();
+        let plain = file.new_dataset::<i16>().shape(SHAPE).create("plain").unwrap();
         assert!(Chunks::of(&plain, KEPT).is_none());
         drop((file, dataset, chunks, never_written, fill, plain));
 
         // A flipped bit: zlib's checksum tells.
         let mut bytes = std::fs::read(&path).unwrap();
-        let at = bytes
-            .windows(2)
-            .position(|pair| pair == [0x78, 0x5e])
-            .unwrap();
+        let at = bytes.windows(2).position(|pair| pair == [0x78, 0x5e]).unwrap();
         bytes[at + 40] ^= 4;
         std::fs::write(&path, bytes).unwrap();
         let dataset = File::open(&path).unwrap().dataset("cube").unwrap();

@@ -33,14 +33,8 @@ pub fn truth(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<i32>>> {
         return Ok(None);
     };
     let map = numbers(&dataset, shape)?;
-    if let Some(value) = map
-        .iter()
-        .find(|value| value.fract() != 0.0 || value.abs() > f64::from(i32::MAX))
-    {
-        bail!(
-            "{}: a truth map holds whole numbers, not {value}; round it",
-            dataset.filename()
-        );
+    if let Some(value) = map.iter().find(|value| value.fract() != 0.0 || value.abs() > f64::from(i32::MAX)) {
+        bail!("{}: a truth map holds whole numbers, not {value}; round it", dataset.filename());
     }
     Ok(Some(map.mapv(|value| value as i32)))
 }
@@ -68,19 +62,13 @@ fn beside(path: &Path, extension: &str) -> Result<Option<Dataset>> {
         let opened = file::open(&companion, 1 << 20)?;
         let names = hspy::experiments(&opened)?;
         let [name] = &names[..] else {
-            bail!(
-                "it must hold one signal, the map, not {} ({})",
-                names.len(),
-                names.join(", ")
-            );
+            bail!("it must hold one signal, the map, not {} ({})", names.len(), names.join(", "));
         };
         let dataset = opened.dataset(&format!("Experiments/{name}/data"))?;
         file::check_filters(&dataset)?;
         Ok(dataset)
     };
-    read()
-        .with_context(|| companion.display().to_string())
-        .map(Some)
+    read().with_context(|| companion.display().to_string()).map(Some)
 }
 
 /// The map as `[y, x]`; that of a line may have one dimension.
@@ -94,8 +82,7 @@ fn numbers(dataset: &Dataset, shape: [usize; 2]) -> Result<Array2<f64>> {
         place()
     );
     // numpy's bool is an enum to HDF5, which hdf5-metno reads as nothing but itself.
-    let is_bool =
-        (dataset.dtype()?.to_descriptor()).is_ok_and(|stored| stored == TypeDescriptor::Boolean);
+    let is_bool = (dataset.dtype()?.to_descriptor()).is_ok_and(|stored| stored == TypeDescriptor::Boolean);
     let map = if is_bool {
         let read = dataset.read_dyn::<bool>();
         read.map(|map| map.mapv(f64::from))

@@ -1,8 +1,6 @@
 //! Dates and times of day as microscopes write them, in the form of ISO 8601.
 
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 /// `2021-03-12` of `3/12/2021`, `12-Mar-21`, `14/05/2019`, `2021-03-12` or `2021-03-12T15:16:22`; none of anything else.
 ///
@@ -34,8 +32,7 @@ pub(super) fn date(text: &str) -> Option<String> {
         69..=99 => year + 1900,
         year => year,
     };
-    let real =
-        (1900..=2200).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let real = (1900..=2200).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
     real.then(|| format!("{year:04}-{month:02}-{day:02}"))
 }
 
@@ -44,10 +41,7 @@ pub(super) fn time(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let text = text.rsplit_once('t').map_or(&text[..], |(_, time)| time);
     let half = ["am", "pm"].iter().find(|half| text.ends_with(*half));
-    let digits: String = text
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ':')
-        .collect();
+    let digits: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
     let parts: Option<Vec<u32>> = digits.split(':').map(|part| part.parse().ok()).collect();
     let (hour, minute, second) = match parts?[..] {
         [hour, minute] => (hour, minute, 0),

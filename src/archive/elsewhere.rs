@@ -62,16 +62,14 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
                 part.src_filename
             )
         };
-        file::open(&place, 0)?
-            .dataset(&part.src_dataset)
-            .with_context(|| {
-                format!(
-                    "dataset {} is virtual, and {} lacks its part {}",
-                    dataset.name(),
-                    place.display(),
-                    part.src_dataset
-                )
-            })?;
+        file::open(&place, 0)?.dataset(&part.src_dataset).with_context(|| {
+            format!(
+                "dataset {} is virtual, and {} lacks its part {}",
+                dataset.name(),
+                place.display(),
+                part.src_dataset
+            )
+        })?;
     }
     Ok(())
 }
@@ -79,7 +77,5 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
 /// Where HDF5 finds the file `name`, which the file at `path` refers to.
 fn find(name: &str, path: &Path) -> Option<PathBuf> {
     let beside = path.parent().unwrap_or(Path::new("")).join(name);
-    [beside, PathBuf::from(name)]
-        .into_iter()
-        .find(|place| place.exists())
+    [beside, PathBuf::from(name)].into_iter().find(|place| place.exists())
 }

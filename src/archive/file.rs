@@ -30,8 +30,10 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
         bail!("{shown}: is empty (0 bytes); copy or export it again");
     }
     if !has_signature(path).with_context(|| format!("{shown}: cannot be read"))? {
-        bail!("{shown}: is no HDF5 file and none of Gatan's (DM3, DM4), whatever its name says; convert it with \
-             scripts/convert.py, or open it in HyperSpy and save it as .hspy");
+        bail!(
+            "{shown}: is no HDF5 file and none of Gatan's (DM3, DM4), whatever its name says; convert it with \
+             scripts/convert.py, or open it in HyperSpy and save it as .hspy"
+        );
     }
     File::with_options()
         .with_fapl(|fapl| {
@@ -69,10 +71,7 @@ fn has_signature(path: &Path) -> std::io::Result<bool> {
 /// Hash slots for a cache of `bytes`: HDF5 wants a prime, far more than the chunks held.
 fn cache_slots(bytes: usize) -> usize {
     // The default of 521 slots serves 1 MiB; chunks of spectrum images are rarely below 64 KiB.
-    [521, 4099, 16411, 65537]
-        .into_iter()
-        .find(|slots| slots * (1 << 14) >= bytes)
-        .unwrap_or(262147)
+    [521, 4099, 16411, 65537].into_iter().find(|slots| slots * (1 << 14) >= bytes).unwrap_or(262147)
 }
 
 /// Bytes that hold one row of decoded chunks of `dataset` along dimension `dim`; 0 where it is not chunked.
@@ -95,9 +94,7 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
         let name = dataset.name();
-        Err(anyhow!(Invalid(format!(
-            "dataset {name} holds {what}; {mend}"
-        ))))
+        Err(anyhow!(Invalid(format!("dataset {name} holds {what}; {mend}"))))
     };
     let stored = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
     match stored {
@@ -110,32 +107,18 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
             name_of_compound(&compound),
             "save the one real quantity that is a spectrum image, such as its modulus",
         ),
-        Ok(TypeDescriptor::VarLenArray(_)) => {
-            refuse("ragged data".into(), "spectra must have equal lengths")
-        }
-        Ok(other) => refuse(
-            format!("{other} values"),
-            "counts must be integers, or floats of 16, 32 or 64 bits",
-        ),
-        Err(cause) => refuse(
-            format!("values of a type that is not read ({cause})"),
-            "convert it to float32",
-        ),
+        Ok(TypeDescriptor::VarLenArray(_)) => refuse("ragged data".into(), "spectra must have equal lengths"),
+        Ok(other) => refuse(format!("{other} values"), "counts must be integers, or floats of 16, 32 or 64 bits"),
+        Err(cause) => refuse(format!("values of a type that is not read ({cause})"), "convert it to float32"),
     }
 }
 
 /// What a compound value is: complex numbers and colours are known by the names of their fields.
 fn name_of_compound(compound: &CompoundType) -> String {
-    let names: Vec<String> = compound
-        .fields
-        .iter()
-        .map(|field| field.name.to_lowercase())
-        .collect();
+    let names: Vec<String> = compound.fields.iter().map(|field| field.name.to_lowercase()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match names[..] {
-        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => {
-            "complex values".into()
-        }
+        ["r", "i"] | ["re", "im"] | ["real", "imag"] | ["real", "imaginary"] => "complex values".into(),
         ["r", "g", "b"] | ["r", "g", "b", "a"] => "RGB colours".into(),
         _ => format!("compound values (fields {})", names.join(", ")),
     }

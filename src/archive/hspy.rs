@@ -15,14 +15,9 @@ use crate::cube::Axis;
 /// No readable experiment, or several cubes: names them and how to choose.
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     let names = experiments(file)?;
-    ensure!(
-        !names.is_empty(),
-        "a HyperSpy file without a signal: no Experiments/NAME/data in it"
-    );
+    ensure!(!names.is_empty(), "a HyperSpy file without a signal: no Experiments/NAME/data in it");
     if let Some(wanted) = wanted {
-        let name = wanted
-            .trim_start_matches("Experiments/")
-            .trim_end_matches("/data");
+        let name = wanted.trim_start_matches("Experiments/").trim_end_matches("/data");
         ensure!(
             names.iter().any(|known| known == name),
             "no experiment {name:?} in it; archive.dataset can be {}",
@@ -50,10 +45,7 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     cubes.retain(|(_, layout)| Some(layout.axes.len()) == most);
     if cubes.len() > 1 {
         let names: Vec<String> = cubes.into_iter().map(|(name, _)| name).collect();
-        bail!(
-            "several EELS spectrum images; choose one by archive.dataset: {}",
-            as_choices(&names)
-        );
+        bail!("several EELS spectrum images; choose one by archive.dataset: {}", as_choices(&names));
     }
     if let Some((_, layout)) = cubes.pop() {
         return Ok(layout);
@@ -62,19 +54,14 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     others.sort_by_key(|layout| std::cmp::Reverse(layout.axes.len()));
     match others.into_iter().next() {
         Some(layout) if names.len() == 1 => Ok(layout),
-        Some(layout) => Ok(Layout {
-            energy: Err(reasons.join("; ")),
-            ..layout
-        }),
+        Some(layout) => Ok(Layout { energy: Err(reasons.join("; ")), ..layout }),
         None => bail!("no experiment can be read: {}", reasons.join("; ")),
     }
 }
 
 /// The names of the experiments that hold data, in alphabetical order.
 pub(crate) fn experiments(file: &File) -> Result<Vec<String>> {
-    let group = file
-        .group("Experiments")
-        .context("no group Experiments in it")?;
+    let group = file.group("Experiments").context("no group Experiments in it")?;
     let mut names = group.member_names()?;
     names.retain(|name| group.dataset(&format!("{name}/data")).is_ok());
     names.sort();
@@ -82,10 +69,7 @@ pub(crate) fn experiments(file: &File) -> Result<Vec<String>> {
 }
 
 fn as_choices(names: &[String]) -> String {
-    let paths: Vec<String> = names
-        .iter()
-        .map(|name| format!("\"Experiments/{name}/data\""))
-        .collect();
+    let paths: Vec<String> = names.iter().map(|name| format!("\"Experiments/{name}/data\"")).collect();
     paths.join(" or ")
 }
 
@@ -95,10 +79,7 @@ fn describe(file: &File, name: &str) -> Result<Layout> {
     let shape = group.dataset("data")?.shape();
     let mut problems = Vec::new();
     let axes = axes(&group, &shape, &mut problems)?;
-    let signal_type = group
-        .group("metadata/Signal")
-        .ok()
-        .and_then(|signal| text(&signal, "signal_type"));
+    let signal_type = group.group("metadata/Signal").ok().and_then(|signal| text(&signal, "signal_type"));
     Ok(Layout {
         format: "hspy",
         dataset: format!("Experiments/{name}/data"),
@@ -115,55 +96,33 @@ fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String>
     let is_eels = signal_type == Some("EELS");
     match signal_type {
         // X-ray spectra have an energy axis as well.
-        Some(kind) if !is_eels && kind != "Signal1D" => {
-            return Err(format!("its signal_type is {kind}"))
-        }
+        Some(kind) if !is_eels && kind != "Signal1D" => return Err(format!("its signal_type is {kind}")),
         _ => (),
     }
     let signal: Vec<usize> = (0..axes.len()).filter(|&dim| !axes[dim].navigate).collect();
     let is_energy = |dim: usize| in_ev(&axes[dim].units).is_some();
-    let energies: Vec<usize> = signal
-        .iter()
-        .copied()
-        .filter(|&dim| is_energy(dim))
-        .collect();
+    let energies: Vec<usize> = signal.iter().copied().filter(|&dim| is_energy(dim)).collect();
     match (&signal[..], &energies[..]) {
         // Without any flag, units alone can tell.
         (_, &[dim]) if signal.len() == 1 || signal.len() == axes.len() => Ok(dim),
-        (&[dim], _)
-            if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") =>
-        {
-            Ok(dim)
+        (&[dim], _) if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") => Ok(dim),
+        (&[dim], _) => {
+            Err(format!("its signal axis {:?} is in {:?}, not in eV, keV or meV", axes[dim].name, axes[dim].units))
         }
-        (&[dim], _) => Err(format!(
-            "its signal axis {:?} is in {:?}, not in eV, keV or meV",
-            axes[dim].name, axes[dim].units
-        )),
         ([], _) => Err("it has no signal axis (every axis has navigate TRUE)".into()),
-        _ => Err(format!(
-            "it has {} signal axes (navigate FALSE), not one energy axis",
-            signal.len()
-        )),
+        _ => Err(format!("it has {} signal axes (navigate FALSE), not one energy axis", signal.len())),
     }
 }
 
 /// Takes an experiment that the user named for a cube: the only signal axis, else the last, is the energy.
 fn insist(mut layout: Layout) -> Result<Layout> {
     if let Err(reason) = &layout.energy {
-        let signal: Vec<usize> = (0..layout.axes.len())
-            .filter(|&dim| !layout.axes[dim].navigate)
-            .collect();
+        let signal: Vec<usize> = (0..layout.axes.len()).filter(|&dim| !layout.axes[dim].navigate).collect();
         let dim = match signal[..] {
             [dim] => dim,
-            _ => layout
-                .axes
-                .len()
-                .checked_sub(1)
-                .context("its data are a single value")?,
+            _ => layout.axes.len().checked_sub(1).context("its data are a single value")?,
         };
-        layout.problems.push(format!(
-            "{reason}; read as EELS because archive.dataset names it"
-        ));
+        layout.problems.push(format!("{reason}; read as EELS because archive.dataset names it"));
         layout.energy = Ok(dim);
     }
     Ok(layout)
@@ -173,16 +132,8 @@ fn insist(mut layout: Layout) -> Result<Layout> {
 ///
 /// # Errors
 /// Axes that contradict the data.
-pub(crate) fn axes(
-    group: &Group,
-    shape: &[usize],
-    problems: &mut Vec<String>,
-) -> Result<Vec<Axis>> {
-    shape
-        .iter()
-        .enumerate()
-        .map(|(i, &size)| axis(group, i, size, problems))
-        .collect()
+pub(crate) fn axes(group: &Group, shape: &[usize], problems: &mut Vec<String>) -> Result<Vec<Axis>> {
+    shape.iter().enumerate().map(|(i, &size)| axis(group, i, size, problems)).collect()
 }
 
 fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Result<Axis> {
@@ -211,9 +162,8 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     if kind.is_empty() || kind == "UniformDataAxis" {
         return Ok(axis);
     }
-    let values = (described.dataset("axis").ok())
-        .filter(|values| values.size() == size)
-        .map(|values| values.read_raw::<f64>());
+    let values =
+        (described.dataset("axis").ok()).filter(|values| values.size() == size).map(|values| values.read_raw::<f64>());
     let even = match values {
         Some(Ok(values)) => uniform(&values),
         _ => Err(anyhow!("its values are not stored")),
@@ -221,16 +171,9 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     match even {
         Ok((offset, scale)) => (axis.offset, axis.scale) = (offset, scale),
         Err(error) if navigate => {
-            problems.push(format!(
-                "axis-{i} ({}) is a {kind}, not uniform: its indices are taken",
-                axis.name
-            ));
+            problems.push(format!("axis-{i} ({}) is a {kind}, not uniform: its indices are taken", axis.name));
             log::debug!("axis-{i}: {error:#}");
-            axis = Axis {
-                name: axis.name,
-                navigate,
-                ..index_axis("", size)
-            };
+            axis = Axis { name: axis.name, navigate, ..index_axis("", size) };
         }
         Err(error) => {
             // It must not pass for a calibrated one: the energy check refuses this scale.
@@ -247,18 +190,10 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
 
 /// What the metadata of the signal in `group` tell of the instrument.
 fn microscope(group: &Group) -> Microscope {
-    let of = |path: &str, name: &str| {
-        group
-            .group(&format!("metadata/{path}"))
-            .ok()
-            .and_then(|group| number(&group, name))
-    };
-    let text_of = |path: &str, name: &str| {
-        group
-            .group(&format!("metadata/{path}"))
-            .ok()
-            .and_then(|group| text(&group, name))
-    };
+    let of =
+        |path: &str, name: &str| group.group(&format!("metadata/{path}")).ok().and_then(|group| number(&group, name));
+    let text_of =
+        |path: &str, name: &str| group.group(&format!("metadata/{path}")).ok().and_then(|group| text(&group, name));
     let tem = "Acquisition_instrument/TEM";
     let eels = "Acquisition_instrument/TEM/Detector/EELS";
     let noise = "Signal/Noise_properties/Variance_linear_model";

@@ -31,11 +31,7 @@ enum Value {
 /// How the units of a quantity count in the one that [`Microscope`] has it in.
 type Units = &'static [(&'static str, f64)];
 const KEV: Units = &[("keV", 1.0), ("kV", 1.0), ("eV", 1e-3), ("V", 1e-3)];
-const MRAD: Units = &[
-    ("mrad", 1.0),
-    ("rad", 1e3),
-    ("deg", 1e3 * std::f64::consts::PI / 180.0),
-];
+const MRAD: Units = &[("mrad", 1.0), ("rad", 1e3), ("deg", 1e3 * std::f64::consts::PI / 180.0)];
 const MM: Units = &[("mm", 1.0), ("m", 1e3), ("cm", 10.0), ("um", 1e-3)];
 const S: Units = &[("s", 1.0), ("ms", 1e-3), ("us", 1e-6)];
 const NONE: Units = &[];
@@ -60,51 +56,25 @@ pub(super) fn microscope(file: &File, path: &str) -> Microscope {
     Microscope {
         title: words(&["general/title", "entry/title"]),
         instrument: words(&["tem/microscope", "instrument/name", "microscope/name"]),
-        detector: words(&[
-            "eels/spectrometer",
-            "spectrometer/name",
-            "detector/description",
-        ]),
+        detector: words(&["eels/spectrometer", "spectrometer/name", "detector/description"]),
         beam_energy_kev: first(&told, BEAM, Told::beam_kev),
         convergence_angle_mrad: number(
-            &[
-                "convergence_angle",
-                "semi_convergence_angle",
-                "convergence_semi_angle",
-                "beam_convergence",
-            ],
+            &["convergence_angle", "semi_convergence_angle", "convergence_semi_angle", "beam_convergence"],
             MRAD,
         ),
         collection_angle_mrad: number(
-            &[
-                "collection_angle",
-                "semi_collection_angle",
-                "collection_semi_angle",
-                "acceptance_angle",
-            ],
+            &["collection_angle", "semi_collection_angle", "collection_semi_angle", "acceptance_angle"],
             MRAD,
         ),
         camera_length_mm: number(&["camera_length"], MM),
         aperture_mm: number(&["eels/aperture_size", "entrance_aperture"], MM),
         exposure_s: number(
-            &[
-                "eels/dwell_time",
-                "eels/exposure",
-                "detector/count_time",
-                "dwell_time",
-                "exposure_time",
-                "exposure",
-            ],
+            &["eels/dwell_time", "eels/exposure", "detector/count_time", "dwell_time", "exposure_time", "exposure"],
             S,
         ),
         frames: number(&["frame_number", "number_of_frames"], NONE),
         operator: words(&["general/authors", "user/name", "operator"]),
-        specimen: words(&[
-            "sample/description",
-            "sample/name",
-            "sample/material",
-            "specimen",
-        ]),
+        specimen: words(&["sample/description", "sample/name", "sample/material", "specimen"]),
         date: words(&["general/date"]).or_else(|| dates::date(moment.as_deref()?)),
         time: words(&["general/time"]).or_else(|| dates::time(moment.as_deref()?)),
         gain_factor: number(&["variance_linear_model/gain_factor"], NONE),
@@ -152,11 +122,7 @@ impl Told {
 
     fn beam_kev(&self) -> Option<f64> {
         let number = self.number(KEV)?;
-        Some(if self.units.is_empty() && number > MOST_KEV {
-            number / 1e3
-        } else {
-            number
-        })
+        Some(if self.units.is_empty() && number > MOST_KEV { number / 1e3 } else { number })
     }
 
     fn text(&self) -> Option<String> {
@@ -176,14 +142,8 @@ fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, told: &mut
     for name in group.attr_names().unwrap_or_default() {
         let value = group.attr(&name).ok().and_then(|value| single(&value));
         if let Some(value) = value {
-            let units = ["_units", " units", "_unit"]
-                .iter()
-                .find_map(|ending| text(group, &format!("{name}{ending}")));
-            told.push(Told {
-                path: below(&name),
-                value,
-                units: plain_units(units),
-            });
+            let units = ["_units", " units", "_unit"].iter().find_map(|ending| text(group, &format!("{name}{ending}")));
+            told.push(Told { path: below(&name), value, units: plain_units(units) });
         }
     }
     let mut names = group.member_names().unwrap_or_default();
@@ -195,11 +155,7 @@ fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, told: &mut
         *left -= 1;
         if let Ok(dataset) = group.dataset(&name) {
             if let Some(value) = single(&dataset) {
-                told.push(Told {
-                    path: below(&name),
-                    value,
-                    units: plain_units(text(&dataset, "units")),
-                });
+                told.push(Told { path: below(&name), value, units: plain_units(text(&dataset, "units")) });
             }
         } else if let Ok(inner) = group.group(&name) {
             collect(&inner, &below(&name), depth - 1, left, told);
@@ -260,21 +216,14 @@ mod tests {
             ("other/source/voltage", 3e5, "V"),
         ] {
             let (group, name) = path.rsplit_once('/').unwrap();
-            let group = file
-                .group(group)
-                .or_else(|_| file.create_group(group))
-                .unwrap();
+            let group = file.group(group).or_else(|_| file.create_group(group)).unwrap();
             let dataset = group.new_dataset::<f64>().create(name).unwrap();
             dataset.write_scalar(&value).unwrap();
             set(&dataset, "units", units);
         }
         let user = file.create_group("entry/user").unwrap();
         set(&user, "name", "Ada");
-        set(
-            &file.group("entry").unwrap(),
-            "start_time",
-            "2021-03-12T15:16:22+01:00",
-        );
+        set(&file.group("entry").unwrap(), "start_time", "2021-03-12T15:16:22+01:00");
         let found = microscope(&file, "entry/data/counts");
         let expected = Microscope {
             beam_energy_kev: Some(200.0),

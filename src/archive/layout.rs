@@ -65,10 +65,8 @@ impl Layout {
         let Ok(dim) = self.energy else { return self };
         for (place, axis) in self.axes.iter().enumerate() {
             if place != dim && (axis.scale == 0.0 || !axis.scale.is_finite()) {
-                self.problems.push(format!(
-                    "axis {:?} has scale {}: its places are not calibrated",
-                    axis.name, axis.scale
-                ));
+                self.problems
+                    .push(format!("axis {:?} has scale {}: its places are not calibrated", axis.name, axis.scale));
             }
         }
         let axis = &mut self.axes[dim];
@@ -80,17 +78,14 @@ impl Layout {
                 axis.units = "eV".into();
             }
             None if axis.units.is_empty() => {
-                self.problems
-                    .push("the energy axis has no units: taken as eV".into());
+                self.problems.push("the energy axis has no units: taken as eV".into());
             }
-            None => self.problems.push(format!(
-                "the energy axis is in {}, which is no energy: taken as eV",
-                axis.units
-            )),
+            None => {
+                self.problems.push(format!("the energy axis is in {}, which is no energy: taken as eV", axis.units))
+            }
         }
         if counted {
-            self.problems
-                .push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
+            self.problems.push("no energy calibration: channels are counted from 0, as if 1 eV wide".into());
         }
         axis.navigate = false;
         if axis.name.is_empty() {
@@ -108,10 +103,7 @@ impl Layout {
                 axis.scale
             ));
         } else if self.axes.len() > 3 {
-            self.energy = Err(format!(
-                "it has {} dimensions, not y, x and energy",
-                self.axes.len()
-            ));
+            self.energy = Err(format!("it has {} dimensions, not y, x and energy", self.axes.len()));
         } else if self.axes.iter().any(|axis| axis.size == 0) {
             let shape: Vec<usize> = self.axes.iter().map(|axis| axis.size).collect();
             self.energy = Err(format!("it has no values (shape {shape:?})"));
@@ -131,36 +123,19 @@ impl Layout {
     }
 
     /// The cube that this dataset is. `chunk` is its stored chunk shape.
-    pub fn cube(
-        &self,
-        energy: usize,
-        path: &Path,
-        dtype: String,
-        chunk: Option<&[usize]>,
-    ) -> CubeInfo {
+    pub fn cube(&self, energy: usize, path: &Path, dtype: String, chunk: Option<&[usize]>) -> CubeInfo {
         let [y, x] = self.places(energy);
         let place = |dim: Option<usize>, name: &str| match dim {
             Some(dim) => Axis {
                 navigate: true,
-                name: if self.axes[dim].name.is_empty() {
-                    name.into()
-                } else {
-                    self.axes[dim].name.clone()
-                },
+                name: if self.axes[dim].name.is_empty() { name.into() } else { self.axes[dim].name.clone() },
                 ..self.axes[dim].clone()
             },
-            None => Axis {
-                navigate: true,
-                ..index_axis(name, 1)
-            },
+            None => Axis { navigate: true, ..index_axis(name, 1) },
         };
         let chunk_rows = y.and_then(|y| chunk.map(|chunk| chunk[y].min(self.axes[y].size)));
         CubeInfo {
-            id: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             path: path.to_path_buf(),
             format: self.format.into(),
             dtype,
@@ -199,11 +174,7 @@ impl Layout {
         }
         let cube = cube.into_dimensionality()?;
         // The usual order costs no copy.
-        Ok(if cube.is_standard_layout() {
-            cube
-        } else {
-            cube.as_standard_layout().into_owned()
-        })
+        Ok(if cube.is_standard_layout() { cube } else { cube.as_standard_layout().into_owned() })
     }
 }
 
@@ -214,18 +185,13 @@ impl Layout {
 pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<f32>> {
     let part = selection(part);
     let stored = dataset.dtype()?;
-    let is_swapped =
-        !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();
+    let is_swapped = !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();
     if !is_swapped {
         return dataset.read_slice(part);
     }
     Ok(match stored.to_descriptor()? {
-        TypeDescriptor::Float(FloatSize::U8) => {
-            dataset.read_slice(part)?.mapv(|value: f64| value as f32)
-        }
-        TypeDescriptor::Integer(IntSize::U4 | IntSize::U8) => {
-            dataset.read_slice(part)?.mapv(|value: i64| value as f32)
-        }
+        TypeDescriptor::Float(FloatSize::U8) => dataset.read_slice(part)?.mapv(|value: f64| value as f32),
+        TypeDescriptor::Integer(IntSize::U4 | IntSize::U8) => dataset.read_slice(part)?.mapv(|value: i64| value as f32),
         TypeDescriptor::Unsigned(IntSize::U4 | IntSize::U8) => {
             dataset.read_slice(part)?.mapv(|value: u64| value as f32)
         }
@@ -234,10 +200,7 @@ pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Resu
 }
 
 /// Reads `part` in this machine's byte order, its values as they are; `T` has to be the stored type.
-pub(crate) fn read_stored<T: Element>(
-    dataset: &Dataset,
-    part: Vec<Range<usize>>,
-) -> hdf5::Result<ArrayD<T>> {
+pub(crate) fn read_stored<T: Element>(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<T>> {
     dataset.read_slice(selection(part))
 }
 
@@ -256,14 +219,7 @@ fn native_order() -> ByteOrder {
 
 /// An axis that counts its own indices.
 pub(crate) fn index_axis(name: &str, size: usize) -> Axis {
-    Axis {
-        name: name.into(),
-        units: String::new(),
-        scale: 1.0,
-        offset: 0.0,
-        size,
-        navigate: false,
-    }
+    Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate: false }
 }
 
 /// How many eV one of `units` is; none where it is no energy.
@@ -289,10 +245,8 @@ pub(crate) fn uniform(values: &[f64]) -> Result<(f64, f64)> {
     };
     let scale = (last - first) / (values.len() - 1) as f64;
     let steps = values.windows(2).map(|pair| pair[1] - pair[0]);
-    let (narrow, wide) = steps.fold(
-        (f64::INFINITY, f64::NEG_INFINITY),
-        |(narrow, wide), step| (narrow.min(step), wide.max(step)),
-    );
+    let (narrow, wide) =
+        steps.fold((f64::INFINITY, f64::NEG_INFINITY), |(narrow, wide), step| (narrow.min(step), wide.max(step)));
     // Single-precision vectors are rounded at the size of their largest value.
     let rounding = first.abs().max(last.abs()) * f64::from(f32::EPSILON) * 2.0;
     if wide - narrow > scale.abs() * 1e-3 + rounding || !scale.is_finite() {

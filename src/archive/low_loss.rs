@@ -18,11 +18,7 @@ use super::{catalogue, dm};
 pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Result<Option<Reader>> {
     let path = &cube.info().path;
     if let Some(companion) = companion(path, pattern)? {
-        let plain = Options {
-            dataset: None,
-            image: None,
-            ..options.clone()
-        };
+        let plain = Options { dataset: None, image: None, ..options.clone() };
         return Reader::open(&companion, &plain)
             .and_then(|low| fitting(low, cube))
             .with_context(|| format!("the low-loss cube of {}", path.display()))
@@ -30,16 +26,10 @@ pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Resu
     }
     if dm::is_dm(path) {
         let [rows, columns, _] = cube.info().shape();
-        let found = dm::low_loss_image(path, [rows, columns])
-            .with_context(|| path.display().to_string())?;
+        let found = dm::low_loss_image(path, [rows, columns]).with_context(|| path.display().to_string())?;
         if let Some(image) = found {
-            let chosen = Options {
-                image: Some(image),
-                ..options.clone()
-            };
-            return Reader::open(path, &chosen)
-                .and_then(|low| fitting(low, cube))
-                .map(Some);
+            let chosen = Options { image: Some(image), ..options.clone() };
+            return Reader::open(path, &chosen).and_then(|low| fitting(low, cube)).map(Some);
         }
     }
     if holds_zero_loss(cube) {
@@ -54,16 +44,10 @@ fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     if let Some(pattern) = pattern {
         let named = folder.join(pattern.replace("{}", &stem));
-        ensure!(
-            named.exists(),
-            "{}: archive.low_loss leads to {}, which is no file",
-            path.display(),
-            named.display()
-        );
+        ensure!(named.exists(), "{}: archive.low_loss leads to {}, which is no file", path.display(), named.display());
         return Ok(Some(named));
     }
-    let beside = catalogue::READABLE
-        .map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
+    let beside = catalogue::READABLE.map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
     Ok(beside.into_iter().find(|path| path.exists()))
 }
 

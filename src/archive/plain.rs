@@ -26,16 +26,12 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
     let mut found = Vec::new();
     collect(file, "", &mut Vec::new(), &mut found)?;
-    let (numeric, other): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|(_, dataset)| numeric_dtype(dataset).is_ok());
+    let (numeric, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, dataset)| numeric_dtype(dataset).is_ok());
     let listed = match &numeric[..] {
         [] => "no numeric dataset at all".to_string(),
         numeric => {
-            let lines: Vec<String> = numeric
-                .iter()
-                .map(|(name, dataset)| format!("{name} {:?}", dataset.shape()))
-                .collect();
+            let lines: Vec<String> =
+                numeric.iter().map(|(name, dataset)| format!("{name} {:?}", dataset.shape())).collect();
             lines.join(", ")
         }
     };
@@ -44,14 +40,9 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
     let is_cube = |(_, dataset): &&(String, Dataset)| dataset.ndim() == 3;
     // What is three-dimensional in a Velox file are stacks of pictures.
-    let cubes: Vec<&(String, Dataset)> = numeric
-        .iter()
-        .filter(|cube| is_cube(cube) && !is_velox(file))
-        .collect();
-    let signals: Vec<&(String, Dataset)> = numeric
-        .iter()
-        .filter(|(name, dataset)| is_signal(file, name, dataset, cubes.is_empty()))
-        .collect();
+    let cubes: Vec<&(String, Dataset)> = numeric.iter().filter(|cube| is_cube(cube) && !is_velox(file)).collect();
+    let signals: Vec<&(String, Dataset)> =
+        numeric.iter().filter(|(name, dataset)| is_signal(file, name, dataset, cubes.is_empty())).collect();
     match (&cubes[..], &signals[..]) {
         (&[(name, dataset)], _) | (_, &[(name, dataset)]) => return describe(file, name, dataset),
         ([], _) => (),
@@ -79,29 +70,17 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     };
     // Still worth describing: the reader refuses it with the reason.
     match numeric.iter().max_by_key(|(_, dataset)| dataset.size()) {
-        Some((name, dataset)) => Ok(Layout {
-            energy: Err(reason),
-            ..describe(file, name, dataset)?
-        }),
+        Some((name, dataset)) => Ok(Layout { energy: Err(reason), ..describe(file, name, dataset)? }),
         None => bail!(reason),
     }
 }
 
 /// Adds the datasets at and below `group` with their paths, each once however often it is linked.
-fn collect(
-    group: &Group,
-    path: &str,
-    seen: &mut Vec<String>,
-    found: &mut Vec<(String, Dataset)>,
-) -> Result<()> {
+fn collect(group: &Group, path: &str, seen: &mut Vec<String>, found: &mut Vec<(String, Dataset)>) -> Result<()> {
     let mut names = group.member_names()?;
     names.sort();
     for name in names {
-        let below = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}/{name}")
-        };
+        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         // A link that leads nowhere is no reason to refuse the rest.
         let Ok(about) = group.loc_info_by_name(&name) else {
             continue;
@@ -147,11 +126,8 @@ fn is_signal(file: &File, path: &str, dataset: &Dataset, flat: bool) -> bool {
         || (parent.attr("emd_group_type").is_ok() && name.starts_with("data"));
     let is_flat = || {
         (1..3).contains(&dataset.ndim())
-            && describe(file, path, dataset).is_ok_and(|layout| {
-                layout
-                    .energy
-                    .is_ok_and(|dim| in_ev(&layout.axes[dim].units).is_some())
-            })
+            && describe(file, path, dataset)
+                .is_ok_and(|layout| layout.energy.is_ok_and(|dim| in_ev(&layout.axes[dim].units).is_some()))
     };
     is_told && (dataset.ndim() == 3 || (flat && is_flat()))
 }
@@ -161,18 +137,10 @@ fn default_group(file: &File) -> String {
     let mut path = String::new();
     for _ in 0..DEEPEST {
         let place = if path.is_empty() { "/" } else { &path };
-        let Some(next) = file
-            .group(place)
-            .ok()
-            .and_then(|group| text(&group, "default"))
-        else {
+        let Some(next) = file.group(place).ok().and_then(|group| text(&group, "default")) else {
             break;
         };
-        path = if path.is_empty() {
-            next
-        } else {
-            format!("{path}/{next}")
-        };
+        path = if path.is_empty() { next } else { format!("{path}/{next}") };
     }
     path
 }
@@ -195,10 +163,7 @@ fn is_velox(file: &File) -> bool {
 /// Axes and energy of `dataset` at `path`.
 fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let shape = dataset.shape();
-    ensure!(
-        !shape.is_empty(),
-        "dataset {path} is a single value, not a spectrum image"
-    );
+    ensure!(!shape.is_empty(), "dataset {path} is a single value, not a spectrum image");
     let parent = open_parent(file, path)?;
     let mut problems = Vec::new();
     let named = axis_names(&parent, dataset);
@@ -211,12 +176,8 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
         axes.push(axis.unwrap_or_else(|| index_axis("", size)));
     }
 
-    let energies: Vec<usize> = (0..axes.len())
-        .filter(|&dim| in_ev(&axes[dim].units).is_some())
-        .collect();
-    let called: Vec<usize> = (0..axes.len())
-        .filter(|&dim| is_called_energy(&axes[dim].name))
-        .collect();
+    let energies: Vec<usize> = (0..axes.len()).filter(|&dim| in_ev(&axes[dim].units).is_some()).collect();
+    let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
     let energy = match (&energies[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
         _ => {
@@ -266,10 +227,7 @@ fn axis_names(parent: &Group, dataset: &Dataset) -> Vec<String> {
             .map(|name| name.trim().to_string())
             .collect();
         // NeXus may tell each axis its dimension.
-        let indices: Vec<Option<f64>> = names
-            .iter()
-            .map(|name| number(parent, &format!("{name}_indices")))
-            .collect();
+        let indices: Vec<Option<f64>> = names.iter().map(|name| number(parent, &format!("{name}_indices"))).collect();
         if !names.is_empty() && indices.iter().all(Option::is_some) {
             let place = |dim: usize| indices.iter().position(|&index| index == Some(dim as f64));
             let named = |dim| place(dim).map_or(".".into(), |at| names[at].clone());
@@ -295,10 +253,7 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
     let dataset = parent.dataset(name).ok()?;
     // EMD may give only the first two points.
     if dataset.size() != size && dataset.size() != 2 {
-        problems.push(format!(
-            "axis {name} has {} values for {size} places: not used",
-            dataset.size()
-        ));
+        problems.push(format!("axis {name} has {} values for {size} places: not used", dataset.size()));
         return None;
     }
     let values = match dataset.read_raw::<f64>() {
@@ -308,9 +263,7 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             return None;
         }
     };
-    let units = text(&dataset, "units")
-        .unwrap_or_default()
-        .replace(['[', ']', '_'], "");
+    let units = text(&dataset, "units").unwrap_or_default().replace(['[', ']', '_'], "");
     let (offset, scale) = match uniform(&values) {
         Ok(even) => even,
         // An uneven energy axis must not pass for a calibrated one: the energy check refuses this scale.
@@ -319,24 +272,12 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             (values[0], f64::NAN)
         }
         Err(error) => {
-            problems.push(format!(
-                "axis {name} is not uniform ({error:#}): its indices are taken"
-            ));
+            problems.push(format!("axis {name} is not uniform ({error:#}): its indices are taken"));
             return None;
         }
     };
-    let name = ["long_name", "name"]
-        .iter()
-        .find_map(|key| text(&dataset, key))
-        .unwrap_or(name.to_string());
-    Some(Axis {
-        name,
-        units,
-        scale,
-        offset,
-        size,
-        navigate: false,
-    })
+    let name = ["long_name", "name"].iter().find_map(|key| text(&dataset, key)).unwrap_or(name.to_string());
+    Some(Axis { name, units, scale, offset, size, navigate: false })
 }
 
 fn is_called_energy(name: &str) -> bool {

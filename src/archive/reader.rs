@@ -44,11 +44,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            dataset: None,
-            image: None,
-            memory: 64 << 20,
-        }
+        Options { dataset: None, image: None, memory: 64 << 20 }
     }
 }
 
@@ -109,12 +105,7 @@ impl Reader {
         drop(opened);
         let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
         let chunks = Chunks::of(&dataset, cache);
-        Ok(Reader {
-            info,
-            layout,
-            energy,
-            stored: Stored::Hdf5(dataset, chunks),
-        })
+        Ok(Reader { info, layout, energy, stored: Stored::Hdf5(dataset, chunks) })
     }
 
     /// Axes, shape, type and chunks; the id is the file's stem until a catalogue gives another.
@@ -161,8 +152,7 @@ impl Reader {
         let Stored::Hdf5(dataset, _) = &self.stored else {
             bail!("{}: is not packed", self.info.path.display());
         };
-        unpacked::write::<T>(dataset, place, share, memory)
-            .with_context(|| self.info.path.display().to_string())
+        unpacked::write::<T>(dataset, place, share, memory).with_context(|| self.info.path.display().to_string())
     }
 
     /// Reads from now on what all shares of [`Reader::unpack`] wrote to `place`.
@@ -223,12 +213,7 @@ impl Reader {
     ///
     /// # Errors
     /// A range outside the cube, or data that cannot be read or decoded.
-    pub fn read(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        channels: Range<usize>,
-    ) -> Result<Array3<f32>> {
+    pub fn read(&self, rows: Range<usize>, columns: Range<usize>, channels: Range<usize>) -> Result<Array3<f32>> {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset, chunks) => {
                 let unpacked = chunks.as_ref().and_then(|chunks| {
@@ -258,8 +243,7 @@ impl Reader {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset, chunks) => {
                 let chunks = chunks.as_ref();
-                let unpacked =
-                    chunks.and_then(|chunks| chunks.read(&part, self.energy, |value: T| value));
+                let unpacked = chunks.and_then(|chunks| chunks.read(&part, self.energy, |value: T| value));
                 Ok(match unpacked {
                     Some(values) => values,
                     None => read_stored(dataset, part)?,
@@ -276,28 +260,15 @@ impl Reader {
         stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<T>>,
     ) -> Result<Array3<T>> {
         let shape = self.info.shape();
-        let place = || {
-            format!(
-                "{}: {} of shape {shape:?}",
-                self.info.path.display(),
-                self.layout.dataset
-            )
-        };
+        let place = || format!("{}: {} of shape {shape:?}", self.info.path.display(), self.layout.dataset);
         ensure!(
-            part.iter()
-                .zip(shape)
-                .all(|(range, size)| range.start <= range.end && range.end <= size),
+            part.iter().zip(shape).all(|(range, size)| range.start <= range.end && range.end <= size),
             "{}: {part:?} was asked for, which lies outside",
             place()
         );
         self.layout
             .read(self.energy, part.clone(), stored)
-            .with_context(|| {
-                format!(
-                    "{}: cannot read {part:?}; copy the file again, it may be damaged",
-                    place()
-                )
-            })
+            .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", place()))
     }
 
     /// A cheap identity of the data that does not know the path: size, time of change, shape and type, hashed.
@@ -306,20 +277,10 @@ impl Reader {
     /// A file that is gone.
     pub fn fingerprint(&self) -> Result<String> {
         let path = self.info.path.display();
-        let about = fs::metadata(&self.info.path)
-            .with_context(|| format!("{path}: cannot be read any more"))?;
-        let changed = about
-            .modified()?
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        let identity = format!(
-            "{} {changed} {:?} {} {}",
-            about.len(),
-            self.info.shape(),
-            self.info.dtype,
-            self.layout.dataset
-        );
+        let about = fs::metadata(&self.info.path).with_context(|| format!("{path}: cannot be read any more"))?;
+        let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let identity =
+            format!("{} {changed} {:?} {} {}", about.len(), self.info.shape(), self.info.dtype, self.layout.dataset);
         Ok(digest(&identity))
     }
 }
@@ -341,38 +302,21 @@ fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
         Err(reason) => {
             let mut reasons = vec![reason.clone()];
             reasons.extend(layout.problems.clone());
-            bail!(
-                "{}: {} is no EELS spectrum image: {}",
-                path.display(),
-                layout.dataset,
-                reasons.join("; ")
-            )
+            bail!("{}: {} is no EELS spectrum image: {}", path.display(), layout.dataset, reasons.join("; "))
         }
     }
 }
 
 /// The layout of the one cube in `opened`.
 pub(super) fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
-    let wanted = options
-        .dataset
-        .as_deref()
-        .map(|name| name.trim_matches('/'));
-    let is_hspy = opened.link_exists("Experiments")
-        && wanted.is_none_or(|name| name.starts_with("Experiments/"));
-    let found = if is_hspy {
-        hspy::find(opened, wanted)
-    } else {
-        plain::find(opened, wanted)
-    };
+    let wanted = options.dataset.as_deref().map(|name| name.trim_matches('/'));
+    let is_hspy = opened.link_exists("Experiments") && wanted.is_none_or(|name| name.starts_with("Experiments/"));
+    let found = if is_hspy { hspy::find(opened, wanted) } else { plain::find(opened, wanted) };
     Ok(found.with_context(|| path.display().to_string())?.checked())
 }
 
 pub(super) fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {
-    opened.dataset(&layout.dataset).with_context(|| {
-        format!(
-            "{}: dataset {} cannot be opened",
-            path.display(),
-            layout.dataset
-        )
-    })
+    opened
+        .dataset(&layout.dataset)
+        .with_context(|| format!("{}: dataset {} cannot be opened", path.display(), layout.dataset))
 }

@@ -38,20 +38,14 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
         let found = dm::find(path, options.image).with_context(shown)?;
         let dtype = found.dtype().into();
         let images = found.images;
-        return Ok(Summary {
-            images,
-            ..summary(path, found.layout, dtype, None)
-        });
+        return Ok(Summary { images, ..summary(path, found.layout, dtype, None) });
     }
     let opened = file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
     let dataset = open_dataset(&opened, path, &layout)?;
     let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
     let mut summary = summary(path, layout, dtype, dataset.chunk());
-    for check in [
-        file::check_filters(&dataset),
-        elsewhere::check(&dataset, path),
-    ] {
+    for check in [file::check_filters(&dataset), elsewhere::check(&dataset, path)] {
         if let Err(error) = check {
             summary.problems.push(format!("{error:#}"));
         }

@@ -17,12 +17,7 @@ use super::layout::read_stored;
 ///
 /// # Errors
 /// Values that cannot be read, a full disk.
-pub(crate) fn write<T: Element>(
-    dataset: &Dataset,
-    place: &Path,
-    [share, of]: [usize; 2],
-    memory: usize,
-) -> Result<()> {
+pub(crate) fn write<T: Element>(dataset: &Dataset, place: &Path, [share, of]: [usize; 2], memory: usize) -> Result<()> {
     let shape = dataset.shape();
     ensure!(shape.len() == 3, "a cube has three dimensions");
     let chunk = dataset.chunk().unwrap_or_else(|| vec![1; 3]);
@@ -41,8 +36,8 @@ pub(crate) fn write<T: Element>(
                 continue;
             }
             let part = vec![planes.clone(), rows.clone(), 0..shape[2]];
-            let values = read_stored::<T>(dataset, part)
-                .with_context(|| format!("planes {planes:?}, lines {rows:?}"))?;
+            let values =
+                read_stored::<T>(dataset, part).with_context(|| format!("planes {planes:?}, lines {rows:?}"))?;
             for (plane, values) in planes.clone().zip(values.outer_iter()) {
                 bytes.clear();
                 values.iter().for_each(|value| value.put_le(&mut bytes));
@@ -56,7 +51,5 @@ pub(crate) fn write<T: Element>(
 }
 
 fn steps(size: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..size)
-        .step_by(step)
-        .map(move |start| start..(start + step).min(size))
+    (0..size).step_by(step).map(move |start| start..(start + step).min(size))
 }

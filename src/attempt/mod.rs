@@ -89,12 +89,7 @@ impl Attempt {
         Attempt::claim_as(folder, Record::mine(), lost, [BEAT, DEAD])
     }
 
-    fn claim_as(
-        folder: &Path,
-        record: Record,
-        lost: &Arc<AtomicBool>,
-        [beat, dead]: [Duration; 2],
-    ) -> Result<Claim> {
+    fn claim_as(folder: &Path, record: Record, lost: &Arc<AtomicBool>, [beat, dead]: [Duration; 2]) -> Result<Claim> {
         let place = || format!("cannot claim work in {}", folder.display());
         fs::create_dir_all(folder).with_context(place)?;
         loop {
@@ -131,12 +126,7 @@ impl Attempt {
                     }
                 }
             });
-            return Ok(Claim::Mine(Attempt {
-                path,
-                record,
-                before,
-                beating: Some((stop, thread)),
-            }));
+            return Ok(Claim::Mine(Attempt { path, record, before, beating: Some((stop, thread)) }));
         }
     }
 
@@ -193,13 +183,7 @@ impl Record {
     /// This process.
     fn mine() -> Record {
         let variable = |name: &str| std::env::var(name).ok();
-        let task = || {
-            Some(format!(
-                "{}_{}",
-                variable("SLURM_ARRAY_JOB_ID")?,
-                variable("SLURM_ARRAY_TASK_ID")?
-            ))
-        };
+        let task = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
         let pids = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -216,8 +200,7 @@ impl Record {
 
     /// Whether `me` can tell for sure that this process is no more.
     fn surely_gone(&self, me: &Record) -> bool {
-        let my_job_before =
-            self.job.is_some() && self.job == me.job && self.restarts != me.restarts;
+        let my_job_before = self.job.is_some() && self.job == me.job && self.restarts != me.restarts;
         let near = self.host == me.host && self.pids == me.pids && !self.pids.is_empty();
         my_job_before || near && !Path::new(&format!("/proc/{}", self.pid)).exists()
     }
@@ -238,15 +221,8 @@ fn last(folder: &Path, me: &Record, dead: Duration) -> Result<Last> {
     let silent = file.metadata()?.modified()?;
     let silent = time_in(folder)?.duration_since(silent).unwrap_or_default();
     // One that is being written just now has nothing in it yet.
-    let record = record.unwrap_or(Record {
-        host: "an unknown host".into(),
-        ..Record::mine()
-    });
-    Ok(if gone || silent > dead {
-        Last::Died(record)
-    } else {
-        Last::Running(record)
-    })
+    let record = record.unwrap_or(Record { host: "an unknown host".into(), ..Record::mine() });
+    Ok(if gone || silent > dead { Last::Died(record) } else { Last::Running(record) })
 }
 
 /// The time by the clock that dates the files in `folder`; this node's where one may not write there.
@@ -301,15 +277,11 @@ mod tests {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        let mine = claims
-            .iter()
-            .filter(|claim| matches!(claim, Claim::Mine(_)));
+        let mine = claims.iter().filter(|claim| matches!(claim, Claim::Mine(_)));
         assert_eq!(mine.count(), 1);
         assert!(matches!(state(folder.path()).unwrap(), Last::Running(_)));
         drop(claims);
-        let Last::Ended(_, end) = state(folder.path()).unwrap() else {
-            panic!("it has ended")
-        };
+        let Last::Ended(_, end) = state(folder.path()).unwrap() else { panic!("it has ended") };
         assert_eq!(end, End::Stopped);
     }
 
@@ -322,9 +294,7 @@ mod tests {
                 panic!("nobody else is there")
             };
             attempt.end(end.clone()).unwrap();
-            let Last::Ended(_, told) = state(folder.path()).unwrap() else {
-                panic!("it has ended")
-            };
+            let Last::Ended(_, told) = state(folder.path()).unwrap() else { panic!("it has ended") };
             assert_eq!(told, end);
         }
         assert_eq!(count(folder.path()), 2);
@@ -336,15 +306,11 @@ mod tests {
         let times = [Duration::from_millis(300), Duration::from_millis(100)];
         let flag = lost();
         let slow = Attempt::claim_as(folder.path(), elsewhere(), &flag, times).unwrap();
-        let Claim::Mine(slow) = slow else {
-            panic!("nobody else is there")
-        };
+        let Claim::Mine(slow) = slow else { panic!("nobody else is there") };
         let me = || Attempt::claim_as(folder.path(), Record::mine(), &lost(), times).unwrap();
         assert!(matches!(me(), Claim::Theirs(record) if record == elsewhere()));
         std::thread::sleep(Duration::from_millis(200));
-        let Claim::Mine(taken) = me() else {
-            panic!("it gave no sign of life")
-        };
+        let Claim::Mine(taken) = me() else { panic!("it gave no sign of life") };
         std::thread::sleep(Duration::from_millis(300));
         assert!(flag.load(Ordering::Relaxed));
         drop((slow, taken));
@@ -353,18 +319,11 @@ mod tests {
     #[test]
     fn the_dead_are_known_at_once_where_they_can_be() {
         let me = Record::mine();
-        let gone = Record {
-            pid: 4_194_305,
-            ..me.clone()
-        };
+        let gone = Record { pid: 4_194_305, ..me.clone() };
         assert!(gone.surely_gone(&me) && !me.surely_gone(&me));
         assert!(!elsewhere().surely_gone(&me));
         // The job was queued again, on another node.
-        let again = Record {
-            host: "other".into(),
-            restarts: Some("1".into()),
-            ..elsewhere()
-        };
+        let again = Record { host: "other".into(), restarts: Some("1".into()), ..elsewhere() };
         assert!(elsewhere().surely_gone(&again));
     }
 }

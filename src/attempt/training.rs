@@ -27,9 +27,7 @@ pub fn train_once(
     once(comm, &folder.join("attempts"), &done, since, stop, || {
         let ending = train()?;
         if ending != Ending::Stopped {
-            comm.on_root(|| {
-                fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
-            })?;
+            comm.on_root(|| fs::write(&done, "").with_context(|| format!("cannot write {}", done.display())))?;
         }
         Ok(ending)
     })

@@ -32,11 +32,7 @@ pub struct Mine {
 /// # Errors
 /// A folder that cannot be written.
 pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn> {
-    let claimed = comm.agree(if comm.is_root() {
-        Attempt::claim(folder, stop).map(Some)
-    } else {
-        Ok(None)
-    })?;
+    let claimed = comm.agree(if comm.is_root() { Attempt::claim(folder, stop).map(Some) } else { Ok(None) })?;
     let (mine, before, theirs) = match claimed {
         Some(Claim::Mine(attempt)) => {
             let before = attempt.before.clone();
@@ -47,10 +43,7 @@ pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn>
     };
     Ok(match comm.broadcast(Some((before, theirs))) {
         (_, Some(who)) => Turn::Theirs(who),
-        (before, None) => Turn::Mine(Box::new(Mine {
-            attempt: mine,
-            before,
-        })),
+        (before, None) => Turn::Mine(Box::new(Mine { attempt: mine, before })),
     })
 }
 
@@ -58,11 +51,7 @@ impl Mine {
     /// Why the attempt before failed, if that began at `since` or later.
     pub fn failed_since(&mut self, since: u64) -> Option<String> {
         match self.before.take() {
-            Some(Record {
-                began,
-                ended: Some(End::Failed(reason)),
-                ..
-            }) if began >= since => Some(reason),
+            Some(Record { began, ended: Some(End::Failed(reason)), .. }) if began >= since => Some(reason),
             _ => None,
         }
     }

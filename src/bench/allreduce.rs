@@ -40,12 +40,7 @@ struct Size {
 /// # Collective
 pub fn allreduce(comm: &Comm, json: bool) -> Result<()> {
     let sizes = MIB.iter().map(|&mib| time(comm, mib)).collect();
-    let findings = Findings {
-        what: "allreduce",
-        ranks: comm.size(),
-        threads: rayon::current_num_threads(),
-        sizes,
-    };
+    let findings = Findings { what: "allreduce", ranks: comm.size(), threads: rayon::current_num_threads(), sizes };
     print(comm, &findings, json);
     Ok(())
 }

@@ -47,11 +47,7 @@ pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
     let shape = reader.info().shape();
     let blocks = Blocks::new(shape);
     let mut mine = blocks.owned(comm.rank(), comm.size());
-    let read = mine.try_for_each(|block| {
-        reader
-            .read(blocks.rows(block), 0..shape[1], 0..shape[2])
-            .map(drop)
-    });
+    let read = mine.try_for_each(|block| reader.read(blocks.rows(block), 0..shape[1], 0..shape[2]).map(drop));
     comm.agree(read)?;
     let seconds = begun.elapsed().as_secs_f64();
     let about = fs::metadata(&bench.file).with_context(|| bench.file.display().to_string());

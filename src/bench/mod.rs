@@ -23,11 +23,7 @@ fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {
     if !comm.is_root() {
         return;
     }
-    let text = if json {
-        serde_json::to_string(findings)
-    } else {
-        serde_json::to_string_pretty(findings)
-    };
+    let text = if json { serde_json::to_string(findings) } else { serde_json::to_string_pretty(findings) };
     println!("{}", text.expect("figures are plain JSON"));
 }
 

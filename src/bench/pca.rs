@@ -79,14 +79,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
             (found, multiplied)
         }
         PcaSolver::Randomized => {
-            let found = randomized(
-                comm,
-                &spectra,
-                pixels,
-                pixels as f64,
-                bench.components,
-                add_to,
-            )?;
+            let found = randomized(comm, &spectra, pixels, pixels as f64, bench.components, add_to)?;
             (found, begun.elapsed().as_secs_f64())
         }
     };
@@ -115,11 +108,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
 /// The sum of all spectra, the same for any number of ranks.
 ///
 /// # Collective
-fn column_sums(
-    comm: &Comm,
-    blocks: impl Iterator<Item = Result<Array2<f32>>>,
-    channels: usize,
-) -> Result<Vec<f64>> {
+fn column_sums(comm: &Comm, blocks: impl Iterator<Item = Result<Array2<f32>>>, channels: usize) -> Result<Vec<f64>> {
     let mut sums: Vec<Vec<f64>> = Vec::new();
     let summed = blocks.into_iter().try_for_each(|block| {
         let mut sum = vec![0f64; channels];
@@ -136,10 +125,7 @@ fn column_sums(
     let all = comm.all_gather(&sums);
     let mut total = vec![0f64; channels];
     for sum in all.iter().flatten() {
-        total
-            .iter_mut()
-            .zip(sum)
-            .for_each(|(total, sum)| *total += sum);
+        total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
     }
     Ok(total)
 }

@@ -99,8 +99,7 @@ fn made_up(shape: [usize; 3], rows: std::ops::Range<usize>) -> Array3<f32> {
     let mut counts = Array3::zeros((rows.len(), shape[1], shape[2]));
     for (y, mut line) in rows.zip(counts.outer_iter_mut()) {
         let mut rng = ChaCha8Rng::seed_from_u64(y as u64);
-        line.iter_mut()
-            .for_each(|n| *n = 20.0 * rng.random::<f32>());
+        line.iter_mut().for_each(|n| *n = 20.0 * rng.random::<f32>());
     }
     counts
 }

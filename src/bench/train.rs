@@ -22,9 +22,7 @@ use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::run::peak_rss_mib;
 use crate::shard::Lines;
-use crate::train::{
-    Checkpoint, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Place, Stream, Times,
-};
+use crate::train::{Checkpoint, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Place, Stream, Times};
 
 /// What to measure.
 pub struct TrainBench {
@@ -87,14 +85,10 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let micro_batch = config.train.micro_batch;
     comm.agree(check(bench, micro_batch))?;
     let device = device::choose(comm, config.train.device)?;
-    let length = Length {
-        steps: bench.warmup + bench.steps,
-        steps_per_epoch: bench.steps,
-    };
+    let length = Length { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
     let micro_batches = bench.batch / micro_batch;
-    let mut batch: Vec<MicroBatch> = (0..micro_batches)
-        .map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch))
-        .collect();
+    let mut batch: Vec<MicroBatch> =
+        (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
     let state = untrained(&spec, &config);
     let mut engine = Engine::new(comm, &config, device, length, state)?;
     if device != Device::Cpu {
@@ -210,23 +204,11 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
     let [rows, columns] = spec.patch;
     MicroBatch {
         slot,
-        places: (0..patches)
-            .map(|i| Place {
-                cube: slot * patches + i,
-                y: 0,
-                x: 0,
-            })
-            .collect(),
+        places: (0..patches).map(|i| Place { cube: slot * patches + i, y: 0, x: 0 }).collect(),
         patches: (0..patches)
-            .map(|_| {
-                Array3::from_shape_simple_fn((rows, columns, spec.energy), || {
-                    20.0 * rng.random::<f32>()
-                })
-            })
+            .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy), || 20.0 * rng.random::<f32>()))
             .collect(),
-        noise: (0..patches * spec.latent)
-            .map(|_| StandardNormal.sample(&mut rng))
-            .collect(),
+        noise: (0..patches * spec.latent).map(|_| StandardNormal.sample(&mut rng)).collect(),
     }
 }
 
@@ -250,9 +232,7 @@ fn shares(times: &[Times], step: f64) -> Times {
 fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
     comm.barrier();
     let rate = match device {
-        Device::Cpu => rayon::broadcast(|_| device::matrix_product_rate(device, kind))
-            .iter()
-            .sum(),
+        Device::Cpu => rayon::broadcast(|_| device::matrix_product_rate(device, kind)).iter().sum(),
         _ => device::matrix_product_rate(device, kind),
     };
     comm.all_gather(&rate).iter().sum::<f64>() / 1e9
@@ -284,21 +264,14 @@ fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] 
 /// As [`reductions`], between GPUs.
 ///
 /// # Collective
-fn gpu_reductions(
-    comm: &Comm,
-    config: &Config,
-    device: Device,
-    spec: &Spec,
-    micro_batches: usize,
-) -> Result<[f64; 2]> {
+fn gpu_reductions(comm: &Comm, config: &Config, device: Device, spec: &Spec, micro_batches: usize) -> Result<[f64; 2]> {
     let parameters = spec.parameters() as i64;
     let slots = micro_batches * comm.size();
     let stream = comm.agree(Stream::begin(device))?;
     let kernels = Rc::new(comm.agree(Kernels::new())?);
     let mut sum = GpuSum::new(comm, config.comm.backend, device, stream, kernels, slots)?;
-    let gradients: Vec<Tensor> = (0..micro_batches)
-        .map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device)))
-        .collect();
+    let gradients: Vec<Tensor> =
+        (0..micro_batches).map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device))).collect();
     let mut seconds = [Vec::new(), Vec::new()];
     for _ in 0..9 {
         for (way, seconds) in seconds.iter_mut().enumerate() {

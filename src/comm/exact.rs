@@ -21,16 +21,8 @@ impl ExactSum {
     ///
     /// The error of a total is at most (number of contributions) * `bound` / 2^61.
     pub fn new(len: usize, bound: f64) -> Self {
-        let exponent = if bound > 0.0 && bound.is_finite() {
-            61 - (bound.log2().ceil() as i32)
-        } else {
-            0
-        };
-        ExactSum {
-            values: vec![0; len],
-            scale: 2f64.powi(exponent.clamp(-1000, 1000)),
-            finite: bound.is_finite(),
-        }
+        let exponent = if bound > 0.0 && bound.is_finite() { 61 - (bound.log2().ceil() as i32) } else { 0 };
+        ExactSum { values: vec![0; len], scale: 2f64.powi(exponent.clamp(-1000, 1000)), finite: bound.is_finite() }
     }
 
     /// Adds the contribution of one fixed unit of work (a scan line, a block anchored on the cube), never of
@@ -66,11 +58,7 @@ impl ExactSum {
             "a sum over pixels met a value that is not finite; the input should have been cleaned before"
         );
         comm.sum_i64(&mut self.values);
-        Ok(self
-            .values
-            .iter()
-            .map(|&sum| sum as f64 / self.scale)
-            .collect())
+        Ok(self.values.iter().map(|&sum| sum as f64 / self.scale).collect())
     }
 }
 
@@ -92,9 +80,7 @@ mod tests {
 
     #[test]
     fn any_order_and_grouping_gives_the_same_bits() {
-        let parts: Vec<[f64; 2]> = (1..200)
-            .map(|i| [1.0 / i as f64, -(i as f64).sqrt()])
-            .collect();
+        let parts: Vec<[f64; 2]> = (1..200).map(|i| [1.0 / i as f64, -(i as f64).sqrt()]).collect();
         let mut forward = ExactSum::new(2, 1e5);
         parts.iter().for_each(|part| forward.add(part));
         let mut halves = [ExactSum::new(2, 1e5), ExactSum::new(2, 1e5)];

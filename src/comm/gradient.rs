@@ -46,21 +46,10 @@ impl GradientSum {
     ///
     /// # Collective
     pub fn exact(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
-        self.largest
-            .par_iter_mut()
-            .enumerate()
-            .for_each(|(block, largest)| {
-                *largest = local
-                    .iter()
-                    .map(|gradient| magnitude(part(gradient, block)))
-                    .fold(0.0, f32::max);
-            });
-        comm.reduce_blocks(
-            "gradient scale",
-            &self.largest,
-            &mut self.agreed,
-            SystemOperation::max(),
-        );
+        self.largest.par_iter_mut().enumerate().for_each(|(block, largest)| {
+            *largest = local.iter().map(|gradient| magnitude(part(gradient, block))).fold(0.0, f32::max);
+        });
+        comm.reduce_blocks("gradient scale", &self.largest, &mut self.agreed, SystemOperation::max());
         for (piece, total) in total.chunks_mut(PIECE).enumerate() {
             self.exact_piece(comm, local, piece * PIECE / SCALED, total);
         }
@@ -73,24 +62,18 @@ impl GradientSum {
         let (agreed, micro_batches) = (&self.agreed[block..], self.micro_batches);
         let integers = &mut self.integers[..total.len()];
         let summed = &mut self.summed[..total.len()];
-        integers
-            .par_chunks_mut(SCALED)
-            .enumerate()
-            .for_each(|(i, integers)| {
-                let scale = scale(agreed[i], micro_batches);
-                integers.fill(0);
-                for gradient in local {
-                    for (sum, value) in integers.iter_mut().zip(part(gradient, block + i)) {
-                        *sum = sum.wrapping_add(nearest(value * scale));
-                    }
+        integers.par_chunks_mut(SCALED).enumerate().for_each(|(i, integers)| {
+            let scale = scale(agreed[i], micro_batches);
+            integers.fill(0);
+            for gradient in local {
+                for (sum, value) in integers.iter_mut().zip(part(gradient, block + i)) {
+                    *sum = sum.wrapping_add(nearest(value * scale));
                 }
-            });
+            }
+        });
         comm.reduce_blocks("gradient", integers, summed, SystemOperation::sum());
-        total
-            .par_chunks_mut(SCALED)
-            .zip(summed.par_chunks(SCALED))
-            .zip(agreed.par_iter())
-            .for_each(|((total, summed), &largest)| {
+        total.par_chunks_mut(SCALED).zip(summed.par_chunks(SCALED)).zip(agreed.par_iter()).for_each(
+            |((total, summed), &largest)| {
                 let inverse = match largest {
                     0.0 => 0.0,
                     largest if largest.is_finite() => 1.0 / scale(largest, micro_batches),
@@ -99,7 +82,8 @@ impl GradientSum {
                 for (total, &sum) in total.iter_mut().zip(summed) {
                     *total = sum as f32 * inverse;
                 }
-            });
+            },
+        );
     }
 
     /// As [`exact`](Self::exact), adding floats: the last bits depend on the number of ranks.
@@ -110,17 +94,14 @@ impl GradientSum {
             return self.bare(comm, only, total);
         }
         self.floats.resize(total.len(), 0.0);
-        self.floats
-            .par_chunks_mut(SCALED)
-            .enumerate()
-            .for_each(|(block, sums)| {
-                sums.fill(0.0);
-                for gradient in local {
-                    for (sum, value) in sums.iter_mut().zip(part(gradient, block)) {
-                        *sum += value;
-                    }
+        self.floats.par_chunks_mut(SCALED).enumerate().for_each(|(block, sums)| {
+            sums.fill(0.0);
+            for gradient in local {
+                for (sum, value) in sums.iter_mut().zip(part(gradient, block)) {
+                    *sum += value;
                 }
-            });
+            }
+        });
         self.bare(comm, &self.floats, total);
     }
 
@@ -140,9 +121,7 @@ fn part(gradient: &[f32], block: usize) -> &[f32] {
 /// Largest magnitude; infinite where any value is not finite (MPI's maximum has no rule for NaN).
 fn magnitude(values: &[f32]) -> f32 {
     // Without their signs, floats are ordered as their bits are, NaN above infinity; and integers take a vector register.
-    let largest = values.iter().fold(0, |largest, value| {
-        largest.max(value.abs().to_bits() as i32)
-    });
+    let largest = values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits() as i32));
     f32::from_bits(largest as u32).min(f32::INFINITY)
 }
 
@@ -186,21 +165,13 @@ impl Comm {
     /// Reduces `local` into `total` over ranks, in messages that a C int can count.
     ///
     /// # Collective
-    fn reduce_blocks<T>(
-        &self,
-        operation: &'static str,
-        local: &[T],
-        total: &mut [T],
-        op: SystemOperation,
-    ) where
+    fn reduce_blocks<T>(&self, operation: &'static str, local: &[T], total: &mut [T], op: SystemOperation)
+    where
         T: mpi::datatype::Equivalence,
     {
         use mpi::collective::CommunicatorCollectives;
         let _waiting = self.watchdog.enter(operation);
-        for (local, total) in local
-            .chunks(super::BLOCK)
-            .zip(total.chunks_mut(super::BLOCK))
-        {
+        for (local, total) in local.chunks(super::BLOCK).zip(total.chunks_mut(super::BLOCK)) {
             self.inner.all_reduce_into(local, total, op);
         }
     }
@@ -214,11 +185,8 @@ mod tests {
     fn the_scale_leaves_room_for_the_sum() {
         for largest in [1e-30f32, 0.3, 1.0, 1.5, 7e20] {
             for micro_batches in [1, 3, 4, 1000] {
-                let most =
-                    largest as f64 * scale(largest, micro_batches) as f64 * micro_batches as f64;
-                assert!(
-                    most <= (1u64 << 30) as f64 && most > (1u64 << 28) as f64 || largest == 1e-30
-                );
+                let most = largest as f64 * scale(largest, micro_batches) as f64 * micro_batches as f64;
+                assert!(most <= (1u64 << 30) as f64 && most > (1u64 << 28) as f64 || largest == 1e-30);
             }
         }
     }

@@ -76,11 +76,7 @@ impl Comm {
     fn new(inner: SimpleCommunicator, watchdog: Watchdog) -> Self {
         let node = inner.split_shared(0);
         let node = (node.rank() as usize, node.size() as usize);
-        Comm {
-            inner,
-            watchdog,
-            node,
-        }
+        Comm { inner, watchdog, node }
     }
 
     /// This process's place in the group, from 0.
@@ -125,11 +121,7 @@ impl Comm {
             .inner
             .split_by_color_with_key(mpi::topology::Color::with_value(color as i32), 0)
             .expect("every rank has a colour");
-        Comm {
-            inner: part,
-            watchdog: self.watchdog.clone(),
-            node: self.node,
-        }
+        Comm { inner: part, watchdog: self.watchdog.clone(), node: self.node }
     }
 
     /// This rank's place among, and the number of, the ranks of the job that share its node.
@@ -144,14 +136,9 @@ impl Comm {
     /// [`AgreedError`], with the rank and its whole chain of causes.
     pub fn agree<T>(&self, local: Result<T>) -> Result<T> {
         let _waiting = self.watchdog.enter("agreement");
-        let mine = if local.is_ok() {
-            self.size()
-        } else {
-            self.rank()
-        } as i32;
+        let mine = if local.is_ok() { self.size() } else { self.rank() } as i32;
         let mut first = self.size() as i32;
-        self.inner
-            .all_reduce_into(&mine, &mut first, SystemOperation::min());
+        self.inner.all_reduce_into(&mine, &mut first, SystemOperation::min());
         if first as usize == self.size() {
             return local;
         }
@@ -161,12 +148,7 @@ impl Comm {
         };
         self.broadcast_bytes(&mut report, first as usize);
         let (message, exit_code): (String, i32) = decode(&report);
-        Err(AgreedError {
-            rank: first as usize,
-            message,
-            exit_code,
-        }
-        .into())
+        Err(AgreedError { rank: first as usize, message, exit_code }.into())
     }
 
     /// Does `work` on root alone; every rank knows how it ended.
@@ -210,22 +192,16 @@ impl Comm {
     pub fn broadcast_into<T: Equivalence>(&self, values: &mut [T]) {
         let _waiting = self.watchdog.enter("broadcast");
         for block in values.chunks_mut(BLOCK) {
-            self.inner
-                .process_at_rank(ROOT as i32)
-                .broadcast_into(block);
+            self.inner.process_at_rank(ROOT as i32).broadcast_into(block);
         }
     }
 
     fn broadcast_bytes(&self, bytes: &mut Vec<u8>, from: usize) {
         let mut length = bytes.len() as u64;
-        self.inner
-            .process_at_rank(from as i32)
-            .broadcast_into(&mut length);
+        self.inner.process_at_rank(from as i32).broadcast_into(&mut length);
         bytes.resize(length as usize, 0);
         for block in bytes.chunks_mut(BLOCK) {
-            self.inner
-                .process_at_rank(from as i32)
-                .broadcast_into(block);
+            self.inner.process_at_rank(from as i32).broadcast_into(block);
         }
     }
 
@@ -235,11 +211,7 @@ impl Comm {
     pub fn all_gather<T: Serialize + DeserializeOwned>(&self, value: &T) -> Vec<T> {
         (0..self.size())
             .map(|rank| {
-                let mut bytes = if rank == self.rank() {
-                    encode(value)
-                } else {
-                    Vec::new()
-                };
+                let mut bytes = if rank == self.rank() { encode(value) } else { Vec::new() };
                 let _waiting = self.watchdog.enter("gather");
                 self.broadcast_bytes(&mut bytes, rank);
                 decode(&bytes)
@@ -260,23 +232,16 @@ impl Comm {
         let per_round = BLOCK.min(i32::MAX as usize / self.size());
         let mut gathered = self.is_root().then(|| vec![T::default(); total as usize]);
         for from in (0..longest).step_by(per_round) {
-            let piece =
-                |length: u64| from.min(length as usize)..(from + per_round).min(length as usize);
+            let piece = |length: u64| from.min(length as usize)..(from + per_round).min(length as usize);
             let mine = &local[piece(local.len() as u64)];
             let Some(gathered) = gathered.as_mut() else {
                 root.gather_varcount_into(mine);
                 continue;
             };
             let counts: Vec<Count> = lengths.iter().map(|&n| piece(n).len() as Count).collect();
-            let starts: Vec<Count> = counts
-                .iter()
-                .scan(0, |sum, &n| Some(std::mem::replace(sum, *sum + n)))
-                .collect();
+            let starts: Vec<Count> = counts.iter().scan(0, |sum, &n| Some(std::mem::replace(sum, *sum + n))).collect();
             let mut round = vec![T::default(); counts.iter().sum::<Count>() as usize];
-            root.gather_varcount_into_root(
-                mine,
-                &mut PartitionMut::new(&mut round[..], counts, starts),
-            );
+            root.gather_varcount_into_root(mine, &mut PartitionMut::new(&mut round[..], counts, starts));
             let (mut taken, mut start) = (&round[..], 0);
             for &length in &lengths {
                 let here = piece(length);
@@ -337,11 +302,7 @@ impl Comm {
     ///
     /// # Collective
     pub fn max_f64(&self, value: f64) -> f64 {
-        let mut values = [if value.is_nan() {
-            f64::NEG_INFINITY
-        } else {
-            value
-        }];
+        let mut values = [if value.is_nan() { f64::NEG_INFINITY } else { value }];
         self.all_reduce("maximum", &mut values, SystemOperation::max());
         values[0]
     }

@@ -46,15 +46,7 @@ struct Functions {
     error: unsafe extern "C" fn(Code) -> *const c_char,
 }
 
-type AllReduce = unsafe extern "C" fn(
-    *const c_void,
-    *mut c_void,
-    usize,
-    c_int,
-    c_int,
-    Handle,
-    *mut c_void,
-) -> Code;
+type AllReduce = unsafe extern "C" fn(*const c_void, *mut c_void, usize, c_int, c_int, Handle, *mut c_void) -> Code;
 
 impl Functions {
     fn load() -> Result<Functions> {
@@ -80,10 +72,7 @@ impl Nccl {
     /// No library on some rank, agreed before any rank waits inside NCCL; or what NCCL says.
     pub fn new(comm: &Comm) -> Result<Nccl> {
         let library = comm.agree(Functions::load())?;
-        let mut nccl = Nccl {
-            handle: std::ptr::null_mut(),
-            library,
-        };
+        let mut nccl = Nccl { handle: std::ptr::null_mut(), library };
         let id = comm.from_root(|| {
             let mut id = Id([0; 128]);
             // SAFETY: `id` is what the function fills.
@@ -120,9 +109,7 @@ impl Nccl {
     ) -> Result<()> {
         let (values, operation) = (values as c_int, operation as c_int);
         // SAFETY: by the caller.
-        self.check(unsafe {
-            (self.library.all_reduce)(data, data, count, values, operation, self.handle, stream)
-        })
+        self.check(unsafe { (self.library.all_reduce)(data, data, count, values, operation, self.handle, stream) })
     }
 
     fn check(&self, code: Code) -> Result<()> {

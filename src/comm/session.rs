@@ -30,8 +30,8 @@ pub fn init() -> Result<Session> {
         // `cm`, libpsm and libpsm2 wait 0.1 s each to time the processor's clock.
         std::env::set_var("OMPI_MCA_pml", "^cm");
     }
-    let (universe, threading) = mpi::initialize_with_threading(Threading::Multiple)
-        .context("MPI was started twice in one process")?;
+    let (universe, threading) =
+        mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;
     if threading != Threading::Multiple {
         bail!(
             "MPI grants {threading:?} but THREAD_MULTIPLE is needed: load an MPI built with thread support \
@@ -84,10 +84,7 @@ impl Comm {
         }
         if agreed.is_none() || self.is_root() {
             let rank = agreed.map_or(self.rank(), |agreed| agreed.rank);
-            eprintln!(
-                "coreloss: error on rank {rank} of {}: {error:#}",
-                self.size()
-            );
+            eprintln!("coreloss: error on rank {rank} of {}: {error:#}", self.size());
         } else {
             // Root tells it and ends the job; this rank only makes sure that the end comes.
             std::thread::sleep(Duration::from_secs(5));
@@ -119,12 +116,7 @@ mod tests {
     #[test]
     fn one_node_is_told_from_many() {
         assert!(with(&[]));
-        let mpirun = |local| {
-            [
-                ("OMPI_COMM_WORLD_SIZE", "4"),
-                ("OMPI_COMM_WORLD_LOCAL_SIZE", local),
-            ]
-        };
+        let mpirun = |local| [("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_LOCAL_SIZE", local)];
         assert!(with(&mpirun("4")));
         assert!(!with(&mpirun("2")));
         assert!(with(&[("SLURM_STEP_NUM_NODES", "1"), ("PMIX_RANK", "0")]));

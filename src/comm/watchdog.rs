@@ -20,10 +20,7 @@ pub struct Waiting<'a> {
 impl Watchdog {
     pub fn enter(&self, operation: &'static str) -> Waiting<'_> {
         let before = self.replace(Some((operation, Instant::now())));
-        Waiting {
-            watchdog: self,
-            before,
-        }
+        Waiting { watchdog: self, before }
     }
 
     /// Sets what is waited for; gives what was.
@@ -74,13 +71,7 @@ mod tests {
     #[test]
     fn a_part_of_a_wait_leaves_the_whole_one_in_place() {
         let watchdog = Watchdog::default();
-        let now = || {
-            watchdog
-                .waiting
-                .lock()
-                .unwrap()
-                .map(|(operation, _)| operation)
-        };
+        let now = || watchdog.waiting.lock().unwrap().map(|(operation, _)| operation);
         let whole = watchdog.enter("gather of a map");
         drop(watchdog.enter("gather"));
         assert_eq!(now(), Some("gather of a map"));

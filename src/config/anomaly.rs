@@ -57,12 +57,7 @@ pub struct Anomaly {
 
 impl Anomaly {
     pub fn places(&self) -> Places {
-        Places {
-            shape: self.shape,
-            count: self.discs,
-            radius_px: self.radius_px,
-            concentration: self.concentration,
-        }
+        Places { shape: self.shape, count: self.discs, radius_px: self.radius_px, concentration: self.concentration }
     }
 
     /// The edge that is changed; none where `material` has no such element.
@@ -90,12 +85,7 @@ impl Anomaly {
             (self.kind == AnomalyKind::Mixture) == self.valence_shift_ev.is_some(),
             "`valence_shift_ev` goes with `kind: mixture` and with no other"
         );
-        within(
-            "valence_shift_ev",
-            self.valence_shift_ev.unwrap_or(0.0),
-            -20.0,
-            20.0,
-        )?;
+        within("valence_shift_ev", self.valence_shift_ev.unwrap_or(0.0), -20.0, 20.0)?;
         let changes_edge = !matches!(self.kind, AnomalyKind::Slope | AnomalyKind::Spike);
         ensure!(
             self.element.is_none() || (changes_edge && self.kind != AnomalyKind::Oxygen),
@@ -103,11 +93,7 @@ impl Anomaly {
         );
         let edge = self.edge(material);
         if changes_edge && edge.is_none() {
-            bail!(
-                "`element` is {}: the material has {}",
-                self.element.as_deref().unwrap_or("O"),
-                material.elements()
-            );
+            bail!("`element` is {}: the material has {}", self.element.as_deref().unwrap_or("O"), material.elements());
         }
         ensure!(
             self.kind != AnomalyKind::Ratio || edge.is_some_and(|edge| edge.steps.len() >= 2),

@@ -55,10 +55,7 @@ pub fn explain(key: &str) -> Result<Vec<Explained>, Invalid> {
         walk("SweepFile", SWEEP, None, DEEPEST, &mut all);
     }
     let below = |found: &str| {
-        key.is_empty()
-            || found
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        key.is_empty() || found.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     let found: Vec<Explained> = all.iter().filter(|one| below(&one.key)).cloned().collect();
     if !found.is_empty() {
@@ -76,19 +73,9 @@ pub fn explain(key: &str) -> Result<Vec<Explained>, Invalid> {
     )))
 }
 
-fn walk(
-    of_type: &str,
-    path: &str,
-    defaults: Option<&Value>,
-    depth: usize,
-    found: &mut Vec<Explained>,
-) {
+fn walk(of_type: &str, path: &str, defaults: Option<&Value>, depth: usize, found: &mut Vec<Explained>) {
     for member in members("struct", of_type) {
-        let key = if path.is_empty() {
-            member.name.clone()
-        } else {
-            format!("{path}.{}", member.name)
-        };
+        let key = if path.is_empty() { member.name.clone() } else { format!("{path}.{}", member.name) };
         let default = defaults.and_then(|value| value.get(&member.name));
         let inner = innermost(&member.kind);
         let is_section = !members("struct", inner).is_empty();
@@ -118,9 +105,7 @@ fn walk(
 /// The type within `Option`, `Vec`, `OneOrMany` and `Auto`.
 fn innermost(kind: &str) -> &str {
     match kind.split_once('<') {
-        Some(("Option" | "Vec" | "OneOrMany" | "Auto", rest)) => {
-            innermost(rest.strip_suffix('>').unwrap_or(rest))
-        }
+        Some(("Option" | "Vec" | "OneOrMany" | "Auto", rest)) => innermost(rest.strip_suffix('>').unwrap_or(rest)),
         _ => kind,
     }
 }
@@ -160,10 +145,7 @@ fn members(word: &str, name: &str) -> Vec<Member> {
     let mut comment: Vec<&str> = Vec::new();
     for line in body {
         // Fields have the indentation of the first level.
-        let Some(line) = line
-            .strip_prefix("    ")
-            .filter(|line| !line.starts_with(' '))
-        else {
+        let Some(line) = line.strip_prefix("    ").filter(|line| !line.starts_with(' ')) else {
             continue;
         };
         if let Some(text) = line.strip_prefix("///") {
@@ -238,11 +220,7 @@ mod tests {
         };
         for (name, member) in members {
             let name = name.as_str().unwrap();
-            let key = if path.is_empty() {
-                name.into()
-            } else {
-                format!("{path}.{name}")
-            };
+            let key = if path.is_empty() { name.into() } else { format!("{path}.{name}") };
             keys(member, &key, found);
             found.push(key);
         }

@@ -22,11 +22,7 @@ pub struct Inject {
 
 impl Default for Inject {
     fn default() -> Self {
-        Inject {
-            dir: "out/injected".into(),
-            input: None,
-            cubes: Vec::new(),
-        }
+        Inject { dir: "out/injected".into(), input: None, cubes: Vec::new() }
     }
 }
 
@@ -93,12 +89,7 @@ fn default_neighbours() -> usize {
 
 impl EdgeAnomaly {
     pub fn places(&self) -> Places {
-        Places {
-            shape: self.shape,
-            count: self.discs,
-            radius_px: self.radius_px,
-            concentration: self.concentration,
-        }
+        Places { shape: self.shape, count: self.discs, radius_px: self.radius_px, concentration: self.concentration }
     }
 
     fn validate(&self) -> Result<()> {
@@ -114,10 +105,7 @@ impl EdgeAnomaly {
                  `amount`, or `broaden`"
             ),
         }
-        ensure!(
-            self.kind == AnomalyKind::Shift || !self.interpolate,
-            "`interpolate` is for `kind: shift` only"
-        );
+        ensure!(self.kind == AnomalyKind::Shift || !self.interpolate, "`interpolate` is for `kind: shift` only");
         ensure!(
             (self.kind == AnomalyKind::Ratio) == self.split_ev.is_some(),
             "`split_ev`, the energy between the two white lines, goes with `kind: ratio` and with no other"
@@ -161,11 +149,7 @@ impl Inject {
                 cube.input.is_some() || self.input.is_some(),
                 "{name}: give `input`, the measured cube, here or as inject.input"
             );
-            ensure!(
-                cube.neighbours_px <= 20,
-                "{name}: `neighbours_px` is {}: give 0 to 20",
-                cube.neighbours_px
-            );
+            ensure!(cube.neighbours_px <= 20, "{name}: `neighbours_px` is {}: give 0 to 20", cube.neighbours_px);
             for (i, anomaly) in cube.anomalies.iter().enumerate() {
                 if let Err(error) = anomaly.validate() {
                     bail!("{name}: anomaly {}: {error}", i + 1);
@@ -183,44 +167,25 @@ mod tests {
     fn problem(anomaly: &str) -> String {
         let yaml = format!("input: a.hspy\ncubes: [{{name: a, anomalies: [{anomaly}]}}]");
         let inject: Inject = serde_yaml::from_str(&yaml).unwrap();
-        inject
-            .validate()
-            .map_or_else(|error| error.to_string(), |()| String::new())
+        inject.validate().map_or_else(|error| error.to_string(), |()| String::new())
     }
 
     #[test]
     fn what_cannot_be_injected_is_said() {
         assert_eq!(problem("{kind: shift, amount: 2, edge_ev: 708}"), "");
         let ranges = "range_ev: [695, 950], background_ev: [650, 690]";
-        assert_eq!(
-            problem(&format!(
-                "{{kind: ratio, amount: .2, split_ev: 715, {ranges}}}"
-            )),
-            ""
-        );
+        assert_eq!(problem(&format!("{{kind: ratio, amount: .2, split_ev: 715, {ranges}}}")), "");
         for (anomaly, word) in [
             ("{kind: shift, amount: 2}", "give `edge_ev`"),
-            (
-                "{kind: shift, amount: 2, edge_ev: 708, range_ev: [695, 950]}",
-                "or both",
-            ),
+            ("{kind: shift, amount: 2, edge_ev: 708, range_ev: [695, 950]}", "or both"),
             ("{kind: oxygen, amount: .3, edge_ev: 532}", "give `scale`"),
             ("{kind: ratio, amount: .3, edge_ev: 532}", "`split_ev`"),
             ("{kind: scale, amount: -2, edge_ev: 532}", "`amount` is -2"),
-            (
-                "{kind: scale, amount: 1, interpolate: true, edge_ev: 532}",
-                "`interpolate`",
-            ),
-            (
-                "{kind: shift, amount: 2, range_ev: [695, 690], background_ev: [650, 690]}",
-                "`range_ev` is [695, 690]",
-            ),
+            ("{kind: scale, amount: 1, interpolate: true, edge_ev: 532}", "`interpolate`"),
+            ("{kind: shift, amount: 2, range_ev: [695, 690], background_ev: [650, 690]}", "`range_ev` is [695, 690]"),
         ] {
             let message = problem(anomaly);
-            assert!(
-                message.contains(word) && message.contains("a: anomaly 1"),
-                "{message}"
-            );
+            assert!(message.contains(word) && message.contains("a: anomaly 1"), "{message}");
         }
     }
 }

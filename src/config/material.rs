@@ -118,11 +118,7 @@ impl Material {
             }
         }
         if let Some(element) = &self.anomalous {
-            ensure!(
-                self.anomalous(None).is_some(),
-                "`anomalous` is {element}: the edges are of {}",
-                self.elements()
-            );
+            ensure!(self.anomalous(None).is_some(), "`anomalous` is {element}: the edges are of {}", self.elements());
         }
         Ok(())
     }
@@ -136,16 +132,8 @@ impl Material {
 impl Edge {
     fn validate(&self) -> Result<()> {
         within("jump", self.jump, 0.0, 1e3)?;
-        within(
-            "column_sigma_angstrom",
-            self.column_sigma_angstrom,
-            0.05,
-            100.0,
-        )?;
-        ensure!(
-            !self.steps.is_empty(),
-            "`steps` is empty: an edge has one or more"
-        );
+        within("column_sigma_angstrom", self.column_sigma_angstrom, 0.05, 100.0)?;
+        ensure!(!self.steps.is_empty(), "`steps` is empty: an edge has one or more");
         for step in &self.steps {
             within("energy_ev", step.energy_ev, 50.0, 5000.0)?;
             within("weight", step.weight, 0.0, 1.0)?;
@@ -157,10 +145,7 @@ impl Edge {
             within("height", peak.height, 0.0, 1e3)?;
         }
         ensure!(
-            self.sites
-                .iter()
-                .flatten()
-                .all(|place| (0.0..=1.0).contains(place)),
+            self.sites.iter().flatten().all(|place| (0.0..=1.0).contains(place)),
             "`sites` are fractions of the cell, [0, 0] to [1, 1]"
         );
         Ok(())
@@ -214,8 +199,7 @@ impl<'de> Deserialize<'de> for MaterialChoice {
                 Ok(MaterialChoice::Named(name.into()))
             }
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<MaterialChoice, M::Error> {
-                Material::deserialize(MapAccessDeserializer::new(map))
-                    .map(MaterialChoice::Described)
+                Material::deserialize(MapAccessDeserializer::new(map)).map(MaterialChoice::Described)
             }
         }
         deserializer.deserialize_any(Choice)
@@ -251,18 +235,9 @@ mod tests {
         assert_eq!(carbon.anomalous(None).unwrap().steps[0].weight, 1.0);
         for (yaml, word) in [
             ("{edges: [{element: C, jmp: 2, steps: []}]}", "jmp"),
-            (
-                "{edges: [{element: C, jump: 2, steps: []}]}",
-                "`steps` is empty",
-            ),
-            (
-                "{edges: [{element: C, jump: 2, steps: [{energy_ev: 2}]}]}",
-                "C: `energy_ev` is 2",
-            ),
-            (
-                "{anomalous: N, edges: [{element: C, jump: 2, steps: [{energy_ev: 284}]}]}",
-                "`anomalous` is N",
-            ),
+            ("{edges: [{element: C, jump: 2, steps: []}]}", "`steps` is empty"),
+            ("{edges: [{element: C, jump: 2, steps: [{energy_ev: 2}]}]}", "C: `energy_ev` is 2"),
+            ("{anomalous: N, edges: [{element: C, jump: 2, steps: [{energy_ev: 284}]}]}", "`anomalous` is N"),
             ("[1]", "a material's name"),
         ] {
             assert!(refused(yaml).contains(word), "{yaml}: {}", refused(yaml));

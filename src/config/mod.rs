@@ -28,9 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use explain::{explain, Explained};
 pub use region::{Region, RegionUse};
 pub use sections::{
-    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit,
-    PcaSolver, Precision, Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train,
-    Window, Windows,
+    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, PcaSolver, Precision,
+    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
 };
 
 pub use anomaly::{Anomaly, AnomalyKind};
@@ -90,18 +89,12 @@ pub struct Output {
 
 impl Default for Output {
     fn default() -> Self {
-        Output {
-            dir: "out/run".into(),
-            reconstruction: Reconstruction::Regions,
-        }
+        Output { dir: "out/run".into(), reconstruction: Reconstruction::Regions }
     }
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`"
-)]
+#[serde(untagged, expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`")]
 enum OutputForm {
     Dir(PathBuf),
     Full(OutputFields),
@@ -116,31 +109,16 @@ struct OutputFields {
 
 impl Default for OutputFields {
     fn default() -> Self {
-        let Output {
-            dir,
-            reconstruction,
-        } = Output::default();
-        OutputFields {
-            dir,
-            reconstruction,
-        }
+        let Output { dir, reconstruction } = Output::default();
+        OutputFields { dir, reconstruction }
     }
 }
 
 impl From<OutputForm> for Output {
     fn from(form: OutputForm) -> Self {
         match form {
-            OutputForm::Dir(dir) => Output {
-                dir,
-                ..Output::default()
-            },
-            OutputForm::Full(OutputFields {
-                dir,
-                reconstruction,
-            }) => Output {
-                dir,
-                reconstruction,
-            },
+            OutputForm::Dir(dir) => Output { dir, ..Output::default() },
+            OutputForm::Full(OutputFields { dir, reconstruction }) => Output { dir, reconstruction },
         }
     }
 }

@@ -7,10 +7,7 @@ use anyhow::{ensure, Result};
 pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     for (i, name) in names.clone().enumerate() {
         let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
-        ensure!(
-            plain,
-            "the name {name:?} is no plain file name: without slashes, not empty, no dot before it"
-        );
+        ensure!(plain, "the name {name:?} is no plain file name: without slashes, not empty, no dot before it");
         ensure!(
             !names.clone().take(i).any(|before| before == name),
             "two cubes have the name {name:?}, and the second would replace the first: rename one"
@@ -26,8 +23,7 @@ mod tests {
     #[test]
     fn names_are_plain_and_given_once() {
         let problem = |names: &[&str]| {
-            check_names(names.iter().copied())
-                .map_or_else(|error| error.to_string(), |()| String::new())
+            check_names(names.iter().copied()).map_or_else(|error| error.to_string(), |()| String::new())
         };
         assert_eq!(problem(&["a", "b 2.4 eV"]), "");
         assert!(problem(&["a", "b", "a"]).contains("two cubes have the name \"a\""));

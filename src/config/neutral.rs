@@ -60,22 +60,13 @@ mod tests {
         let differs = |change: &str, work| {
             let one = Config::parse("one", "archive: {train_inputs: [a.hspy]}", &[]).unwrap();
             let other = Config::parse("other", &one.to_yaml(), &[change.to_string()]).unwrap();
-            !one.with_neutral_keys_of(&other, work)
-                .differences(&other)
-                .is_empty()
+            !one.with_neutral_keys_of(&other, work).differences(&other).is_empty()
         };
         let all = [Work::Run, Work::Survey, Work::Training];
-        for neutral in [
-            "output=elsewhere",
-            "io.memory_mib=4096",
-            "train.device=cpu",
-            "inject.dir=x",
-        ] {
+        for neutral in ["output=elsewhere", "io.memory_mib=4096", "train.device=cpu", "inject.dir=x"] {
             assert!(all.iter().all(|&work| !differs(neutral, work)), "{neutral}");
         }
-        assert!(all
-            .iter()
-            .all(|&work| differs("train.learning_rate=1", work)));
+        assert!(all.iter().all(|&work| differs("train.learning_rate=1", work)));
         for (change, expected) in [
             ("score.threshold=otsu", [true, true, false]),
             ("archive.inputs=[b.hspy]", [true, false, false]),

@@ -32,12 +32,7 @@ impl Places {
         let [low, high] = self.radius_px;
         within("radius_px", low, 0.5, 1e4)?;
         within("radius_px", high, low, 1e4)?;
-        within(
-            "concentration",
-            self.concentration.unwrap_or(0.0),
-            0.0,
-            MOST_ANOMALOUS,
-        )
+        within("concentration", self.concentration.unwrap_or(0.0), 0.0, MOST_ANOMALOUS)
     }
 }
 
@@ -55,9 +50,6 @@ pub(super) fn default_radius() -> [f64; 2] {
 /// # Errors
 /// Names `name` where `value` is not from `low` to `high`.
 pub(super) fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
-    ensure!(
-        (low..=high).contains(&value),
-        "`{name}` is {value}: give a value from {low} to {high}"
-    );
+    ensure!((low..=high).contains(&value), "`{name}` is {value}: give a value from {low} to {high}");
     Ok(())
 }

@@ -27,9 +27,7 @@ mod auto_word {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             "auto" => Ok(()),
-            other => Err(D::Error::custom(format!(
-                "`{other}` is neither a number nor `auto`"
-            ))),
+            other => Err(D::Error::custom(format!("`{other}` is neither a number nor `auto`"))),
         }
     }
 }
@@ -309,10 +307,7 @@ pub struct CommOptions {
 
 impl Default for CommOptions {
     fn default() -> Self {
-        CommOptions {
-            backend: Backend::Auto,
-            watchdog_s: 120,
-        }
+        CommOptions { backend: Backend::Auto, watchdog_s: 120 }
     }
 }
 
@@ -386,10 +381,7 @@ pub struct Window {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "`auto` or a list of {name, range_ev, background_ev}"
-)]
+#[serde(untagged, expecting = "`auto` or a list of {name, range_ev, background_ev}")]
 pub enum Windows {
     List(Vec<Window>),
     #[default]

@@ -25,11 +25,7 @@ pub struct Simulate {
 
 impl Default for Simulate {
     fn default() -> Self {
-        Simulate {
-            dir: "out/simulated".into(),
-            material: MaterialChoice::default(),
-            cubes: Vec::new(),
-        }
+        Simulate { dir: "out/simulated".into(), material: MaterialChoice::default(), cubes: Vec::new() }
     }
 }
 
@@ -47,9 +43,7 @@ impl Simulate {
     pub fn validate(&self) -> Result<()> {
         check_names(self.cubes.iter().map(|cube| cube.name.as_str()))?;
         for cube in &self.cubes {
-            let valid = self
-                .material(&cube.scene)
-                .and_then(|material| cube.scene.validate(&material));
+            let valid = self.material(&cube.scene).and_then(|material| cube.scene.validate(&material));
             if let Err(error) = valid {
                 bail!("{}: {error:#}", cube.name);
             }
@@ -162,11 +156,7 @@ impl SceneOptions {
     /// # Errors
     /// Names the field, its value and the values that it may have.
     pub fn validate(&self, material: &Material) -> Result<()> {
-        ensure!(
-            self.shape.iter().all(|&n| n > 0),
-            "`shape` is {:?}: y, x and energy must be at least 1",
-            self.shape
-        );
+        ensure!(self.shape.iter().all(|&n| n > 0), "`shape` is {:?}: y, x and energy must be at least 1", self.shape);
         within("energy_offset_ev", self.energy_offset_ev, 100.0, 3000.0)?;
         within("dispersion_ev", self.dispersion_ev, 0.005, 20.0)?;
         within("dose", self.dose, 1e-3, 1e12)?;
@@ -196,17 +186,11 @@ impl Protocol {
         match self {
             Protocol::Phys => Ok(()),
             Protocol::Post => {
-                ensure!(
-                    kind != AnomalyKind::Spike,
-                    "`protocol: post` adds no `spike`: give phys"
-                );
+                ensure!(kind != AnomalyKind::Spike, "`protocol: post` adds no `spike`: give phys");
                 Ok(())
             }
             Protocol::Roll => {
-                ensure!(
-                    kind == AnomalyKind::Shift,
-                    "`protocol: roll` is for `kind: shift` only"
-                );
+                ensure!(kind == AnomalyKind::Shift, "`protocol: roll` is for `kind: shift` only");
                 Ok(())
             }
         }
@@ -223,10 +207,7 @@ mod tests {
         let simulate: Simulate = serde_yaml::from_str(yaml).unwrap();
         let scene = &simulate.cubes[0].scene;
         assert_eq!((scene.dose, scene.shape), (5000.0, [96, 96, 240]));
-        assert_eq!(
-            (scene.anomalies[0].discs, scene.anomalies[0].radius_px),
-            (4, [2.2, 4.2])
-        );
+        assert_eq!((scene.anomalies[0].discs, scene.anomalies[0].radius_px), (4, [2.2, 4.2]));
         assert_eq!(simulate.cubes[1].scene, SceneOptions::default());
         assert!(serde_yaml::from_str::<Simulate>("cubes: [{name: a, doze: 1}]").is_err());
     }
@@ -241,32 +222,17 @@ mod tests {
         };
         let anomaly = |rest: &str| problem(&format!("anomalies: [{{{rest}}}]"));
         assert_eq!(problem(""), "");
-        assert_eq!(
-            anomaly("kind: ratio, amount: .2, element: Fe, shape: pixel, count: 3"),
-            ""
-        );
+        assert_eq!(anomaly("kind: ratio, amount: .2, element: Fe, shape: pixel, count: 3"), "");
         for (found, word) in [
             (problem("dose: -1"), "a: `dose` is -1"),
             (problem("dose: .nan"), "`dose`"),
             (problem("material: NaCl"), "`material` is NaCl"),
-            (
-                anomaly("kind: shift, amount: 2, element: Mn"),
-                "`element` is Mn: the material has O, Fe, Bi",
-            ),
+            (anomaly("kind: shift, amount: 2, element: Mn"), "`element` is Mn: the material has O, Fe, Bi"),
             (anomaly("kind: ratio, amount: 2, element: O"), "two `steps`"),
             (anomaly("kind: mixture, amount: .2"), "`valence_shift_ev`"),
-            (
-                problem("protocol: post, shuffled: true"),
-                "`shuffled` are for `protocol: phys`",
-            ),
-            (
-                anomaly("kind: slope, amount: .2, element: O"),
-                "`element` has no meaning",
-            ),
-            (
-                problem("protocol: roll, anomalies: [{kind: scale, amount: .1}]"),
-                "anomaly 1: `protocol: roll`",
-            ),
+            (problem("protocol: post, shuffled: true"), "`shuffled` are for `protocol: phys`"),
+            (anomaly("kind: slope, amount: .2, element: O"), "`element` has no meaning"),
+            (problem("protocol: roll, anomalies: [{kind: scale, amount: .1}]"), "anomaly 1: `protocol: roll`"),
         ] {
             assert!(found.contains(word), "{found}: {word}");
         }

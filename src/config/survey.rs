@@ -25,13 +25,7 @@ pub struct SurveyOptions {
 
 impl Default for SurveyOptions {
     fn default() -> Self {
-        SurveyOptions {
-            models: Models::PerGroup,
-            pretrained: None,
-            tags: BTreeMap::new(),
-            train_cubes: 32,
-            shown: 100,
-        }
+        SurveyOptions { models: Models::PerGroup, pretrained: None, tags: BTreeMap::new(), train_cubes: 32, shown: 100 }
     }
 }
 
@@ -43,8 +37,7 @@ impl SurveyOptions {
     pub(super) fn validate(&self) -> Result<(), String> {
         for (tag, globs) in &self.tags {
             for glob in globs.as_slice() {
-                Pattern::new(glob)
-                    .map_err(|error| format!("{tag}: `{glob}` is no glob: {error}"))?;
+                Pattern::new(glob).map_err(|error| format!("{tag}: `{glob}` is no glob: {error}"))?;
             }
         }
         Ok(())
@@ -71,9 +64,6 @@ mod tests {
     fn a_tag_needs_globs() {
         let refused = |text: &str| Config::parse("s.yaml", text, &[]).unwrap_err().to_string();
         let message = refused("survey: {tags: {steel: ['a/*', 'b[']}}");
-        assert!(
-            message.contains("survey.tags: steel: `b[` is no glob"),
-            "{message}"
-        );
+        assert!(message.contains("survey.tags: steel: `b[` is no glob"), "{message}");
     }
 }

@@ -9,9 +9,7 @@ use super::Invalid;
 /// Lays one `a.b=value` over a YAML tree.
 pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
     let (key, text) = assignment.split_once('=').ok_or_else(|| {
-        Invalid(format!(
-            "--set {assignment}: write it as key=value, for example --set train.steps=800"
-        ))
+        Invalid(format!("--set {assignment}: write it as key=value, for example --set train.steps=800"))
     })?;
     let value: Value = serde_yaml::from_str(text).map_err(|error| {
         // The commonest of them: to YAML, *.hspy is an alias.
@@ -20,22 +18,14 @@ pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
         } else {
             ""
         };
-        Invalid(format!(
-            "--set {assignment}: the value is no YAML: {error}{mend}"
-        ))
+        Invalid(format!("--set {assignment}: the value is no YAML: {error}{mend}"))
     })?;
     let parts: Vec<&str> = key.trim().split('.').collect();
-    lay(tree, &parts, 0, &value)
-        .map_err(|problem| Invalid(format!("--set {assignment}: {problem}")).into())
+    lay(tree, &parts, 0, &value).map_err(|problem| Invalid(format!("--set {assignment}: {problem}")).into())
 }
 
 /// Lays `value` over what `path[depth..]` names below `node`, and says what is wrong with the path.
-pub(super) fn lay(
-    node: &mut Value,
-    path: &[&str],
-    depth: usize,
-    value: &Value,
-) -> std::result::Result<(), String> {
+pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) -> std::result::Result<(), String> {
     let Some(part) = path.get(depth) else {
         *node = value.clone();
         return Ok(());
@@ -57,9 +47,9 @@ pub(super) fn lay(
             let below = fields.entry((*part).into()).or_insert(Value::Null);
             lay(below, path, depth + 1, value)
         }
-        Value::Sequence(items) if *part == "*" => items
-            .iter_mut()
-            .try_for_each(|item| lay(item, path, depth + 1, value)),
+        Value::Sequence(items) if *part == "*" => {
+            items.iter_mut().try_for_each(|item| lay(item, path, depth + 1, value))
+        }
         Value::Sequence(items) => {
             let count = items.len();
             let item = part.parse().ok().and_then(|i: usize| items.get_mut(i));
@@ -78,28 +68,16 @@ pub(super) fn given<T: Serialize + Default>(value: &T) -> Vec<(String, String)> 
     let tree = |value: &T| serde_yaml::to_value(value).expect("a configuration has plain types");
     let mut found = Vec::new();
     compare("", &tree(&T::default()), &tree(value), &mut found);
-    found
-        .into_iter()
-        .map(|(key, _, given)| (key, given))
-        .collect()
+    found.into_iter().map(|(key, _, given)| (key, given)).collect()
 }
 
 /// Adds what differs below `path`: key, mine, other, as JSON.
-pub(super) fn compare(
-    path: &str,
-    mine: &Value,
-    other: &Value,
-    found: &mut Vec<(String, String, String)>,
-) {
+pub(super) fn compare(path: &str, mine: &Value, other: &Value, found: &mut Vec<(String, String, String)>) {
     if let (Value::Mapping(a), Value::Mapping(b)) = (mine, other) {
         let only_in_b = b.keys().filter(|key| !a.contains_key(key));
         for key in a.keys().chain(only_in_b) {
             let key_text = key.as_str().unwrap_or("?");
-            let below = if path.is_empty() {
-                key_text.to_string()
-            } else {
-                format!("{path}.{key_text}")
-            };
+            let below = if path.is_empty() { key_text.to_string() } else { format!("{path}.{key_text}") };
             let of = |fields: &Mapping| fields.get(key).cloned().unwrap_or(Value::Null);
             compare(&below, &of(a), &of(b), found);
         }

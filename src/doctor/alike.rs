@@ -20,10 +20,8 @@ const BYTES: usize = 4096;
 /// [`Invalid`], with the first rank that differs from rank 0 and in what.
 pub fn refuse_others(comm: &Comm) -> Result<()> {
     let program = comm.agree(program())?;
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     let all = comm.all_gather(&(program, arguments.join(" ")));
     let (program, arguments) = &all[0];
     for (rank, (other, theirs)) in all.iter().enumerate() {
@@ -51,10 +49,7 @@ fn program() -> Result<String> {
         let read = file.read_at(&mut bytes, place * length / PLACES)?;
         hash.update(&bytes[..read]);
     }
-    let hash: String = hash.finalize()[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("CORELOSS_REVISION"));
     Ok(format!("{version} {revision} {hash}"))
 }

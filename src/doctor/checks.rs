@@ -10,12 +10,7 @@ use crate::device;
 use crate::run::BASE_MIB;
 
 /// How launchers tell the number of processes that they started together.
-const LAUNCHED: [&str; 4] = [
-    "SLURM_STEP_NUM_TASKS",
-    "OMPI_COMM_WORLD_SIZE",
-    "PMI_SIZE",
-    "MPI_LOCALNRANKS",
-];
+const LAUNCHED: [&str; 4] = ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
 
 fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
@@ -24,16 +19,12 @@ fn number(variable: &str) -> Option<usize> {
 /// Whether this is a process of srun's that no launcher of MPI's told anything.
 pub fn started_by_srun_without_pmi() -> bool {
     let told = |name: &str| std::env::var_os(name).is_some();
-    told("SLURM_STEP_NUM_TASKS")
-        && !["PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"]
-            .into_iter()
-            .any(told)
+    told("SLURM_STEP_NUM_TASKS") && !["PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"].into_iter().any(told)
 }
 
 /// Of processes that each think they are alone, only the first is to speak.
 pub fn is_first_of_many_alone() -> bool {
-    number("SLURM_PROCID").is_none_or(|process| process == 0)
-        || number("SLURM_STEP_NUM_TASKS").is_none()
+    number("SLURM_PROCID").is_none_or(|process| process == 0) || number("SLURM_STEP_NUM_TASKS").is_none()
 }
 
 /// Whether those that were started together found each other. Rank-local.
@@ -49,9 +40,7 @@ fn verdict_on_ranks(size: usize, launched: usize, allocated: Option<usize>) -> F
         return Finding::of(
             Verdict::Bad,
             check,
-            format!(
-                "{launched} processes were started together and each thinks that it is one of {size}"
-            ),
+            format!("{launched} processes were started together and each thinks that it is one of {size}"),
             "their launcher and MPI do not know each other: use `srun --mpi=pmix` (`srun --mpi=list` shows what there \
              is), or the mpirun of the Open MPI that coreloss was built with (`ldd` names it)",
         );
@@ -80,16 +69,11 @@ pub fn threads(comm: &Comm) -> Finding {
     // The worst rank speaks for all.
     let short = |threads: usize, cores: usize| comm.max_u64((threads * 100 / cores) as u64) > 100;
     let bound = mine < node;
-    let few = if bound {
-        short(threads, mine)
-    } else {
-        short(threads * local, node)
-    };
+    let few = if bound { short(threads, mine) } else { short(threads * local, node) };
     let most_local = comm.max_u64(local as u64);
     let fewest = comm.all_gather(&mine).into_iter().min().unwrap_or(mine);
-    let found = format!(
-        "{threads} per rank, {most_local} ranks on a node of {node} cores, {fewest} of them open to a rank"
-    );
+    let found =
+        format!("{threads} per rank, {most_local} ranks on a node of {node} cores, {fewest} of them open to a rank");
     if comm.any(few) {
         Finding::of(
             Verdict::Warning,
@@ -130,9 +114,7 @@ pub fn memory(comm: &Comm, config: &Config) -> Finding {
 /// The memory of this node, or what the control group of the job has of it. Rank-local.
 fn memory_limit_mib() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let total = total.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
     let mut least = total.map_or(u64::MAX, |kib| kib >> 10);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -166,8 +148,7 @@ pub fn gpus(comm: &Comm, config: &Config) -> Finding {
     let driver = Path::new("/dev/nvidiactl").exists();
     let all: Vec<(usize, Result<usize, String>, bool)> = comm.all_gather(&(local, mine, driver));
     let ranks = || all.iter().enumerate();
-    if let Some((rank, (.., Err(why), _))) = ranks().find(|(_, found)| found.1.is_err() && found.2)
-    {
+    if let Some((rank, (.., Err(why), _))) = ranks().find(|(_, found)| found.1.is_err() && found.2) {
         return Finding::of(
             Verdict::Bad,
             check,
@@ -228,28 +209,19 @@ pub fn libtorch(comm: &Comm) -> Finding {
         return Finding::of(
             Verdict::Bad,
             check,
-            format!(
-                "{path} is version {version}, coreloss is built for {}",
-                device::LIBTORCH_VERSION
-            ),
+            format!("{path} is version {version}, coreloss is built for {}", device::LIBTORCH_VERSION),
             "LD_LIBRARY_PATH leads to another libtorch: `. scripts/env.sh`, or unset it",
         );
     }
-    let version = if version.is_empty() {
-        "of unknown version"
-    } else {
-        version
-    };
+    let version = if version.is_empty() { "of unknown version" } else { version };
     Finding::good(check, format!("{version}, {path}"))
 }
 
 /// Path and version of the libtorch in this process; empty where they cannot be told. Rank-local.
 fn loaded_libtorch() -> (String, String) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let path = maps
-        .lines()
-        .filter_map(|line| line.split_whitespace().last())
-        .find(|path| path.ends_with("/libtorch_cpu.so"));
+    let path =
+        maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.ends_with("/libtorch_cpu.so"));
     let path = path.unwrap_or_default().to_string();
     let root = Path::new(&path).ancestors().nth(2).unwrap_or(Path::new(""));
     // A zip of libtorch has the one, a wheel the other.

@@ -40,16 +40,10 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
     let check = "output";
     let absolute = std::path::absolute(output).unwrap_or(output.to_path_buf());
     let there = absolute.ancestors().find(|folder| folder.is_dir());
-    let folder = there
-        .unwrap_or(Path::new("/"))
-        .join(format!(".coreloss-doctor-{}", std::process::id()));
+    let folder = there.unwrap_or(Path::new("/")).join(format!(".coreloss-doctor-{}", std::process::id()));
     let made = comm.on_root(|| fs::create_dir(&folder).map_err(Into::into));
     let folder: PathBuf = comm.broadcast(Some(folder));
-    let there = folder
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .display()
-        .to_string();
+    let there = folder.parent().unwrap_or(Path::new("/")).display().to_string();
     if let Err(error) = made {
         let mend = "choose another `output`, or mend the folder's permissions";
         let found = format!("cannot write in {there}: {error:#}");
@@ -68,10 +62,7 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
             None,
         );
     }
-    (
-        Finding::good(check, format!("{there} can be written")),
-        Some(folder),
-    )
+    (Finding::good(check, format!("{there} can be written")), Some(folder))
 }
 
 /// Removes what [`writable`] made, when all ranks are done with it.

@@ -38,21 +38,11 @@ pub struct Finding {
 
 impl Finding {
     fn good(check: &'static str, found: String) -> Finding {
-        Finding {
-            check,
-            verdict: Verdict::Good,
-            found,
-            mend: String::new(),
-        }
+        Finding { check, verdict: Verdict::Good, found, mend: String::new() }
     }
 
     fn of(verdict: Verdict, check: &'static str, found: String, mend: &str) -> Finding {
-        Finding {
-            check,
-            verdict,
-            found,
-            mend: mend.into(),
-        }
+        Finding { check, verdict, found, mend: mend.into() }
     }
 }
 
@@ -76,10 +66,7 @@ pub fn doctor(comm: &Comm, config: &Config, json: bool) -> Result<Ending> {
     findings.push(checks::gpus(comm, config));
     findings.push(checks::libtorch(comm));
     findings.extend(files::checks(comm, config)?);
-    let bad = findings
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Bad)
-        .count();
+    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
     if comm.is_root() && checks::is_first_of_many_alone() {
         if json {
             let told = serde_json::json!({"ok": bad == 0, "checks": findings});
@@ -129,9 +116,5 @@ pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
 ///
 /// # Collective
 fn cheap(comm: &Comm, config: &Config) -> Vec<Finding> {
-    vec![
-        checks::ranks(comm),
-        checks::threads(comm),
-        checks::memory(comm, config),
-    ]
+    vec![checks::ranks(comm), checks::threads(comm), checks::memory(comm, config)]
 }

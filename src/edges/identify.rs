@@ -79,43 +79,24 @@ pub fn identify(onsets: &[Onset]) -> Identification {
                 .collect()
         })
         .collect();
-    let total: Vec<f64> = (errors.iter().zip(&best))
-        .map(|(error, best)| error.cost + best.iter().sum::<f64>())
-        .collect();
-    let least = (0..errors.len())
-        .min_by(|&a, &b| total[a].total_cmp(&total[b]))
-        .expect("some error is tried");
-    let mut found = Identification {
-        axis_error_ev: errors[least].at_ev.clone(),
-        candidates: Vec::new(),
-        is_clear: Vec::new(),
-    };
+    let total: Vec<f64> =
+        (errors.iter().zip(&best)).map(|(error, best)| error.cost + best.iter().sum::<f64>()).collect();
+    let least = (0..errors.len()).min_by(|&a, &b| total[a].total_cmp(&total[b])).expect("some error is tried");
+    let mut found =
+        Identification { axis_error_ev: errors[least].at_ev.clone(), candidates: Vec::new(), is_clear: Vec::new() };
     for (i, onset) in onsets.iter().enumerate() {
         let without = |step: usize| total[step] - best[step][i];
         let ranked = ranked(|edge| {
             (errors.iter().enumerate())
-                .filter_map(|(step, error)| {
-                    Some(cost(edge, onset, error.at_ev[i])? + without(step))
-                })
+                .filter_map(|(step, error)| Some(cost(edge, onset, error.at_ev[i])? + without(step)))
                 .min_by(f64::total_cmp)
         });
         let unknown = (0..errors.len()).map(|step| without(step) + unknown[i]);
-        let rival = (ranked
-            .get(1)
-            .map(|(cost, _)| *cost)
-            .into_iter()
-            .chain(unknown))
-        .fold(f64::INFINITY, f64::min);
+        let rival = (ranked.get(1).map(|(cost, _)| *cost).into_iter().chain(unknown)).fold(f64::INFINITY, f64::min);
         let first = ranked.first().map(|(cost, _)| *cost);
-        found
-            .is_clear
-            .push(first.is_some_and(|first| rival - first > CLEAR));
-        let possible = ranked
-            .into_iter()
-            .filter(|(cost, _)| first.is_some_and(|first| *cost <= first + CONSIDERED));
-        found
-            .candidates
-            .push(possible.map(|(_, edge)| edge).collect());
+        found.is_clear.push(first.is_some_and(|first| rival - first > CLEAR));
+        let possible = ranked.into_iter().filter(|(cost, _)| first.is_some_and(|first| *cost <= first + CONSIDERED));
+        found.candidates.push(possible.map(|(_, edge)| edge).collect());
     }
     found
 }
@@ -135,13 +116,8 @@ fn unknown(onset: &Onset, onsets: &[Onset]) -> f64 {
 
 /// The errors of the axis that are tried; of its dispersion only where several onsets can tell.
 fn axis_errors(onsets: &[Onset]) -> Vec<AxisError> {
-    let middle =
-        onsets.iter().map(|onset| onset.energy_ev).sum::<f64>() / onsets.len().max(1) as f64;
-    let steps = if onsets.len() > 1 {
-        DISPERSION_STEPS
-    } else {
-        0
-    };
+    let middle = onsets.iter().map(|onset| onset.energy_ev).sum::<f64>() / onsets.len().max(1) as f64;
+    let steps = if onsets.len() > 1 { DISPERSION_STEPS } else { 0 };
     let offsets = -AXIS_STEPS..=AXIS_STEPS;
     offsets
         .flat_map(|i| (-steps..=steps).map(move |j| (i, j)))
@@ -162,10 +138,7 @@ fn ranked(cost: impl Fn(&'static Edge) -> Option<f64>) -> Vec<(f64, &'static Edg
     let mut ranked: Vec<(f64, &'static Edge)> = Vec::new();
     for edge in edges() {
         let Some(cost) = cost(edge) else { continue };
-        match ranked
-            .iter_mut()
-            .find(|(_, own)| own.element == edge.element)
-        {
+        match ranked.iter_mut().find(|(_, own)| own.element == edge.element) {
             Some(own) if cost < own.0 => *own = (cost, edge),
             Some(_) => (),
             None => ranked.push((cost, edge)),
@@ -204,12 +177,7 @@ mod tests {
     use super::*;
 
     fn names(onsets: &[(f64, bool)]) -> Vec<String> {
-        let onsets: Vec<Onset> = (onsets.iter())
-            .map(|&(energy_ev, is_sharp)| Onset {
-                energy_ev,
-                is_sharp,
-            })
-            .collect();
+        let onsets: Vec<Onset> = (onsets.iter()).map(|&(energy_ev, is_sharp)| Onset { energy_ev, is_sharp }).collect();
         let found = identify(&onsets);
         (found.candidates.iter().zip(&found.is_clear))
             .map(|(edges, &clear)| match edges.first() {

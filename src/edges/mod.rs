@@ -146,10 +146,7 @@ U  N5 738 N4 779 O5 94 O4 103 | N1 1440 N2 1272 N3 1044 N6 389 N7 379 O1 322 O2 
 
 static EDGES: LazyLock<Vec<Edge>> = LazyLock::new(|| {
     let lines = TABLE.lines().filter(|line| !line.is_empty());
-    lines
-        .zip(1..)
-        .flat_map(|(line, atomic_number)| edges_of(line, atomic_number))
-        .collect()
+    lines.zip(1..).flat_map(|(line, atomic_number)| edges_of(line, atomic_number)).collect()
 });
 
 fn edges_of(line: &'static str, atomic_number: usize) -> Vec<Edge> {
@@ -166,9 +163,7 @@ fn edges_of(line: &'static str, atomic_number: usize) -> Vec<Edge> {
         is_major,
     };
     let major = major.chunks(2).map(|pair| edge(pair, true));
-    major
-        .chain(minor.chunks(2).map(|pair| edge(pair, false)))
-        .collect()
+    major.chain(minor.chunks(2).map(|pair| edge(pair, false))).collect()
 }
 
 /// Every edge of the table, by atomic number, the major ones of each element first.
@@ -195,16 +190,10 @@ mod tests {
     #[test]
     fn every_element_up_to_uranium_has_a_major_edge() {
         for atomic_number in 1..=92 {
-            let own: Vec<&Edge> = edges()
-                .iter()
-                .filter(|edge| edge.atomic_number == atomic_number)
-                .collect();
+            let own: Vec<&Edge> = edges().iter().filter(|edge| edge.atomic_number == atomic_number).collect();
             assert!(own.iter().any(|edge| edge.is_major), "{atomic_number}");
             let in_range = |edge: &&Edge| (RANGE_EV[0]..=RANGE_EV[1]).contains(&edge.onset_ev);
-            assert!(
-                atomic_number < 3 || own.iter().any(|edge| edge.is_major && in_range(edge)),
-                "{atomic_number}"
-            );
+            assert!(atomic_number < 3 || own.iter().any(|edge| edge.is_major && in_range(edge)), "{atomic_number}");
         }
         assert_eq!(edges().last().map(|edge| edge.element), Some("U"));
         assert!(edges().iter().all(|edge| edge.onset_ev < 2050.0));
@@ -246,15 +235,9 @@ mod tests {
     /// Within an element a deeper shell binds harder; from one element to the next each shell binds harder.
     #[test]
     fn onsets_rise_with_depth_and_atomic_number() {
-        let order = [
-            "K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5", "N1", "N2", "N3", "N4", "O1",
-            "O2", "O3",
-        ];
+        let order = ["K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5", "N1", "N2", "N3", "N4", "O1", "O2", "O3"];
         let depth = |edge: &Edge| order.iter().position(|shell| *shell == edge.shell);
-        for (a, b) in edges()
-            .iter()
-            .flat_map(|a| edges().iter().map(move |b| (a, b)))
-        {
+        for (a, b) in edges().iter().flat_map(|a| edges().iter().map(move |b| (a, b))) {
             if a.atomic_number == b.atomic_number {
                 if let (Some(deep), Some(shallow)) = (depth(a), depth(b)) {
                     assert!(deep >= shallow || a.onset_ev >= b.onset_ev, "{a:?} {b:?}");

@@ -61,14 +61,10 @@ impl Convolution {
         if channels.min(layer.out) >= WIDTH {
             return plain;
         }
-        let merged = WIDTH
-            .div_ceil(layer.out)
-            .max(WIDTH.div_ceil(stride * channels));
+        let merged = WIDTH.div_ceil(layer.out).max(WIDTH.div_ceil(stride * channels));
         let block = stride * merged;
         // Blocks on either side of its own that an output of the block looks into.
-        let sides = pad
-            .div_ceil(block)
-            .max((block - stride + kernel - 1 - pad) / block);
+        let sides = pad.div_ceil(block).max((block - stride + kernel - 1 - pad) / block);
         let count = energy.div_ceil(block).max(inner_energy.div_ceil(merged));
         let along_energy = |mut sizes: [i64; 3], n: usize| {
             sizes[2] = n as i64;
@@ -80,9 +76,7 @@ impl Convolution {
             output_padding: along_energy(plain.output_padding, 0),
             outer: side(energy, block, count),
             inner: side(inner_energy, merged, count),
-            fronts: (0..merged)
-                .map(|output| (sides * block + output * stride - pad) as i64)
-                .collect(),
+            fronts: (0..merged).map(|output| (sides * block + output * stride - pad) as i64).collect(),
             reach: 2 * sides as i64 + 1,
         }
     }
@@ -92,14 +86,7 @@ impl Convolution {
         let y = self
             .outer
             .cut(x)
-            .conv3d(
-                &self.weight(weight),
-                Some(self.inner.bias(bias)),
-                self.stride,
-                self.pad,
-                [1i64, 1, 1],
-                1,
-            )
+            .conv3d(&self.weight(weight), Some(self.inner.bias(bias)), self.stride, self.pad, [1i64, 1, 1], 1)
             .relu_();
         self.inner.join(&y)
     }
@@ -128,15 +115,10 @@ impl Convolution {
         if length == taps {
             return weight.permute([0, 4, 1, 2, 3]);
         }
-        let shifted: Vec<Tensor> = self
-            .fronts
-            .iter()
-            .map(|&front| weight.constant_pad_nd([0, 0, front, length - front - taps]))
-            .collect();
+        let shifted: Vec<Tensor> =
+            self.fronts.iter().map(|&front| weight.constant_pad_nd([0, 0, front, length - front - taps])).collect();
         let (out, channels) = (out * self.inner.block, channels * self.outer.block);
-        Tensor::cat(&shifted, 0)
-            .view([out, y, x, self.reach, channels])
-            .permute([0, 4, 1, 2, 3])
+        Tensor::cat(&shifted, 0).view([out, y, x, self.reach, channels]).permute([0, 4, 1, 2, 3])
     }
 }
 
@@ -153,23 +135,15 @@ impl Side {
     fn cut(&self, x: &Tensor) -> Tensor {
         let (batch, rows, columns, energy, channels) = x.size5().expect("a batch");
         let missing = self.block * self.count - energy;
-        let whole = if missing > 0 {
-            x.constant_pad_nd([0, 0, 0, missing])
-        } else {
-            x.shallow_clone()
-        };
-        whole
-            .reshape([batch, rows, columns, self.count, self.block * channels])
-            .permute([0, 4, 1, 2, 3])
+        let whole = if missing > 0 { x.constant_pad_nd([0, 0, 0, missing]) } else { x.shallow_clone() };
+        whole.reshape([batch, rows, columns, self.count, self.block * channels]).permute([0, 4, 1, 2, 3])
     }
 
     /// `[batch, y, x, energy, channels]` of such blocks.
     fn join(&self, y: &Tensor) -> Tensor {
         let (batch, channels, rows, columns, count) = y.size5().expect("a batch");
         let (energy, channels) = (count * self.block, channels / self.block);
-        y.permute([0, 2, 3, 4, 1])
-            .reshape([batch, rows, columns, energy, channels])
-            .narrow(3, 0, self.energy)
+        y.permute([0, 2, 3, 4, 1]).reshape([batch, rows, columns, energy, channels]).narrow(3, 0, self.energy)
     }
 }
 
@@ -184,22 +158,15 @@ mod tests {
 
     fn spec(energy: usize, channels: [usize; 2], along: [usize; 3]) -> Spec {
         let [kernel, stride, pad] = along;
-        let layer = |out, kernel, stride, pad| Layer {
-            out,
-            kernel: [3, 1, kernel],
-            stride: [2, 1, stride],
-            pad: [1, 0, pad],
-        };
+        let layer =
+            |out, kernel, stride, pad| Layer { out, kernel: [3, 1, kernel], stride: [2, 1, stride], pad: [1, 0, pad] };
         Spec {
             patch: [5, 4],
             energy,
             latent: 2,
             hidden: 4,
             // The second layer is the one to try: it has `channels`.
-            encoder: vec![
-                layer(channels[0], 1, 1, 0),
-                layer(channels[1], kernel, stride, pad),
-            ],
+            encoder: vec![layer(channels[0], 1, 1, 0), layer(channels[1], kernel, stride, pad)],
         }
     }
 
@@ -276,20 +243,14 @@ mod tests {
             assert!(error < 1e-13 * scale, "{what}: {error} of {scale}");
             let (error, own) = (off(&rounded), off(&plain));
             let allowed = 4.0 * own + 1e-6 * scale;
-            assert!(
-                error < allowed,
-                "{what}, f32: {error} of {scale}, libtorch's {own}"
-            );
+            assert!(error < allowed, "{what}, f32: {error} of {scale}, libtorch's {own}");
         }
     }
 
     /// Gradients (input, weight, bias) and answer of each of two layers. The sine of the second's answer is the gradient
     /// of both: small where ReLU may turn on rounding, and without the rounding of the first.
     fn traced(layers: [Layered; 2], leaves: &[Tensor], kind: Kind) -> [Vec<Tensor>; 2] {
-        let leaves: Vec<Tensor> = leaves
-            .iter()
-            .map(|leaf| leaf.to_kind(kind).copy().set_requires_grad(true))
-            .collect();
+        let leaves: Vec<Tensor> = leaves.iter().map(|leaf| leaf.to_kind(kind).copy().set_requires_grad(true)).collect();
         let gradient = layers[1](&leaves).detach().sin();
         layers.map(|layer| {
             let y = layer(&leaves);

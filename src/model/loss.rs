@@ -37,10 +37,7 @@ impl Unread {
 impl Loss {
     /// From sums over the `pixels` of a patch.
     pub fn of_patches([reconstruction, kl]: [f64; 2], pixels: f64) -> Loss {
-        Loss {
-            reconstruction: reconstruction / pixels,
-            kl: kl / pixels,
-        }
+        Loss { reconstruction: reconstruction / pixels, kl: kl / pixels }
     }
 
     pub fn total(&self, kl_weight: f64) -> f64 {
@@ -70,11 +67,7 @@ impl Network {
             Some(noise) => &mean + (&log_variance * 0.5).exp() * noise,
             None => mean.shallow_clone(),
         };
-        Answer {
-            logits: self.decode(&latent),
-            mean,
-            log_variance,
-        }
+        Answer { logits: self.decode(&latent), mean, log_variance }
     }
 }
 
@@ -99,13 +92,8 @@ impl Answer {
         });
         let (mean, log_variance) = (&self.mean, &self.log_variance);
         let kl = (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(Kind::Float) * 0.5;
-        let surrogate =
-            (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
-        let loss = Unread {
-            reconstruction,
-            kl: kl.detach(),
-            pixels,
-        };
+        let surrogate = (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
+        let loss = Unread { reconstruction, kl: kl.detach(), pixels };
         (loss, surrogate)
     }
 }
@@ -117,10 +105,7 @@ mod tests {
     use tch::Device;
 
     fn small() -> (Spec, Parameters) {
-        let options = crate::config::Model {
-            patch: Some([4, 4]),
-            ..Default::default()
-        };
+        let options = crate::config::Model { patch: Some([4, 4]), ..Default::default() };
         let spec = Spec::new(&options, 33).unwrap();
         let parameters = Parameters::initial(&spec, &[1.0 / 33.0; 33], 1);
         (spec, parameters)
@@ -134,10 +119,7 @@ mod tests {
         let counts = Tensor::rand([2, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
         let input = (&counts - 10.0).unsqueeze(1) / 3.0;
         let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
-        let (loss, surrogate) =
-            network
-                .answer(&input, Some(&noise))
-                .loss(&counts, &Tensor::from(0.7), 1.0);
+        let (loss, surrogate) = network.answer(&input, Some(&noise)).loss(&counts, &Tensor::from(0.7), 1.0);
         let loss = loss.read();
         let fast = Parameters::zeros(spec.parameters());
         network.gradient(&surrogate, &fast.tensor());
@@ -145,8 +127,7 @@ mod tests {
         let (mean, log_variance) = network.encode(&input);
         let logits = network.decode(&(&mean + (&log_variance * 0.5).exp() * noise));
         let share = &counts / counts.sum_dim_intlist(-1, true, Kind::Float);
-        let divergence =
-            (&counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
+        let divergence = (&counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
         let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
         let plain = (divergence + kl * 0.7) / 16.0;
         let reference = Parameters::zeros(spec.parameters());
@@ -165,9 +146,7 @@ mod tests {
         let mean: Vec<f64> = (1..=33).map(|i| i as f64 / 561.0).collect();
         let parameters = Parameters::initial(&spec, &mean, 5);
         let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, Kind::Float);
-        let share = network
-            .decode(&Tensor::zeros([1, 16], (Kind::Float, Device::Cpu)))
-            .softmax(-1, Kind::Float);
+        let share = network.decode(&Tensor::zeros([1, 16], (Kind::Float, Device::Cpu))).softmax(-1, Kind::Float);
         for (i, expected) in mean.iter().enumerate() {
             let found = share.double_value(&[0, 1, 2, i as i64]);
             assert!((found / expected - 1.0).abs() < 0.02);

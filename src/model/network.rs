@@ -52,9 +52,7 @@ impl Network {
         };
         leaves[last] = log_mean.detach().set_requires_grad(true);
         Network {
-            convolutions: (0..spec.encoder.len())
-                .map(|i| Convolution::new(spec, i))
-                .collect(),
+            convolutions: (0..spec.encoder.len()).map(|i| Convolution::new(spec, i)).collect(),
             spec: spec.clone(),
             device,
             kind,

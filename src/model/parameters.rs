@@ -51,18 +51,12 @@ impl Parameters {
 
     /// Parameters with the given values.
     pub fn from_values(values: &[f32]) -> Parameters {
-        Parameters {
-            tensor: Tensor::from_slice(values),
-            length: values.len(),
-        }
+        Parameters { tensor: Tensor::from_slice(values), length: values.len() }
     }
 
     /// `[parameters]` f32, one for a gradient to be written to.
     pub fn zeros(length: usize) -> Parameters {
-        Parameters {
-            tensor: Tensor::zeros([length as i64], (Kind::Float, tch::Device::Cpu)),
-            length,
-        }
+        Parameters { tensor: Tensor::zeros([length as i64], (Kind::Float, tch::Device::Cpu)), length }
     }
 
     /// The buffer as a tensor that shares its memory.

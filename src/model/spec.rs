@@ -50,12 +50,7 @@ impl Spec {
             Preset::Compact => ([8, 16, 32, 64], 4, [12, 12], 16, 128),
             Preset::Paper => ([32, 64, 128, 256], 2, [24, 24], 48, 512),
         };
-        let layer = |out, kernel, stride, pad| Layer {
-            out,
-            kernel,
-            stride,
-            pad,
-        };
+        let layer = |out, kernel, stride, pad| Layer { out, kernel, stride, pad };
         let spec = Spec {
             patch: options.patch.unwrap_or(patch),
             energy,
@@ -116,8 +111,7 @@ impl Spec {
         for layer in &self.encoder {
             let mut next = sizes[sizes.len() - 1];
             for d in 0..3 {
-                next[d + 1] =
-                    (next[d + 1] + 2 * layer.pad[d] - layer.kernel[d]) / layer.stride[d] + 1;
+                next[d + 1] = (next[d + 1] + 2 * layer.pad[d] - layer.kernel[d]) / layer.stride[d] + 1;
             }
             next[0] = layer.out;
             sizes.push(next);
@@ -130,8 +124,7 @@ impl Spec {
         let sizes = self.sizes();
         let layer = &self.encoder[i];
         std::array::from_fn(|d| {
-            let reached =
-                (sizes[i + 1][d + 1] - 1) * layer.stride[d] + layer.kernel[d] - 2 * layer.pad[d];
+            let reached = (sizes[i + 1][d + 1] - 1) * layer.stride[d] + layer.kernel[d] - 2 * layer.pad[d];
             (sizes[i][d + 1] - reached) as i64
         })
     }
@@ -155,11 +148,7 @@ impl Spec {
                 sizes: sizes.iter().map(|&n| n as i64).collect(),
                 fan_in,
             });
-            shapes.push(Shape {
-                name: format!("{name}.bias"),
-                sizes: vec![bias as i64],
-                fan_in: 0,
-            });
+            shapes.push(Shape { name: format!("{name}.bias"), sizes: vec![bias as i64], fan_in: 0 });
         };
         let channels: Vec<usize> = self.sizes().iter().map(|size| size[0]).collect();
         for (i, layer) in self.encoder.iter().enumerate() {
@@ -173,18 +162,8 @@ impl Spec {
         }
         let (flat, hidden, latent) = (self.flat(), self.hidden, self.latent);
         push("encoder.hidden".into(), vec![hidden, flat], flat, hidden);
-        push(
-            "encoder.latent".into(),
-            vec![2 * latent, hidden],
-            hidden,
-            2 * latent,
-        );
-        push(
-            "decoder.hidden".into(),
-            vec![hidden, latent],
-            latent,
-            hidden,
-        );
+        push("encoder.latent".into(), vec![2 * latent, hidden], hidden, 2 * latent);
+        push("decoder.hidden".into(), vec![hidden, latent], latent, hidden);
         push("decoder.flat".into(), vec![flat, hidden], hidden, flat);
         for (i, layer) in self.encoder.iter().enumerate().rev() {
             let [ky, kx, ke] = layer.kernel;
@@ -195,11 +174,7 @@ impl Spec {
                 channels[i],
             );
         }
-        shapes.push(Shape {
-            name: "decoder.log_mean".into(),
-            sizes: vec![self.energy as i64],
-            fan_in: 0,
-        });
+        shapes.push(Shape { name: "decoder.log_mean".into(), sizes: vec![self.energy as i64], fan_in: 0 });
         shapes
     }
 
@@ -219,10 +194,7 @@ impl Spec {
 
     /// Number of trainable values.
     pub fn parameters(&self) -> usize {
-        self.shapes()
-            .iter()
-            .map(|shape| shape.sizes.iter().product::<i64>() as usize)
-            .sum()
+        self.shapes().iter().map(|shape| shape.sizes.iter().product::<i64>() as usize).sum()
     }
 }
 
@@ -239,10 +211,7 @@ mod tests {
 
     #[test]
     fn the_paper_presets_two_large_layers_have_774_million_values() {
-        let options = config::Model {
-            preset: Preset::Paper,
-            ..Default::default()
-        };
+        let options = config::Model { preset: Preset::Paper, ..Default::default() };
         let spec = Spec::new(&options, 1312).unwrap();
         assert_eq!(2 * spec.flat() * spec.hidden / 1_000_000, 773);
         assert_eq!(spec.parameters() / 1_000_000, 777);

@@ -58,13 +58,7 @@ struct Blend {
 
 impl Tiles {
     /// For a cube of `size` `[y, x]` pixels; `mean` `[energy]` is the training's mean spectrum, sum 1.
-    pub fn new(
-        spec: &Spec,
-        parameters: &Parameters,
-        device: Device,
-        mean: &[f64],
-        size: [usize; 2],
-    ) -> Tiles {
+    pub fn new(spec: &Spec, parameters: &Parameters, device: Device, mean: &[f64], size: [usize; 2]) -> Tiles {
         let threads = match device {
             Device::Cpu => rayon::current_num_threads(),
             _ => 1,
@@ -72,9 +66,7 @@ impl Tiles {
         let values = parameters.tensor().to_device(device);
         Tiles {
             spec: spec.clone(),
-            networks: (0..threads)
-                .map(|_| Mutex::new(Network::new(spec, &values, device, Kind::Float)))
-                .collect(),
+            networks: (0..threads).map(|_| Mutex::new(Network::new(spec, &values, device, Kind::Float))).collect(),
             device,
             mean: mean.iter().map(|&m| m as f32).collect(),
             size,
@@ -125,8 +117,7 @@ impl Tiles {
             // A few at a time, from left to right: a wide cube has more tiles than should be held at once.
             for batches in batches.chunks(self.networks.len()) {
                 let tiles = self.answers(counts.view(), batches);
-                open.par_iter_mut()
-                    .for_each(|blend| self.add(blend, top, &tiles));
+                open.par_iter_mut().for_each(|blend| self.add(blend, top, &tiles));
             }
             let done = tile_rows.get(i + 1).copied().unwrap_or(band.end);
             while open.front().is_some_and(|blend| blend.y < done) {
@@ -143,16 +134,10 @@ impl Tiles {
         let answers = batches.par_iter().zip(&self.networks);
         let answers = answers.map(|(columns, network)| {
             // Each network belongs to one piece of work; the lock only says so to the compiler.
-            let network = network
-                .lock()
-                .expect("no thread panics while it holds a network");
+            let network = network.lock().expect("no thread panics while it holds a network");
             self.run(&network, counts, columns)
         });
-        answers
-            .collect::<Vec<Vec<Tile>>>()
-            .into_iter()
-            .flatten()
-            .collect()
+        answers.collect::<Vec<Vec<Tile>>>().into_iter().flatten().collect()
     }
 
     /// Electrons `[y, x, energy]` of the tile that begins at column `left`, mirrored where the cube is smaller.
@@ -179,9 +164,7 @@ impl Tiles {
         let tiles = self.columns.len();
         let count = tiles.div_ceil(most).max((tiles / 2).min(2));
         let start = |batch| batch * tiles / count;
-        (0..count)
-            .map(|batch| &self.columns[start(batch)..start(batch + 1)])
-            .collect()
+        (0..count).map(|batch| &self.columns[start(batch)..start(batch + 1)]).collect()
     }
 
     fn run(&self, network: &Network, counts: ArrayView3<f32>, columns: &[usize]) -> Vec<Tile> {
@@ -196,15 +179,9 @@ impl Tiles {
         }
         let shape = [columns.len(), 1, height, width, energy].map(|n| n as i64);
         tch::no_grad(|| {
-            let input = Tensor::from_slice(&input)
-                .view(shape)
-                .to_device(self.device);
+            let input = Tensor::from_slice(&input).view(shape).to_device(self.device);
             let (latent, _) = network.encode(&input);
-            let shares = network
-                .decode(&latent)
-                .softmax(-1, Kind::Float)
-                .to_device(Device::Cpu)
-                .contiguous();
+            let shares = network.decode(&latent).softmax(-1, Kind::Float).to_device(Device::Cpu).contiguous();
             let latent = latent.to_device(Device::Cpu).contiguous();
             (0..columns.len())
                 .map(|i| {
@@ -262,11 +239,7 @@ impl Blend {
             self.shares.row_mut(x).mapv_inplace(|v| v / weight);
             self.latent.row_mut(x).mapv_inplace(|v| v / weight);
         }
-        Line {
-            y: self.y,
-            shares: self.shares,
-            latent: self.latent,
-        }
+        Line { y: self.y, shares: self.shares, latent: self.latent }
     }
 }
 

@@ -47,8 +47,7 @@ impl About {
 /// The paths of HyperSpy's metadata structure, and of eXSpy's for `Acquisition_instrument/TEM/Detector/EELS`.
 pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
     if let Some((path, from)) = &about.copied {
-        copy(experiment, path, from)
-            .with_context(|| format!("{}: its metadata cannot be copied", path.display()))?;
+        copy(experiment, path, from).with_context(|| format!("{}: its metadata cannot be copied", path.display()))?;
     }
     let scope = &about.microscope;
     let tem = "metadata/Acquisition_instrument/TEM";
@@ -77,11 +76,7 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
         (tem, "microscope", &scope.instrument),
         (eels, "spectrometer", &scope.detector),
         ("metadata/General", "authors", &scope.operator),
-        (
-            "metadata/General",
-            "original_filename",
-            &about.original_filename,
-        ),
+        ("metadata/General", "original_filename", &about.original_filename),
         ("metadata/General", "date", &scope.date),
         ("metadata/General", "time", &scope.time),
         ("metadata/Sample", "description", &scope.specimen),
@@ -141,11 +136,7 @@ fn set_numbers(place: &Location, name: &str, numbers: &[f64]) -> Result<()> {
 /// `name` as that of one group or attribute: no path, nothing that HDF5 or HyperSpy take for more than a name.
 fn plain(name: &str) -> String {
     let odd = |c: char| c == '/' || c == '.' || c.is_control();
-    let name: String = name
-        .chars()
-        .take(LONGEST_NAME)
-        .map(|c| if odd(c) { '-' } else { c })
-        .collect();
+    let name: String = name.chars().take(LONGEST_NAME).map(|c| if odd(c) { '-' } else { c }).collect();
     if name.is_empty() {
         "-".into()
     } else {

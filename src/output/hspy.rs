@@ -95,19 +95,9 @@ fn group_name(title: &str) -> String {
 
 /// `chunk` cut down to `shape`.
 pub(super) fn fitting_chunk(shape: &[usize], chunk: &[usize]) -> Result<Vec<usize>> {
-    ensure!(
-        !shape.is_empty() && !shape.contains(&0),
-        "its shape {shape:?} is empty"
-    );
-    ensure!(
-        shape.len() == chunk.len(),
-        "its chunks {chunk:?} do not fit its shape {shape:?}"
-    );
-    Ok(shape
-        .iter()
-        .zip(chunk)
-        .map(|(&size, &part)| part.clamp(1, size))
-        .collect())
+    ensure!(!shape.is_empty() && !shape.contains(&0), "its shape {shape:?} is empty");
+    ensure!(shape.len() == chunk.len(), "its chunks {chunk:?} do not fit its shape {shape:?}");
+    Ok(shape.iter().zip(chunk).map(|(&size, &part)| part.clamp(1, size)).collect())
 }
 
 /// Adds `small` to `file`, `about` to each of its signals. Rank-local.
@@ -131,11 +121,7 @@ pub(super) fn add(file: &File, small: &Small, about: &About) -> Result<()> {
 }
 
 fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()> {
-    let SmallSignal {
-        signal,
-        data,
-        learning_results,
-    } = described;
+    let SmallSignal { signal, data, learning_results } = described;
     let shape: Vec<usize> = signal.axes.iter().map(|axis| axis.size).collect();
     let experiment = group(file, &format!("Experiments/{}", group_name(&signal.title)))?;
     match data {
@@ -155,14 +141,8 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
         Data::I32(values) => add_dataset(&experiment, "data", values)?,
         Data::F64(values) => add_dataset(&experiment, "data", values)?,
     }
-    let stored = experiment
-        .dataset("data")
-        .context("its data were never written")?
-        .shape();
-    ensure!(
-        stored == shape,
-        "its data have shape {stored:?}, its axes {shape:?}"
-    );
+    let stored = experiment.dataset("data").context("its data were never written")?.shape();
+    ensure!(stored == shape, "its data have shape {stored:?}, its axes {shape:?}");
 
     for (i, axis) in signal.axes.iter().enumerate() {
         add_axis(&experiment, i, axis, signal.signal_type == "EELS")?;
@@ -204,52 +184,22 @@ fn add_axis(experiment: &Group, i: usize, axis: &Axis, is_eels: bool) -> Result<
 
 /// # Source
 /// HyperSpy 2.5 `LearningResults`. Its `mean` is left out: `get_decomposition_model` fails on the shape it wants.
-fn add_learning_results(
-    learning: &Group,
-    results: &LearningResults,
-    shape: &[usize],
-) -> Result<()> {
+fn add_learning_results(learning: &Group, results: &LearningResults, shape: &[usize]) -> Result<()> {
     let (energy, components) = results.factors.dim();
-    ensure!(
-        shape.last() == Some(&energy),
-        "factors of {energy} channels for a signal of shape {shape:?}"
-    );
-    let loadings = learning
-        .dataset("loadings")
-        .context("the loadings were never written")?
-        .shape();
+    ensure!(shape.last() == Some(&energy), "factors of {energy} channels for a signal of shape {shape:?}");
+    let loadings = learning.dataset("loadings").context("the loadings were never written")?.shape();
     let pixels = shape.iter().product::<usize>() / energy.max(1);
-    ensure!(
-        loadings == [pixels, components],
-        "loadings have shape {loadings:?}, not {:?}",
-        [pixels, components]
-    );
+    ensure!(loadings == [pixels, components], "loadings have shape {loadings:?}, not {:?}", [pixels, components]);
     add_dataset(learning, "factors", &results.factors.clone().into_dyn())?;
     let vector = |values: &[f64]| Array1::from(values.to_vec()).into_dyn();
-    add_dataset(
-        learning,
-        "explained_variance",
-        &vector(&results.explained_variance),
-    )?;
-    add_dataset(
-        learning,
-        "explained_variance_ratio",
-        &vector(&results.explained_variance_ratio),
-    )?;
+    add_dataset(learning, "explained_variance", &vector(&results.explained_variance))?;
+    add_dataset(learning, "explained_variance_ratio", &vector(&results.explained_variance_ratio))?;
     set_text(learning, "decomposition_algorithm", "SVD")?;
     for absent in ["centre", "mean", "bss_algorithm", "unmixing_matrix"] {
         set_text(learning, absent, "_None_")?;
     }
-    set(
-        learning,
-        "output_dimension",
-        &(results.output_dimension as i64),
-    )?;
-    set(
-        learning,
-        "poissonian_noise_normalized",
-        &results.poissonian_noise_normalized,
-    )?;
+    set(learning, "output_dimension", &(results.output_dimension as i64))?;
+    set(learning, "poissonian_noise_normalized", &results.poissonian_noise_normalized)?;
     set(learning, "unfolded", &false)
 }
 
@@ -257,12 +207,8 @@ fn add_learning_results(
 pub(super) fn group(parent: &Group, path: &str) -> Result<Group> {
     let mut current = parent.clone();
     for name in path.split('/') {
-        current = if current.link_exists(name) {
-            current.group(name)
-        } else {
-            current.create_group(name)
-        }
-        .with_context(|| format!("group {path}"))?;
+        current = if current.link_exists(name) { current.group(name) } else { current.create_group(name) }
+            .with_context(|| format!("group {path}"))?;
     }
     Ok(current)
 }
@@ -299,8 +245,6 @@ pub(super) fn set<T: H5Type>(location: &Location, name: &str, value: &T) -> Resu
 }
 
 pub(super) fn set_text(location: &Location, name: &str, value: &str) -> Result<()> {
-    let text: VarLenUnicode = value
-        .parse()
-        .map_err(|cause| anyhow!("attribute {name} cannot be text: {cause}"))?;
+    let text: VarLenUnicode = value.parse().map_err(|cause| anyhow!("attribute {name} cannot be text: {cause}"))?;
     set(location, name, &text)
 }

@@ -21,10 +21,7 @@ pub use about::About;
 pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use nexus::NexusWriter;
 pub use parallel::HspyWriter;
-pub use read::{
-    read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes,
-    signal_titles,
-};
+pub use read::{read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles};
 pub use table::{write_csv, write_tables, Column, Values};
 
 /// A type that datasets can hold.

@@ -35,12 +35,7 @@ impl NexusWriter {
         set_text(&file, "default", "entry")?;
         let entry = file.create_group("entry")?;
         set_text(&entry, "NX_class", "NXentry")?;
-        Ok(NexusWriter {
-            path: path.to_path_buf(),
-            partial,
-            file,
-            first: None,
-        })
+        Ok(NexusWriter { path: path.to_path_buf(), partial, file, first: None })
     }
 
     /// Adds `title` with a value for each place of `axes`: all of one or two dimensions is `plane(0)`, three come plane by
@@ -48,12 +43,7 @@ impl NexusWriter {
     ///
     /// # Errors
     /// Values that cannot be had, or of another shape; a full disk.
-    pub fn add(
-        &mut self,
-        title: &str,
-        axes: &[Axis],
-        plane: impl Fn(usize) -> Result<ArrayD<f32>>,
-    ) -> Result<()> {
+    pub fn add(&mut self, title: &str, axes: &[Axis], plane: impl Fn(usize) -> Result<ArrayD<f32>>) -> Result<()> {
         // Names of NeXus are those of variables; they may not begin with a digit.
         let letter = |c: char| if c.is_alphanumeric() { c } else { '_' };
         let name: String = "map_".chars().chain(title.chars().map(letter)).collect();
@@ -63,13 +53,8 @@ impl NexusWriter {
         if chunk.len() > 2 {
             chunk[0] = 1;
         }
-        let values = group
-            .new_dataset::<f32>()
-            .shape(&shape[..])
-            .chunk(chunk)
-            .shuffle()
-            .deflate(GZIP)
-            .create("data")?;
+        let values =
+            group.new_dataset::<f32>().shape(&shape[..]).chunk(chunk).shuffle().deflate(GZIP).create("data")?;
         if shape.len() > 2 {
             for index in 0..shape[0] {
                 let part = plane(index)?.into_dimensionality::<Ix2>()?;
@@ -87,10 +72,7 @@ impl NexusWriter {
                 "" => format!("dim{i}"),
                 name => name.to_lowercase().replace([' ', '/'], "_"),
             };
-            let places = group
-                .new_dataset_builder()
-                .with_data(&axis.values())
-                .create(&name[..])?;
+            let places = group.new_dataset_builder().with_data(&axis.values()).create(&name[..])?;
             if !axis.units.is_empty() {
                 set_text(&places, "units", &axis.units)?;
             }
@@ -112,8 +94,7 @@ impl NexusWriter {
             set_text(&entry, "default", first)?;
         }
         self.file.close()?;
-        fs::rename(&self.partial, &self.path)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        fs::rename(&self.partial, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

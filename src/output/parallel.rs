@@ -87,12 +87,7 @@ impl<'c> HspyWriter<'c> {
     /// Every rank with the same arguments.
     /// # Errors
     /// An empty shape, or a name that exists already.
-    pub fn create_dataset<T: H5Type>(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        chunk: &[usize],
-    ) -> Result<()> {
+    pub fn create_dataset<T: H5Type>(&mut self, name: &str, shape: &[usize], chunk: &[usize]) -> Result<()> {
         let make = || -> Result<Dataset> {
             let _waiting = self.comm.waiting("making of a dataset");
             let chunk = hspy::fitting_chunk(shape, chunk)?;
@@ -108,12 +103,8 @@ impl<'c> HspyWriter<'c> {
                 .create(name)?;
             Ok(dataset)
         };
-        let made = make().with_context(|| {
-            format!(
-                "{}: dataset {name} of {shape:?} cannot be made",
-                self.partial.display()
-            )
-        });
+        let made =
+            make().with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.display()));
         let dataset = self.comm.agree(made)?;
         self.datasets.insert(name.to_string(), dataset);
         Ok(())
@@ -126,12 +117,7 @@ impl<'c> HspyWriter<'c> {
     /// # Collective
     /// # Errors
     /// A part outside the dataset, another type than the dataset's, a full disk: the same error on every rank.
-    pub fn write<T: H5Type + Clone>(
-        &self,
-        name: &str,
-        start: &[usize],
-        local: ArrayViewD<T>,
-    ) -> Result<()> {
+    pub fn write<T: H5Type + Clone>(&self, name: &str, start: &[usize], local: ArrayViewD<T>) -> Result<()> {
         let local = local.as_standard_layout();
         let plan = self.comm.agree(self.plan(name, start, &local.view()))?;
         let (dataset, pieces) = plan;
@@ -199,33 +185,17 @@ impl<'c> HspyWriter<'c> {
     /// `check` is called on every rank, and fails on all or on none.
     /// # Errors
     /// As [`HspyWriter::finish`], and what `check` finds.
-    pub fn finish_checked(
-        self,
-        small: Small,
-        check: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        let HspyWriter {
-            comm,
-            path,
-            partial,
-            about,
-            datasets,
-            file,
-        } = self;
-        let room = if comm.is_root() {
-            has_room(&partial)
-        } else {
-            Ok(())
-        };
+    pub fn finish_checked(self, small: Small, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let HspyWriter { comm, path, partial, about, datasets, file } = self;
+        let room = if comm.is_root() { has_room(&partial) } else { Ok(()) };
         if let Err(error) = comm.agree(room) {
             // To drop the file would be to close it.
             comm.fail(&error);
         }
         let waiting = comm.waiting("closing of a file");
         drop(datasets);
-        let closed = file
-            .close()
-            .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
+        let closed =
+            file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
         if let Err(error) = closed {
             // A rank whose part of the close fails leaves the others inside of it: nothing can be agreed any more.
             comm.fail(&error);
@@ -260,28 +230,18 @@ fn has_room(partial: &Path) -> Result<()> {
 /// Makes the folder and an empty partial file; MPI-IO would choose its mode freely.
 fn prepare(partial: &Path) -> Result<()> {
     if let Some(folder) = partial.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("folder {} cannot be made", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("folder {} cannot be made", folder.display()))?;
     }
     if partial.exists() {
-        fs::remove_file(partial).with_context(|| {
-            format!(
-                "{}: the partial file of an earlier run cannot be removed",
-                partial.display()
-            )
-        })?;
+        fs::remove_file(partial)
+            .with_context(|| format!("{}: the partial file of an earlier run cannot be removed", partial.display()))?;
     }
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o664)
         .open(partial)
-        .with_context(|| {
-            format!(
-                "{}: cannot be made; is its folder writable?",
-                partial.display()
-            )
-        })?;
+        .with_context(|| format!("{}: cannot be made; is its folder writable?", partial.display()))?;
     Ok(())
 }
 
@@ -292,8 +252,7 @@ fn complete(partial: &Path, small: &Small, about: &About) -> Result<()> {
         .open_rw(partial)
         .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
     hspy::add(&file, small, about).with_context(|| partial.display().to_string())?;
-    file.close()
-        .with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
+    file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
 }
 
 /// Makes the file durable and renames it. Root only.
@@ -301,18 +260,9 @@ fn publish(partial: &Path, path: &Path) -> Result<()> {
     fs::File::open(partial)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(partial, path))
-        .with_context(|| {
-            format!(
-                "{}: cannot be renamed to {}",
-                partial.display(),
-                path.display()
-            )
-        })?;
+        .with_context(|| format!("{}: cannot be renamed to {}", partial.display(), path.display()))?;
     // The new name is durable only when its folder is; not every file system can do that.
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
         log::debug!("{}: cannot be synced: {error}", folder.display());
     }

@@ -55,11 +55,7 @@ pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
 pub fn read_signal_plane(path: &Path, title: &str, index: usize) -> Result<ArrayD<f32>> {
     let read = |file: File| -> Result<ArrayD<f32>> {
         let data = file.dataset(&signal_path(title))?;
-        Ok(if data.ndim() == 3 {
-            data.read_slice_2d(s![index, .., ..])?.into_dyn()
-        } else {
-            data.read_dyn()?
-        })
+        Ok(if data.ndim() == 3 { data.read_slice_2d(s![index, .., ..])?.into_dyn() } else { data.read_dyn()? })
     };
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }
@@ -74,10 +70,7 @@ pub fn read_text(path: &Path, name: &str) -> Result<String> {
         if texts.link_exists(name) {
             return Ok(String::from_utf8(texts.dataset(name)?.read_raw::<u8>()?)?);
         }
-        Ok(texts
-            .attr(name)?
-            .read_scalar::<VarLenUnicode>()?
-            .to_string())
+        Ok(texts.attr(name)?.read_scalar::<VarLenUnicode>()?.to_string())
     };
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: text {name:?}", path.display()))
 }
@@ -89,33 +82,20 @@ pub fn read_text(path: &Path, name: &str) -> Result<String> {
 pub fn read_learning_results(path: &Path, title: &str) -> Result<(LearningResults, Array2<f64>)> {
     let read = |file: File| -> Result<_> {
         let learning = experiment(&file, title)?.group("learning_results")?;
-        let vector = |name: &str| {
-            learning
-                .dataset(name)
-                .and_then(|dataset| dataset.read_raw::<f64>())
-        };
+        let vector = |name: &str| learning.dataset(name).and_then(|dataset| dataset.read_raw::<f64>());
         let factors = learning.dataset("factors")?.read_2d::<f64>()?;
         let loadings = learning.dataset("loadings")?.read_2d::<f64>()?;
-        ensure!(
-            factors.ncols() == loadings.ncols(),
-            "factors and loadings differ in number"
-        );
+        ensure!(factors.ncols() == loadings.ncols(), "factors and loadings differ in number");
         let results = LearningResults {
             factors,
             explained_variance: vector("explained_variance")?,
             explained_variance_ratio: vector("explained_variance_ratio")?,
-            poissonian_noise_normalized: learning
-                .attr("poissonian_noise_normalized")?
-                .read_scalar()?,
-            output_dimension: learning
-                .attr("output_dimension")?
-                .read_scalar::<i64>()?
-                .try_into()?,
+            poissonian_noise_normalized: learning.attr("poissonian_noise_normalized")?.read_scalar()?,
+            output_dimension: learning.attr("output_dimension")?.read_scalar::<i64>()?.try_into()?,
         };
         Ok((results, loadings))
     };
-    read(open_hdf5(path, CACHE)?)
-        .with_context(|| format!("{}: learning results of signal {title:?}", path.display()))
+    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: learning results of signal {title:?}", path.display()))
 }
 
 fn experiment(file: &File, title: &str) -> Result<Group> {

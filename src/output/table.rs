@@ -26,10 +26,7 @@ pub enum Values {
 
 impl Column {
     pub fn new(name: &str, values: Values) -> Column {
-        Column {
-            name: name.into(),
-            values,
-        }
+        Column { name: name.into(), values }
     }
 
     fn rows(&self) -> usize {
@@ -79,9 +76,7 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
 pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
     let partial = path.with_extension("h5.partial");
     let write = || -> Result<()> {
-        let file = File::with_options()
-            .with_fapl(|fapl| fapl.file_locking(false))
-            .create(&partial)?;
+        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(&partial)?;
         for (name, table) in tables {
             add(&file, name, table).with_context(|| format!("table {name}"))?;
         }
@@ -93,14 +88,8 @@ pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
 
 fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
     let rows = table.first().map_or(0, Column::rows);
-    ensure!(
-        table.iter().all(|column| column.rows() == rows),
-        "its columns are not equally long"
-    );
-    let mut record = CompoundType {
-        fields: Vec::new(),
-        size: 0,
-    };
+    ensure!(table.iter().all(|column| column.rows() == rows), "its columns are not equally long");
+    let mut record = CompoundType { fields: Vec::new(), size: 0 };
     for (index, column) in table.iter().enumerate() {
         let (ty, size) = match &column.values {
             Values::Float(_) => (TypeDescriptor::Float(FloatSize::U8), 8),
@@ -110,9 +99,7 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
                 (TypeDescriptor::FixedUnicode(longest), longest)
             }
         };
-        record
-            .fields
-            .push(CompoundField::new(&column.name, ty, record.size, index));
+        record.fields.push(CompoundField::new(&column.name, ty, record.size, index));
         record.size += size;
     }
     let mut bytes = vec![0u8; rows * record.size];
@@ -122,18 +109,12 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
             match &column.values {
                 Values::Float(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
                 Values::Integer(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
-                Values::Text(values) => {
-                    place[..values[row].len()].copy_from_slice(values[row].as_bytes())
-                }
+                Values::Text(values) => place[..values[row].len()].copy_from_slice(values[row].as_bytes()),
             }
         }
     }
     let datatype = Datatype::from_descriptor(&TypeDescriptor::Compound(record))?;
-    let dataset = file
-        .new_dataset_builder()
-        .empty_as(&datatype)
-        .shape([rows])
-        .create(name)?;
+    let dataset = file.new_dataset_builder().empty_as(&datatype).shape([rows]).create(name)?;
     write_records(&dataset, &datatype, &bytes)
 }
 
@@ -175,10 +156,7 @@ mod tests {
         let rows: Vec<Row> = file.dataset("points").unwrap().read_raw().unwrap();
         assert_eq!((rows[0].f1, rows[0].flagged, rows[1].flagged), (0.5, 7, -1));
         assert!(rows[1].f1.is_nan());
-        let uneven = vec![
-            Column::new("a", Values::Integer(vec![1])),
-            Column::new("b", Values::Integer(vec![])),
-        ];
+        let uneven = vec![Column::new("a", Values::Integer(vec![1])), Column::new("b", Values::Integer(vec![]))];
         assert!(write_tables(&path, &[("uneven", uneven)]).is_err());
     }
 }

@@ -29,15 +29,9 @@ pub(super) fn write_block<T: H5Type>(
     let memory_type = Datatype::from_type::<T>()?;
     let (memory, stored) = match block {
         Some(block) => {
-            let there: Vec<Range<usize>> = block
-                .iter()
-                .zip(start)
-                .map(|(range, start)| range.start + start..range.end + start)
-                .collect();
-            (
-                Dataspace::try_new(local.shape())?.select(selection(block))?,
-                dataset.space()?.select(selection(&there))?,
-            )
+            let there: Vec<Range<usize>> =
+                block.iter().zip(start).map(|(range, start)| range.start + start..range.end + start).collect();
+            (Dataspace::try_new(local.shape())?.select(selection(block))?, dataset.space()?.select(selection(&there))?)
         }
         None => (Dataspace::try_new([1])?, dataset.space()?),
     };
@@ -54,20 +48,9 @@ pub(super) fn write_block<T: H5Type>(
             }
             let transfer = H5Pcreate(*hdf5::globals::H5P_DATASET_XFER);
             H5Pset_dxpl_mpio(transfer, H5FD_mpio_xfer_t::H5FD_MPIO_COLLECTIVE);
-            let code = H5Dwrite(
-                dataset.id(),
-                memory_type.id(),
-                memory.id(),
-                stored.id(),
-                transfer,
-                values.cast(),
-            );
+            let code = H5Dwrite(dataset.id(), memory_type.id(), memory.id(), stored.id(), transfer, values.cast());
             // Before the list is closed, which would clear the error stack.
-            let result = if code < 0 {
-                Err(hdf5::Error::query())
-            } else {
-                Ok(())
-            };
+            let result = if code < 0 { Err(hdf5::Error::query()) } else { Ok(()) };
             H5Pclose(transfer);
             result
         };
@@ -93,12 +76,7 @@ fn selection(block: &[Range<usize>]) -> Selection {
 /// Cuts an array of `shape` into blocks of at most `limit` values, along chunk borders as long as that is possible.
 ///
 /// The array lies at `start` in a dataset of chunks `chunk`. Empty for an empty array.
-pub(super) fn blocks(
-    start: &[usize],
-    shape: &[usize],
-    chunk: &[usize],
-    limit: usize,
-) -> Vec<Vec<Range<usize>>> {
+pub(super) fn blocks(start: &[usize], shape: &[usize], chunk: &[usize], limit: usize) -> Vec<Vec<Range<usize>>> {
     let mut whole: Vec<Range<usize>> = Vec::new();
     for &size in shape {
         whole.push(0..size);
@@ -110,13 +88,7 @@ pub(super) fn blocks(
     pieces
 }
 
-fn cut(
-    block: Vec<Range<usize>>,
-    start: &[usize],
-    chunk: &[usize],
-    limit: usize,
-    pieces: &mut Vec<Vec<Range<usize>>>,
-) {
+fn cut(block: Vec<Range<usize>>, start: &[usize], chunk: &[usize], limit: usize, pieces: &mut Vec<Vec<Range<usize>>>) {
     let size: usize = block.iter().map(Range::len).product();
     if size <= limit || size == 1 {
         return pieces.push(block);
@@ -125,18 +97,12 @@ fn cut(
     let border = (0..block.len()).find_map(|dim| {
         let (low, high) = (block[dim].start + start[dim], block[dim].end + start[dim]);
         let middle = ((low + high) / 2).div_ceil(chunk[dim]) * chunk[dim];
-        let middle = if middle < high {
-            middle
-        } else {
-            (high - 1) / chunk[dim] * chunk[dim]
-        };
+        let middle = if middle < high { middle } else { (high - 1) / chunk[dim] * chunk[dim] };
         (middle > low).then(|| (dim, middle - start[dim]))
     });
     // A single chunk above the limit is cut inside.
     let inside = || {
-        let dim = (0..block.len())
-            .find(|&dim| block[dim].len() > 1)
-            .unwrap_or(0);
+        let dim = (0..block.len()).find(|&dim| block[dim].len() > 1).unwrap_or(0);
         (dim, (block[dim].start + block[dim].end) / 2)
     };
     let (dim, middle) = border.unwrap_or_else(inside);
@@ -162,19 +128,9 @@ pub(super) fn write_records(dataset: &Dataset, datatype: &Datatype, bytes: &[u8]
     );
     // SAFETY: the identifiers are valid for the call, and `bytes` holds as many records as the dataset.
     let written = hdf5::sync::sync(|| unsafe {
-        H5Dwrite(
-            dataset.id(),
-            datatype.id(),
-            H5S_ALL,
-            H5S_ALL,
-            H5P_DEFAULT,
-            bytes.as_ptr().cast(),
-        )
+        H5Dwrite(dataset.id(), datatype.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.as_ptr().cast())
     });
-    anyhow::ensure!(
-        written >= 0,
-        "the records cannot be written; is the disk full?"
-    );
+    anyhow::ensure!(written >= 0, "the records cannot be written; is the disk full?");
     Ok(())
 }
 
@@ -186,10 +142,7 @@ mod tests {
     fn blocks_cover_the_array_once_and_follow_chunks() {
         let (start, shape, chunk) = ([4, 0, 0], [13, 9, 5], [4, 9, 5]);
         let pieces = blocks(&start, &shape, &chunk, 4 * 9 * 5);
-        let covered: usize = pieces
-            .iter()
-            .map(|block| block.iter().map(Range::len).product::<usize>())
-            .sum();
+        let covered: usize = pieces.iter().map(|block| block.iter().map(Range::len).product::<usize>()).sum();
         assert_eq!(covered, 13 * 9 * 5);
         for block in &pieces {
             assert!(block.iter().map(Range::len).product::<usize>() <= 4 * 9 * 5);
@@ -200,16 +153,8 @@ mod tests {
     #[test]
     fn a_chunk_above_the_limit_is_cut_inside() {
         let pieces = blocks(&[0, 0], &[2, 10], &[2, 10], 4);
-        assert_eq!(
-            pieces
-                .iter()
-                .map(|block| block[0].len() * block[1].len())
-                .sum::<usize>(),
-            20
-        );
-        assert!(pieces
-            .iter()
-            .all(|block| block[0].len() * block[1].len() <= 4));
+        assert_eq!(pieces.iter().map(|block| block[0].len() * block[1].len()).sum::<usize>(), 20);
+        assert!(pieces.iter().all(|block| block[0].len() * block[1].len() <= 4));
     }
 
     #[test]

@@ -37,11 +37,7 @@ impl Eigenvectors {
     ///
     /// # Errors
     /// What libtorch says of the eigendecomposition.
-    pub(super) fn of(
-        triangle: Vec<f64>,
-        size: usize,
-        max_components: usize,
-    ) -> Result<Eigenvectors> {
+    pub(super) fn of(triangle: Vec<f64>, size: usize, max_components: usize) -> Result<Eigenvectors> {
         ensure!(
             size * (size + 1) / 2 == triangle.len(),
             "PCA: a scatter matrix of {} elements for {size} channels",
@@ -74,11 +70,7 @@ impl Eigenvectors {
     ///
     /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
     /// rank has whole.
-    pub(super) fn new(
-        values: Vec<f64>,
-        num_components: usize,
-        element: impl Fn(usize, usize) -> f64,
-    ) -> Eigenvectors {
+    pub(super) fn new(values: Vec<f64>, num_components: usize, element: impl Fn(usize, usize) -> f64) -> Eigenvectors {
         let size = values.len();
         let mut vectors = vec![0.0; size * num_components];
         for component in 0..num_components {
@@ -89,15 +81,10 @@ impl Eigenvectors {
                 }
             }
             for row in 0..size {
-                vectors[row * num_components + component] =
-                    element(row, component) * largest.signum();
+                vectors[row * num_components + component] = element(row, component) * largest.signum();
             }
         }
-        Eigenvectors {
-            vectors,
-            num_components,
-            values,
-        }
+        Eigenvectors { vectors, num_components, values }
     }
 }
 
@@ -121,11 +108,7 @@ impl Decomposition {
     /// # Source
     /// HyperSpy `decomposition`: explained_variance = S^2 / n; Keenan & Kotula 2004 for the scaling, undone in
     /// factors and loadings.
-    pub(super) fn new(
-        eigen: Eigenvectors,
-        column_scale: Option<Vec<f64>>,
-        num_pixels: u64,
-    ) -> Result<Decomposition> {
+    pub(super) fn new(eigen: Eigenvectors, column_scale: Option<Vec<f64>>, num_pixels: u64) -> Result<Decomposition> {
         let shape = (eigen.values.len(), eigen.num_components);
         let vectors = Array2::from_shape_vec(shape, eigen.vectors)
             .context("PCA: eigenvectors of another shape than announced")?;
@@ -183,8 +166,7 @@ impl Decomposition {
     /// Rank-local. `k` above the number of components gives all.
     pub fn loadings(&self, line: ArrayView2<f32>, k: usize) -> Array2<f64> {
         let k = k.min(self.num_components());
-        line.mapv(f64::from)
-            .dot(&self.projection.slice(s![.., ..k]))
+        line.mapv(f64::from).dot(&self.projection.slice(s![.., ..k]))
     }
 
     /// `line` (`[x, E]` counts) as its first `k` components rebuild it.
@@ -224,26 +206,17 @@ mod tests {
 
     #[test]
     fn rebuilds_what_lies_in_the_span_of_its_components() {
-        let spectra = arr2(&[
-            [4f32, 2.0, 0.0, 6.0],
-            [2.0, 1.0, 0.0, 3.0],
-            [0.0, 0.0, 0.0, 0.0],
-        ]);
+        let spectra = arr2(&[[4f32, 2.0, 0.0, 6.0], [2.0, 1.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]]);
         let wide = spectra.mapv(f64::from);
         let scatter = wide.t().dot(&wide);
-        let triangle: Vec<f64> = (0..4)
-            .flat_map(|row| scatter.row(row).to_vec().into_iter().take(row + 1))
-            .collect();
+        let triangle: Vec<f64> = (0..4).flat_map(|row| scatter.row(row).to_vec().into_iter().take(row + 1)).collect();
         let eigen = Eigenvectors::of(triangle, 4, 2).unwrap();
         let pca = Decomposition::new(eigen, None, 3).unwrap();
         assert!((pca.explained_variance[0] - 70.0 / 3.0).abs() < 1e-12);
         assert!((pca.explained_variance_ratio[0] - 1.0).abs() < 1e-12);
         assert!(pca.factors[[3, 0]] > 0.0);
         let rebuilt = pca.reconstruct(spectra.view(), 1);
-        assert!(rebuilt
-            .iter()
-            .zip(&spectra)
-            .all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(rebuilt.iter().zip(&spectra).all(|(a, b)| (a - b).abs() < 1e-5));
         assert_eq!(pca.loadings(spectra.view(), 9).dim(), (3, 2));
     }
 
@@ -267,10 +240,8 @@ mod tests {
         // Evenly filled support of a ratio of a quarter: .25 to 2.25, nearly its quantiles.
         values.extend((0..98).map(|i| 2.2 - 1.9 * i as f64 / 97.0));
         let diagonal = |row: usize| (0..=row).map(move |i| (row, i));
-        let triangle: Vec<f64> = (0..100)
-            .flat_map(diagonal)
-            .map(|(row, i)| if row == i { values[i] } else { 0.0 })
-            .collect();
+        let triangle: Vec<f64> =
+            (0..100).flat_map(diagonal).map(|(row, i)| if row == i { values[i] } else { 0.0 }).collect();
         let eigen = Eigenvectors::of(triangle, 100, 10).unwrap();
         let pca = Decomposition::new(eigen, None, 400).unwrap();
         assert_eq!(pca.significant(400.0), 2);

@@ -49,9 +49,7 @@ impl Pass {
     /// Whether those that do not stand out have no more of it to come than `before`, in the pass before.
     fn is_settled(&self, before: &[f64]) -> bool {
         let mut pairs = self.variances.iter().zip(before);
-        pairs.all(|(&now, &before)| {
-            now > self.threshold || now <= (SETTLED * before).max(self.rounding)
-        })
+        pairs.all(|(&now, &before)| now > self.threshold || now <= (SETTLED * before).max(self.rounding))
     }
 }
 
@@ -86,10 +84,7 @@ pub fn randomized(
     let mut passes = 0;
     loop {
         passes += 1;
-        let next = || {
-            seen.directions()
-                .context("PCA: no directions to look along")
-        };
+        let next = || seen.directions().context("PCA: no directions to look along");
         let directions = comm.from_root(next)?;
         let mut along = Scatter::along(spectra, &directions);
         add_to(&mut along)?;
@@ -213,12 +208,7 @@ impl Krylov {
         let residuals = residual.f_sum_dim_intlist(0, false, None)?;
         let vectors = vectors.f_narrow(1, 0, self.num_components as i64)?;
         let trace = sums[sums.len() - 1];
-        Ok(self.judge(
-            &values(&variances)?,
-            &values(&residuals)?,
-            &values(&vectors)?,
-            trace,
-        ))
+        Ok(self.judge(&values(&variances)?, &values(&residuals)?, &values(&vectors)?, trace))
     }
 
     /// A pass that has found these `variances` `[m]`, descending, with the squares of their `residuals` and the `vectors`
@@ -268,9 +258,7 @@ impl Krylov {
 /// The elements in C order.
 fn values<T: tch::kind::Element + Default + Clone>(tensor: &Tensor) -> Result<Vec<T>, TchError> {
     let mut values = vec![T::default(); tensor.numel()];
-    tensor
-        .f_contiguous()?
-        .f_copy_data(&mut values, tensor.numel())?;
+    tensor.f_contiguous()?.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)
 }
 
@@ -300,8 +288,7 @@ mod tests {
     fn solved(truth: &[f64], pixels: f64, k: usize) -> (usize, Decomposition, DMatrix<f64>) {
         let channels = truth.len();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let normal: DMatrix<f64> =
-            DMatrix::from_fn(channels, channels, |_, _| StandardNormal.sample(&mut rng));
+        let normal: DMatrix<f64> = DMatrix::from_fn(channels, channels, |_, _| StandardNormal.sample(&mut rng));
         let basis: DMatrix<f64> = normal.qr().q();
         let diagonal = DMatrix::from_diagonal(&DVector::from_column_slice(truth));
         let scatter: DMatrix<f64> = &basis * diagonal * basis.transpose();
@@ -333,10 +320,7 @@ mod tests {
             let (_, pca, basis) = solved(&truth, 20_000.0, 5);
             for (i, truth) in signal.iter().enumerate() {
                 let found = pca.explained_variance[i];
-                assert!(
-                    (found / truth - 1.0).abs() < TOLERANCE,
-                    "{found} for {truth}"
-                );
+                assert!((found / truth - 1.0).abs() < TOLERANCE, "{found} for {truth}");
                 let factor = pca.factors.column(i).to_vec();
                 let expected = basis.column(i);
                 let pairs = factor.iter().zip(expected.iter());
@@ -358,13 +342,10 @@ mod tests {
             let falling = (1.0 + e as f64 / 20.0).powi(-2);
             let bump = (-((e as f64 - 100.0) / 20.0).powi(2)).exp();
             let share = 0.02 * (y as f64 * 0.7).sin().powi(2);
-            Poisson::new(1e5 * (falling + share * bump))
-                .unwrap()
-                .sample(&mut rng) as f32
+            Poisson::new(1e5 * (falling + share * bump)).unwrap().sample(&mut rng) as f32
         });
-        let sums: Vec<f64> = (counts.columns().into_iter())
-            .map(|channel| channel.iter().map(|&n| f64::from(n)).sum())
-            .collect();
+        let sums: Vec<f64> =
+            (counts.columns().into_iter()).map(|channel| channel.iter().map(|&n| f64::from(n)).sum()).collect();
         for poisson in [true, false] {
             let spectra = Spectra::new(&sums, poisson);
             let summed = |scatter: &Scatter| {
@@ -377,20 +358,11 @@ mod tests {
             let exact = Eigenvectors::of(triangle, channels, 10).unwrap();
             let exact = Decomposition::new(exact, None, 1).unwrap();
             let seen = Krylov::new(&spectra, pixels as f64, 10);
-            let (_, pass) = passes(seen, |directions| {
-                summed(&Scatter::along(&spectra, directions))
-            });
+            let (_, pass) = passes(seen, |directions| summed(&Scatter::along(&spectra, directions)));
             let pairs = pass.variances.iter().zip(&exact.explained_variance);
             for (i, (found, exact)) in pairs.enumerate() {
-                let good = if *found > pass.threshold {
-                    TOLERANCE
-                } else {
-                    0.1
-                };
-                assert!(
-                    (found / exact - 1.0).abs() < good,
-                    "{i}: {found} for {exact}"
-                );
+                let good = if *found > pass.threshold { TOLERANCE } else { 0.1 };
+                assert!((found / exact - 1.0).abs() < good, "{i}: {found} for {exact}");
             }
             assert!(pass.variances[1] > pass.threshold, "the bump stands out");
         }
@@ -416,10 +388,7 @@ mod tests {
             let (passes, pca, _) = solved(&truth, pixels, 6);
             assert!(passes <= 3, "{passes} passes");
             for (found, truth) in pca.explained_variance.iter().zip(&truth).take(6) {
-                assert!(
-                    (found / truth - 1.0).abs() < TOLERANCE,
-                    "{found} for {truth}"
-                );
+                assert!((found / truth - 1.0).abs() < TOLERANCE, "{found} for {truth}");
             }
         }
     }

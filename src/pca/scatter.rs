@@ -82,9 +82,7 @@ impl Scatter {
         };
         let count = directions.len() / channels.max(1);
         let rows = directions.chunks(count.max(1)).zip(&inverse);
-        let weights = rows
-            .flat_map(|(row, inverse)| row.iter().map(move |direction| direction * inverse))
-            .collect();
+        let weights = rows.flat_map(|(row, inverse)| row.iter().map(move |direction| direction * inverse)).collect();
         // No product with a vector of length 1 is longer than the trace.
         let bound = spectra.bound * channels as f64;
         Scatter {
@@ -125,10 +123,7 @@ impl Scatter {
         match (&self.along, &self.spectra.column_scale) {
             (Some(along), scale) => along.product(block, scale.is_some()),
             (None, Some(scale)) => scaled_product(block, scale),
-            (None, None) => gram(
-                &block.iter().map(|&n| f64::from(n)).collect::<Vec<f64>>(),
-                channels,
-            ),
+            (None, None) => gram(&block.iter().map(|&n| f64::from(n)).collect::<Vec<f64>>(), channels),
         }
     }
 
@@ -158,10 +153,8 @@ impl Scatter {
     ) -> Result<()> {
         let blocks: Vec<usize> = blocks.collect();
         for some in blocks.chunks(rayon::current_num_threads()) {
-            let products = some
-                .par_iter()
-                .map(|&block| self.product(read(block)?.view()))
-                .collect::<Result<Vec<Vec<f64>>>>()?;
+            let products =
+                some.par_iter().map(|&block| self.product(read(block)?.view())).collect::<Result<Vec<Vec<f64>>>>()?;
             products.iter().for_each(|product| self.add(product));
         }
         Ok(())
@@ -174,12 +167,7 @@ impl Scatter {
     ///
     /// # Errors
     /// Counts that are not finite; an eigendecomposition that failed. The same error on every rank.
-    pub fn decompose(
-        self,
-        comm: &Comm,
-        num_pixels: u64,
-        max_components: usize,
-    ) -> Result<Decomposition> {
+    pub fn decompose(self, comm: &Comm, num_pixels: u64, max_components: usize) -> Result<Decomposition> {
         let triangle = self.sum.total(comm)?;
         let found = if comm.is_root() {
             Eigenvectors::of(triangle, self.spectra.num_channels, max_components).map(Some)
@@ -204,11 +192,7 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let mut counts = 0.0;
     for spectrum in block.rows() {
         let total = total(spectrum);
-        let (root, row) = if total > 0.0 {
-            (total.sqrt(), 1.0 / total.sqrt())
-        } else {
-            (0.0, 0.0)
-        };
+        let (root, row) = if total > 0.0 { (total.sqrt(), 1.0 / total.sqrt()) } else { (0.0, 0.0) };
         counts += root * root;
         let channels = spectrum.iter().zip(&inverse).zip(&expected).zip(&mut along);
         rest.extend(channels.map(|(((&n, inverse), expected), along)| {
@@ -237,11 +221,7 @@ impl Along {
         let mut rows = Vec::with_capacity(pixels);
         let mut trace = 0.0;
         for spectrum in block.rows() {
-            let row = if is_scaled {
-                over(total(spectrum))
-            } else {
-                1.0
-            };
+            let row = if is_scaled { over(total(spectrum)) } else { 1.0 };
             let counts = spectrum.to_slice().expect("blocks are in C order");
             trace += row * squares(counts, &self.inverse);
             rows.push(row as f32);
@@ -320,13 +300,7 @@ fn gram<T: tch::kind::Element>(rows: &[T], width: usize) -> Result<Vec<f64>> {
         let panel: Vec<f64> = matrix
             .f_narrow(1, start as i64, (end - start) as i64)
             .and_then(|rows| rows.f_tr()?.f_matmul(&matrix.f_narrow(1, 0, end as i64)?))
-            .and_then(|panel| {
-                panel
-                    .f_to_kind(Kind::Double)?
-                    .f_contiguous()?
-                    .f_view(-1)?
-                    .try_into()
-            })
+            .and_then(|panel| panel.f_to_kind(Kind::Double)?.f_contiguous()?.f_view(-1)?.try_into())
             .context("PCA: the scatter matrix of a block failed")?;
         for (row, found) in (start..end).zip(panel.chunks(end)) {
             values.extend(&found[..=row]);

@@ -37,26 +37,23 @@ pub fn despike(
     let mut spikes = Array2::zeros((rows.len(), raw.dim().1));
     let lines = clean.axis_iter_mut(Dim(0)).into_par_iter();
     let counts = spikes.axis_iter_mut(Dim(0)).into_par_iter();
-    lines
-        .zip(counts)
-        .enumerate()
-        .for_each(|(line, (mut spectra, mut spikes))| {
-            let row = rows.start + line;
-            let mut suspicious = Vec::new();
-            for (x, mut spectrum) in spectra.outer_iter_mut().enumerate() {
-                let original = spectrum.as_slice().expect("lines are copies in C order");
-                suspects(original, noise, &mut suspicious);
-                for e in (0..suspicious.len()).filter(|&e| suspicious[e]) {
-                    if zero_loss.contains(&e) {
-                        continue;
-                    }
-                    if let Some(median) = spike(raw, [row, x, e], noise) {
-                        spectrum[e] = median;
-                        spikes[x] += 1;
-                    }
+    lines.zip(counts).enumerate().for_each(|(line, (mut spectra, mut spikes))| {
+        let row = rows.start + line;
+        let mut suspicious = Vec::new();
+        for (x, mut spectrum) in spectra.outer_iter_mut().enumerate() {
+            let original = spectrum.as_slice().expect("lines are copies in C order");
+            suspects(original, noise, &mut suspicious);
+            for e in (0..suspicious.len()).filter(|&e| suspicious[e]) {
+                if zero_loss.contains(&e) {
+                    continue;
+                }
+                if let Some(median) = spike(raw, [row, x, e], noise) {
+                    spectrum[e] = median;
+                    spikes[x] += 1;
                 }
             }
-        });
+        }
+    });
     (clean, spikes)
 }
 
@@ -106,8 +103,7 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
     // A line of the specimen stands out of its spectrum beside it too, though less where there is less of it.
     let is_line = |(y, x)| {
         let excess = |value: f32, median: f32| f64::from(value) - f64::from(median);
-        spectral_median(y, x)
-            .is_some_and(|m| excess(raw[[y, x, e]], m) >= LINE_SHARE * excess(value, spectral))
+        spectral_median(y, x).is_some_and(|m| excess(raw[[y, x, e]], m) >= LINE_SHARE * excess(value, spectral))
     };
     let spike = stands_out(value, spatial, noise) && !shared() && !around().any(is_line);
     spike.then_some(spectral)
@@ -116,9 +112,7 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
 fn stands_out(value: f32, median: f32, noise: &NoiseModel) -> bool {
     let excess = value as f64 - median as f64;
     // Infinity is missing, not a spike: nothing is known of the voxel.
-    excess.is_finite()
-        && excess > 0.0
-        && excess * excess > SIGMAS * SIGMAS * noise.variance(median as f64)
+    excess.is_finite() && excess > 0.0 && excess * excess > SIGMAS * SIGMAS * noise.variance(median as f64)
 }
 
 /// Of the finite ones among at most eight values, the lower middle one where they are even in number.
@@ -142,11 +136,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NOISE: NoiseModel = NoiseModel {
-        gain: 2.0,
-        read_noise: 0.0,
-        fitted: true,
-    };
+    const NOISE: NoiseModel = NoiseModel { gain: 2.0, read_noise: 0.0, fitted: true };
 
     /// 100 ADU everywhere: 8 sigma of gain 2 are 8 sqrt(2 * 100 + 4) = 114.3 ADU.
     fn flat() -> Array3<f32> {
@@ -164,10 +154,7 @@ mod tests {
         raw[[1, 1, 7]] = 216.0;
         raw[[1, 1, 13]] = 213.0;
         let (clean, count) = edited(&raw);
-        assert_eq!(
-            (count, clean[[1, 1, 7]], clean[[1, 1, 13]]),
-            (1, 100.0, 213.0)
-        );
+        assert_eq!((count, clean[[1, 1, 7]], clean[[1, 1, 13]]), (1, 100.0, 213.0));
     }
 
     #[test]

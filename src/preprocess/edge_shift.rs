@@ -25,12 +25,7 @@ impl EdgeTemplate {
     /// Of `mean` `[energy]`, electrons per pixel, between two energies (eV), for shifts up to `bound_ev`.
     ///
     /// None where the axis has no room for such shifts, or nothing there fixes an energy.
-    pub fn new(
-        energy: &Axis,
-        mean: &[f64],
-        [low, high]: [f64; 2],
-        bound_ev: f64,
-    ) -> Option<EdgeTemplate> {
+    pub fn new(energy: &Axis, mean: &[f64], [low, high]: [f64; 2], bound_ev: f64) -> Option<EdgeTemplate> {
         let most = (bound_ev / energy.scale).ceil() as usize + 1;
         let inside = most..energy.size.checked_sub(most)?;
         let range = energy.indices(low, high);
@@ -39,10 +34,7 @@ impl EdgeTemplate {
             return None;
         }
         let floor = 1e-3 + 0.01 * mean[range.clone()].iter().sum::<f64>() / range.len() as f64;
-        let weights: Vec<f64> = mean[range.clone()]
-            .iter()
-            .map(|&m| m.max(floor).sqrt().recip())
-            .collect();
+        let weights: Vec<f64> = mean[range.clone()].iter().map(|&m| m.max(floor).sqrt().recip()).collect();
         let middle = energy.value((range.start + range.end) / 2).abs().max(1.0);
         let weighted = |value: &dyn Fn(usize) -> f64| -> Vec<f64> {
             let values = range.clone().map(value);
@@ -59,13 +51,7 @@ impl EdgeTemplate {
                 span
             })
             .collect();
-        let mut template = EdgeTemplate {
-            scale_ev: energy.scale,
-            weights,
-            spans,
-            range,
-            error_ev: f64::INFINITY,
-        };
+        let mut template = EdgeTemplate { scale_ev: energy.scale, weights, spans, range, error_ev: f64::INFINITY };
         let own = weighted_part(&template, mean);
         let bend = template.bend(&own, most);
         template.error_ev = (2.0 / bend).sqrt() * energy.scale;
@@ -87,11 +73,7 @@ impl EdgeTemplate {
     /// None at and beyond the bound, and where the noise leaves it open.
     pub fn shift_ev(&self, spectrum: &[f64], pixels: f64) -> Option<f64> {
         let own = weighted_part(self, spectrum);
-        let explained: Vec<f64> = self
-            .spans
-            .iter()
-            .map(|span| explained(span, &own))
-            .collect();
+        let explained: Vec<f64> = self.spans.iter().map(|span| explained(span, &own)).collect();
         let mut best = 0;
         for (i, &value) in explained.iter().enumerate() {
             if value > explained[best] {
@@ -141,18 +123,11 @@ fn orthonormalise(span: &mut [Vec<f64>; TERMS]) {
         for _ in 0..2 {
             for other in before.iter() {
                 let part = dot(other, vector);
-                vector
-                    .iter_mut()
-                    .zip(other)
-                    .for_each(|(v, o)| *v -= part * o);
+                vector.iter_mut().zip(other).for_each(|(v, o)| *v -= part * o);
             }
         }
         let length = dot(vector, vector).sqrt();
-        let factor = if length > 1e-9 * whole {
-            length.recip()
-        } else {
-            0.0
-        };
+        let factor = if length > 1e-9 * whole { length.recip() } else { 0.0 };
         vector.iter_mut().for_each(|v| *v *= factor);
     }
 }
@@ -181,8 +156,7 @@ mod tests {
     #[test]
     fn known_shifts_come_back_from_noise() {
         let mut random = ChaCha8Rng::seed_from_u64(2);
-        let template =
-            EdgeTemplate::new(&axis(), &spectrum(0.0, 60.0), [500.0, 570.0], 6.0).unwrap();
+        let template = EdgeTemplate::new(&axis(), &spectrum(0.0, 60.0), [500.0, 570.0], 6.0).unwrap();
         let mut square = 0.0;
         for run in 0..200 {
             let shift = -4.0 + 0.04 * run as f64;
@@ -195,30 +169,19 @@ mod tests {
             square += (found - shift).powi(2);
         }
         let rms = (square / 200.0f64).sqrt();
-        println!(
-            "rms {rms:.3} eV, of one pixel {:.3} eV",
-            template.error_ev()
-        );
+        println!("rms {rms:.3} eV, of one pixel {:.3} eV", template.error_ev());
         assert!(rms < 0.08, "{rms}");
         // The error that is told is the error that is made, the other amounts aside.
-        assert!(
-            (0.4..2.5).contains(&(rms / (template.error_ev() / 3.0))),
-            "{rms}"
-        );
+        assert!((0.4..2.5).contains(&(rms / (template.error_ev() / 3.0))), "{rms}");
     }
 
     #[test]
     fn what_fixes_no_energy_gives_none() {
-        let background: Vec<f64> = axis()
-            .values()
-            .iter()
-            .map(|e| 200.0 * (e / 450.0f64).powi(-3))
-            .collect();
+        let background: Vec<f64> = axis().values().iter().map(|e| 200.0 * (e / 450.0f64).powi(-3)).collect();
         let flat = EdgeTemplate::new(&axis(), &background, [500.0, 570.0], 6.0);
         assert!(flat.is_none_or(|template| template.error_ev() > 10.0));
         assert!(EdgeTemplate::new(&axis(), &spectrum(0.0, 60.0), [451.0, 455.0], 6.0).is_none());
-        let template =
-            EdgeTemplate::new(&axis(), &spectrum(0.0, 60.0), [500.0, 570.0], 3.0).unwrap();
+        let template = EdgeTemplate::new(&axis(), &spectrum(0.0, 60.0), [500.0, 570.0], 3.0).unwrap();
         assert_eq!(template.shift_ev(&spectrum(9.0, 60.0), 1.0), None);
         assert_eq!(template.shift_ev(&vec![0.0; 400], 1.0), None);
     }

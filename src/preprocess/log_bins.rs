@@ -30,11 +30,7 @@ impl LogBins {
     /// Lower and upper edge of bin `index`.
     pub fn edges(&self, index: usize) -> (f64, f64) {
         let edge = |i: i64| f64::from_bits(((i + self.base()) as u64) << (52 - self.bits));
-        let low = if index == 0 {
-            0.0
-        } else {
-            edge(index as i64 - 1)
-        };
+        let low = if index == 0 { 0.0 } else { edge(index as i64 - 1) };
         (low, edge(index as i64))
     }
 
@@ -47,11 +43,7 @@ impl LogBins {
             if count > 0 && below + count as f64 >= wanted {
                 let (low, high) = self.edges(index);
                 let part = (wanted - below) / count as f64;
-                return if index == 0 {
-                    0.0
-                } else {
-                    low + part * (high - low)
-                };
+                return if index == 0 { 0.0 } else { low + part * (high - low) };
             }
             below += count as f64;
         }
@@ -63,23 +55,13 @@ impl LogBins {
 mod tests {
     use super::*;
 
-    const BINS: LogBins = LogBins {
-        lowest_exponent: -2,
-        octaves: 8,
-        bits: 2,
-    };
+    const BINS: LogBins = LogBins { lowest_exponent: -2, octaves: 8, bits: 2 };
 
     #[test]
     fn bins_hold_their_edges() {
         // 1/4 opens bin 1; four bins further is 1/2; 10 lies in [10, 12).
-        assert_eq!(
-            (BINS.index(0.25), BINS.index(0.5), BINS.index(0.2)),
-            (1, 5, 0)
-        );
-        assert_eq!(
-            (BINS.index(-1.0), BINS.index(f64::MAX)),
-            (0, BINS.count() - 1)
-        );
+        assert_eq!((BINS.index(0.25), BINS.index(0.5), BINS.index(0.2)), (1, 5, 0));
+        assert_eq!((BINS.index(-1.0), BINS.index(f64::MAX)), (0, BINS.count() - 1));
         assert_eq!(BINS.edges(BINS.index(10.0)), (10.0, 12.0));
         assert_eq!(BINS.edges(0), (0.0, 0.25));
     }

@@ -34,14 +34,11 @@ pub fn mean_row(
         let (mut sum, mut count) = (sums.row_mut(x), counts.row_mut(x));
         for y in rows.clone().filter(|&y| valid[[y, x]]) {
             let spectrum = values.slice(ndarray::s![y, x, ..]);
-            ndarray::Zip::from(&mut sum)
-                .and(&mut count)
-                .and(spectrum)
-                .for_each(|sum, count, &value| {
-                    let there = value.is_finite();
-                    *sum += if there { value as f64 } else { 0.0 };
-                    *count += if there { 1.0 } else { 0.0 };
-                });
+            ndarray::Zip::from(&mut sum).and(&mut count).and(spectrum).for_each(|sum, count, &value| {
+                let there = value.is_finite();
+                *sum += if there { value as f64 } else { 0.0 };
+                *count += if there { 1.0 } else { 0.0 };
+            });
         }
     }
     let mut total = vec![(0.0f64, 0.0f64); channels];
@@ -75,10 +72,7 @@ mod tests {
     fn the_mean_is_over_valid_finite_neighbours() {
         // One channel, gain 2.
         let mut values = Array3::zeros((3, 3, 1));
-        values
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = i as f32);
+        values.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
         values[[0, 1, 0]] = f32::NAN;
         let mut ignored = Array2::from_elem((3, 3), false);
         ignored[[2, 2]] = true;

@@ -16,17 +16,9 @@ const LAG: usize = 8;
 /// The same where there is but one pixel to a line: its own structure grows with the distance.
 const LONE_LAG: usize = 5;
 /// Levels: log-spaced bins from 2^-20 to 2^44 ADU, four to an octave, and bin 0 for all that lies below.
-const LEVELS: LogBins = LogBins {
-    lowest_exponent: -20,
-    octaves: 64,
-    bits: 2,
-};
+const LEVELS: LogBins = LogBins { lowest_exponent: -20, octaves: 64, bits: 2 };
 /// Absolute differences: 2^-24 to 2^40 ADU, eight to an octave, and bin 0 below.
-const DIFFERENCES: LogBins = LogBins {
-    lowest_exponent: -24,
-    octaves: 64,
-    bits: 3,
-};
+const DIFFERENCES: LogBins = LogBins { lowest_exponent: -24, octaves: 64, bits: 3 };
 /// A level with fewer differences than this says too little of its variance.
 const MIN_DIFFERENCES: i64 = 50;
 /// Relative misfit at which a level begins to count as disturbed by the specimen's structure.
@@ -47,11 +39,7 @@ pub struct NoiseModel {
 impl NoiseModel {
     /// A gain that is known; no read noise.
     pub fn with_gain(gain: f64) -> NoiseModel {
-        NoiseModel {
-            gain,
-            read_noise: 0.0,
-            fitted: false,
-        }
+        NoiseModel { gain, read_noise: 0.0, fitted: false }
     }
 
     /// Variance in ADU^2 of a voxel whose expected value is `level` ADU; at least that of one electron, because a lone
@@ -73,9 +61,7 @@ pub struct NoiseStatistics {
 
 impl Default for NoiseStatistics {
     fn default() -> Self {
-        NoiseStatistics {
-            counts: vec![0; LEVELS.count() * DIFFERENCES.count()],
-        }
+        NoiseStatistics { counts: vec![0; LEVELS.count() * DIFFERENCES.count()] }
     }
 }
 
@@ -100,11 +86,7 @@ impl NoiseStatistics {
         }
         for row in 0..rows {
             for x in 0..width.saturating_sub(1) {
-                self.add_pair(
-                    raw.slice(s![row, x, ..]),
-                    raw.slice(s![row, x + 1, ..]),
-                    lag,
-                );
+                self.add_pair(raw.slice(s![row, x, ..]), raw.slice(s![row, x + 1, ..]), lag);
             }
             // One pixel has no neighbour along x: the spectrum's own curvature must do.
             if width == 1 {
@@ -149,17 +131,9 @@ impl NoiseStatistics {
         let levels = self.levels();
         let (gain, offset) = fit_line(&levels);
         if gain > 0.0 && gain.is_finite() {
-            NoiseModel {
-                gain,
-                read_noise: offset.max(0.0).sqrt() / gain,
-                fitted: true,
-            }
+            NoiseModel { gain, read_noise: offset.max(0.0).sqrt() / gain, fitted: true }
         } else {
-            NoiseModel {
-                gain: 1.0,
-                read_noise: offset.max(0.0).sqrt(),
-                fitted: false,
-            }
+            NoiseModel { gain: 1.0, read_noise: offset.max(0.0).sqrt(), fitted: false }
         }
     }
 
@@ -182,11 +156,7 @@ impl NoiseStatistics {
             }
             if variance > 0.0 {
                 let weight = (total as f64).sqrt();
-                levels.push(Level {
-                    mean,
-                    variance,
-                    weight,
-                });
+                levels.push(Level { mean, variance, weight });
             }
         }
         levels
@@ -204,15 +174,9 @@ struct Level {
 /// Reweighted least squares on relative misfits with Cauchy's weights: levels where the specimen adds its own
 /// variation (a zero-loss peak that wanders) lose their say. Two starts, because the weights make several minima.
 fn fit_line(levels: &[Level]) -> (f64, f64) {
-    let mut ratios: Vec<(f64, f64)> = levels
-        .iter()
-        .filter(|l| l.mean > 0.0)
-        .map(|l| (l.variance / l.mean, l.weight))
-        .collect();
-    let floor = levels
-        .iter()
-        .map(|l| l.variance)
-        .fold(f64::INFINITY, f64::min);
+    let mut ratios: Vec<(f64, f64)> =
+        levels.iter().filter(|l| l.mean > 0.0).map(|l| (l.variance / l.mean, l.weight)).collect();
+    let floor = levels.iter().map(|l| l.variance).fold(f64::INFINITY, f64::min);
     let floor = if floor.is_finite() { floor } else { 0.0 };
     if ratios.is_empty() {
         return (0.0, floor);
@@ -247,11 +211,7 @@ fn descend(levels: &[Level], mut gain: f64, mut offset: f64) -> (f64, f64, f64) 
     let misfit = |l: &Level, gain: f64, offset: f64| {
         let expected = (gain * l.mean + offset).max(f64::MIN_POSITIVE);
         let ratio = l.variance / expected;
-        let relative = if ratio > 1.0 {
-            ratio - 1.0
-        } else {
-            1.0 - 1.0 / ratio
-        };
+        let relative = if ratio > 1.0 { ratio - 1.0 } else { 1.0 - 1.0 / ratio };
         (expected, relative / MISFIT_SCALE)
     };
     for _ in 0..50 {
@@ -267,10 +227,7 @@ fn descend(levels: &[Level], mut gain: f64, mut offset: f64) -> (f64, f64, f64) 
         }
         let determinant = mm * one - m1 * m1;
         (gain, offset) = if determinant > 1e-12 * mm * one {
-            (
-                (mv * one - m1 * v1) / determinant,
-                (mm * v1 - m1 * mv) / determinant,
-            )
+            ((mv * one - m1 * v1) / determinant, (mm * v1 - m1 * mv) / determinant)
         } else {
             (mv / mm, 0.0)
         };
@@ -281,10 +238,7 @@ fn descend(levels: &[Level], mut gain: f64, mut offset: f64) -> (f64, f64, f64) 
             (gain, offset) = (0.0, v1 / one);
         }
     }
-    let cost = levels
-        .iter()
-        .map(|l| l.weight * misfit(l, gain, offset).1.powi(2).ln_1p())
-        .sum();
+    let cost = levels.iter().map(|l| l.weight * misfit(l, gain, offset).1.powi(2).ln_1p()).sum();
     (gain, offset, cost)
 }
 
@@ -320,10 +274,7 @@ mod tests {
             for (high, read) in [(300.0, 0.0), (40.0, 3.0), (2000.0, 5.0)] {
                 let model = fitted(&simulated((12, 16, 400), high, gain, read));
                 assert!(model.fitted);
-                assert!(
-                    (model.gain / gain - 1.0).abs() < 0.1,
-                    "{gain} {high}: {model:?}"
-                );
+                assert!((model.gain / gain - 1.0).abs() < 0.1, "{gain} {high}: {model:?}");
                 if read > 2.0 && high < 100.0 {
                     assert!((model.read_noise / read - 1.0).abs() < 0.2, "{model:?}");
                 }
@@ -353,10 +304,7 @@ mod tests {
             Array3::from_elem((4, 4, 100), f32::INFINITY),
         ] {
             let model = fitted(&raw);
-            assert_eq!(
-                (model.gain, model.read_noise, model.fitted),
-                (1.0, 0.0, false)
-            );
+            assert_eq!((model.gain, model.read_noise, model.fitted), (1.0, 0.0, false));
         }
     }
 

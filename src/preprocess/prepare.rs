@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{
-    concatenate, s, Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis,
-};
+use ndarray::{concatenate, s, Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis};
 use rayon::prelude::*;
 
 use super::despike::despike;
@@ -40,19 +38,13 @@ impl Onto<'_> {
     fn spectra(&self, rows: ArrayView3<f32>, first: usize, valid: ArrayView2<bool>) -> Array3<f32> {
         let (height, width, _) = rows.dim();
         let mut out = Array3::zeros((height, width, self.channels));
-        out.axis_iter_mut(Dim(0))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(row, mut line)| {
-                for x in (0..width).filter(|&x| valid[[row, x]]) {
-                    let shift_ev = self
-                        .shifts
-                        .map_or(0.0, |map| f64::from(map[[first + row, x]]));
-                    let spectrum = rows.slice(s![row, x, ..]);
-                    self.resampling
-                        .spectrum(spectrum, shift_ev, line.row_mut(x));
-                }
-            });
+        out.axis_iter_mut(Dim(0)).into_par_iter().enumerate().for_each(|(row, mut line)| {
+            for x in (0..width).filter(|&x| valid[[row, x]]) {
+                let shift_ev = self.shifts.map_or(0.0, |map| f64::from(map[[first + row, x]]));
+                let spectrum = rows.slice(s![row, x, ..]);
+                self.resampling.spectrum(spectrum, shift_ev, line.row_mut(x));
+            }
+        });
         out
     }
 }
@@ -106,16 +98,11 @@ pub fn prepare_rows(
         "rows {rows:?} lie outside of the block, which has {height} from {first_row}"
     );
     assert_eq!(ignored.dim(), (height, width), "mask and block differ");
-    assert!(
-        matches!(options.window, 1 | 3),
-        "the spatial mean is over 1 or 3 pixels"
-    );
+    assert!(matches!(options.window, 1 | 3), "the spatial mean is over 1 or 3 pixels");
     let wanted = rows.start - first_row..rows.end - first_row;
     let near = wanted.start.saturating_sub(1)..(wanted.end + 1).min(height);
     let valid = valid_pixels(raw, ignored);
-    let cleaned = options
-        .despike
-        .then(|| despike(raw, near.clone(), noise, options.zero_loss.clone()));
+    let cleaned = options.despike.then(|| despike(raw, near.clone(), noise, options.zero_loss.clone()));
     let clean = match &cleaned {
         Some((clean, _)) => clean.view(),
         None => raw.slice(s![near.clone(), .., ..]),
@@ -131,32 +118,19 @@ pub fn prepare_rows(
             row.saturating_sub(reach)..(row + reach + 1).min(near_valid.nrows()),
             x.saturating_sub(reach)..(x + reach + 1).min(width)
         ];
-        let averaged = near_valid
-            .slice(window)
-            .iter()
-            .filter(|&&valid| valid)
-            .count();
+        let averaged = near_valid.slice(window).iter().filter(|&&valid| valid).count();
         averaged as f32 / (options.window * options.window) as f32
     });
     let mut counts = Array3::zeros((wanted.len(), width, channels));
-    counts
-        .axis_iter_mut(Dim(0))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(line, out)| {
-            let row = inner.start + line;
-            mean_row(clean, near_valid, row, options.window, noise.gain, out);
-        });
+    counts.axis_iter_mut(Dim(0)).into_par_iter().enumerate().for_each(|(line, out)| {
+        let row = inner.start + line;
+        mean_row(clean, near_valid, row, options.window, noise.gain, out);
+    });
     let spikes = match &cleaned {
         Some((_, spikes)) => spikes.slice(s![inner, ..]).to_owned(),
         None => Array2::zeros((wanted.len(), width)),
     };
-    Prepared {
-        counts,
-        valid: valid.slice(s![wanted, ..]).to_owned(),
-        share,
-        spikes,
-    }
+    Prepared { counts, valid: valid.slice(s![wanted, ..]).to_owned(), share, spikes }
 }
 
 #[cfg(test)]
@@ -164,48 +138,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NOISE: NoiseModel = NoiseModel {
-        gain: 1.7,
-        read_noise: 0.5,
-        fitted: true,
-    };
+    const NOISE: NoiseModel = NoiseModel { gain: 1.7, read_noise: 0.5, fitted: true };
 
     /// Smooth counts with spikes, missing and negative voxels at places that `salt` moves.
     fn cube(shape: [usize; 3], salt: usize) -> Array3<f32> {
-        Array3::from_shape_fn(shape, |(y, x, e)| {
-            match (31 * y + 17 * x + 7 * e + salt) % 101 {
-                0 => 1e5,
-                1 => f32::NAN,
-                2 => -12.5,
-                3 => f32::INFINITY,
-                k => 200.0 / (1.0 + e as f32) + k as f32 / 7.0,
-            }
+        Array3::from_shape_fn(shape, |(y, x, e)| match (31 * y + 17 * x + 7 * e + salt) % 101 {
+            0 => 1e5,
+            1 => f32::NAN,
+            2 => -12.5,
+            3 => f32::INFINITY,
+            k => 200.0 / (1.0 + e as f32) + k as f32 / 7.0,
         })
     }
 
     fn options(window: usize) -> PrepareOptions {
-        PrepareOptions {
-            despike: true,
-            zero_loss: 0..1,
-            window,
-        }
+        PrepareOptions { despike: true, zero_loss: 0..1, window }
     }
 
     /// The rows of a cube prepared from the block with the halo that it needs; `moved`: onto other energies.
-    fn block(
-        cube: &Array3<f32>,
-        ignored: &Array2<bool>,
-        rows: Range<usize>,
-        window: usize,
-        moved: bool,
-    ) -> Prepared {
+    fn block(cube: &Array3<f32>, ignored: &Array2<bool>, rows: Range<usize>, window: usize, moved: bool) -> Prepared {
         let first = rows.start.saturating_sub(HALO);
         let last = (rows.end + HALO).min(cube.dim().0);
         let (height, width, channels) = cube.dim();
         let target = axis(0.9, 1.4, channels / 2);
         let resampling = Resampling::new(&axis(0.0, 1.0, channels), &target);
-        let shifts =
-            Array2::from_shape_fn((height, width), |(y, x)| 0.3 * (y + 2 * x) as f32 - 1.0);
+        let shifts = Array2::from_shape_fn((height, width), |(y, x)| 0.3 * (y + 2 * x) as f32 - 1.0);
         let shifts = shifts.slice(s![first..last, ..]);
         prepare_rows(
             cube.slice(s![first..last, .., ..]),
@@ -214,11 +171,7 @@ mod tests {
             ignored.slice(s![first..last, ..]),
             &NOISE,
             &options(window),
-            moved.then_some(Onto {
-                resampling: &resampling,
-                channels: target.size,
-                shifts: Some(shifts),
-            }),
+            moved.then_some(Onto { resampling: &resampling, channels: target.size, shifts: Some(shifts) }),
         )
     }
 
@@ -267,11 +220,7 @@ mod tests {
             0..1,
             Array2::from_elem((1, 1), false).view(),
             &NOISE,
-            &PrepareOptions {
-                despike: false,
-                zero_loss: 0..0,
-                window: 1,
-            },
+            &PrepareOptions { despike: false, zero_loss: 0..0, window: 1 },
             None,
         );
         assert_eq!((kept.counts[[0, 0, 4]], kept.spikes.sum()), (1000.0, 0));
@@ -280,10 +229,7 @@ mod tests {
     #[test]
     fn pixels_that_read_too_high_are_brought_in_line_before_the_mean() {
         // An edge at channel 4, one channel higher for every pixel to the right.
-        let cube = Array3::from_shape_fn(
-            (3, 3, 12),
-            |(_, x, e)| if e >= 4 + x { 170.0 } else { 17.0 },
-        );
+        let cube = Array3::from_shape_fn((3, 3, 12), |(_, x, e)| if e >= 4 + x { 170.0 } else { 17.0 });
         let shifts = Array2::from_shape_fn((3, 3), |(_, x)| 0.5 * x as f32);
         let resampling = Resampling::new(&axis(100.0, 0.5, 12), &axis(100.0, 0.5, 10));
         let ready = prepare_rows(
@@ -293,16 +239,9 @@ mod tests {
             Array2::from_elem((3, 3), false).view(),
             &NOISE,
             &options(3),
-            Some(Onto {
-                resampling: &resampling,
-                channels: 10,
-                shifts: Some(shifts.view()),
-            }),
+            Some(Onto { resampling: &resampling, channels: 10, shifts: Some(shifts.view()) }),
         );
         let expected = |e: usize| if e >= 4 { 100.0 } else { 10.0 };
-        assert_eq!(
-            ready.counts,
-            Array3::from_shape_fn((3, 3, 10), |(_, _, e)| expected(e))
-        );
+        assert_eq!(ready.counts, Array3::from_shape_fn((3, 3, 10), |(_, _, e)| expected(e)));
     }
 }

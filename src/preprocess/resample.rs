@@ -99,10 +99,7 @@ mod tests {
         assert_eq!(moved(&source, &by_two, &values, 0.0), [3.0, 12.0, 48.0]);
         // Readings are one channel too high: what was read at 100.5 belongs to 100.0.
         let same = axis(100.0, 0.5, 5);
-        assert_eq!(
-            moved(&source, &same, &values, 0.5),
-            [2.0, 4.0, 8.0, 16.0, 32.0]
-        );
+        assert_eq!(moved(&source, &same, &values, 0.5), [2.0, 4.0, 8.0, 16.0, 32.0]);
         // A quarter of a channel.
         assert_eq!(moved(&source, &same, &values, 0.125)[..2], [1.25, 2.5]);
         // Beyond the end nothing was measured.
@@ -111,10 +108,7 @@ mod tests {
         let holed = [1.0, f32::NAN, 4.0, 8.0, 16.0, f32::INFINITY];
         let found = moved(&source, &by_two, &holed, 0.0);
         assert!(found[0].is_nan() && found[1] == 12.0 && !found[2].is_finite());
-        assert_eq!(
-            moved(&source, &axis(101.0, 0.5, 3), &holed, 1e-9)[..],
-            [4.0, 8.0, 16.0]
-        );
+        assert_eq!(moved(&source, &axis(101.0, 0.5, 3), &holed, 1e-9)[..], [4.0, 8.0, 16.0]);
     }
 
     proptest! {
@@ -143,9 +137,7 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let counts = Poisson::new(400.0).unwrap();
         let size = 200_000;
-        let values: Vec<f32> = (0..size)
-            .map(|_| counts.sample(&mut random) as f32)
-            .collect();
+        let values: Vec<f32> = (0..size).map(|_| counts.sample(&mut random) as f32).collect();
         let source = axis(0.0, 1.0, size);
         for (n, f) in [(1, 0.0), (1, 0.5), (1, 0.25), (2, 0.5), (4, 0.5), (4, 0.0)] {
             let target = axis(0.5 * (n - 1) as f64, n as f64, size / n - 1);
@@ -156,14 +148,8 @@ mod tests {
             let variance = (0..pairs).map(|i| square(i, i)).sum::<f64>() / pairs as f64;
             let covariance = (0..pairs).map(|i| square(i, i + 1)).sum::<f64>() / pairs as f64;
             let cut = f * (1.0 - f) / n as f64;
-            assert!(
-                (variance / mean - (1.0 - 2.0 * cut)).abs() < 0.03,
-                "{n} {f}: {variance}"
-            );
-            assert!(
-                (covariance / mean - cut).abs() < 0.03,
-                "{n} {f}: {covariance}"
-            );
+            assert!((variance / mean - (1.0 - 2.0 * cut)).abs() < 0.03, "{n} {f}: {variance}");
+            assert!((covariance / mean - cut).abs() < 0.03, "{n} {f}: {covariance}");
         }
     }
 }

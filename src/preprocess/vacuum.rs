@@ -39,20 +39,14 @@ pub fn vacuum_threshold(totals: &[f32]) -> Option<f32> {
     let dark = otsu_split(&sorted)?;
     let middle = |values: &[f64]| values[values.len() / 2];
     let (vacuum, specimen) = (middle(&sorted[..dark]), middle(&sorted[dark..]));
-    let limit = if 2 * dark > sorted.len() {
-        MAX_RATIO_MAJORITY
-    } else {
-        MAX_RATIO
-    };
+    let limit = if 2 * dark > sorted.len() { MAX_RATIO_MAJORITY } else { MAX_RATIO };
     if specimen <= 0.0 || vacuum > limit * specimen {
         return None;
     }
     let threshold = 0.5 * (sorted[dark - 1] + sorted[dark]);
     let reach = 0.1 * (specimen - vacuum);
-    let near = |place: f64| {
-        sorted.partition_point(|&t| t <= place + reach)
-            - sorted.partition_point(|&t| t < place - reach)
-    };
+    let near =
+        |place: f64| sorted.partition_point(|&t| t <= place + reach) - sorted.partition_point(|&t| t < place - reach);
     let rare = 2 * near(threshold) <= near(vacuum).min(near(specimen));
     rare.then_some(threshold as f32)
 }
@@ -101,9 +95,7 @@ mod tests {
 
     #[test]
     fn vacuum_beside_a_specimen_is_found() {
-        let totals: Vec<f32> = around(80.0, 20.0, 30)
-            .chain(around(1000.0, 100.0, 70))
-            .collect();
+        let totals: Vec<f32> = around(80.0, 20.0, 30).chain(around(1000.0, 100.0, 70)).collect();
         // The classes' facing edges: 80 + 20 and 1000 - 100.
         assert_eq!(vacuum_threshold(&totals), Some(500.0));
     }
@@ -112,9 +104,7 @@ mod tests {
     fn a_homogeneous_cube_a_wedge_and_a_support_are_kept() {
         let homogeneous: Vec<f32> = around(1000.0, 150.0, 200).collect();
         let wedge: Vec<f32> = (1..200).map(|i| 5.0 * i as f32).collect();
-        let support: Vec<f32> = around(100.0, 10.0, 80)
-            .chain(around(1000.0, 300.0, 20))
-            .collect();
+        let support: Vec<f32> = around(100.0, 10.0, 80).chain(around(1000.0, 300.0, 20)).collect();
         for totals in [homogeneous, wedge, support, vec![7.0; 50], vec![1.0, 900.0]] {
             assert_eq!(vacuum_threshold(&totals), None);
         }
@@ -122,9 +112,7 @@ mod tests {
 
     #[test]
     fn mostly_empty_is_vacuum() {
-        let totals: Vec<f32> = around(1.0, 0.5, 80)
-            .chain(around(1000.0, 100.0, 20))
-            .collect();
+        let totals: Vec<f32> = around(1.0, 0.5, 80).chain(around(1000.0, 100.0, 20)).collect();
         assert!(vacuum_threshold(&totals).is_some());
     }
 

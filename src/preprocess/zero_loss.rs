@@ -21,15 +21,9 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
     if near.len() < 5 {
         return None;
     }
-    let counts: Vec<f32> = spectrum
-        .iter()
-        .map(|&v| if v.is_finite() { v.max(0.0) } else { 0.0 })
-        .collect();
+    let counts: Vec<f32> = spectrum.iter().map(|&v| if v.is_finite() { v.max(0.0) } else { 0.0 }).collect();
     let middle = |i: usize| {
-        let (a, b) = (
-            counts[i.saturating_sub(1)],
-            counts[(i + 1).min(counts.len() - 1)],
-        );
+        let (a, b) = (counts[i.saturating_sub(1)], counts[(i + 1).min(counts.len() - 1)]);
         a.max(b).min(a.min(b).max(counts[i]))
     };
     let medians: Vec<f32> = (0..counts.len()).map(middle).collect();
@@ -40,9 +34,8 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
         return None;
     }
     // The root makes the noise alike in all channels, and what is left of a spike small.
-    let roots: Vec<f64> = (counts.iter().zip(&medians))
-        .map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt())
-        .collect();
+    let roots: Vec<f64> =
+        (counts.iter().zip(&medians)).map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt()).collect();
     let look = (LOOK_EV / energy.scale).max(LOOK_CHANNELS);
     let found = highest_of(near.clone(), |i| smoothed(&roots, i, look));
     // A Gaussian as wide as the peak loses least to noise; narrower than two channels it would see the channels. The root
@@ -57,11 +50,7 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
     }
     let [a, b, c] = [top - 1, top, top + 1].map(|i| smoothed(&roots, i, own).ln());
     let bend = a - 2.0 * b + c;
-    let part = if bend < 0.0 {
-        0.5 * (a - c) / bend
-    } else {
-        0.0
-    };
+    let part = if bend < 0.0 { 0.5 * (a - c) / bend } else { 0.0 };
     Some(energy.value(top) + energy.scale * part.clamp(-0.5, 0.5))
 }
 
@@ -96,11 +85,7 @@ fn width(values: &[f32], i: usize, reach: usize) -> f64 {
     let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
     let top = highest_of(near, |j| f64::from(values[j]));
     let half = 0.5 * values[top];
-    let below = values[..top]
-        .iter()
-        .rev()
-        .take_while(|&&v| v >= half)
-        .count();
+    let below = values[..top].iter().rev().take_while(|&&v| v >= half).count();
     let above = values[top..].iter().take_while(|&&v| v >= half).count();
     (below + above) as f64
 }
@@ -112,12 +97,7 @@ fn width(values: &[f32], i: usize, reach: usize) -> f64 {
 ///
 /// # Source
 /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 5.1 (log-ratio).
-pub fn log_ratio(
-    spectrum: ArrayView1<f32>,
-    energy: &Axis,
-    zero_loss_ev: f64,
-    threshold_ev: f64,
-) -> f32 {
+pub fn log_ratio(spectrum: ArrayView1<f32>, energy: &Axis, zero_loss_ev: f64, threshold_ev: f64) -> f32 {
     let end = (zero_loss_ev + threshold_ev - energy.span()[0]) / energy.scale;
     let (mut total, mut elastic) = (0.0, 0.0);
     for (i, &value) in spectrum.iter().enumerate() {
@@ -153,8 +133,7 @@ mod tests {
             peak * (zero_loss + plasmon)
         };
         let inside = |e: f64| -> f64 {
-            let parts =
-                (0..16).map(|k| density(e + energy.scale * ((k as f64 + 0.5) / 16.0 - 0.5)));
+            let parts = (0..16).map(|k| density(e + energy.scale * ((k as f64 + 0.5) / 16.0 - 0.5)));
             parts.sum::<f64>() * energy.scale / 16.0
         };
         energy.values().into_iter().map(inside).collect()
@@ -168,13 +147,7 @@ mod tests {
             let at = -3.0 + 6.0 * run as f64 / runs as f64;
             let mut counts: Array1<f32> = expected(energy, at, fwhm, peak)
                 .iter()
-                .map(|&mean| {
-                    if mean > 0.0 {
-                        Poisson::new(mean).unwrap().sample(&mut random) as f32
-                    } else {
-                        0.0
-                    }
-                })
+                .map(|&mean| if mean > 0.0 { Poisson::new(mean).unwrap().sample(&mut random) as f32 } else { 0.0 })
                 .collect();
             for spike in 0..spikes {
                 // One channel wide each, far above the peak, everywhere but on its very top.
@@ -229,10 +202,7 @@ mod tests {
         let mut lone = Array1::zeros(200);
         lone[20] = 1e6;
         assert_eq!(zero_loss_ev(lone.view(), &energy, 5.0), None);
-        assert_eq!(
-            zero_loss_ev(falling.view(), &axis(400.0, 0.25, 200), 5.0),
-            None
-        );
+        assert_eq!(zero_loss_ev(falling.view(), &axis(400.0, 0.25, 200), 5.0), None);
     }
 
     #[test]

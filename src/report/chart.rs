@@ -16,12 +16,7 @@ const WIDE: [u32; 2] = [860, 240];
 /// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
 pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String>> {
     const BINS: usize = 80;
-    let mut finite: Vec<f32> = map
-        .values
-        .iter()
-        .copied()
-        .filter(|v| v.is_finite())
-        .collect();
+    let mut finite: Vec<f32> = map.values.iter().copied().filter(|v| v.is_finite()).collect();
     if finite.is_empty() {
         return Ok(None);
     }
@@ -30,11 +25,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     // A few extreme scores would squeeze all others into one bar: those share the last one.
     let knee = at(0.5) + 15.0 * (at(0.99) - at(0.5));
     let threshold = map.threshold as f64;
-    let mut high = if knee > at(0.5) {
-        at(1.0).min(knee)
-    } else {
-        at(1.0)
-    };
+    let mut high = if knee > at(0.5) { at(1.0).min(knee) } else { at(1.0) };
     let gathers = high < at(1.0);
     let mut low = at(0.0);
     if threshold.is_finite() {
@@ -44,9 +35,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     if high <= low {
         (low, high) = (low - 0.5, low + 0.5);
     }
-    let edges: Vec<f64> = (0..=BINS)
-        .map(|i| low + (high - low) * i as f64 / BINS as f64)
-        .collect();
+    let edges: Vec<f64> = (0..=BINS).map(|i| low + (high - low) * i as f64 / BINS as f64).collect();
     let mut counts = [vec![0.0; BINS], vec![0.0; BINS]];
     for (at, &value) in map.values.indexed_iter() {
         if value.is_finite() {
@@ -80,17 +69,8 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
 /// Training and validation loss by step, on a log axis where the losses are positive and span more than a factor of five.
 pub fn loss(points: &[LossPoint]) -> Result<String> {
     let train: Vec<(f64, f64)> = points.iter().map(|p| (p.step as f64, p.train)).collect();
-    let validation: Vec<(f64, f64)> = points
-        .iter()
-        .filter_map(|p| Some((p.step as f64, p.validation?)))
-        .collect();
-    let losses = || {
-        train
-            .iter()
-            .chain(&validation)
-            .map(|p| p.1)
-            .filter(|v| v.is_finite())
-    };
+    let validation: Vec<(f64, f64)> = points.iter().filter_map(|p| Some((p.step as f64, p.validation?))).collect();
+    let losses = || train.iter().chain(&validation).map(|p| p.1).filter(|v| v.is_finite());
     let least = losses().fold(f64::INFINITY, f64::min);
     let greatest = losses().fold(f64::NEG_INFINITY, f64::max);
     let x = Scale::linear("step", train.iter().map(|p| p.0), 0.01);
@@ -113,12 +93,8 @@ pub fn loss(points: &[LossPoint]) -> Result<String> {
 /// Share of the variance by component, log axis; the first `MOST` components.
 pub fn scree(ratios: &[f64]) -> Result<String> {
     const MOST: usize = 50;
-    let points: Vec<(f64, f64)> = ratios
-        .iter()
-        .take(MOST)
-        .enumerate()
-        .map(|(i, &ratio)| (i as f64 + 1.0, ratio))
-        .collect();
+    let points: Vec<(f64, f64)> =
+        ratios.iter().take(MOST).enumerate().map(|(i, &ratio)| (i as f64 + 1.0, ratio)).collect();
     let x = Scale::linear("component", points.iter().map(|p| p.0), 0.03);
     let y = Scale::log("explained variance ratio", points.iter().map(|p| p.1), 0.05);
     svg(SIZE, "Scree plot of the principal components", &x, |area| {
@@ -146,9 +122,7 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
 pub fn training(words: &str, points: &[(f64, f64)]) -> Result<String> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
     let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
-    svg(SIZE, words, &x, |area| {
-        Panel::new(area, &x, &y)?.line(points, BLUE)
-    })
+    svg(SIZE, words, &x, |area| Panel::new(area, &x, &y)?.line(points, BLUE))
 }
 
 /// The mean spectrum (counts by eV) of `cube` with its shaded windows and its edges.
@@ -164,26 +138,16 @@ pub fn mean_spectrum(cube: &Cube) -> Result<String> {
 
 /// A region's mean spectrum (counts by eV) with the shaded `windows`; where it has one, its reconstruction over it and
 /// the residual below.
-pub fn region(
-    energy_ev: &[f64],
-    region: &Region,
-    windows: &[(String, [f64; 2])],
-) -> Result<String> {
+pub fn region(energy_ev: &[f64], region: &Region, windows: &[(String, [f64; 2])]) -> Result<String> {
     let measured = points(energy_ev, region.spectrum.iter().map(|&v| v as f64));
     let modelled = points(energy_ev, region.reconstruction.iter().map(|&v| v as f64));
     let x = energy_scale(&measured);
     let y = counts_scale("counts", &[&measured, &modelled]);
     let label = format!("Spectrum of region {}", region.label);
     if modelled.is_empty() {
-        return svg(SIZE, &label, &x, |area| {
-            spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ())
-        });
+        return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }
-    let residual: Vec<(f64, f64)> = measured
-        .iter()
-        .zip(&modelled)
-        .map(|(m, r)| (m.0, m.1 - r.1))
-        .collect();
+    let residual: Vec<(f64, f64)> = measured.iter().zip(&modelled).map(|(m, r)| (m.0, m.1 - r.1)).collect();
     // The panels share their energies: the words stand once, below.
     let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
     let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);

@@ -9,15 +9,7 @@ use super::scale::Scale;
 use super::text::escape;
 
 /// Okabe and Ito's colours, the strong ones first.
-const COLORS: [Rgb; 7] = [
-    BLUE,
-    VERMILLION,
-    GREEN,
-    [0xcc, 0x79, 0xa7],
-    [0xe6, 0x9f, 0x00],
-    [0x56, 0xb4, 0xe9],
-    INK,
-];
+const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x9f, 0x00], [0x56, 0xb4, 0xe9], INK];
 const SIZE: [u32; 2] = [640, 360];
 const LEGEND_LINE: u32 = 18;
 
@@ -95,14 +87,7 @@ mod tests {
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
         assert!(text.contains("&lt;pca3&gt;") && !text.contains("<pca3>"));
         assert!(text.matches("<circle").count() >= 6);
-        let points = [
-            (5.4, 0.9),
-            (2.4, 1.0),
-            (2.4, 0.5),
-            (2.4, 0.6),
-            (1.0, 0.2),
-            (1.0, 0.4),
-        ];
+        let points = [(5.4, 0.9), (2.4, 1.0), (2.4, 0.5), (2.4, 0.6), (1.0, 0.2), (1.0, 0.4)];
         let found = medians(&points);
         assert_eq!(found.len(), 3);
         assert!((found[0].1 - 0.3).abs() < 1e-12);

@@ -22,10 +22,7 @@ pub fn report() -> Report {
             ("device", "cpu"),
             ("seed", "7"),
             ("training", "480 steps, 61.2 s"),
-            (
-                "configuration",
-                "compact, latent 16, batch 16, exact reduction",
-            ),
+            ("configuration", "compact, latent 16, batch 16, exact reduction"),
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec(),
@@ -46,10 +43,7 @@ pub fn report() -> Report {
                 grad_norm: 3.0 + noise(step as usize + 9),
             })
             .collect(),
-        failed_inputs: vec![(
-            "session/broken.dm4".into(),
-            "the file ends within its third image".into(),
-        )],
+        failed_inputs: vec![("session/broken.dm4".into(), "the file ends within its third image".into())],
         config_yaml: "seed: 7\narchive:\n  inputs: [\"data/*.hspy\"]\n".into(),
     }
 }
@@ -71,13 +65,7 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         mean_spectrum: vec![],
         windows: vec![],
         edges: vec![],
-        maps: vec![map(
-            "cvae",
-            "pcc",
-            Array2::from_elem(shape, value),
-            2.0,
-            None,
-        )],
+        maps: vec![map("cvae", "pcc", Array2::from_elem(shape, value), 2.0, None)],
         truth: None,
         regions: vec![],
         labels: Array2::zeros(shape),
@@ -93,9 +81,7 @@ const CENTERS: [(f64, f64, f64); 3] = [(20.0, 24.0, 6.0), (60.0, 70.0, 3.5), (70
 fn planted() -> Cube {
     let shape = (84, 96);
     let region_at = |y: usize, x: usize| {
-        let inside = CENTERS
-            .iter()
-            .position(|&(cy, cx, radius)| (y as f64 - cy).hypot(x as f64 - cx) <= radius);
+        let inside = CENTERS.iter().position(|&(cy, cx, radius)| (y as f64 - cy).hypot(x as f64 - cx) <= radius);
         inside.map_or(0, |i| i as i32 + 1)
     };
     let labels = Array2::from_shape_fn(shape, |(y, x)| region_at(y, x));
@@ -121,13 +107,7 @@ fn planted() -> Cube {
     };
     let mut maps = vec![
         map("pca3", "combined", scored(2.0, 1), 3.4, Some(metrics(0.91))),
-        map(
-            "cvae",
-            "combined",
-            scored(4.5, 2),
-            3.4,
-            Some(metrics(0.9871)),
-        ),
+        map("cvae", "combined", scored(4.5, 2), 3.4, Some(metrics(0.9871))),
         map("cvae", "pcc", scored(3.0, 3), 3.5, Some(metrics(0.95))),
         map("pca3", "pcc", scored(1.5, 4), 3.5, Some(metrics(f64::NAN))),
     ];
@@ -158,21 +138,14 @@ fn planted() -> Cube {
             label: i as i32 + 1,
             y,
             x,
-            area: labels
-                .iter()
-                .filter(|&&label| label == i as i32 + 1)
-                .count(),
+            area: labels.iter().filter(|&&label| label == i as i32 + 1).count(),
             max_score: 7.2 - i as f64,
             mean_score: 5.3 - i as f64,
             estimated_shift_ev: (i != 1).then_some((-4.25, 0.1)),
             differs: "Ti L, energy".into(),
             energies_ev: vec![[456.0, 459.5], [462.0, 464.0]],
             spectrum: to_f32(spectrum(9.0, 5000 * i)),
-            reconstruction: if i == 2 {
-                vec![]
-            } else {
-                to_f32(spectrum(0.0, 99))
-            },
+            reconstruction: if i == 2 { vec![] } else { to_f32(spectrum(0.0, 99)) },
         })
         .collect();
     Cube {
@@ -180,28 +153,18 @@ fn planted() -> Cube {
         shape: [shape.0, shape.1, energy_ev.len()],
         pixel_size: Some((0.47, "nm".into())),
         mean_image: Array2::from_shape_fn(shape, |(y, x)| {
-            (250.0
-                + 40.0 * ((y as f64 / 3.0).sin() * (x as f64 / 3.0).cos())
-                + 10.0 * noise(y * 96 + x)) as f32
+            (250.0 + 40.0 * ((y as f64 / 3.0).sin() * (x as f64 / 3.0).cos()) + 10.0 * noise(y * 96 + x)) as f32
         }),
         properties: vec![Property {
             name: "energy shift".into(),
             note: "eV, taken out before scoring".into(),
-            values: Array2::from_shape_fn(shape, |(y, x)| {
-                (y as f32 / 40.0).sin() + 0.01 * x as f32
-            }),
+            values: Array2::from_shape_fn(shape, |(y, x)| (y as f32 / 40.0).sin() + 0.01 * x as f32),
         }],
         mean_spectrum: spectrum(0.0, 77),
-        windows: [
-            ("Ti L", 456.0, 475.0),
-            ("O K", 532.0, 560.0),
-            ("O K tail", 560.0, 575.0),
-        ]
-        .map(|(name, low, high)| (name.into(), [low, high]))
-        .to_vec(),
-        edges: [("Ti L3", 456.0), ("Ti L2", 462.0), ("O K", 532.0)]
-            .map(|(name, onset)| (name.into(), onset))
+        windows: [("Ti L", 456.0, 475.0), ("O K", 532.0, 560.0), ("O K tail", 560.0, 575.0)]
+            .map(|(name, low, high)| (name.into(), [low, high]))
             .to_vec(),
+        edges: [("Ti L3", 456.0), ("Ti L2", 462.0), ("O K", 532.0)].map(|(name, onset)| (name.into(), onset)).to_vec(),
         components: (0..3)
             .map(|i| Component {
                 factor: spectrum(i as f64, 31 * i),
@@ -214,12 +177,9 @@ fn planted() -> Cube {
             note: "standard deviation 1.2".into(),
             values: scored(2.0, 90),
         }],
-        provenance: [
-            ("file", "session/sto-01.dm4"),
-            ("instrument", "ARM200F, 200 keV"),
-        ]
-        .map(|(name, value)| (name.into(), value.into()))
-        .to_vec(),
+        provenance: [("file", "session/sto-01.dm4"), ("instrument", "ARM200F, 200 keV")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
         maps,
         truth: Some(truth),
         regions,
@@ -233,30 +193,18 @@ fn plain() -> Cube {
     let shape = (700, 1100);
     let mut cube = blank("session/large area", shape, 0.0);
     cube.pixel_size = None;
-    let values = |salt: usize| {
-        Array2::from_shape_fn(shape, |(y, x)| {
-            (noise(y * shape.1 + x + salt) + noise(3 * y + x)) as f32
-        })
-    };
+    let values =
+        |salt: usize| Array2::from_shape_fn(shape, |(y, x)| (noise(y * shape.1 + x + salt) + noise(3 * y + x)) as f32);
     cube.mean_image = values(9) * 100.0;
     let mut hot = values(1);
     hot[[350, 200]] = 9.0;
     cube.labels[[350, 200]] = 1;
-    cube.maps = vec![
-        map("cvae", "combined", hot, 2.5, None),
-        map("pca3", "combined", values(2), 2.5, None),
-    ];
+    cube.maps = vec![map("cvae", "combined", hot, 2.5, None), map("pca3", "combined", values(2), 2.5, None)];
     cube.maps[0].is_default = true;
     cube
 }
 
-fn map(
-    method: &str,
-    score: &str,
-    values: Array2<f32>,
-    threshold: f32,
-    metrics: Option<Metrics>,
-) -> Map {
+fn map(method: &str, score: &str, values: Array2<f32>, threshold: f32, metrics: Option<Metrics>) -> Map {
     Map {
         method: method.into(),
         score: score.into(),

@@ -33,21 +33,12 @@ impl<'a> Overlay<'a> {
         regions: &'a [&'a Region],
         pixel_size: Option<&'a (f64, String)>,
     ) -> Overlay<'a> {
-        Overlay {
-            marks: marks(labels, truth),
-            regions: &regions[..regions.len().min(NUMBERED)],
-            pixel_size,
-        }
+        Overlay { marks: marks(labels, truth), regions: &regions[..regions.len().min(NUMBERED)], pixel_size }
     }
 }
 
 /// The PNG of a whole map, not shrunk, outlines drawn in.
-pub fn map_png(
-    map: &Map,
-    labels: &Array2<i32>,
-    truth: Option<&Array2<i32>>,
-    note: &str,
-) -> Result<Vec<u8>> {
+pub fn map_png(map: &Map, labels: &Array2<i32>, truth: Option<&Array2<i32>>, note: &str) -> Result<Vec<u8>> {
     let span = Span::of(&map.values, Some(map.threshold));
     let range = span.map_or("no finite value".into(), |span| {
         format!(
@@ -57,8 +48,7 @@ pub fn map_png(
             number(map.threshold as f64)
         )
     });
-    Picture::draw(&map.values, &marks(labels, truth), span)
-        .png(Quantity::Score, &format!("{note}; {range}"))
+    Picture::draw(&map.values, &marks(labels, truth), span).png(Quantity::Score, &format!("{note}; {range}"))
 }
 
 /// The PNG of values [y, x], not shrunk, in the colours of `quantity`.
@@ -79,11 +69,7 @@ pub fn map(
     let factor = shrink_factor(values.dim(), MOST_SIDE);
     // From all values, so that page and PNG have the same colours.
     let span = Span::of(values, threshold);
-    let picture = Picture::draw(
-        &shrink_values(values, factor),
-        &shrink_marks(&overlay.marks, factor),
-        span,
-    );
+    let picture = Picture::draw(&shrink_values(values, factor), &shrink_marks(&overlay.marks, factor), span);
     let width = picture.width.max(LEAST_WIDTH) + 2 * MARGIN;
     let mut body = String::new();
     let data = BASE64_STANDARD.encode(picture.png(quantity, label)?);
@@ -118,20 +104,13 @@ const MARGIN: usize = 12;
 
 /// Writes the number of each region beside it.
 fn region_numbers(body: &mut String, picture: &Picture, regions: &[&Region], factor: usize) {
-    for region in regions
-        .iter()
-        .filter(|r| r.y.is_finite() && r.x.is_finite())
-    {
+    for region in regions.iter().filter(|r| r.y.is_finite() && r.x.is_finite()) {
         let radius = (region.area as f64 / std::f64::consts::PI).sqrt() + 0.5;
         let scale = picture.scale.map(|scale| scale as f64 / factor as f64);
         let y = (region.y + 0.5) * scale[0];
         let right = (region.x + 0.5 + radius) * scale[1] + 3.0;
         let left = (region.x + 0.5 - radius) * scale[1] - 3.0;
-        let (x, anchor) = if right + 16.0 < picture.width as f64 {
-            (right, "start")
-        } else {
-            (left.max(10.0), "end")
-        };
+        let (x, anchor) = if right + 16.0 < picture.width as f64 { (right, "start") } else { (left.max(10.0), "end") };
         let _ = write!(
             body,
             "<text class=\"number\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
@@ -143,14 +122,7 @@ fn region_numbers(body: &mut String, picture: &Picture, regions: &[&Region], fac
 }
 
 /// Draws a bar of a round length below the picture, from `top`; returns its height.
-fn scale_bar(
-    body: &mut String,
-    picture: &Picture,
-    factor: usize,
-    pixel_size: f64,
-    unit: &str,
-    top: usize,
-) -> usize {
+fn scale_bar(body: &mut String, picture: &Picture, factor: usize, pixel_size: f64, unit: &str, top: usize) -> usize {
     // Length on the specimen of one picture pixel.
     let step = pixel_size * factor as f64 / picture.scale[1] as f64;
     let longest = step * picture.width as f64 * 0.4;
@@ -203,17 +175,11 @@ fn color_bar(
         y += 21;
     }
     let gradient = gradient_id(quantity);
-    let _ = write!(
-        body,
-        "<rect x=\"{MARGIN}\" y=\"{y}\" width=\"{width}\" height=\"{BAR}\" fill=\"url(#{gradient})\"/>"
-    );
+    let _ =
+        write!(body, "<rect x=\"{MARGIN}\" y=\"{y}\" width=\"{width}\" height=\"{BAR}\" fill=\"url(#{gradient})\"/>");
     let (low, high) = (span.low as f64, span.high as f64);
     let numbers = if high > low {
-        vec![
-            (0.0, low, "start"),
-            (0.5, 0.5 * (low + high), "middle"),
-            (1.0, high, "end"),
-        ]
+        vec![(0.0, low, "start"), (0.5, 0.5 * (low + high), "middle"), (1.0, high, "end")]
     } else {
         vec![(0.0, low, "start")]
     };
@@ -237,8 +203,7 @@ fn color_bar(
 /// The gradients that the colour bars fill from; once in a page, before the first figure.
 pub fn gradients() -> String {
     const STOPS: usize = 24;
-    let mut defs =
-        String::from("<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>");
+    let mut defs = String::from("<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>");
     for quantity in [Quantity::Score, Quantity::Property, Quantity::Intensity] {
         let _ = write!(defs, "<linearGradient id=\"{}\">", gradient_id(quantity));
         for i in 0..=STOPS {
@@ -262,11 +227,7 @@ fn gradient_id(quantity: Quantity) -> &'static str {
 
 /// What the outlines mean, HTML.
 pub fn outline_legend(with_truth: bool) -> String {
-    let mut legend = key(
-        &css(REGION_COLOR),
-        "",
-        "flagged region (the strongest are numbered)",
-    );
+    let mut legend = key(&css(REGION_COLOR), "", "flagged region (the strongest are numbered)");
     if with_truth {
         legend.push_str(&key(&css(TRUTH_COLOR), " dashed", "truth"));
     }
@@ -276,10 +237,7 @@ pub fn outline_legend(with_truth: bool) -> String {
 
 /// One entry of a legend, HTML: a swatch of `color` (CSS) and `words`.
 pub fn key(color: &str, class: &str, words: &str) -> String {
-    format!(
-        "<span class=\"key\"><i class=\"swatch{class}\" style=\"--c:{color}\"></i>{}</span>",
-        escape(words)
-    )
+    format!("<span class=\"key\"><i class=\"swatch{class}\" style=\"--c:{color}\"></i>{}</span>", escape(words))
 }
 
 /// `#rrggbb`.

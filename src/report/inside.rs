@@ -53,10 +53,6 @@ pub fn property(property: &Property, cube: &Cube, overlay: &Overlay) -> Result<S
         None,
         overlay,
         &format!("{} of {}", property.name, cube.name),
-        &format!(
-            "<b>{}</b><br>{}",
-            escape(&property.name),
-            escape(&property.note)
-        ),
+        &format!("<b>{}</b><br>{}", escape(&property.name), escape(&property.note)),
     )
 }

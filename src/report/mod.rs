@@ -192,11 +192,7 @@ pub struct Region {
 ///
 /// # Errors
 /// Those of `cubes`; a map whose shape is not its cube's, naming both; a file that cannot be written.
-pub fn write(
-    directory: &Path,
-    report: &Report,
-    cubes: impl Iterator<Item = Result<Cube>>,
-) -> Result<()> {
+pub fn write(directory: &Path, report: &Report, cubes: impl Iterator<Item = Result<Cube>>) -> Result<()> {
     let mut stems = HashSet::new();
     let mut page = Page::default();
     for cube in cubes {
@@ -220,11 +216,7 @@ pub fn write(
 /// # Errors
 /// A map without pixels.
 pub fn picture(values: &Array2<f32>, is_score: bool, note: &str) -> Result<Vec<u8>> {
-    let quantity = if is_score {
-        picture::Quantity::Score
-    } else {
-        picture::Quantity::Property
-    };
+    let quantity = if is_score { picture::Quantity::Score } else { picture::Quantity::Property };
     figure::picture_png(values, quantity, note)
 }
 
@@ -251,10 +243,7 @@ fn check_shapes(cube: &Cube) -> Result<()> {
         check("loading", component.loading.dim())?;
     }
     for map in &cube.maps {
-        check(
-            &format!("{} {} map", map.method, map.score),
-            map.values.dim(),
-        )?;
+        check(&format!("{} {} map", map.method, map.score), map.values.dim())?;
     }
     Ok(())
 }
@@ -283,8 +272,7 @@ fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
 /// Writes `bytes` to `directory/name`, whole or not at all.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = directory.join(name);
-    durable::replace(&path, |file| Ok(file.write_all(bytes)?))
-        .with_context(|| format!("writing {}", path.display()))
+    durable::replace(&path, |file| Ok(file.write_all(bytes)?)).with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

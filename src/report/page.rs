@@ -37,19 +37,15 @@ impl Page {
         let sentence = section::sentence(cube);
         let _ = writeln!(self.found, "<li>{link}: {sentence}</li>");
         self.rows.push_str(&row(cube, &link));
-        let section = section::html(cube, index)
-            .with_context(|| format!("drawing the report's section on {}", cube.name))?;
+        let section =
+            section::html(cube, index).with_context(|| format!("drawing the report's section on {}", cube.name))?;
         self.sections.push_str(&section);
         Ok(())
     }
 
     /// The whole document.
     pub fn html(&self, report: &Report) -> Result<String> {
-        let title = if report.title.is_empty() {
-            "coreloss"
-        } else {
-            &report.title
-        };
+        let title = if report.title.is_empty() { "coreloss" } else { &report.title };
         let mut html = String::new();
         self.found(&mut html, report);
         facts(&mut html, report);
@@ -116,12 +112,7 @@ fn facts(html: &mut String, report: &Report) {
     }
     html.push_str("<dl class=\"facts\">\n");
     for (name, value) in &report.facts {
-        let _ = writeln!(
-            html,
-            "<div><dt>{}</dt><dd>{}</dd></div>",
-            escape(name),
-            escape(value)
-        );
+        let _ = writeln!(html, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
     }
     html.push_str("</dl>\n");
 }
@@ -132,9 +123,7 @@ fn row(cube: &Cube, name: &str) -> String {
     let highest = cube.regions.iter().map(|region| region.max_score);
     let strongest = highest.fold(f64::NAN, f64::max);
     let map = section::default_map(cube);
-    let auroc = map
-        .and_then(|map| map.metrics)
-        .map_or(f64::NAN, |m| m.auroc);
+    let auroc = map.and_then(|map| map.metrics).map_or(f64::NAN, |m| m.auroc);
     format!(
         "<tr><td>{name}</td><td class=\"n\">{rows} &times; {columns} &times; {channels}</td><td class=\"n\">{}</td>\
          <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
@@ -173,11 +162,7 @@ fn training(html: &mut String, report: &Report) -> Result<()> {
         html.push_str("<div class=\"charts\">\n");
         for (title, words, points) in [
             ("Latent information", "nats per pixel", of(|point| point.kl)),
-            (
-                "Gradient",
-                "norm of the gradient",
-                of(|point| point.grad_norm),
-            ),
+            ("Gradient", "norm of the gradient", of(|point| point.grad_norm)),
         ] {
             chart_figure(html, title, "", &chart::training(words, &points)?);
         }
@@ -195,12 +180,7 @@ fn failed_inputs(html: &mut String, report: &Report) {
         "<section id=\"failed\">\n<h2>Inputs set aside</h2>\n<table><thead><tr><th>input</th><th>reason</th></tr></thead><tbody>\n",
     );
     for (path, reason) in &report.failed_inputs {
-        let _ = writeln!(
-            html,
-            "<tr><td>{}</td><td>{}</td></tr>",
-            escape(path),
-            escape(reason)
-        );
+        let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(path), escape(reason));
     }
     html.push_str("</tbody></table>\n</section>\n");
 }

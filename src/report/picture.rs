@@ -52,9 +52,7 @@ impl Quantity {
 
     /// The 256 colours, RGB.
     fn palette(self) -> Vec<u8> {
-        let mut palette: Vec<u8> = (0..SHADES)
-            .flat_map(|i| self.color(i as f64 / (SHADES - 1) as f64))
-            .collect();
+        let mut palette: Vec<u8> = (0..SHADES).flat_map(|i| self.color(i as f64 / (SHADES - 1) as f64)).collect();
         palette.extend([0xc8, 0xc8, 0xc8]);
         palette.extend([0xa0, 0xa0, 0xa0]);
         palette.extend(REGION_COLOR);
@@ -95,10 +93,7 @@ impl Span {
             low = low.min(threshold);
             high = high.max(threshold);
         }
-        let clipped = [
-            values.iter().any(|&v| v < low),
-            values.iter().any(|&v| v > high),
-        ];
+        let clipped = [values.iter().any(|&v| v < low), values.iter().any(|&v| v > high)];
         Some(Span { low, high, clipped })
     }
 
@@ -156,18 +151,12 @@ pub fn shrink_marks(marks: &Array2<u8>, factor: usize) -> Array2<u8> {
 
 fn shrink<T: Copy>(array: &Array2<T>, factor: usize, zero: T, join: fn(T, T) -> T) -> Array2<T> {
     let (height, width) = array.dim();
-    Array2::from_shape_fn(
-        (height.div_ceil(factor), width.div_ceil(factor)),
-        |(y, x)| {
-            let (top, left) = (y * factor, x * factor);
-            let bottom = (top + factor).min(height);
-            let right = (left + factor).min(width);
-            array
-                .slice(s![top..bottom, left..right])
-                .iter()
-                .fold(zero, |joined, &value| join(joined, value))
-        },
-    )
+    Array2::from_shape_fn((height.div_ceil(factor), width.div_ceil(factor)), |(y, x)| {
+        let (top, left) = (y * factor, x * factor);
+        let bottom = (top + factor).min(height);
+        let right = (left + factor).min(width);
+        array.slice(s![top..bottom, left..right]).iter().fold(zero, |joined, &value| join(joined, value))
+    })
 }
 
 impl Picture {
@@ -176,26 +165,12 @@ impl Picture {
         let (rows, columns) = values.dim();
         let scale = magnification(rows, columns);
         let (height, width) = (rows * scale[0], columns * scale[1]);
-        let mut picture = Picture {
-            width,
-            height,
-            scale,
-            indices: vec![HATCH_LIGHT; height * width],
-        };
+        let mut picture = Picture { width, height, scale, indices: vec![HATCH_LIGHT; height * width] };
         for ((y, x), &value) in values.indexed_iter() {
             let place = span.map_or(f64::NAN, |span| span.place(value));
-            let block = [
-                y * scale[0]..(y + 1) * scale[0],
-                x * scale[1]..(x + 1) * scale[1],
-            ];
+            let block = [y * scale[0]..(y + 1) * scale[0], x * scale[1]..(x + 1) * scale[1]];
             if place.is_nan() {
-                picture.fill(block, |py, px| {
-                    Some(if on_stripe(py, px) {
-                        HATCH_LIGHT
-                    } else {
-                        HATCH_DARK
-                    })
-                });
+                picture.fill(block, |py, px| Some(if on_stripe(py, px) { HATCH_LIGHT } else { HATCH_DARK }));
             } else {
                 let shade = (place * (SHADES - 1) as f64).round() as u8;
                 picture.fill(block, |_, _| Some(shade));
@@ -207,11 +182,7 @@ impl Picture {
     }
 
     /// Colours the pixels of `block` (`[y, x]` ranges) for which `color` has one.
-    fn fill(
-        &mut self,
-        block: [std::ops::Range<usize>; 2],
-        color: impl Fn(usize, usize) -> Option<u8>,
-    ) {
+    fn fill(&mut self, block: [std::ops::Range<usize>; 2], color: impl Fn(usize, usize) -> Option<u8>) {
         let [rows, columns] = block;
         for py in rows {
             for px in columns.clone() {
@@ -239,14 +210,9 @@ impl Picture {
             }
             for (dy, dx) in NEIGHBOURS {
                 let neighbour = y.checked_add_signed(dy).zip(x.checked_add_signed(dx));
-                let inside = neighbour
-                    .and_then(|at| marks.get(at))
-                    .is_some_and(|mark| mark & bit != 0);
+                let inside = neighbour.and_then(|at| marks.get(at)).is_some_and(|mark| mark & bit != 0);
                 if inside {
-                    let block = [
-                        edge(y * scale[0], scale[0], dy),
-                        edge(x * scale[1], scale[1], dx),
-                    ];
+                    let block = [edge(y * scale[0], scale[0], dy), edge(x * scale[1], scale[1], dx)];
                     self.fill(block, &color);
                 }
             }
@@ -264,13 +230,9 @@ impl Picture {
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_palette(quantity.palette());
         encoder.set_compression(png::Compression::High);
-        encoder
-            .add_itxt_chunk("Description".into(), note.into())
-            .context("the PNG's description")?;
+        encoder.add_itxt_chunk("Description".into(), note.into()).context("the PNG's description")?;
         let mut writer = encoder.write_header().context("the PNG's header")?;
-        writer
-            .write_image_data(&self.indices)
-            .context("the PNG's pixels")?;
+        writer.write_image_data(&self.indices).context("the PNG's pixels")?;
         writer.finish().context("the PNG's end")?;
         Ok(bytes)
     }
@@ -281,16 +243,7 @@ fn on_stripe(py: usize, px: usize) -> bool {
     ((py + px) / STRIPE).is_multiple_of(2)
 }
 
-const NEIGHBOURS: [(isize, isize); 8] = [
-    (-1, -1),
-    (-1, 0),
-    (-1, 1),
-    (0, -1),
-    (0, 1),
-    (1, -1),
-    (1, 0),
-    (1, 1),
-];
+const NEIGHBOURS: [(isize, isize); 8] = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)];
 
 /// Picture pixels along a map pixel, `[y, x]`: equal, unless one side would be too thin to see.
 fn magnification(rows: usize, columns: usize) -> [usize; 2] {

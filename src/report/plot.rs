@@ -6,8 +6,8 @@ use anyhow::Result;
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
 use plotters::prelude::{
-    Cartesian2d, Color, DrawingArea, IntoDrawingArea, LineSeries, PathElement, Polygon, RGBAColor,
-    Rectangle, SVGBackend, ShapeStyle, Text,
+    Cartesian2d, Color, DrawingArea, IntoDrawingArea, LineSeries, PathElement, Polygon, RGBAColor, Rectangle,
+    SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, IntoFont, TextStyle};
@@ -105,13 +105,9 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
 
     /// A line through `points`, broken where one has no place.
     pub fn line(&mut self, points: &[(f64, f64)], color: Rgb) -> Result<()> {
-        let placed: Vec<(f64, f64)> = points
-            .iter()
-            .map(|&(x, y)| (self.x.place(x), self.y.place(y)))
-            .collect();
+        let placed: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (self.x.place(x), self.y.place(y))).collect();
         for run in placed.split(|(x, y)| !x.is_finite() || !y.is_finite()) {
-            self.chart
-                .draw_series(LineSeries::new(thin(run, MOST_POINTS), style(color, 2)))?;
+            self.chart.draw_series(LineSeries::new(thin(run, MOST_POINTS), style(color, 2)))?;
         }
         Ok(())
     }
@@ -122,9 +118,9 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
             .iter()
             .map(|&(x, y)| (self.x.place(x), self.y.place(y)))
             .filter(|(x, y)| x.is_finite() && y.is_finite());
-        self.chart.draw_series(placed.map(|at| {
-            plotters::prelude::Circle::new(at, 3 * OVERSAMPLING, solid(color).filled())
-        }))?;
+        self.chart.draw_series(
+            placed.map(|at| plotters::prelude::Circle::new(at, 3 * OVERSAMPLING, solid(color).filled())),
+        )?;
         Ok(())
     }
 
@@ -140,10 +136,8 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         }
         outline.extend(edges.last().map(|&x| (x, floor)));
         let fill = RGBAColor(color[0], color[1], color[2], 0.35);
-        self.chart
-            .draw_series([Polygon::new(outline.clone(), fill.filled())])?;
-        self.chart
-            .draw_series([PathElement::new(outline, style(color, 1))])?;
+        self.chart.draw_series([Polygon::new(outline.clone(), fill.filled())])?;
+        self.chart.draw_series([PathElement::new(outline, style(color, 1))])?;
         Ok(())
     }
 
@@ -185,23 +179,14 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
             let step = (y.end - y.start) / DASHES as f64;
             self.chart.draw_series((0..DASHES).map(|dash| {
                 let from = y.start + dash as f64 * step;
-                PathElement::new(
-                    [(*onset, from), (*onset, from + 0.5 * step)],
-                    style(BLUE, 1),
-                )
+                PathElement::new([(*onset, from), (*onset, from + 0.5 * step)], style(BLUE, 1))
             }))?;
             if *onset < free_from {
                 continue;
             }
             free_from = onset + apart;
-            let style = font(11)
-                .transform(FontTransform::Rotate270)
-                .pos(Pos::new(HPos::Left, VPos::Top));
-            let words = Text::new(
-                plain(&shortened(name)),
-                (*onset, y.start + 0.3 * step),
-                style,
-            );
+            let style = font(11).transform(FontTransform::Rotate270).pos(Pos::new(HPos::Left, VPos::Top));
+            let words = Text::new(plain(&shortened(name)), (*onset, y.start + 0.3 * step), style);
             self.chart.draw_series([words])?;
         }
         Ok(())
@@ -210,8 +195,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
     /// A horizontal rule at `y`.
     pub fn rule(&mut self, y: f64) -> Result<()> {
         let x = self.x.range.clone();
-        self.chart
-            .draw_series([PathElement::new([(x.start, y), (x.end, y)], style(INK, 1))])?;
+        self.chart.draw_series([PathElement::new([(x.start, y), (x.end, y)], style(INK, 1))])?;
         Ok(())
     }
 
@@ -219,18 +203,13 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
     pub fn shades(&mut self, windows: &[(String, [f64; 2])]) -> Result<()> {
         let (x, y) = (self.x.range.clone(), self.y.range.clone());
         let shade = RGBAColor(SHADE[0], SHADE[1], SHADE[2], 0.18);
-        for (low, high) in windows
-            .iter()
-            .filter_map(|(_, [low, high])| visible(*low, *high, &x))
-        {
+        for (low, high) in windows.iter().filter_map(|(_, [low, high])| visible(*low, *high, &x)) {
             let corners = [(low, y.start), (high, y.end)];
-            self.chart
-                .draw_series([Rectangle::new(corners, shade.filled())])?;
+            self.chart.draw_series([Rectangle::new(corners, shade.filled())])?;
             // Neighbours touch: their borders tell them apart.
             for border in [low, high] {
                 let ends = [(border, y.start), (border, y.end)];
-                self.chart
-                    .draw_series([PathElement::new(ends, shade.stroke_width(OVERSAMPLING))])?;
+                self.chart.draw_series([PathElement::new(ends, shade.stroke_width(OVERSAMPLING))])?;
             }
         }
         Ok(())
@@ -243,10 +222,8 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         let line_height = (y.end - y.start) * (14 * OVERSAMPLING) as f64 / rows.max(1) as f64;
         let letter = (x.end - x.start) * (7 * OVERSAMPLING) as f64 / columns.max(1) as f64;
         let mut taken = [f64::NEG_INFINITY; 3];
-        let mut sorted: Vec<_> = windows
-            .iter()
-            .filter_map(|(name, [low, high])| Some((name, visible(*low, *high, &x)?)))
-            .collect();
+        let mut sorted: Vec<_> =
+            windows.iter().filter_map(|(name, [low, high])| Some((name, visible(*low, *high, &x)?))).collect();
         sorted.sort_by(|a, b| a.1 .0.total_cmp(&b.1 .0));
         for (name, (low, high)) in sorted {
             let name = shortened(name);
@@ -256,20 +233,14 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
                 continue;
             };
             taken[line] = center + half;
-            self.words(
-                center,
-                y.end - line as f64 * line_height,
-                HPos::Center,
-                &name,
-            )?;
+            self.words(center, y.end - line as f64 * line_height, HPos::Center, &name)?;
         }
         Ok(())
     }
 
     fn words(&mut self, x: f64, y: f64, side: HPos, words: &str) -> Result<()> {
         let style = font(11).pos(Pos::new(side, VPos::Top));
-        self.chart
-            .draw_series([Text::new(plain(words), (x, y), style)])?;
+        self.chart.draw_series([Text::new(plain(words), (x, y), style)])?;
         Ok(())
     }
 }
@@ -318,9 +289,7 @@ fn style(color: Rgb, width: u32) -> ShapeStyle {
 
 /// Sans-serif of `size` CSS pixels; the factor is the backend's own.
 fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", (size * OVERSAMPLING) as f64 * 1.24)
-        .into_font()
-        .color(&solid(INK))
+    ("sans-serif", (size * OVERSAMPLING) as f64 * 1.24).into_font().color(&solid(INK))
 }
 
 #[cfg(test)]

@@ -41,11 +41,7 @@ const LISTED: usize = 5;
 ///
 /// # Errors
 /// Nothing that a caller could mend.
-pub fn ranking_html(
-    title: &str,
-    cubes: &[RankedCube],
-    set_aside: &[(String, String)],
-) -> Result<String> {
+pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[(String, String)]) -> Result<String> {
     let mut html = String::new();
     let flagged = cubes.iter().filter(|cube| !cube.regions.is_empty()).count();
     let _ = writeln!(
@@ -84,12 +80,7 @@ pub fn ranking_html(
     if !set_aside.is_empty() {
         html.push_str("<h2>Set aside</h2>\n<table><tbody>\n");
         for (path, reason) in set_aside {
-            let _ = writeln!(
-                html,
-                "<tr><td>{}</td><td>{}</td></tr>",
-                escape(path),
-                escape(reason)
-            );
+            let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(path), escape(reason));
         }
         html.push_str("</tbody></table>\n");
     }
@@ -109,15 +100,10 @@ fn section(html: &mut String, i: usize, cube: &RankedCube) -> Result<()> {
         escape(&cube.output)
     );
     let overlay = Overlay::new(labels, None, &[], None);
-    let maps = [
-        (image, Quantity::Intensity, "Mean counts"),
-        (score, Quantity::Score, "Score"),
-    ];
+    let maps = [(image, Quantity::Intensity, "Mean counts"), (score, Quantity::Score, "Score")];
     for (values, quantity, words) in maps {
         let label = format!("{words} of {}", cube.name);
-        html.push_str(&figure::map(
-            values, quantity, None, &overlay, &label, words,
-        )?);
+        html.push_str(&figure::map(values, quantity, None, &overlay, &label, words)?);
     }
     html.push_str("</div>\n");
     if !cube.regions.is_empty() {
@@ -156,18 +142,8 @@ mod tests {
             output: "c".into(),
             shape: [2, 3, 4],
             surprise: f64::NEG_INFINITY,
-            maps: Some((
-                Array2::zeros((2, 3)),
-                Array2::from_elem((2, 3), f32::NAN),
-                Array2::zeros((2, 3)),
-            )),
-            regions: vec![RankedRegion {
-                y: 1.0,
-                x: 0.0,
-                area: 2,
-                surprise: 3.25,
-                estimated_shift_ev: None,
-            }],
+            maps: Some((Array2::zeros((2, 3)), Array2::from_elem((2, 3), f32::NAN), Array2::zeros((2, 3)))),
+            regions: vec![RankedRegion { y: 1.0, x: 0.0, area: 2, surprise: 3.25, estimated_shift_ev: None }],
         };
         let page = ranking_html("t", &[cube], &[("<p>".into(), "no".into())]).unwrap();
         frame::assert_self_contained(&page);

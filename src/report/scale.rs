@@ -18,22 +18,14 @@ impl<'a> Scale<'a> {
     /// Spans the finite `values`, with `margin` of the width added at both ends; 0 to 1 without values.
     pub fn linear(label: &'a str, values: impl Iterator<Item = f64>, margin: f64) -> Scale<'a> {
         let range = widen(bounds(values).unwrap_or(0.0..1.0), margin);
-        Scale {
-            label,
-            range,
-            log: false,
-        }
+        Scale { label, range, log: false }
     }
 
     /// Spans the positive `values`, by their logarithms; 1 to 10 without values.
     pub fn log(label: &'a str, values: impl Iterator<Item = f64>, margin: f64) -> Scale<'a> {
         let logs = values.filter(|&v| v > 0.0).map(f64::log10);
         let range = widen(bounds(logs).unwrap_or(0.0..1.0), margin);
-        Scale {
-            label,
-            range,
-            log: true,
-        }
+        Scale { label, range, log: true }
     }
 
     /// Moves the upper end up by `share` of the width, to make room for words.
@@ -53,14 +45,7 @@ impl<'a> Scale<'a> {
 
     /// This axis for `plotters`, with about `count` ticks.
     pub fn coordinate(&self, count: usize) -> Coordinate {
-        Coordinate {
-            range: self.range.clone(),
-            ticks: self
-                .ticks(count)
-                .into_iter()
-                .map(|t| self.place(t))
-                .collect(),
-        }
+        Coordinate { range: self.range.clone(), ticks: self.ticks(count).into_iter().map(|t| self.place(t)).collect() }
     }
 
     /// Round values within the range; on a wide logarithmic axis powers of ten, or 1, 2 and 5 times those.
@@ -73,11 +58,7 @@ impl<'a> Scale<'a> {
         if decades < 0.7 {
             return ticks(10f64.powf(start), 10f64.powf(end), count);
         }
-        let leads: &[f64] = if decades < 2.0 {
-            &[1.0, 2.0, 5.0]
-        } else {
-            &[1.0]
-        };
+        let leads: &[f64] = if decades < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let stride = (decades / count as f64).ceil().max(1.0) as i32;
         (start.floor() as i32..=end.ceil() as i32)
             .filter(|power| power.rem_euclid(stride) == 0)
@@ -131,11 +112,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
 /// `range` with `margin` of its width at both ends; a range without width gets one.
 fn widen(range: Range<f64>, margin: f64) -> Range<f64> {
     let width = range.end - range.start;
-    let pad = if width > 0.0 {
-        width * margin
-    } else {
-        0.5 * range.start.abs().max(1.0)
-    };
+    let pad = if width > 0.0 { width * margin } else { 0.5 * range.start.abs().max(1.0) };
     range.start - pad..range.end + pad
 }
 

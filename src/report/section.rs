@@ -32,9 +32,7 @@ pub fn sentence(cube: &Cube) -> String {
     let share = percent(map.flagged as f64 / scored as f64);
     let pixels = format!("{} ({share} of the map)", counted(map.flagged, "pixel"));
     let Some(strongest) = strongest_first(cube).first().copied() else {
-        return format!(
-            "{pixels} above the threshold {threshold} {by}, too few together for a region."
-        );
+        return format!("{pixels} above the threshold {threshold} {by}, too few together for a region.");
     };
     let mut sentence = format!(
         "<b>{}</b>, {pixels} above the threshold {threshold} {by}; the strongest, around y {}, x {}, reaches {}",
@@ -60,10 +58,7 @@ pub fn sentence(cube: &Cube) -> String {
 
 /// The map that the regions come from: the one marked so, or the first.
 pub fn default_map(cube: &Cube) -> Option<&Map> {
-    cube.maps
-        .iter()
-        .find(|map| map.is_default)
-        .or(cube.maps.first())
+    cube.maps.iter().find(|map| map.is_default).or(cube.maps.first())
 }
 
 fn strongest_first(cube: &Cube) -> Vec<&Region> {
@@ -91,12 +86,7 @@ pub fn html(cube: &Cube, index: usize) -> Result<String> {
         capitalized(sentence(cube)),
         energy_range(cube),
     );
-    let overlay = Overlay::new(
-        &cube.labels,
-        cube.truth.as_ref(),
-        &regions,
-        cube.pixel_size.as_ref(),
-    );
+    let overlay = Overlay::new(&cube.labels, cube.truth.as_ref(), &regions, cube.pixel_size.as_ref());
     maps(&mut html, cube, &overlay)?;
     metrics_table(&mut html, cube);
     spectra(&mut html, cube)?;
@@ -157,11 +147,7 @@ fn maps(html: &mut String, cube: &Cube, overlay: &Overlay) -> Result<()> {
             html.push_str("</div>\n<div class=\"maps\">\n");
         }
         for map in methods(cube, score) {
-            let mark = if map.is_default {
-                " <em>default</em>"
-            } else {
-                ""
-            };
+            let mark = if map.is_default { " <em>default</em>" } else { "" };
             let caption = format!(
                 "<b>{} {}</b>{mark}<br>{} flagged",
                 escape(&map.method),
@@ -169,14 +155,7 @@ fn maps(html: &mut String, cube: &Cube, overlay: &Overlay) -> Result<()> {
                 counted(map.flagged, "pixel")
             );
             let label = format!("{} {} score of {}", map.method, map.score, cube.name);
-            html.push_str(&figure::map(
-                &map.values,
-                Quantity::Score,
-                Some(map.threshold),
-                overlay,
-                &label,
-                &caption,
-            )?);
+            html.push_str(&figure::map(&map.values, Quantity::Score, Some(map.threshold), overlay, &label, &caption)?);
         }
     }
     html.push_str("</div>\n");
@@ -211,25 +190,14 @@ fn metrics_table(html: &mut String, cube: &Cube) {
          <th class=\"n\">flagged</th>",
     );
     if judged {
-        for name in [
-            "AUROC",
-            "average precision",
-            "best F1",
-            "F1",
-            "precision",
-            "recall",
-        ] {
+        for name in ["AUROC", "average precision", "best F1", "F1", "precision", "recall"] {
             let _ = write!(html, "<th class=\"n\">{name}</th>");
         }
     }
     html.push_str("</tr></thead><tbody>\n");
     for score in scores(cube) {
         for map in methods(cube, score) {
-            let class = if map.is_default {
-                " class=\"default\""
-            } else {
-                ""
-            };
+            let class = if map.is_default { " class=\"default\"" } else { "" };
             let _ = write!(
                 html,
                 "<tr{class}><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
@@ -239,22 +207,11 @@ fn metrics_table(html: &mut String, cube: &Cube) {
                 map.flagged
             );
             if judged {
-                let figures = map.metrics.map_or([f64::NAN; 6], |m| {
-                    [
-                        m.auroc,
-                        m.average_precision,
-                        m.best_f1,
-                        m.f1,
-                        m.precision,
-                        m.recall,
-                    ]
-                });
+                let figures = map
+                    .metrics
+                    .map_or([f64::NAN; 6], |m| [m.auroc, m.average_precision, m.best_f1, m.f1, m.precision, m.recall]);
                 for figure in figures {
-                    let text = if figure.is_finite() {
-                        format!("{figure:.3}")
-                    } else {
-                        "n/a".into()
-                    };
+                    let text = if figure.is_finite() { format!("{figure:.3}") } else { "n/a".into() };
                     let _ = write!(html, "<td class=\"n\">{text}</td>");
                 }
             }
@@ -287,20 +244,13 @@ fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
         };
         for map in methods(cube, &default.score) {
             if let Some(svg) = chart::histogram(map, cube.truth.as_ref())? {
-                let title = format!(
-                    "Pixels by {} {} score",
-                    escape(&map.method),
-                    escape(&map.score)
-                );
+                let title = format!("Pixels by {} {} score", escape(&map.method), escape(&map.score));
                 chart_figure(&mut charts, &title, &keys, &svg);
             }
         }
     }
     if !charts.is_empty() {
-        let _ = write!(
-            html,
-            "<h3>Distribution of the scores</h3>\n<div class=\"charts\">\n{charts}</div>\n"
-        );
+        let _ = write!(html, "<h3>Distribution of the scores</h3>\n<div class=\"charts\">\n{charts}</div>\n");
     }
     Ok(())
 }
@@ -318,13 +268,9 @@ fn regions_part(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<(
     for region in regions.iter().take(LISTED) {
         let shift = region
             .estimated_shift_ev
-            .map_or("&ndash;".into(), |(shift, error)| {
-                format!("{} &plusmn; {}", number(shift), number(error))
-            });
+            .map_or("&ndash;".into(), |(shift, error)| format!("{} &plusmn; {}", number(shift), number(error)));
         let ranges = region.energies_ev.iter();
-        let ranges: Vec<String> = ranges
-            .map(|[low, high]| format!("{low:.1}&ndash;{high:.1}"))
-            .collect();
+        let ranges: Vec<String> = ranges.map(|[low, high]| format!("{low:.1}&ndash;{high:.1}")).collect();
         let _ = writeln!(
             html,
             "<tr><td class=\"n\">{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td>\
@@ -341,30 +287,14 @@ fn regions_part(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<(
     }
     html.push_str("</tbody></table>\n");
     if regions.len() > LISTED {
-        let _ = writeln!(
-            html,
-            "<p class=\"note\">The strongest {LISTED} of {}.</p>",
-            regions.len()
-        );
+        let _ = writeln!(html, "<p class=\"note\">The strongest {LISTED} of {}.</p>", regions.len());
     }
     html.push_str("<div class=\"charts\">\n");
     let keys = key(&css(INK), "", "measured") + &key(&css(VERMILLION), "", "reconstruction");
-    for region in regions
-        .iter()
-        .take(NUMBERED)
-        .filter(|region| !region.spectrum.is_empty())
-    {
-        let title = format!(
-            "Region {}, mean of {}",
-            region.label,
-            counted(region.area, "pixel")
-        );
+    for region in regions.iter().take(NUMBERED).filter(|region| !region.spectrum.is_empty()) {
+        let title = format!("Region {}, mean of {}", region.label, counted(region.area, "pixel"));
         let svg = chart::region(&cube.energy_ev, region, &cube.windows)?;
-        let keys = if region.reconstruction.is_empty() {
-            ""
-        } else {
-            &keys
-        };
+        let keys = if region.reconstruction.is_empty() { "" } else { &keys };
         chart_figure(html, &title, keys, &svg);
     }
     html.push_str("</div>\n");
@@ -373,8 +303,5 @@ fn regions_part(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<(
 
 /// A chart under its `title` and legend `keys` (all HTML).
 pub fn chart_figure(html: &mut String, title: &str, keys: &str, svg: &str) {
-    let _ = writeln!(
-        html,
-        "<figure class=\"plot\"><figcaption><b>{title}</b>{keys}</figcaption>{svg}</figure>"
-    );
+    let _ = writeln!(html, "<figure class=\"plot\"><figcaption><b>{title}</b>{keys}</figcaption>{svg}</figure>");
 }

@@ -30,10 +30,7 @@ fn a_full_report_is_self_contained_and_whole() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert!(
-        names.contains(&"session__sto-01.cvae.combined.png".into()),
-        "{names:?}"
-    );
+    assert!(names.contains(&"session__sto-01.cvae.combined.png".into()), "{names:?}");
     assert!(names.iter().all(|name| !name.ends_with(".partial")));
     let maps: usize = cubes.iter().map(|cube| cube.maps.len()).sum();
     assert_eq!(names.len(), maps + 1);
@@ -60,9 +57,7 @@ fn hostile_words_stay_words() {
     assert_self_contained(&page);
     assert!(!page.contains("onerror=x>"));
     assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)"));
-    assert!(fs::read_dir(directory.path())
-        .unwrap()
-        .all(|entry| entry.unwrap().path().is_file()));
+    assert!(fs::read_dir(directory.path()).unwrap().all(|entry| entry.unwrap().path().is_file()));
 }
 
 #[test]
@@ -109,9 +104,7 @@ fn non_finite_figures_are_drawn() {
 
 #[test]
 fn a_large_archive_stays_a_page() {
-    let cubes: Vec<Cube> = (0..MOST_CUBES + 60)
-        .map(|i| example::blank(&format!("cube{i}"), (4, 4), 1.0))
-        .collect();
+    let cubes: Vec<Cube> = (0..MOST_CUBES + 60).map(|i| example::blank(&format!("cube{i}"), (4, 4), 1.0)).collect();
     let (_directory, page) = written(&example::report(), &cubes);
     assert!(page.contains("cube99"));
     assert!(page.len() < 4_000_000, "{}", page.len());
@@ -124,10 +117,7 @@ fn a_map_of_another_shape_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let refused = write(directory.path(), &example::report(), given(&cubes)).unwrap_err();
     let message = format!("{refused:#}");
-    assert!(
-        message.contains("session/sto-01") && message.contains("(2, 2)"),
-        "{message}"
-    );
+    assert!(message.contains("session/sto-01") && message.contains("(2, 2)"), "{message}");
 }
 
 #[test]

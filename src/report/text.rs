@@ -81,9 +81,7 @@ fn trimmed(decimal: &str) -> String {
 /// The largest of 1, 2, 5 times a power of ten that is `value` or less; `value` is positive.
 pub fn round_down(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
-    let lead = [5.0, 2.0]
-        .into_iter()
-        .find(|lead| lead * power <= value * (1.0 + 1e-9));
+    let lead = [5.0, 2.0].into_iter().find(|lead| lead * power <= value * (1.0 + 1e-9));
     lead.unwrap_or(1.0) * power
 }
 
@@ -96,9 +94,7 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let step = round_down(2.0 * width / count.max(1) as f64);
     let first = (low / step - 1e-9).ceil();
     let last = (high / step + 1e-9).floor();
-    (0..=(last - first).clamp(0.0, 100.0) as usize)
-        .map(|i| (first + i as f64) * step)
-        .collect()
+    (0..=(last - first).clamp(0.0, 100.0) as usize).map(|i| (first + i as f64) * step).collect()
 }
 
 /// The text of one of `ticks`, with as many digits as tell it from its neighbours.
@@ -121,10 +117,7 @@ mod tests {
 
     #[test]
     fn markup_and_control_characters_are_disarmed() {
-        assert_eq!(
-            escape("<a b='c' d=\"e\">&"),
-            "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;"
-        );
+        assert_eq!(escape("<a b='c' d=\"e\">&"), "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;");
         assert_eq!(escape("a\u{0}\u{202e}b\n"), "a\u{fffd}\u{fffd}b\n");
     }
 
@@ -143,10 +136,7 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(percent(0.0123), "1.2 %");
-        assert_eq!(
-            counted(1, "pixel") + &counted(0, "region"),
-            "1 pixel0 regions"
-        );
+        assert_eq!(counted(1, "pixel") + &counted(0, "region"), "1 pixel0 regions");
     }
 
     #[test]

@@ -24,12 +24,7 @@ const LARGEST_REACH: usize = 4;
 /// # Collective
 /// # Errors
 /// No low-loss spectra, no edge, too many pixels whose shift cannot be told.
-pub fn shifts(
-    comm: &Comm,
-    config: &Config,
-    cube: &Cube,
-    survey: &Survey,
-) -> Result<Option<Shifts>> {
+pub fn shifts(comm: &Comm, config: &Config, cube: &Cube, survey: &Survey) -> Result<Option<Shifts>> {
     let place = || format!("{}: preprocess.align", cube.info().path.display());
     let (measured, by) = match config.preprocess.align {
         Align::None => return Ok(None),
@@ -51,8 +46,7 @@ pub fn shifts(
     }
     let [height, width] = cube.size();
     let shifts = Shifts {
-        map: Array2::from_shape_vec((height, width), map)
-            .context("a map has a value for each pixel")?,
+        map: Array2::from_shape_vec((height, width), map).context("a map has a value for each pixel")?,
         unmeasured,
         by,
     };
@@ -82,32 +76,21 @@ fn by_low_loss(comm: &Comm, config: &Config, cube: &Cube) -> Result<(Vec<f32>, S
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let ignored = cube.ignored.slice(s![lines.clone(), ..]);
     let measured = comm.agree(low_loss.zero_loss(lines, ignored))?;
-    Ok((
-        measured,
-        format!("the zero-loss peak in {}", low_loss.path()),
-    ))
+    Ok((measured, format!("the zero-loss peak in {}", low_loss.path())))
 }
 
 /// Of this rank's lines, against the cube's mean spectrum.
 ///
 /// # Collective
-fn by_edge(
-    comm: &Comm,
-    config: &Config,
-    cube: &Cube,
-    survey: &Survey,
-) -> Result<(Vec<f32>, String)> {
+fn by_edge(comm: &Comm, config: &Config, cube: &Cube, survey: &Survey) -> Result<(Vec<f32>, String)> {
     let found = mean_spectrum(comm, std::slice::from_ref(cube), survey)?;
-    let mean: Vec<f64> = (found.shares.iter())
-        .map(|share| share * found.electrons_per_pixel)
-        .collect();
+    let mean: Vec<f64> = (found.shares.iter()).map(|share| share * found.electrons_per_pixel).collect();
     let windows = match &config.score.windows {
         Windows::List(windows) => windows.clone(),
         Windows::Auto => find_windows(&cube.energy, &mean),
     };
-    let window = windows.first().context(
-        "no edge is found in the mean spectrum; name one by score.windows, or take `none`",
-    )?;
+    let window =
+        windows.first().context("no edge is found in the mean spectrum; name one by score.windows, or take `none`")?;
     let range = [window.background_ev[0], window.range_ev[1]];
     let bound_ev = config.preprocess.max_shift_ev;
     let template = EdgeTemplate::new(&cube.energy, &mean, range, bound_ev).with_context(|| {
@@ -122,12 +105,7 @@ fn by_edge(
         .find(|reach| template.error_ev() / (2 * reach + 1) as f64 <= GOOD_ERROR_EV)
         .unwrap_or(LARGEST_REACH);
     let measured = comm.agree(edge_shifts(comm, cube, survey, &template, reach, side))?;
-    let by = format!(
-        "{} over {} x {} pixels",
-        window.name,
-        2 * reach + 1,
-        2 * reach + 1
-    );
+    let by = format!("{} over {} x {} pixels", window.name, 2 * reach + 1, 2 * reach + 1);
     Ok((measured, by))
 }
 
@@ -157,9 +135,7 @@ fn edge_shifts(
             let mut spectrum = vec![0f64; cube.energy.size];
             let mut pixels = 0.0;
             let ys = y.saturating_sub(reach)..(y + reach + 1).min(read.valid.nrows());
-            let near = ys.flat_map(|y| {
-                (x.saturating_sub(reach)..(x + reach + 1).min(width)).map(move |x| (y, x))
-            });
+            let near = ys.flat_map(|y| (x.saturating_sub(reach)..(x + reach + 1).min(width)).map(move |x| (y, x)));
             for (y, x) in near.filter(|&(y, x)| read.valid[[y, x]]) {
                 let counts = read.counts.slice(s![y, x, template.range()]);
                 for (sum, &count) in spectrum[template.range()].iter_mut().zip(counts) {
@@ -182,11 +158,7 @@ fn edge_shifts(
 ///
 /// # Errors
 /// Too many without.
-fn complete(
-    measured: Vec<f32>,
-    ignored: &Array2<bool>,
-    bound_ev: f64,
-) -> Result<(Vec<f32>, usize)> {
+fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result<(Vec<f32>, usize)> {
     let width = ignored.ncols();
     let mut map = measured;
     for (shift, &ignored) in map.iter_mut().zip(ignored) {

@@ -77,9 +77,7 @@ impl<'a> Analysis<'a> {
             )),
             None => None,
         };
-        let halo = tiles
-            .as_ref()
-            .map_or(lines.clone(), |tiles| tiles.halo(&lines));
+        let halo = tiles.as_ref().map_or(lines.clone(), |tiles| tiles.halo(&lines));
         let held = Band::open(cube, survey.noise, lines, halo, config.io.memory_mib << 20);
         let band = comm.agree(held)?;
         let (sum, totals) = sum_lines(comm, &band, survey.bound, |_, _| true)?;
@@ -95,16 +93,9 @@ impl<'a> Analysis<'a> {
         let mut methods = Vec::new();
         let mut latent = None;
         if let (Some(tiles), Some(model)) = (&tiles, model) {
-            let mut codes = Array3::from_elem(
-                (model.spec.latent, band.lines.len(), cube.size()[1]),
-                f32::NAN,
-            );
+            let mut codes = Array3::from_elem((model.spec.latent, band.lines.len(), cube.size()[1]), f32::NAN);
             let scores = score_cvae(comm, &scorer, &band, tiles, survey.bound, &mut codes)?;
-            methods.push(Method {
-                name: "cvae".into(),
-                scores,
-                rx: None,
-            });
+            methods.push(Method { name: "cvae".into(), scores, rx: None });
             latent = Some(codes);
             clock.lap("score");
         }
@@ -115,9 +106,7 @@ impl<'a> Analysis<'a> {
         // What the file keeps comes first.
         let mut fits = own.iter().map(|own| (own, "")).collect::<Vec<_>>();
         let robust = match &own {
-            Some(own) if config.pca.robust => {
-                Some(own.trimmed(comm, config, &band, survey.bound)?)
-            }
+            Some(own) if config.pca.robust => Some(own.trimmed(comm, config, &band, survey.bound)?),
             _ => None,
         };
         fits.extend(robust.iter().map(|robust| (robust, "_robust")));
@@ -133,17 +122,8 @@ impl<'a> Analysis<'a> {
                 of_others = components::loadings(comm, &band, &fitted.decomposition)?;
                 &of_others
             };
-            let linear = score_linear(
-                comm,
-                config,
-                (&scorer, &band, survey.bound),
-                fitted,
-                (own, &totals),
-            )?;
-            methods.extend(linear.into_iter().map(|method| Method {
-                name: method.name + suffix,
-                ..method
-            }));
+            let linear = score_linear(comm, config, (&scorer, &band, survey.bound), fitted, (own, &totals))?;
+            methods.extend(linear.into_iter().map(|method| Method { name: method.name + suffix, ..method }));
         }
         clock.lap("score");
         Ok(Analysis {
@@ -207,11 +187,7 @@ fn score_linear(
         let scores = score_rebuilt(comm, scorer, band, bound, rebuild)?;
         let shares = shares(loadings, totals, k);
         let rx = rx(comm, shares.view(), width, band.lines.start)?;
-        methods.push(Method {
-            name,
-            scores,
-            rx: Some(rx),
-        });
+        methods.push(Method { name, scores, rx: Some(rx) });
     }
     if config.pca.mean {
         let rebuild = |line: ArrayView2<f32>| scaled_mean(&fitted.mean, line);
@@ -282,9 +258,7 @@ fn thickness(comm: &Comm, config: &Config, band: &Band) -> Result<Option<Vec<f32
         return Ok(None);
     };
     let ignored = cube.ignored.slice(s![band.lines.clone(), ..]);
-    low_loss
-        .thickness(comm, band.lines.clone(), ignored)
-        .map(Some)
+    low_loss.thickness(comm, band.lines.clone(), ignored).map(Some)
 }
 
 fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {
@@ -309,10 +283,6 @@ fn describe(comm: &Comm, cube: &Cube, scorer: &LineScorer) {
             Some(reference) => format!("lines aligned on {}", reference.name),
             None => "no edge to align lines on".into(),
         };
-        log::info!(
-            "{}: window {} {low:.1}-{high:.1} eV, {drift}",
-            cube.info().id,
-            window.name
-        );
+        log::info!("{}: window {} {low:.1}-{high:.1} eV, {drift}", cube.info().id, window.name);
     }
 }

@@ -28,11 +28,7 @@ pub fn write_latent(
     let ([height, width], size) = (cube.size(), latent.dim().0);
     let name = signal_path(LATENT);
     file.create_dataset::<f32>(&name, &[size, height, width], &[1, chunk_rows, width])?;
-    file.write(
-        &name,
-        &[0, analysis.band.lines.start, 0],
-        latent.view().into_dyn(),
-    )?;
+    file.write(&name, &[0, analysis.band.lines.start, 0], latent.view().into_dyn())?;
     let mut axes = vec![index_axis("latent dimension", size)];
     axes.extend(place_axes(cube, false));
     signals.push(parallel(LATENT, axes, ""));
@@ -58,14 +54,8 @@ pub fn write_pca(
     let mut axes = place_axes(cube, true);
     axes.push(cube.energy.clone());
     signals.push(SmallSignal {
-        signal: Signal {
-            title: PCA.into(),
-            axes,
-            signal_type: "EELS".into(),
-        },
-        data: Data::Declared {
-            chunk: vec![chunk_rows, width, cube.energy.size],
-        },
+        signal: Signal { title: PCA.into(), axes, signal_type: "EELS".into() },
+        data: Data::Declared { chunk: vec![chunk_rows, width, cube.energy.size] },
         learning_results: Some(LearningResults {
             factors: found.factors.clone(),
             explained_variance: found.explained_variance.clone(),
@@ -92,21 +82,14 @@ pub fn write_reconstruction(
     if analysis.tiles.is_none() {
         return Ok(());
     }
-    let low = analysis
-        .windows
-        .iter()
-        .map(|w| w.background_ev[0].min(w.range_ev[0]));
+    let low = analysis.windows.iter().map(|w| w.background_ev[0].min(w.range_ev[0]));
     let high = analysis.windows.iter().map(|w| w.range_ev[1]);
-    let channels = cube.energy.indices(
-        low.fold(f64::INFINITY, f64::min),
-        high.fold(f64::NEG_INFINITY, f64::max),
-    );
+    let channels = cube.energy.indices(low.fold(f64::INFINITY, f64::min), high.fold(f64::NEG_INFINITY, f64::max));
     let [height, width] = cube.size();
     let blocks = analysis.blocks;
     let chunk = [blocks.rows(0).len(), width, channels.len()];
     let name = signal_path(RECONSTRUCTION);
-    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk)
-        .map_err(Failure::Fatal)?;
+    file.create_dataset::<f32>(&name, &[height, width, channels.len()], &chunk).map_err(Failure::Fatal)?;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     for round in 0..comm.max_u64(mine.len() as u64) as usize {
         let rows = mine.get(round).map_or(0..0, |&block| blocks.rows(block));
@@ -117,8 +100,7 @@ pub fn write_reconstruction(
             Ok(())
         });
         comm.agree(done).map_err(Failure::Source)?;
-        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn())
-            .map_err(Failure::Fatal)?;
+        file.write(&name, &[rows.start, 0, 0], values.view().into_dyn()).map_err(Failure::Fatal)?;
     }
     let mut axes = place_axes(cube, true);
     axes.push(cube.energy.slice(channels));

@@ -62,17 +62,9 @@ impl Fitted {
             PcaSolver::Randomized => randomized(comm, &spectra, number, independent, most, add_to)?,
         };
         let significant = decomposition.significant(independent).min(MOST_AUTO);
-        let kept = if counts.contains(&Auto::Auto) {
-            given.max(significant)
-        } else {
-            given
-        };
+        let kept = if counts.contains(&Auto::Auto) { given.max(significant) } else { given };
         decomposition = decomposition.truncated(kept);
-        Ok(Fitted {
-            decomposition,
-            mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(),
-            significant,
-        })
+        Ok(Fitted { decomposition, mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(), significant })
     }
 
     /// The principal components of a cube's pixels that count.
@@ -80,16 +72,8 @@ impl Fitted {
     /// `sums` `[energy]` are their electrons, summed, and `pixels` their number.
     ///
     /// # Collective
-    pub fn to_cube(
-        comm: &Comm,
-        config: &Config,
-        band: &Band,
-        sums: &[f64],
-        pixels: f64,
-    ) -> Result<Fitted> {
-        Fitted::new(comm, config, sums, pixels, |scatter| {
-            add(comm, band, scatter, |_, _| true)
-        })
+    pub fn to_cube(comm: &Comm, config: &Config, band: &Band, sums: &[f64], pixels: f64) -> Result<Fitted> {
+        Fitted::new(comm, config, sums, pixels, |scatter| add(comm, band, scatter, |_, _| true))
     }
 
     /// The same without the pixels of the cube that these components explain worst, twice over.
@@ -121,18 +105,12 @@ impl Fitted {
         let mut errors = Vec::new();
         let k = self.decomposition.num_components();
         let done = band.each_block(|_, prepared| {
-            for (line, valid) in prepared
-                .counts
-                .outer_iter()
-                .zip(prepared.valid.outer_iter())
-            {
+            for (line, valid) in prepared.counts.outer_iter().zip(prepared.valid.outer_iter()) {
                 let rebuilt = self.decomposition.reconstruct(line, k);
                 let pairs = line.outer_iter().zip(rebuilt.outer_iter()).zip(valid);
                 errors.extend(pairs.map(|((spectrum, rebuilt), &valid)| {
                     let channels = spectrum.iter().zip(rebuilt).zip(&self.mean);
-                    let square: f64 = channels
-                        .map(|((&u, &r), &mean)| f64::from(u - r).powi(2) / mean.max(1e-3))
-                        .sum();
+                    let square: f64 = channels.map(|((&u, &r), &mean)| f64::from(u - r).powi(2) / mean.max(1e-3)).sum();
                     let total: f64 = spectrum.iter().map(|&u| f64::from(u)).sum();
                     if valid {
                         (square / total.max(1.0)) as f32
@@ -150,12 +128,7 @@ impl Fitted {
     /// Those of the pixels of several `cubes` that are trained on.
     ///
     /// # Collective
-    pub fn to_training(
-        comm: &Comm,
-        config: &Config,
-        cubes: &[Cube],
-        survey: &Survey,
-    ) -> Result<Fitted> {
+    pub fn to_training(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey) -> Result<Fitted> {
         let mean = mean_spectrum(comm, cubes, survey)?;
         let pixels = mean.pixels;
         let electrons = mean.electrons_per_pixel * pixels;
@@ -176,12 +149,7 @@ impl Fitted {
 /// Adds the pixels of a cube that count and that `is_wanted(y, x)`, block by block.
 ///
 /// # Collective
-fn add(
-    comm: &Comm,
-    band: &Band,
-    scatter: &mut Scatter,
-    is_wanted: impl Fn(usize, usize) -> bool + Sync,
-) -> Result<()> {
+fn add(comm: &Comm, band: &Band, scatter: &mut Scatter, is_wanted: impl Fn(usize, usize) -> bool + Sync) -> Result<()> {
     let blocks = band.cube.blocks();
     let channels = band.cube.energy.size;
     let summed = scatter.add_blocks(blocks.owned(comm.rank(), comm.size()), |block| {
@@ -213,9 +181,7 @@ pub fn loadings(comm: &Comm, band: &Band, decomposition: &Decomposition) -> Resu
             let found = decomposition.loadings(prepared.counts.index_axis(Dim(0), i), k);
             for (x, &valid) in prepared.valid.row(i).iter().enumerate() {
                 if valid {
-                    loadings
-                        .row_mut((y - band.lines.start) * width + x)
-                        .assign(&found.row(x));
+                    loadings.row_mut((y - band.lines.start) * width + x).assign(&found.row(x));
                 }
             }
         }

@@ -50,10 +50,7 @@ pub struct AlignSummary {
 impl EnergySummary {
     pub fn of(cube: &Cube) -> EnergySummary {
         let ([asked_low, asked_high], [low, high]) = (cube.asked().span(), cube.energy.span());
-        let ends = [
-            [asked_low, low.min(asked_high)],
-            [high.max(asked_low), asked_high],
-        ];
+        let ends = [[asked_low, low.min(asked_high)], [high.max(asked_low), asked_high]];
         let missing = |end: &[f64; 2]| end[1] - end[0] > 0.02 * cube.energy.scale;
         let align = cube.shifts.as_ref().map(|shifts| {
             let [lowest_shift_ev, median_shift_ev, highest_shift_ev] = shifts.extent();
@@ -91,13 +88,7 @@ struct Common {
 impl Common {
     fn new(cube: &Cube) -> Common {
         let [low, high] = cube.covered();
-        Common {
-            axis: cube.asked().clone(),
-            low,
-            high,
-            first: cube.info().path.clone(),
-            first_width: high - low,
-        }
+        Common { axis: cube.asked().clone(), low, high, first: cube.info().path.clone(), first_width: high - low }
     }
 
     /// # Errors
@@ -184,11 +175,7 @@ pub fn common(
                 Err(error) => set_aside.push(comm, &cube, error)?,
             }
         }
-        ensure!(
-            !list.is_empty(),
-            "none of the inputs can be used: {}",
-            set_aside.reasons()
-        );
+        ensure!(!list.is_empty(), "none of the inputs can be used: {}", set_aside.reasons());
     }
     common.context("a run has inputs")?.axis(rebin)
 }
@@ -206,9 +193,7 @@ pub fn settle(
     set_aside: &mut SetAside,
 ) -> Result<()> {
     let reference = training.as_ref().map_or(&*cubes, |(cubes, _)| &**cubes)[0].dispersion();
-    let lists = training
-        .iter_mut()
-        .map(|(cubes, survey)| (&mut **cubes, &**survey));
+    let lists = training.iter_mut().map(|(cubes, survey)| (&mut **cubes, &**survey));
     for (list, survey) in lists.chain([(&mut *cubes, &*scored)]) {
         for mut cube in std::mem::take(list) {
             match align(comm, config, &mut cube, survey, reference) {
@@ -216,11 +201,7 @@ pub fn settle(
                 Err(error) => set_aside.push(comm, &cube, error)?,
             }
         }
-        ensure!(
-            !list.is_empty(),
-            "none of the inputs can be used: {}",
-            set_aside.reasons()
-        );
+        ensure!(!list.is_empty(), "none of the inputs can be used: {}", set_aside.reasons());
     }
     let trained = training.as_mut().map(|(cubes, _)| &mut **cubes);
     let axis = common(comm, trained, cubes, config.preprocess.rebin, set_aside)?;
@@ -243,13 +224,7 @@ pub fn settle(
 /// # Collective
 /// # Errors
 /// Those of [`align`]; where none suits, with the cube's energies and those of the models.
-pub fn settle_on(
-    comm: &Comm,
-    config: &Config,
-    cube: &mut Cube,
-    survey: &Survey,
-    models: &[&Axis],
-) -> Result<usize> {
+pub fn settle_on(comm: &Comm, config: &Config, cube: &mut Cube, survey: &Survey, models: &[&Axis]) -> Result<usize> {
     let (own, rebin) = (cube.dispersion(), config.preprocess.rebin);
     align(comm, config, cube, survey, own)?;
     let covered = cube.covered();
@@ -297,13 +272,7 @@ fn suits(axis: &Axis, [low, high]: [f64; 2], dispersion: f64, rebin: usize) -> b
 /// # Collective
 /// # Errors
 /// Those of [`align::shifts`].
-pub fn align(
-    comm: &Comm,
-    config: &Config,
-    cube: &mut Cube,
-    survey: &Survey,
-    reference: f64,
-) -> Result<()> {
+pub fn align(comm: &Comm, config: &Config, cube: &mut Cube, survey: &Survey, reference: f64) -> Result<()> {
     if !cube.has_dispersion(reference) {
         cube.use_own_noise();
     }
@@ -343,15 +312,11 @@ mod tests {
         let suits = |[low, high]: [f64; 2], dispersion, rebin| {
             suits(&model, [whole[0] + low, whole[1] + high], dispersion, rebin)
         };
-        assert!(
-            suits([0.0, 0.0], 2.0, 1) && suits([-3.0, 5.0], 2.0, 1) && suits([0.01, 0.0], 2.0, 1)
-        );
+        assert!(suits([0.0, 0.0], 2.0, 1) && suits([-3.0, 5.0], 2.0, 1) && suits([0.01, 0.0], 2.0, 1));
         // A channel is missing; as many channels, but elsewhere.
         assert!(!suits([2.0, 0.0], 2.0, 1) && !suits([2.0, 2.0], 2.0, 1));
         // Wider channels than the cube's are for `preprocess.rebin`.
-        assert!(
-            suits([0.0, 0.0], 1.0, 2) && !suits([0.0, 0.0], 1.0, 1) && !suits([0.0, 0.0], 4.0, 1)
-        );
+        assert!(suits([0.0, 0.0], 1.0, 2) && !suits([0.0, 0.0], 1.0, 1) && !suits([0.0, 0.0], 4.0, 1));
         assert!(!suits([-150.0, 150.0], 2.0, 1));
     }
 }

@@ -18,8 +18,7 @@ use crate::config::Invalid;
 use crate::cube::Axis;
 use crate::durable;
 use crate::output::{
-    read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
-    NexusWriter,
+    read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv, NexusWriter,
 };
 use crate::report;
 
@@ -76,16 +75,13 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
         }
     }
     if files.is_empty() {
-        return Err(
-            Invalid("no *.coreloss.hspy in what was named: give results of a run".into()).into(),
-        );
+        return Err(Invalid("no *.coreloss.hspy in what was named: give results of a run".into()).into());
     }
     check_names(&files)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (path, name) in &files {
         for &form in forms {
-            export_file(path, &folder.join(name), form)
-                .with_context(|| path.display().to_string())?;
+            export_file(path, &folder.join(name), form).with_context(|| path.display().to_string())?;
         }
     }
     Ok(())
@@ -125,18 +121,12 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         if title == PCA {
             continue;
         }
-        let signal = Signal {
-            axes: signal_axes(path, &title)?,
-            path,
-            title,
-        };
+        let signal = Signal { axes: signal_axes(path, &title)?, path, title };
         let title = &signal.title;
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
                 let text = signal.table()?;
-                save(&place(title, "csv"), |file| {
-                    Ok(file.write_all(text.as_bytes())?)
-                })?;
+                save(&place(title, "csv"), |file| Ok(file.write_all(text.as_bytes())?))?;
             }
             (Form::Npy, _) => signal.write_npy(&place(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
@@ -158,20 +148,13 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
             write_csv(&target, &region_columns(&regions))?;
             say(&target)?;
             let factors = table_of_factors(path)?;
-            save(&place("pca_factors", "csv"), |file| {
-                Ok(file.write_all(factors.as_bytes())?)
-            })
+            save(&place("pca_factors", "csv"), |file| Ok(file.write_all(factors.as_bytes())?))
         }
         Form::Npy => {
             let (results, loadings) = read_learning_results(path, PCA)?;
-            for (what, values) in [
-                ("pca_factors", &results.factors),
-                ("pca_loadings", &loadings),
-            ] {
+            for (what, values) in [("pca_factors", &results.factors), ("pca_loadings", &loadings)] {
                 let values: Array2<f32> = values.mapv(|value| value as f32);
-                write_npy(&place(what, "npy"), values.shape(), 1, |_| {
-                    Ok(values.clone().into_dyn())
-                })?;
+                write_npy(&place(what, "npy"), values.shape(), 1, |_| Ok(values.clone().into_dyn()))?;
             }
             Ok(())
         }
@@ -201,11 +184,7 @@ impl Signal<'_> {
             return Ok(rows(map.outer_iter().map(|row| row.to_vec())));
         }
         let energies = self.axes[self.axes.len() - 1].values();
-        let name = if self.axes.len() == 1 {
-            "counts".into()
-        } else {
-            self.axes[0].name.clone()
-        };
+        let name = if self.axes.len() == 1 { "counts".into() } else { self.axes[0].name.clone() };
         let channels = energies.len();
         let spectra = values.into_shape_with_order((self.axes_before(), channels))?;
         Ok(spectra_table(&energies, &spectra, &name))
@@ -266,17 +245,9 @@ fn table_of_factors(path: &Path) -> Result<String> {
 ///
 /// # Source
 /// NumPy Enhancement Proposal 1, version 1.0 of the format.
-fn write_npy(
-    path: &Path,
-    shape: &[usize],
-    planes: usize,
-    plane: impl Fn(usize) -> Result<ArrayD<f32>>,
-) -> Result<()> {
+fn write_npy(path: &Path, shape: &[usize], planes: usize, plane: impl Fn(usize) -> Result<ArrayD<f32>>) -> Result<()> {
     let sizes: Vec<String> = shape.iter().map(|size| format!("{size},")).collect();
-    let mut header = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}",
-        sizes.join(" ")
-    );
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.join(" "));
     // Values start at a multiple of 64 bytes; ten come before the header, a line feed ends it.
     while !(header.len() + 11).is_multiple_of(64) {
         header.push(' ');
@@ -330,9 +301,6 @@ mod tests {
         check_names(&[first.clone(), file("out/second/b.coreloss.hspy", "b")]).unwrap();
         let error = check_names(&[first, file("out/second/a.coreloss.hspy", "a")]).unwrap_err();
         let message = error.to_string();
-        assert!(
-            message.contains("out/first/a") && message.contains("out/second/a"),
-            "{message}"
-        );
+        assert!(message.contains("out/first/a") && message.contains("out/second/a"), "{message}");
     }
 }

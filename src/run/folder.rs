@@ -13,12 +13,7 @@ use crate::durable;
 use crate::output::read_text;
 
 /// What a run writes into its folder under a fixed name.
-const FIXED: [&str; 4] = [
-    "config.yaml",
-    "metrics.jsonl",
-    "summary.json",
-    "report.html",
-];
+const FIXED: [&str; 4] = ["config.yaml", "metrics.jsonl", "summary.json", "report.html"];
 /// The end of the name of a cube's results.
 const RESULT: &str = ".coreloss.hspy";
 
@@ -63,12 +58,8 @@ pub fn clear(comm: &Comm, config: &Config) -> Result<()> {
 
 fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     let directory = &config.output.dir;
-    fs::create_dir_all(directory).with_context(|| {
-        format!(
-            "cannot make the output folder {}: choose another `output`",
-            directory.display()
-        )
-    })?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the output folder {}: choose another `output`", directory.display()))?;
     if start == Start::Fresh {
         if stage == Stage::Score {
             return Err(Invalid(format!(
@@ -82,8 +73,8 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     let path = directory.join("config.yaml");
     let found = results(directory)?;
     // A run that failed before its first result, by a mistyped name perhaps, left nothing that another could spoil.
-    let begun = found.iter().any(|result| *result != path)
-        || stage == Stage::Survey && directory.join("models").exists();
+    let begun =
+        found.iter().any(|result| *result != path) || stage == Stage::Survey && directory.join("models").exists();
     if path.exists() && begun {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let before = Config::parse(&path.display().to_string(), &text, &[])?;
@@ -93,9 +84,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
             _ if found.iter().all(|result| is_of_training(result)) => Work::Training,
             _ => Work::Run,
         };
-        let differences = before
-            .with_neutral_keys_of(config, work)
-            .differences(config);
+        let differences = before.with_neutral_keys_of(config, work).differences(config);
         if !differences.is_empty() {
             let anew = match stage {
                 Stage::Survey => "remove it",
@@ -117,11 +106,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     }
     let checkpoints = directory.join("checkpoints");
     if start == Start::Resume && !checkpoints.exists() {
-        return Err(Invalid(format!(
-            "--resume: {} holds no checkpoint to go on from",
-            directory.display()
-        ))
-        .into());
+        return Err(Invalid(format!("--resume: {} holds no checkpoint to go on from", directory.display())).into());
     }
     write_config(config)?;
     Ok(State::Open)
@@ -130,10 +115,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
 fn write_config(config: &Config) -> Result<()> {
     let directory = &config.output.dir;
     let text = config.to_yaml();
-    durable::replace(&directory.join("config.yaml"), |file| {
-        Ok(file.write_all(text.as_bytes())?)
-    })
-    .with_context(|| {
+    durable::replace(&directory.join("config.yaml"), |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| {
         format!(
             "cannot write in the output folder {}: mend its permissions or choose another `output`",
             directory.display()
@@ -150,9 +132,7 @@ fn is_finished(directory: &Path) -> bool {
 fn refuse_to_lose_cvae(directory: &Path, found: &[PathBuf]) -> Result<()> {
     let has_cvae = |path: &&PathBuf| {
         let text = is_result(path).then(|| read_text(path, "summary").ok());
-        let summary = text
-            .flatten()
-            .and_then(|text| serde_json::from_str(&text).ok());
+        let summary = text.flatten().and_then(|text| serde_json::from_str(&text).ok());
         summary.is_some_and(|summary: CubeSummary| summary.has_cvae())
     };
     match found.iter().find(has_cvae) {
@@ -226,16 +206,12 @@ fn files(directory: &Path, is_entered: impl Fn(&Path) -> bool) -> Result<Vec<Pat
 fn remove_results(directory: &Path) -> Result<()> {
     for path in results(directory)? {
         fs::remove_file(&path).with_context(|| {
-            format!(
-                "cannot remove {}: mend the permissions of its folder, or choose another `output`",
-                path.display()
-            )
+            format!("cannot remove {}: mend the permissions of its folder, or choose another `output`", path.display())
         })?;
     }
     let checkpoints = directory.join("checkpoints");
     if checkpoints.exists() {
-        fs::remove_dir(&checkpoints)
-            .with_context(|| format!("{} holds files of others", checkpoints.display()))?;
+        fs::remove_dir(&checkpoints).with_context(|| format!("{} holds files of others", checkpoints.display()))?;
     }
     Ok(())
 }

@@ -24,16 +24,11 @@ const WIDTH: usize = 100;
 pub fn init(comm: &Comm, config: &Config, path: &Path, output: Option<&Path>) -> Result<Ending> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let output = output.map_or_else(|| PathBuf::from(format!("{stem}.yaml")), Path::to_path_buf);
-    let source = Source {
-        path: path.to_path_buf(),
-        id: String::new(),
-        named: true,
-    };
+    let source = Source { path: path.to_path_buf(), id: String::new(), named: true };
     let (measured, _) = measure(comm, config, &source)?;
     let options = Options::of(config);
     comm.on_root(|| {
-        archive::inspect(path, &options)
-            .and_then(|summary| save(&output, &text(&summary, &measured, config, &stem)?))
+        archive::inspect(path, &options).and_then(|summary| save(&output, &text(&summary, &measured, config, &stem)?))
     })?;
     if comm.is_root() {
         println!("{}", output.display());
@@ -44,13 +39,9 @@ pub fn init(comm: &Comm, config: &Config, path: &Path, output: Option<&Path>) ->
 fn save(output: &Path, text: &str) -> Result<()> {
     if output.exists() {
         let output = output.display();
-        return Err(Invalid(format!(
-            "{output} exists: remove it, or name another file by -o"
-        ))
-        .into());
+        return Err(Invalid(format!("{output} exists: remove it, or name another file by -o")).into());
     }
-    fs::write(output, text)
-        .map_err(|error| Invalid(format!("cannot write {}: {error}", output.display())).into())
+    fs::write(output, text).map_err(|error| Invalid(format!("cannot write {}: {error}", output.display())).into())
 }
 
 fn text(summary: &Summary, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
@@ -104,18 +95,11 @@ fn text(summary: &Summary, measured: &Measured, config: &Config, stem: &str) -> 
     given("preprocess.gain", &"auto", &mut yaml)?;
     given("preprocess.vacuum", &config.preprocess.vacuum, &mut yaml)?;
     if let Some(vacuum) = measured.vacuum.as_ref().filter(|vacuum| vacuum.pixels > 0) {
-        comment(
-            &mut yaml,
-            "  ",
-            &format!("Found: {} such pixels.", vacuum.pixels),
-        );
+        comment(&mut yaml, "  ", &format!("Found: {} such pixels.", vacuum.pixels));
     }
     given("preprocess.align", &"none", &mut yaml)?;
     if let Some(drift) = &measured.drift {
-        let found = format!(
-            "Found: {} moves by {:.2} eV (sd) from line to line.",
-            drift.edge, drift.sd_ev
-        );
+        let found = format!("Found: {} moves by {:.2} eV (sd) from line to line.", drift.edge, drift.sd_ev);
         comment(&mut yaml, "  ", &found);
     }
     yaml.push_str("\ntrain:\n");

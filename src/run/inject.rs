@@ -42,20 +42,15 @@ pub fn inject(comm: &Comm, config: &Config) -> Result<Ending> {
     let specification = &config.inject;
     if specification.cubes.is_empty() {
         return Err(Invalid(
-            "inject.cubes is empty: list copies with a name and anomalies, as configs/nanocubes_inject.yaml does".into(),
+            "inject.cubes is empty: list copies with a name and anomalies, as configs/nanocubes_inject.yaml does"
+                .into(),
         )
         .into());
     }
     for cube in &specification.cubes {
         write_copy(comm, config, cube).with_context(|| format!("inject.cubes: {}", cube.name))?;
         if comm.is_root() {
-            println!(
-                "{}",
-                specification
-                    .dir
-                    .join(format!("{}.hspy", cube.name))
-                    .display()
-            );
+            println!("{}", specification.dir.join(format!("{}.hspy", cube.name)).display());
         }
     }
     Ok(Ending::Done)
@@ -78,19 +73,10 @@ pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<(
     let size = original.cube.size();
     let ignored = &original.cube.ignored;
     let places: Vec<Places> = copy.anomalies.iter().map(EdgeAnomaly::places).collect();
-    let randomness = Randomness {
-        seed: copy.seed,
-        cube: 0,
-    };
+    let randomness = Randomness { seed: copy.seed, cube: 0 };
     let free = ignored.iter().filter(|&&ignored| !ignored).count();
     let discs = place_discs(&places, size, free, |y, x| !ignored[[y, x]], randomness)?;
-    let injection = Injection {
-        injectors: injectors?,
-        discs,
-        randomness,
-        reach: copy.neighbours_px,
-        original,
-    };
+    let injection = Injection { injectors: injectors?, discs, randomness, reach: copy.neighbours_px, original };
     injection.tell(comm, &copy.name);
     injection.write(comm, config, copy)
 }
@@ -120,14 +106,11 @@ impl Original {
         let place = config.inject.dir.join(format!("{}.hspy", copy.name));
         comm.on_root(|| may_write(&place, &source.path))?;
         let options = archive::Options::of(config);
-        let opened = Cube::open(source, config)
-            .and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
+        let opened = Cube::open(source, config).and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
         let (cube, reader) = comm.agree(opened)?;
         let mut cubes = vec![cube];
         let survey = survey(comm, &mut cubes, config, |_, error| Err(error))?;
-        let cube = cubes
-            .pop()
-            .context("a cube that is set aside is an error")?;
+        let cube = cubes.pop().context("a cube that is set aside is an error")?;
         Ok(Original {
             cube,
             reader,
@@ -147,23 +130,14 @@ impl Original {
         } else {
             Vec::new()
         };
-        let last = self
-            .reader
-            .info()
-            .energy
-            .value(self.reader.info().energy.size - 1);
+        let last = self.reader.info().energy.value(self.reader.info().energy.size - 1);
         copy.anomalies
             .iter()
-            .map(
-                |anomaly| match (anomaly.edge_ev, anomaly.range_ev, anomaly.background_ev) {
-                    (Some(nominal), ..) => nearest_edge(nominal, &found, last),
-                    (_, Some(range_ev), Some(background_ev)) => Ok(EdgeRange {
-                        range_ev,
-                        background_ev,
-                    }),
-                    _ => unreachable!("the configuration was validated"),
-                },
-            )
+            .map(|anomaly| match (anomaly.edge_ev, anomaly.range_ev, anomaly.background_ev) {
+                (Some(nominal), ..) => nearest_edge(nominal, &found, last),
+                (_, Some(range_ev), Some(background_ev)) => Ok(EdgeRange { range_ev, background_ev }),
+                _ => unreachable!("the configuration was validated"),
+            })
             .collect()
     }
 
@@ -174,34 +148,23 @@ impl Original {
         let blocks = self.cube.blocks();
         let channels = self.cube.energy.size;
         let mut sum = ExactSum::new(channels, self.bound.max(1.0));
-        let summed = blocks
-            .owned(comm.rank(), comm.size())
-            .try_for_each(|block| {
-                let rows = blocks.rows(block);
-                let raw = self.cube.raw(rows.clone())?;
-                for (line, y) in raw.outer_iter().zip(rows) {
-                    let mut total = vec![0f64; channels];
-                    let pixels = line.outer_iter().enumerate();
-                    for (_, spectrum) in pixels.filter(|(x, _)| !self.cube.ignored[[y, *x]]) {
-                        for (total, &value) in total.iter_mut().zip(spectrum) {
-                            *total += if value.is_finite() {
-                                f64::from(value)
-                            } else {
-                                0.0
-                            };
-                        }
+        let summed = blocks.owned(comm.rank(), comm.size()).try_for_each(|block| {
+            let rows = blocks.rows(block);
+            let raw = self.cube.raw(rows.clone())?;
+            for (line, y) in raw.outer_iter().zip(rows) {
+                let mut total = vec![0f64; channels];
+                let pixels = line.outer_iter().enumerate();
+                for (_, spectrum) in pixels.filter(|(x, _)| !self.cube.ignored[[y, *x]]) {
+                    for (total, &value) in total.iter_mut().zip(spectrum) {
+                        *total += if value.is_finite() { f64::from(value) } else { 0.0 };
                     }
-                    sum.add(&total);
                 }
-                Ok(())
-            });
+                sum.add(&total);
+            }
+            Ok(())
+        });
         comm.agree(summed)?;
-        let pixels = self
-            .cube
-            .ignored
-            .iter()
-            .filter(|&&ignored| !ignored)
-            .count();
+        let pixels = self.cube.ignored.iter().filter(|&&ignored| !ignored).count();
         let sums = sum.total(comm)?;
         Ok(sums.iter().map(|sum| sum / pixels as f64).collect())
     }
@@ -241,26 +204,15 @@ fn nearest_edge(nominal: f64, found: &[Window], last: f64) -> Result<EdgeRange> 
         .filter(|window| (onset(window) - nominal).abs() <= NEAR_EV);
     let Some(window) = window else {
         let onsets: Vec<String> = found.iter().map(|w| format!("{:.0}", onset(w))).collect();
-        let onsets = if onsets.is_empty() {
-            "none".into()
-        } else {
-            onsets.join(", ")
-        };
+        let onsets = if onsets.is_empty() { "none".into() } else { onsets.join(", ") };
         return Err(Invalid(format!(
             "no edge within {NEAR_EV} eV of `edge_ev` {nominal}: found were {onsets} eV; give range_ev and \
              background_ev"
         ))
         .into());
     };
-    let next = found
-        .iter()
-        .map(onset)
-        .filter(|&next| next > onset(window))
-        .fold(f64::INFINITY, f64::min);
-    Ok(EdgeRange {
-        range_ev: [window.range_ev[0], (next - CLEAR_EV).min(last)],
-        background_ev: window.background_ev,
-    })
+    let next = found.iter().map(onset).filter(|&next| next > onset(window)).fold(f64::INFINITY, f64::min);
+    Ok(EdgeRange { range_ev: [window.range_ev[0], (next - CLEAR_EV).min(last)], background_ev: window.background_ev })
 }
 
 /// What is put where.
@@ -280,14 +232,9 @@ impl Injection {
         }
         let [height, width] = self.original.cube.size();
         for (i, injector) in self.injectors.iter().enumerate() {
-            let pixels = (0..height * width)
-                .filter(|pixel| self.anomaly_at(pixel / width, pixel % width) == Some(i))
-                .count();
-            log::info!(
-                "{name}: anomaly {}: {}, {pixels} pixels",
-                i + 1,
-                injector.describe()
-            );
+            let pixels =
+                (0..height * width).filter(|pixel| self.anomaly_at(pixel / width, pixel % width) == Some(i)).count();
+            log::info!("{name}: anomaly {}: {}, {pixels} pixels", i + 1, injector.describe());
         }
     }
 
@@ -303,10 +250,7 @@ impl Injection {
         let texts: BTreeMap<String, String> = [
             (INJECTED, serde_json::to_string(copy)?),
             ("input", info.path.display().to_string()),
-            (
-                "fingerprint",
-                comm.agree(self.original.reader.fingerprint())?,
-            ),
+            ("fingerprint", comm.agree(self.original.reader.fingerprint())?),
             ("version", env!("CARGO_PKG_VERSION").to_string()),
         ]
         .map(|(name, text)| (name.to_string(), text))
@@ -316,25 +260,15 @@ impl Injection {
             // What was ignored in the original is to be ignored in its copy: first, so that the copy is never without.
             let blocks = Blocks::new(info.shape());
             let band = blocks.band(comm.rank(), comm.size());
-            let local = mask
-                .slice(s![band, ..])
-                .iter()
-                .map(|&flag| flag as i32)
-                .collect();
+            let local = mask.slice(s![band, ..]).iter().map(|&flag| flag as i32).collect();
             let path = folder.join(format!("{}.mask.hspy", copy.name));
             let places = [info.y.clone(), info.x.clone()];
             write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy of a measurement is as well documented as that.
-        let about = comm.agree(if comm.is_root() {
-            About::of(&self.original.reader)
-        } else {
-            Ok(About::default())
-        })?;
-        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| {
-            self.lines(rows)
-        })
+        let about = comm.agree(if comm.is_root() { About::of(&self.original.reader) } else { Ok(About::default()) })?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| self.lines(rows))
     }
 
     /// Whole lines with their anomalies, and the truth. Rank-local.
@@ -362,8 +296,7 @@ impl Injection {
                 self.injectors[label as usize - 1]
                     .apply(&mut spectrum, &around, &mut random)
                     .with_context(|| format!("{}: pixel y {y}, x {x}", info.path.display()))?;
-                copy.slice_mut(s![line, x, ..])
-                    .assign(&ndarray::aview1(&spectrum));
+                copy.slice_mut(s![line, x, ..]).assign(&ndarray::aview1(&spectrum));
             }
         }
         Ok((copy, truth))
@@ -394,8 +327,6 @@ impl Injection {
                 }
             }
         }
-        sums.iter()
-            .map(|(sum, count)| sum / count.max(1.0))
-            .collect()
+        sums.iter().map(|(sum, count)| sum / count.max(1.0)).collect()
     }
 }

@@ -35,12 +35,7 @@ pub fn open(comm: &Comm, config: &Config, learns: bool) -> Result<Inputs> {
 /// # Collective
 /// # Errors
 /// As [`open`].
-pub fn open_listed(
-    comm: &Comm,
-    config: &Config,
-    sources: &[Source],
-    learns: bool,
-) -> Result<Inputs> {
+pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: bool) -> Result<Inputs> {
     let mut set_aside = SetAside::default();
     let mut cubes = open_all(comm, config, sources, &mut set_aside)?;
     let mut training = match &config.archive.train_inputs {
@@ -57,11 +52,7 @@ pub fn open_listed(
     // Before anything is read: what does not belong together is soonest mended.
     let rebin = config.preprocess.rebin;
     energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
-    Ok(Inputs {
-        cubes,
-        training,
-        set_aside,
-    })
+    Ok(Inputs { cubes, training, set_aside })
 }
 
 /// The files that `inputs` mean.
@@ -73,12 +64,7 @@ pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
     comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
 }
 
-fn open_all(
-    comm: &Comm,
-    config: &Config,
-    sources: &[Source],
-    set_aside: &mut SetAside,
-) -> Result<Vec<Cube>> {
+fn open_all(comm: &Comm, config: &Config, sources: &[Source], set_aside: &mut SetAside) -> Result<Vec<Cube>> {
     let mut cubes = Vec::new();
     for source in sources {
         let path = source.path.display().to_string();
@@ -91,11 +77,6 @@ fn open_all(
             Err(error) => set_aside.record(comm, path, format!("{error:#}")),
         }
     }
-    ensure!(
-        !cubes.is_empty(),
-        "none of the {} inputs can be used: {}",
-        sources.len(),
-        set_aside.reasons()
-    );
+    ensure!(!cubes.is_empty(), "none of the {} inputs can be used: {}", sources.len(), set_aside.reasons());
     Ok(cubes)
 }

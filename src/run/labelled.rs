@@ -23,19 +23,12 @@ pub const AVERAGED: &str = "averaged_gain";
 /// # Collective
 /// # Errors
 /// Names the file and the options that it is to be run with.
-pub fn check_averaged<'a>(
-    comm: &Comm,
-    cubes: impl Iterator<Item = &'a Cube>,
-    config: &Config,
-) -> Result<()> {
+pub fn check_averaged<'a>(comm: &Comm, cubes: impl Iterator<Item = &'a Cube>, config: &Config) -> Result<()> {
     let mut checked = Ok(());
     if comm.is_root() && config.preprocess.spatial_mean != 1 {
         let paths = cubes.map(|cube| &cube.info().path);
         let found = paths
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "hspy")
-            })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "hspy"))
             .find_map(|path| Some((path, read_text(path, AVERAGED).ok()?)));
         if let Some((path, gain)) = found {
             checked = Err(Invalid(format!(
@@ -74,11 +67,7 @@ pub fn write_labelled(
     let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
     file.describe(about);
     let chunk_rows = blocks.rows(0).len();
-    file.create_dataset::<f32>(
-        &spectra,
-        &[rows, columns, channels],
-        &[chunk_rows, columns, channels],
-    )?;
+    file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
     let mut classes = Vec::new();
     // As many rounds as the rank with most blocks has.
     let rounds = blocks.count().div_ceil(comm.size()) + 1;
@@ -97,10 +86,7 @@ pub fn write_labelled(
     let places = [y, x];
     let mut all = places.to_vec();
     all.push(energy);
-    file.finish(Small {
-        signals: vec![parallel("spectra", all, "EELS")],
-        texts: texts.clone(),
-    })?;
+    file.finish(Small { signals: vec![parallel("spectra", all, "EELS")], texts: texts.clone() })?;
     let path = folder.join(format!("{name}.truth.hspy"));
     write_map(comm, &path, "truth", &places, &blocks, classes, texts)
 }
@@ -124,15 +110,9 @@ pub fn write_map(
     let mut file = HspyWriter::create(comm, path)?;
     file.create_dataset::<i32>(&name, &[rows, columns], &[blocks.rows(0).len(), columns])?;
     let band = blocks.band(comm.rank(), comm.size());
-    let map = Array2::from_shape_vec((band.len(), columns), local)
-        .expect("a map has one value for each pixel of the band");
+    let map =
+        Array2::from_shape_vec((band.len(), columns), local).expect("a map has one value for each pixel of the band");
     file.write(&name, &[band.start, 0], map.view().into_dyn())?;
-    let axes = places.each_ref().map(|axis| Axis {
-        navigate: false,
-        ..axis.clone()
-    });
-    file.finish(Small {
-        signals: vec![parallel(title, axes.to_vec(), "")],
-        texts: texts.clone(),
-    })
+    let axes = places.each_ref().map(|axis| Axis { navigate: false, ..axis.clone() });
+    file.finish(Small { signals: vec![parallel(title, axes.to_vec(), "")], texts: texts.clone() })
 }

@@ -38,11 +38,7 @@ pub fn leave_out(
             Err(error) => set_aside.push(comm, &cube, error)?,
         }
     }
-    ensure!(
-        !cubes.is_empty(),
-        "none of the inputs can be trained on: {}",
-        set_aside.reasons()
-    );
+    ensure!(!cubes.is_empty(), "none of the inputs can be trained on: {}", set_aside.reasons());
     Ok(())
 }
 
@@ -91,9 +87,7 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
         path.display(),
         labels.dim()
     );
-    let untrained = cube
-        .untrained
-        .get_or_insert_with(|| Array2::from_elem(size, false));
+    let untrained = cube.untrained.get_or_insert_with(|| Array2::from_elem(size, false));
     grow(labels.view(), untrained);
     let count = untrained.iter().filter(|&&left_out| left_out).count();
     let mut kept = untrained.iter().zip(&cube.ignored);
@@ -104,15 +98,9 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
         earlier.display()
     );
     if comm.is_root() {
-        let told = format!(
-            "{input}: {count} of {} pixels are left out of the training",
-            untrained.len()
-        );
+        let told = format!("{input}: {count} of {} pixels are left out of the training", untrained.len());
         if count as f64 > MUCH * untrained.len() as f64 {
-            log::warn!(
-                "{told}, of which little is left: look at the flags in {}",
-                earlier.display()
-            );
+            log::warn!("{told}, of which little is left: look at the flags in {}", earlier.display());
         } else {
             log::info!("{told}");
         }
@@ -167,9 +155,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path("out/first/deep")).unwrap();
         for earlier in ["out", "out/first", "out/first/../first/deep"] {
-            let message = check_folder(&path("out"), &path(earlier))
-                .unwrap_err()
-                .to_string();
+            let message = check_folder(&path("out"), &path(earlier)).unwrap_err().to_string();
             assert!(message.contains("archive.train_without"), "{message}");
         }
         check_folder(&path("out/first/deep"), &path("out/first")).unwrap();

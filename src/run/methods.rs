@@ -76,9 +76,7 @@ impl<'a> Collector<'a> {
                     }
                 }
                 let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
-                let features = self
-                    .scorer
-                    .line(counts, reconstruction, &pair.valid, &pair.share);
+                let features = self.scorer.line(counts, reconstruction, &pair.valid, &pair.share);
                 (features, sum)
             })
             .collect();
@@ -93,9 +91,7 @@ impl<'a> Collector<'a> {
     fn scores(mut self, comm: &Comm) -> Result<Scores> {
         self.flush();
         let valid = self.features.iter().flat_map(|line| &line.valid);
-        let pixels = comm
-            .sum_u64(valid.filter(|&&valid| valid).count() as u64)
-            .max(1);
+        let pixels = comm.sum_u64(valid.filter(|&&valid| valid).count() as u64).max(1);
         let mean = self.sum.total(comm)?;
         let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
         self.scorer.scores(comm, self.width, self.features, &mean)
@@ -151,9 +147,7 @@ pub fn score_rebuilt(
     let mut collector = Collector::new(scorer, band, bound);
     let mut waiting = Vec::new();
     let mut rebuild_all = |waiting: &mut Vec<Pair>| {
-        waiting
-            .par_iter_mut()
-            .for_each(|pair| pair.reconstruction = rebuild(pair.counts.view()));
+        waiting.par_iter_mut().for_each(|pair| pair.reconstruction = rebuild(pair.counts.view()));
         waiting.drain(..).for_each(|pair| collector.push(pair));
     };
     let done = band.each_block(|rows, prepared| {

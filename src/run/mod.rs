@@ -90,13 +90,7 @@ impl Stage {
 /// # Errors
 /// Everything that is wrong with a named input, the configuration, the output folder or the training; the same on
 /// every rank.
-pub fn run(
-    comm: &Comm,
-    config: &Config,
-    stage: Stage,
-    start: Start,
-    stop: &AtomicBool,
-) -> Result<Ending> {
+pub fn run(comm: &Comm, config: &Config, stage: Stage, start: Start, stop: &AtomicBool) -> Result<Ending> {
     run_on(comm, config, None, stage, start, stop)
 }
 
@@ -105,20 +99,8 @@ pub fn run(
 /// # Collective
 /// # Errors
 /// As [`run`].
-pub fn train_on(
-    comm: &Comm,
-    config: &Config,
-    sources: &[Source],
-    stop: &AtomicBool,
-) -> Result<Ending> {
-    run_on(
-        comm,
-        config,
-        Some(sources),
-        Stage::Train,
-        Start::Continue,
-        stop,
-    )
+pub fn train_on(comm: &Comm, config: &Config, sources: &[Source], stop: &AtomicBool) -> Result<Ending> {
+    run_on(comm, config, Some(sources), Stage::Train, Start::Continue, stop)
 }
 
 /// [`run`] on `sources`, or on those of the configuration.
@@ -136,18 +118,11 @@ fn run_on(
     let directory = &config.output.dir;
     if folder::open(comm, config, stage, start)? == folder::State::Finished {
         if comm.is_root() {
-            println!(
-                "{} is finished: nothing to do (--fresh starts anew)",
-                directory.display()
-            );
+            println!("{} is finished: nothing to do (--fresh starts anew)", directory.display());
         }
         return Ok(Ending::Done);
     }
-    let Inputs {
-        mut cubes,
-        mut training,
-        mut set_aside,
-    } = match sources {
+    let Inputs { mut cubes, mut training, mut set_aside } = match sources {
         Some(sources) => inputs::open_listed(comm, config, sources, stage.learns(config))?,
         None => inputs::open(comm, config, stage.learns(config))?,
     };
@@ -159,9 +134,7 @@ fn run_on(
     }
 
     let mut surveyed = |cubes: &mut Vec<Cube>| {
-        let found = survey(comm, cubes, config, |cube, error| {
-            set_aside.push(comm, cube, error)
-        })?;
+        let found = survey(comm, cubes, config, |cube, error| set_aside.push(comm, cube, error))?;
         if cubes.is_empty() {
             bail!("none of the inputs can be used: {}", set_aside.reasons());
         }
@@ -194,10 +167,7 @@ fn run_on(
     clock.lap("train");
     let trained = if stage != Stage::Train && config.pca.fit != PcaFit::Cube {
         let training = training.as_deref().unwrap_or(&cubes);
-        let survey = Survey {
-            noise,
-            bound: bound(training, &noise),
-        };
+        let survey = Survey { noise, bound: bound(training, &noise) };
         Some(Fitted::to_training(comm, config, training, &survey)?)
     } else {
         None
@@ -209,10 +179,7 @@ fn run_on(
         return Ok(ending(&set_aside));
     }
 
-    let survey = Survey {
-        noise,
-        bound: bound(&cubes, &noise),
-    };
+    let survey = Survey { noise, bound: bound(&cubes, &noise) };
     let mut summaries: Vec<CubeSummary> = Vec::new();
     for cube in &cubes {
         if comm.any(stop.load(Ordering::Relaxed)) {
@@ -248,28 +215,13 @@ fn run_on(
 /// # Collective
 /// # Errors
 /// Unreadable data, energies that no model suits, an output that cannot be written.
-pub fn score_one(
-    comm: &Comm,
-    config: &Config,
-    source: &Source,
-    models: &[Model],
-) -> Result<CubeSummary> {
+pub fn score_one(comm: &Comm, config: &Config, source: &Source, models: &[Model]) -> Result<CubeSummary> {
     let mut cubes = vec![comm.agree(Cube::open(source, config))?];
     let found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
     let axes: Vec<&Axis> = models.iter().map(|model| &model.energy).collect();
     let model = &models[energy::settle_on(comm, config, &mut cubes[0], &found, &axes)?];
-    let survey = Survey {
-        noise: model.noise,
-        bound: bound(&cubes, &model.noise),
-    };
-    score_cube(
-        comm,
-        config,
-        &cubes[0],
-        &survey,
-        (Some(model), None),
-        &mut Clock::start(),
-    )
+    let survey = Survey { noise: model.noise, bound: bound(&cubes, &model.noise) };
+    score_cube(comm, config, &cubes[0], &survey, (Some(model), None), &mut Clock::start())
 }
 
 /// What is in the file of a cube, if that is from this very input and has all scores: its findings. Rank-local.
@@ -284,9 +236,7 @@ pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
 /// # Errors
 /// An output folder without results.
 pub fn report(comm: &Comm, config: &Config) -> Result<Ending> {
-    comm.on_root(|| {
-        Summary::read(&config.output.dir).and_then(|summary| pages::write(config, &summary))
-    })?;
+    comm.on_root(|| Summary::read(&config.output.dir).and_then(|summary| pages::write(config, &summary)))?;
     if comm.is_root() {
         println!("{}", config.output.dir.join("report.html").display());
     }
@@ -324,10 +274,7 @@ fn model(
     let directory = &config.output.dir;
     if stage == Stage::Score {
         let Some(checkpoint) = Checkpoint::newest(comm, directory)? else {
-            bail!(
-                "{} holds no trained model to score with: run `coreloss train` first",
-                directory.display()
-            );
+            bail!("{} holds no trained model to score with: run `coreloss train` first", directory.display());
         };
         checkpoint.check(config, &cubes[0].energy)?;
         return Ok(Some(checkpoint.model));
@@ -349,9 +296,7 @@ fn score_cube(
     learned: (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary> {
-    Ok(analyse_and_write(
-        comm, config, cube, survey, learned, clock,
-    )?)
+    Ok(analyse_and_write(comm, config, cube, survey, learned, clock)?)
 }
 
 /// As [`score_cube`], and says whether a failure is the cube's own.
@@ -365,8 +310,7 @@ fn analyse_and_write(
     (model, trained): (Option<&Model>, Option<&Fitted>),
     clock: &mut Clock,
 ) -> Result<CubeSummary, Failure> {
-    let analysis =
-        Analysis::of(comm, config, cube, survey, model, trained, clock).map_err(Failure::Source)?;
+    let analysis = Analysis::of(comm, config, cube, survey, model, trained, clock).map_err(Failure::Source)?;
     let summary = write::write(comm, config, cube, &analysis)?;
     clock.lap("write");
     Ok(summary)
@@ -380,10 +324,7 @@ pub struct Clock {
 
 impl Clock {
     fn start() -> Clock {
-        Clock {
-            since: Instant::now(),
-            laps: Vec::new(),
-        }
+        Clock { since: Instant::now(), laps: Vec::new() }
     }
 
     /// Adds the time since the last lap to the stage `name`.

@@ -9,19 +9,16 @@ use serde::de::DeserializeOwned;
 
 use super::summary::{CubeSummary, ScoreSummary, Summary};
 use super::write::{
-    map_title, path, COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGIONS, REGION_RECONSTRUCTIONS,
-    REGION_SPECTRA, THICKNESS,
+    map_title, path, COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGIONS, REGION_RECONSTRUCTIONS, REGION_SPECTRA,
+    THICKNESS,
 };
 use crate::archive::{self, Microscope};
 use crate::config::{Config, Window};
 use crate::cube::{Axis, CubeInfo};
 use crate::output::{
-    read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes,
-    signal_titles, LearningResults,
+    read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles, LearningResults,
 };
-use crate::report::{
-    self, Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint,
-};
+use crate::report::{self, Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint};
 use crate::score::find_edges;
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.
@@ -59,27 +56,15 @@ pub fn write(config: &Config, summary: &Summary) -> Result<()> {
 
 fn facts(config: &Config, summary: &Summary) -> Vec<(String, String)> {
     let seconds: f64 = summary.timings_s.values().sum();
-    let stages: Vec<String> = summary
-        .timings_s
-        .iter()
-        .map(|(stage, seconds)| format!("{stage} {seconds:.1} s"))
-        .collect();
+    let stages: Vec<String> =
+        summary.timings_s.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     let most = summary.peak_rss_mib.iter().fold(0f64, |a, &b| a.max(b));
     vec![
-        (
-            "Ranks x threads".into(),
-            format!("{} x {}", summary.ranks, summary.threads),
-        ),
-        (
-            "Time".into(),
-            format!("{seconds:.1} s ({})", stages.join(", ")),
-        ),
+        ("Ranks x threads".into(), format!("{} x {}", summary.ranks, summary.threads)),
+        ("Time".into(), format!("{seconds:.1} s ({})", stages.join(", "))),
         ("Most memory of a rank".into(), format!("{most:.0} MiB")),
         ("Seed".into(), config.seed.to_string()),
-        (
-            "Threshold".into(),
-            format!("{:?}", config.score.threshold).to_lowercase(),
-        ),
+        ("Threshold".into(), format!("{:?}", config.score.threshold).to_lowercase()),
     ]
 }
 
@@ -127,11 +112,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         (THICKNESS, "thickness", "in mean free paths (t/lambda)"),
     ] {
         if let Some(values) = optional(title)? {
-            properties.push(Property {
-                name: name.into(),
-                note: note.into(),
-                values,
-            });
+            properties.push(Property { name: name.into(), note: note.into(), values });
         }
     }
     let mean: Vec<f64> = mean.iter().map(|&value| value as f64).collect();
@@ -146,14 +127,9 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         mean_image: map(COUNTS)? / summary.shape[2] as f32,
         properties,
         energy_ev: energy.values(),
-        edges: edges
-            .map(|edge| (edge.window.name, edge.onset_ev))
-            .collect(),
+        edges: edges.map(|edge| (edge.window.name, edge.onset_ev)).collect(),
         mean_spectrum: mean,
-        windows: windows
-            .into_iter()
-            .map(|window| (window.name, window.range_ev))
-            .collect(),
+        windows: windows.into_iter().map(|window| (window.name, window.range_ev)).collect(),
         maps,
         truth,
         regions: summary
@@ -167,9 +143,10 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
                 max_score: region.max_score as f64,
                 mean_score: region.mean_score,
                 estimated_shift_ev: region.estimated_shift_ev.zip(region.shift_error_ev),
-                differs: region.kind.as_ref().map_or(String::new(), |kind| {
-                    format!("{}, {}", kind.window, kind.differs)
-                }),
+                differs: region
+                    .kind
+                    .as_ref()
+                    .map_or(String::new(), |kind| format!("{}, {}", kind.window, kind.differs)),
                 energies_ev: region.energies_ev.clone(),
                 spectrum: row(&measured, region.label).unwrap_or_default(),
                 reconstruction: row(&explained, region.label).unwrap_or_default(),
@@ -178,11 +155,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         labels: map(REGIONS)?.mapv(|label| label as i32),
         components: components(&learning_results, &loadings, summary.shape),
         scree: learning_results.explained_variance_ratio,
-        latent: if titles.iter().any(|title| title == LATENT) {
-            latent(&path)?
-        } else {
-            Vec::new()
-        },
+        latent: if titles.iter().any(|title| title == LATENT) { latent(&path)? } else { Vec::new() },
         provenance: provenance(&path, &info)?,
     })
 }
@@ -201,18 +174,12 @@ pub(super) fn told<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
 const SHOWN: usize = 4;
 
 /// The first principal components of a cube of `shape`, whose loadings are `[pixels, k]`.
-fn components(
-    results: &LearningResults,
-    loadings: &Array2<f64>,
-    [rows, columns, _]: [usize; 3],
-) -> Vec<Component> {
+fn components(results: &LearningResults, loadings: &Array2<f64>, [rows, columns, _]: [usize; 3]) -> Vec<Component> {
     let shown = 0..loadings.ncols().min(SHOWN);
     shown
         .map(|k| Component {
             factor: results.factors.column(k).to_vec(),
-            loading: Array2::from_shape_fn((rows, columns), |(y, x)| {
-                loadings[[y * columns + x, k]] as f32
-            }),
+            loading: Array2::from_shape_fn((rows, columns), |(y, x)| loadings[[y * columns + x, k]] as f32),
             share: results.explained_variance_ratio[k],
         })
         .collect()
@@ -256,10 +223,7 @@ fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
         value.map(|value| format!("{} {what}", (value * 1e4).round() / 1e4))
     });
     let instrument: Vec<String> = microscope.instrument.into_iter().chain(figures).collect();
-    let moment: Vec<String> = [microscope.date, microscope.time]
-        .into_iter()
-        .flatten()
-        .collect();
+    let moment: Vec<String> = [microscope.date, microscope.time].into_iter().flatten().collect();
     let all = [
         ("file", info.path.display().to_string()),
         ("format", format!("{}, {}", info.format, info.dtype)),
@@ -272,9 +236,7 @@ fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
         ("results", path.display().to_string()),
     ];
     let told = all.into_iter().filter(|(_, value)| !value.is_empty());
-    Ok(told
-        .map(|(name, value)| (name.to_string(), value))
-        .collect())
+    Ok(told.map(|(name, value)| (name.to_string(), value)).collect())
 }
 
 /// The maps of a cube that a list of cubes shows.
@@ -332,17 +294,9 @@ fn read_training(path: &Path) -> Result<(Vec<LossPoint>, Vec<StepPoint>)> {
             continue;
         };
         if let Some(train) = number("train") {
-            loss.push(LossPoint {
-                step,
-                train,
-                validation: number("validation"),
-            });
+            loss.push(LossPoint { step, train, validation: number("validation") });
         } else if let (Some(kl), Some(grad_norm)) = (number("kl"), number("grad_norm")) {
-            steps.push(StepPoint {
-                step,
-                kl,
-                grad_norm,
-            });
+            steps.push(StepPoint { step, kl, grad_norm });
         }
     }
     Ok((loss, steps))

@@ -25,12 +25,7 @@ impl ScoredPixels {
     ///
     /// # Errors
     /// Results that are gone or damaged.
-    pub fn read(
-        directory: &Path,
-        id: &str,
-        method: &str,
-        score: &str,
-    ) -> Result<Option<ScoredPixels>> {
+    pub fn read(directory: &Path, id: &str, method: &str, score: &str) -> Result<Option<ScoredPixels>> {
         let path = result_path(directory, id);
         let info: CubeInfo = told(&path, "cube")?;
         let Some(truth) = archive::truth(&info.path, [info.y.size, info.x.size])? else {

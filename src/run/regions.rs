@@ -44,9 +44,7 @@ pub fn summarise(
             }
         }
         let most = (0..kinds.len()).max_by_key(|&kind| (pixels[kind], Reverse(kind)));
-        let kind = most
-            .filter(|&most| pixels[most] > 0)
-            .map(|most| &kinds[most]);
+        let kind = most.filter(|&most| pixels[most] > 0).map(|most| &kinds[most]);
         let shift = kind.and_then(|kind| kind.shift_ev);
         RegionSummary {
             label: region.label,
@@ -79,8 +77,7 @@ fn differing(energy: &Axis, measured: &[f64], explained: &[f64]) -> Vec<[f64; 2]
     let windows = measured.windows(SMOOTHED).zip(explained.windows(SMOOTHED));
     let residual: Vec<f64> = windows
         .map(|(measured, explained)| {
-            let (measured, explained) =
-                (measured.iter().sum::<f64>(), explained.iter().sum::<f64>());
+            let (measured, explained) = (measured.iter().sum::<f64>(), explained.iter().sum::<f64>());
             (measured - explained) / explained.max(1.0).sqrt()
         })
         .collect();
@@ -120,12 +117,7 @@ pub struct RegionSpectra {
 ///
 /// `labels` is the whole map, equal on all ranks; the lines that hold regions are reconstructed once more.
 /// # Collective
-pub fn region_spectra(
-    comm: &Comm,
-    cube: &Cube,
-    analysis: &Analysis,
-    labels: &[i32],
-) -> Result<RegionSpectra> {
+pub fn region_spectra(comm: &Comm, cube: &Cube, analysis: &Analysis, labels: &[i32]) -> Result<RegionSpectra> {
     let [_, width] = cube.size();
     let count = labels.iter().copied().max().unwrap_or(0).max(0) as usize;
     let count = count.min(MOST_SPECTRA);
@@ -150,12 +142,8 @@ pub fn region_spectra(
         }
         sum.add(&values);
     };
-    let holding: Vec<usize> = analysis
-        .band
-        .lines
-        .clone()
-        .filter(|&y| line_labels(y).iter().any(|&label| kept(label)))
-        .collect();
+    let holding: Vec<usize> =
+        analysis.band.lines.clone().filter(|&y| line_labels(y).iter().any(|&label| kept(label))).collect();
     let done = holding.chunk_by(|a, b| a + 1 == *b).try_for_each(|run| {
         let rows = run[0]..run[run.len() - 1] + 1;
         for y in rows.clone() {
@@ -189,18 +177,12 @@ pub fn region_spectra(
             learning_results: None,
         }
     };
-    let mut spectra = RegionSpectra {
-        signals: vec![signal(REGION_SPECTRA, &measured)],
-        energies_ev: Vec::new(),
-    };
+    let mut spectra = RegionSpectra { signals: vec![signal(REGION_SPECTRA, &measured)], energies_ev: Vec::new() };
     if analysis.tiles.is_some() {
-        spectra
-            .signals
-            .push(signal(REGION_RECONSTRUCTIONS, &explained));
+        spectra.signals.push(signal(REGION_RECONSTRUCTIONS, &explained));
         let pairs = measured.outer_iter().zip(explained.outer_iter());
-        let differing = pairs.map(|(measured, explained)| {
-            differing(&cube.energy, &measured.to_vec(), &explained.to_vec())
-        });
+        let differing =
+            pairs.map(|(measured, explained)| differing(&cube.energy, &measured.to_vec(), &explained.to_vec()));
         spectra.energies_ev = differing.collect();
     }
     Ok(spectra)

@@ -46,9 +46,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
     let extents: Vec<Extent> = training.iter().map(|cube| cube.extent()).collect();
     let (train, patch) = (&config.train, rehearsal.model.spec.patch);
-    let lanes = Plan::new(&extents, patch, train.lanes, train.validation)
-        .lanes
-        .len();
+    let lanes = Plan::new(&extents, patch, train.lanes, train.validation).lanes.len();
     describe_training(config, &rehearsal, lanes, &mut lines);
 
     let smallest = voxels(&sample[0]);
@@ -57,15 +55,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     if smallest <= MOST_VOXELS {
         let begun = Instant::now();
         let mut clock = Clock::start();
-        Analysis::of(
-            comm,
-            config,
-            &sample[0],
-            &found,
-            Some(&rehearsal.model),
-            None,
-            &mut clock,
-        )?;
+        Analysis::of(comm, config, &sample[0], &found, Some(&rehearsal.model), None, &mut clock)?;
         scoring = Some(begun.elapsed().as_secs_f64());
     }
     let share = scored as f64 / smallest.max(1) as f64;
@@ -158,28 +148,17 @@ fn describe_cubes(inputs: &Inputs, pixels: usize) -> Vec<String> {
     const SHOWN: usize = 10;
     for cube in inputs.cubes.iter().take(SHOWN) {
         let [y, x, channels] = cube.shape();
-        lines.push(format!(
-            "           {y} x {x} x {channels}  {}",
-            cube.info().id
-        ));
+        lines.push(format!("           {y} x {x} x {channels}  {}", cube.info().id));
     }
     if inputs.cubes.len() > SHOWN {
-        lines.push(format!(
-            "           and {} more",
-            inputs.cubes.len() - SHOWN
-        ));
+        lines.push(format!("           and {} more", inputs.cubes.len() - SHOWN));
     }
     lines
 }
 
 const MIB: f64 = (1 << 20) as f64;
 
-fn describe_training(
-    config: &Config,
-    rehearsal: &Rehearsal,
-    lanes: usize,
-    lines: &mut Vec<String>,
-) {
+fn describe_training(config: &Config, rehearsal: &Rehearsal, lanes: usize, lines: &mut Vec<String>) {
     let spec = &rehearsal.model.spec;
     let train = &config.train;
     let slots = train.global_batch.div_ceil(train.micro_batch);
@@ -258,9 +237,6 @@ mod tests {
         assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
-        assert_eq!(
-            bytes("output.reconstruction=window preprocess.align=edge"),
-            usual + 404
-        );
+        assert_eq!(bytes("output.reconstruction=window preprocess.align=edge"), usual + 404);
     }
 }

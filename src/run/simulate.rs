@@ -31,16 +31,9 @@ pub fn simulate(comm: &Comm, config: &Config) -> Result<Ending> {
         .into());
     }
     for (index, cube) in specification.cubes.iter().enumerate() {
-        write_cube(comm, config, cube, index as u64)
-            .with_context(|| format!("simulate.cubes: {}", cube.name))?;
+        write_cube(comm, config, cube, index as u64).with_context(|| format!("simulate.cubes: {}", cube.name))?;
         if comm.is_root() {
-            println!(
-                "{}",
-                specification
-                    .dir
-                    .join(format!("{}.hspy", cube.name))
-                    .display()
-            );
+            println!("{}", specification.dir.join(format!("{}.hspy", cube.name)).display());
         }
     }
     Ok(Ending::Done)
@@ -65,10 +58,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     };
     let mut texts = BTreeMap::from([
         ("scene".to_string(), serde_json::to_string(&cube.scene)?),
-        (
-            "material".to_string(),
-            serde_json::to_string(&config.simulate.material)?,
-        ),
+        ("material".to_string(), serde_json::to_string(&config.simulate.material)?),
         ("version".to_string(), env!("CARGO_PKG_VERSION").to_string()),
     ]);
     if scene.is_averaged() {
@@ -78,11 +68,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     let folder = &config.simulate.dir;
     let about = About::default();
     write_labelled(comm, folder, &cube.name, axes, &texts, about, |lines| {
-        let made: Vec<(Array2<f32>, Vec<i32>)> = lines
-            .clone()
-            .into_par_iter()
-            .map(|y| scene.row(y))
-            .collect();
+        let made: Vec<(Array2<f32>, Vec<i32>)> = lines.clone().into_par_iter().map(|y| scene.row(y)).collect();
         let mut counts = Array3::zeros((lines.len(), columns, channels));
         let mut classes = Vec::new();
         for (mut line, (values, labels)) in counts.axis_iter_mut(Dim(0)).zip(made) {

@@ -74,10 +74,7 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
     let mut status = Status {
         state: "started",
         checkpoint: checkpoints.max().map(|step| step as u64),
-        cubes_scored: written
-            .iter()
-            .filter(|path| ends(path, ".coreloss.hspy"))
-            .count(),
+        cubes_scored: written.iter().filter(|path| ends(path, ".coreloss.hspy")).count(),
         silent_s: ages.min().unwrap_or_default().as_secs(),
         ..Status::default()
     };
@@ -97,11 +94,8 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
             Some(patches as f64 / number("patches_per_s").filter(|rate| *rate > 0.0)?)
         });
     }
-    let began =
-        |path: &&PathBuf| ends(path, ".coreloss.hspy") || ends(path, ".coreloss.hspy.partial");
-    if written.iter().any(|path| began(&path))
-        || (status.step.is_some() && status.step == status.steps)
-    {
+    let began = |path: &&PathBuf| ends(path, ".coreloss.hspy") || ends(path, ".coreloss.hspy.partial");
+    if written.iter().any(|path| began(&path)) || (status.step.is_some() && status.step == status.steps) {
         status.state = "scoring";
     }
     if directory.join("summary.json").exists() {
@@ -118,35 +112,20 @@ impl Status {
     fn text(&self) -> String {
         let mut parts = vec![self.state.to_string()];
         if let Some(regions) = self.regions {
-            parts.push(format!(
-                "{} cubes scored, {regions} regions",
-                self.cubes_scored
-            ));
-            parts.extend(
-                self.set_aside
-                    .filter(|&n| n > 0)
-                    .map(|n| format!("{n} inputs set aside")),
-            );
+            parts.push(format!("{} cubes scored, {regions} regions", self.cubes_scored));
+            parts.extend(self.set_aside.filter(|&n| n > 0).map(|n| format!("{n} inputs set aside")));
             return parts.join(", ");
         }
         if let Some(step) = self.step {
-            let of = self
-                .steps
-                .map_or(String::new(), |steps| format!(" of {steps}"));
+            let of = self.steps.map_or(String::new(), |steps| format!(" of {steps}"));
             parts.push(format!("step {step}{of}"));
             parts.extend(self.epoch.map(|epoch| format!("epoch {epoch}")));
             parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
         }
         if self.state == "training" {
-            parts.extend(
-                self.seconds_left
-                    .map(|left| format!("{left:.0} s of training left")),
-            );
+            parts.extend(self.seconds_left.map(|left| format!("{left:.0} s of training left")));
         }
-        parts.extend(
-            self.checkpoint
-                .map(|step| format!("checkpoint at step {step}")),
-        );
+        parts.extend(self.checkpoint.map(|step| format!("checkpoint at step {step}")));
         if self.cubes_scored > 0 {
             parts.push(format!("{} cubes scored", self.cubes_scored));
         }

@@ -143,10 +143,7 @@ pub fn region_columns(regions: &[&RegionSummary]) -> Vec<Column> {
         Column::new("window", text(&|kind| kind.window.clone())),
         Column::new("differs", text(&|kind| kind.differs.to_string())),
         Column::new("sigma", float(&|region| Some(region.kind.as_ref()?.sigma))),
-        Column::new(
-            "estimated_shift_ev",
-            float(&|region| region.estimated_shift_ev),
-        ),
+        Column::new("estimated_shift_ev", float(&|region| region.estimated_shift_ev)),
         Column::new("shift_error_ev", float(&|region| region.shift_error_ev)),
     ]
 }
@@ -182,12 +179,7 @@ impl fmt::Display for Difference {
 
 impl Summary {
     /// # Collective
-    pub fn new(
-        comm: &Comm,
-        cubes: Vec<CubeSummary>,
-        set_aside: &SetAside,
-        timings: &[(String, f64)],
-    ) -> Summary {
+    pub fn new(comm: &Comm, cubes: Vec<CubeSummary>, set_aside: &SetAside, timings: &[(String, f64)]) -> Summary {
         Summary {
             version: env!("CARGO_PKG_VERSION").into(),
             ranks: comm.size(),
@@ -196,10 +188,7 @@ impl Summary {
             failed_inputs: set_aside
                 .list()
                 .iter()
-                .map(|(path, reason)| FailedInput {
-                    path: path.clone(),
-                    reason: reason.clone(),
-                })
+                .map(|(path, reason)| FailedInput { path: path.clone(), reason: reason.clone() })
                 .collect(),
             timings_s: timings.iter().cloned().collect(),
             peak_rss_mib: comm.all_gather(&peak_rss_mib()),
@@ -210,40 +199,28 @@ impl Summary {
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join("summary.json");
         let text = serde_json::to_string_pretty(self)? + "\n";
-        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| {
-            format!(
-                "cannot write {}: make room, or choose another `output`",
-                path.display()
-            )
-        })
+        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?))
+            .with_context(|| format!("cannot write {}: make room, or choose another `output`", path.display()))
     }
 
     /// # Errors
     /// A folder without a finished run.
     pub fn read(directory: &Path) -> Result<Summary> {
         let path = directory.join("summary.json");
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} holds no finished run: run `coreloss run` first",
-                directory.display()
-            )
-        })?;
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{} holds no finished run: run `coreloss run` first", directory.display()))?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
     /// Tells root's terminal what was found and where it is.
     pub fn print(&self, config: &Config) {
         for cube in &self.cubes {
-            println!(
-                "{}  {:?}, {} pixels ignored",
-                cube.name, cube.shape, cube.ignored
-            );
+            println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);
             println!("  method  score        flagged   best F1        F1  precision    recall");
             for (method, scores) in &cube.methods {
                 for (score, found) in scores {
                     let chosen = cube.default.is(method, score);
-                    let metric =
-                        |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
+                    let metric = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
                     println!(
                         "{} {method:<7} {score:<12} {:>7} {:>9} {:>9} {:>10} {:>9}",
                         if chosen { ">" } else { " " },

@@ -17,9 +17,7 @@ use crate::comm::Comm;
 use crate::config::{Config, Reconstruction, Rule};
 use crate::cube::Axis;
 use crate::evaluate::{detection, ranking, separation};
-use crate::output::{
-    read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value,
-};
+use crate::output::{read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value};
 use crate::score::{flag, regions, Flags, Meaning};
 use crate::stream::Cube;
 
@@ -93,15 +91,12 @@ pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<Cube
 pub fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
     let path = path(config, &cube.info().id);
     let same = path.exists()
-        && read_text(&path, "fingerprint")
-            .is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
+        && read_text(&path, "fingerprint").is_ok_and(|before| cube.fingerprint(config).is_ok_and(|now| now == before));
     if !same {
         return Ok(None);
     }
     // A file from before a change is written anew, and so is one of the linear methods alone.
-    let is_whole = |text: &String| {
-        serde_json::from_str(text).is_ok_and(|summary: CubeSummary| summary.has_cvae())
-    };
+    let is_whole = |text: &String| serde_json::from_str(text).is_ok_and(|summary: CubeSummary| summary.has_cvae());
     Ok(read_text(&path, "summary").ok().filter(is_whole))
 }
 
@@ -111,24 +106,14 @@ pub fn found_earlier(config: &Config, cube: &Cube) -> Result<Option<String>> {
 /// An output that cannot be written any more ends the job.
 /// # Errors
 /// A truth map of another size, values that cannot be read; an output that cannot be begun or finished.
-pub fn write(
-    comm: &Comm,
-    config: &Config,
-    cube: &Cube,
-    analysis: &Analysis,
-) -> Result<CubeSummary, Failure> {
-    let truth = comm.agree(if comm.is_root() {
-        archive::truth(&cube.info().path, cube.size())
-    } else {
-        Ok(None)
-    });
+pub fn write(comm: &Comm, config: &Config, cube: &Cube, analysis: &Analysis) -> Result<CubeSummary, Failure> {
+    let truth = comm.agree(if comm.is_root() { archive::truth(&cube.info().path, cube.size()) } else { Ok(None) });
     let truth = truth.map_err(Failure::Source)?;
     let truth: Option<Vec<i32>> = truth.map(|truth| truth.iter().copied().collect());
     // Before there is a file, which all ranks have to close together.
     let fingerprint = comm.agree(cube.fingerprint(config));
     let fingerprint = fingerprint.map_err(Failure::Source)?;
-    let mut file =
-        HspyWriter::create(comm, &path(config, &cube.info().id)).map_err(Failure::Fatal)?;
+    let mut file = HspyWriter::create(comm, &path(config, &cube.info().id)).map_err(Failure::Fatal)?;
     file.describe(about(cube));
     let (summary, signals) = match fill(comm, config, cube, analysis, truth, &mut file) {
         Ok(filled) => filled,
@@ -160,17 +145,10 @@ fn fill(
 ) -> Result<(CubeSummary, Vec<SmallSignal>), Failure> {
     let [height, width] = cube.size();
     let band = &analysis.band.lines;
-    let default = Choice {
-        method: analysis.methods[0].name.clone(),
-        score: "combined".into(),
-    };
+    let default = Choice { method: analysis.methods[0].name.clone(), score: "combined".into() };
     let chunk_rows = analysis.blocks.rows(0).len();
     let mut signals = Vec::new();
-    let maps = MapWriter {
-        cube,
-        chunk_rows,
-        start: band.start,
-    };
+    let maps = MapWriter { cube, chunk_rows, start: band.start };
 
     maps.write(file, &mut signals, COUNTS, &analysis.totals, false)?;
     if let Some(shifts) = &cube.shifts {
@@ -190,27 +168,16 @@ fn fill(
             let mut mask = vec![0u8; height * width];
             let flags = match gathered {
                 Some(values) => {
-                    let map = Array2::from_shape_vec((height, width), values)
-                        .expect("a map has a value for each pixel");
-                    let flags = flag(
-                        rule(config, score),
-                        meaning,
-                        map.view(),
-                        config.preprocess.spatial_mean,
-                    );
+                    let map =
+                        Array2::from_shape_vec((height, width), values).expect("a map has a value for each pixel");
+                    let flags = flag(rule(config, score), meaning, map.view(), config.preprocess.spatial_mean);
                     mask = flags.flagged.iter().map(|&flag| flag as u8).collect();
                     Some((map, flags))
                 }
                 None => None,
             };
             comm.broadcast_into(&mut mask);
-            maps.write(
-                file,
-                &mut signals,
-                &map_title(&method.name, score),
-                local,
-                false,
-            )?;
+            maps.write(file, &mut signals, &map_title(&method.name, score), local, false)?;
             let local_mask = &mask[band.start * width..band.end * width];
             let title = mask_title(&method.name, score);
             maps.write(file, &mut signals, &title, local_mask, true)?;
@@ -220,10 +187,10 @@ fn fill(
                     found_regions = list;
                     labels = map.into_raw_vec_and_offset().0;
                 }
-                methods.entry(method.name.clone()).or_default().insert(
-                    score.into(),
-                    summarise_score(&map, truth.as_deref(), &flags),
-                );
+                methods
+                    .entry(method.name.clone())
+                    .or_default()
+                    .insert(score.into(), summarise_score(&map, truth.as_deref(), &flags));
             }
         }
     }
@@ -240,11 +207,7 @@ fn fill(
         arrays::write_reconstruction(comm, file, &mut signals, cube, analysis)?;
     }
     signals.push(SmallSignal {
-        signal: Signal {
-            title: MEAN.into(),
-            axes: vec![cube.energy.clone()],
-            signal_type: "EELS".into(),
-        },
+        signal: Signal { title: MEAN.into(), axes: vec![cube.energy.clone()], signal_type: "EELS".into() },
         data: Data::F64(ArrayView::from(&analysis.mean[..]).to_owned().into_dyn()),
         learning_results: None,
     });
@@ -261,13 +224,7 @@ fn fill(
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         default,
-        regions: summarise(
-            &found_regions,
-            &labels,
-            (&of_default.kinds, kind_of.as_deref()),
-            &energies_ev,
-            width,
-        ),
+        regions: summarise(&found_regions, &labels, (&of_default.kinds, kind_of.as_deref()), &energies_ev, width),
     };
     Ok((summary, signals))
 }
@@ -293,8 +250,8 @@ impl MapWriter<'_> {
     ) -> Result<(), Failure> {
         let [height, width] = self.cube.size();
         let name = signal_path(title);
-        let local = ArrayView::from_shape(IxDyn(&[local.len() / width, width]), local)
-            .expect("a band holds whole lines");
+        let local =
+            ArrayView::from_shape(IxDyn(&[local.len() / width, width]), local).expect("a band holds whole lines");
         file.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])
             .and_then(|()| file.write(&name, &[self.start, 0], local))
             .map_err(Failure::Fatal)?;
@@ -305,35 +262,19 @@ impl MapWriter<'_> {
 
 pub fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
     SmallSignal {
-        signal: Signal {
-            title: title.into(),
-            axes,
-            signal_type: signal_type.into(),
-        },
+        signal: Signal { title: title.into(), axes, signal_type: signal_type.into() },
         data: Data::Parallel,
         learning_results: None,
     }
 }
 
 pub fn place_axes(cube: &Cube, navigate: bool) -> Vec<Axis> {
-    [&cube.info().y, &cube.info().x]
-        .map(|axis| Axis {
-            navigate,
-            ..axis.clone()
-        })
-        .to_vec()
+    [&cube.info().y, &cube.info().x].map(|axis| Axis { navigate, ..axis.clone() }).to_vec()
 }
 
 /// An axis that counts things.
 pub fn index_axis(name: &str, size: usize) -> Axis {
-    Axis {
-        name: name.into(),
-        units: String::new(),
-        scale: 1.0,
-        offset: 0.0,
-        size,
-        navigate: true,
-    }
+    Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate: true }
 }
 
 fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> ScoreSummary {
@@ -360,9 +301,7 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
 /// The instrument, for every signal; not the scale of the stored intensities, in which no result is.
 fn about(cube: &Cube) -> About {
     let path = &cube.info().path;
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     About {
         microscope: Microscope {
             gain_factor: None,
@@ -397,8 +336,5 @@ fn provenance(
         ("windows", serde_json::to_string(&analysis.windows)?),
         ("summary", serde_json::to_string(summary)?),
     ];
-    Ok(texts
-        .into_iter()
-        .map(|(name, text)| (name.to_string(), text))
-        .collect())
+    Ok(texts.into_iter().map(|(name, text)| (name.to_string(), text)).collect())
 }

@@ -23,12 +23,8 @@ impl PowerLaw {
     /// # Source
     /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 4.4.2.
     pub fn fit(energies: &[f64], counts: &[f64], slopes: RangeInclusive<f64>) -> Option<PowerLaw> {
-        let logs: Vec<(f64, f64)> = energies
-            .iter()
-            .zip(counts)
-            .filter(|(&e, &n)| e > 0.0 && n > 0.0)
-            .map(|(e, n)| (e.ln(), n.ln()))
-            .collect();
+        let logs: Vec<(f64, f64)> =
+            energies.iter().zip(counts).filter(|(&e, &n)| e > 0.0 && n > 0.0).map(|(e, n)| (e.ln(), n.ln())).collect();
         if logs.len() < 3 {
             return None;
         }
@@ -41,10 +37,7 @@ impl PowerLaw {
             return None;
         }
         let slope = (product / spread).clamp(*slopes.start(), *slopes.end());
-        let residual: f64 = logs
-            .iter()
-            .map(|l| (l.1 - cy - slope * (l.0 - cx)).powi(2))
-            .sum();
+        let residual: f64 = logs.iter().map(|l| (l.1 - cy - slope * (l.0 - cx)).powi(2)).sum();
         Some(PowerLaw {
             center_ln_energy: cx,
             center_ln_counts: cy,

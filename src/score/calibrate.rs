@@ -103,9 +103,7 @@ fn moments(
                     let row = &mut sums[i * (given + len)..(i + 1) * (given + len)];
                     let values = pixel[range.clone()].iter().map(|&f| f64::from(f));
                     let others = with_one(&pixel[predicted.clone()]).chain(values);
-                    row.iter_mut()
-                        .zip(others)
-                        .for_each(|(sum, b)| *sum += a * b);
+                    row.iter_mut().zip(others).for_each(|(sum, b)| *sum += a * b);
                 }
             }
             sums

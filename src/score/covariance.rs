@@ -30,19 +30,12 @@ pub struct Columns<'a> {
 impl<'a> Columns<'a> {
     /// The columns `start..start + len` of lines with `num_columns` columns.
     pub fn new(lines: Vec<&'a [f32]>, num_columns: usize, start: usize, len: usize) -> Self {
-        Columns {
-            lines,
-            num_columns,
-            start,
-            len,
-        }
+        Columns { lines, num_columns, start, len }
     }
 
     /// The same with no more columns than `num_pixels` (of the whole cube) can whiten.
     pub fn at_most_for(mut self, num_pixels: u64) -> Self {
-        self.len = self
-            .len
-            .min((num_pixels / PIXELS_PER_DIMENSION).max(1) as usize);
+        self.len = self.len.min((num_pixels / PIXELS_PER_DIMENSION).max(1) as usize);
         self
     }
 
@@ -57,15 +50,7 @@ impl<'a> Columns<'a> {
             .lines
             .par_iter()
             .map(|line| {
-                self.pixels(line)
-                    .map(|p| {
-                        if p.iter().any(|v| !v.is_finite()) {
-                            f32::NAN
-                        } else {
-                            f(p)
-                        }
-                    })
-                    .collect()
+                self.pixels(line).map(|p| if p.iter().any(|v| !v.is_finite()) { f32::NAN } else { f(p) }).collect()
             })
             .collect();
         lines.concat()
@@ -109,8 +94,7 @@ impl<'a> Columns<'a> {
 
     /// The pixels of one line.
     fn pixels<'b>(&'b self, line: &'b [f32]) -> impl Iterator<Item = &'b [f32]> {
-        line.chunks_exact(self.num_columns.max(1))
-            .map(|pixel| &pixel[self.start..self.start + self.len])
+        line.chunks_exact(self.num_columns.max(1)).map(|pixel| &pixel[self.start..self.start + self.len])
     }
 }
 
@@ -125,11 +109,7 @@ pub struct Whitening {
 impl Whitening {
     /// Whitened coordinates of a pixel.
     pub fn pixel(&self, columns: &[f32]) -> Vec<f64> {
-        let centered: Vec<f64> = columns
-            .iter()
-            .zip(&self.center)
-            .map(|(v, c)| f64::from(*v) - c)
-            .collect();
+        let centered: Vec<f64> = columns.iter().zip(&self.center).map(|(v, c)| f64::from(*v) - c).collect();
         self.direction(&centered)
     }
 
@@ -147,10 +127,7 @@ impl Whitening {
     pub fn along(&self, direction: &[f64]) -> (Vec<f64>, f64) {
         let mut weights = vec![0.0; self.center.len()];
         for (row, part) in self.rows.iter().zip(direction) {
-            weights
-                .iter_mut()
-                .zip(row)
-                .for_each(|(w, r)| *w += part * r);
+            weights.iter_mut().zip(row).for_each(|(w, r)| *w += part * r);
         }
         let offset = weights.iter().zip(&self.center).map(|(w, c)| w * c).sum();
         (weights, offset)
@@ -187,12 +164,8 @@ impl Whitening {
         let cut = quantiles(comm, distances, &[1.0 - TRIMMED])[0];
         let kept = |distance: f32| f64::from(distance) <= cut;
         let lengths = columns.map(squared_length);
-        let largest = lengths
-            .iter()
-            .zip(distances)
-            .filter(|(_, &d)| kept(d))
-            .map(|(&l, _)| f64::from(l))
-            .fold(1.0, f64::max);
+        let largest =
+            lengths.iter().zip(distances).filter(|(_, &d)| kept(d)).map(|(&l, _)| f64::from(l)).fold(1.0, f64::max);
         let num_pixels = comm.sum_u64(distances.len() as u64) as f64;
         // |sum c_i c_j| <= n max |c|^2, and |sum c_i| <= n max(1, |c|^2); f32 rounded the lengths.
         let bound = 1.01 * num_pixels.max(1.0) * comm.max_f64(largest);
@@ -244,12 +217,7 @@ impl Whitening {
             .filter(|&k| eigen.eigenvalues[k] > least)
             .map(|k| {
                 let root = eigen.eigenvalues[k].sqrt();
-                eigen
-                    .eigenvectors
-                    .column(k)
-                    .iter()
-                    .map(|v| v / root)
-                    .collect()
+                eigen.eigenvectors.column(k).iter().map(|v| v / root).collect()
             })
             .collect();
         Whitening { center, rows }

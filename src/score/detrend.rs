@@ -26,12 +26,7 @@ const SD_OF_MAD: f64 = 1.4826;
 ///
 /// # Collective
 /// A rank may have no line.
-pub fn detrend(
-    pixels: &Pixels,
-    lines: &mut [LineFeatures],
-    num_columns: usize,
-    range: &Range<usize>,
-) {
+pub fn detrend(pixels: &Pixels, lines: &mut [LineFeatures], num_columns: usize, range: &Range<usize>) {
     let patch = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
     if (pixels.num_valid as f64) < MIN_PATCHES * patch {
         return;
@@ -48,11 +43,8 @@ pub fn detrend(
         let Some(trend) = trend(map.view(), patch, median, beside) else {
             continue;
         };
-        let own = lines
-            .iter_mut()
-            .flat_map(|line| line.columns.chunks_exact_mut(num_columns));
-        own.zip(trend)
-            .for_each(|(pixel, trend)| pixel[column] -= trend);
+        let own = lines.iter_mut().flat_map(|line| line.columns.chunks_exact_mut(num_columns));
+        own.zip(trend).for_each(|(pixel, trend)| pixel[column] -= trend);
     }
 }
 
@@ -83,10 +75,7 @@ fn trend(
     // Neighbours differ by their noise, and next to nothing of a trend.
     let along = map.rows().into_iter().flat_map(|row| {
         let pairs = row.to_vec();
-        pairs
-            .windows(2)
-            .map(|pair| pair[1] - pair[0])
-            .collect::<Vec<f32>>()
+        pairs.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f32>>()
     });
     let (_, of_differences) = center_and_sd(along.collect());
     let expected = 0.5 * of_differences.powi(2) / patch;
@@ -110,21 +99,12 @@ fn reach() -> usize {
 
 /// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
 fn smoothed(map: &Beside) -> Array2<f32> {
-    let weights: Vec<f32> = (0..=reach())
-        .map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32)
-        .collect();
+    let weights: Vec<f32> = (0..=reach()).map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32).collect();
     let (values, there) = known(map.map.view());
     let [mut total, weight] = [values, there].map(|of| blurred(&of, &map.own, &weights));
-    Zip::from(&mut total)
-        .and(&weight)
-        .and(map.map.slice(s![map.own.clone(), ..]))
-        .for_each(|total, weight, value| {
-            *total = if value.is_nan() {
-                f32::NAN
-            } else {
-                *total / weight
-            };
-        });
+    Zip::from(&mut total).and(&weight).and(map.map.slice(s![map.own.clone(), ..])).for_each(|total, weight, value| {
+        *total = if value.is_nan() { f32::NAN } else { *total / weight };
+    });
     total
 }
 
@@ -162,16 +142,8 @@ mod tests {
     const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
 
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        let whole = |map: ArrayView2<f32>| Beside {
-            map: map.to_owned(),
-            own: 0..map.nrows(),
-        };
-        super::trend(
-            map.view(),
-            PATCH,
-            |values| quantile_here(values, 0.5),
-            whole,
-        )
+        let whole = |map: ArrayView2<f32>| Beside { map: map.to_owned(), own: 0..map.nrows() };
+        super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), whole)
     }
 
     fn noise() -> Array2<f32> {

@@ -32,13 +32,9 @@ impl Drift {
     /// is too weak to tell. Rank-local and pure.
     pub fn of_line(&self, u: ArrayView2<f32>, valid: &[bool]) -> Option<f64> {
         let whole: f64 = self.mean.iter().sum();
-        let totals: Vec<f64> = u
-            .outer_iter()
-            .map(|spectrum| spectrum.iter().map(|&n| f64::from(n)).sum())
-            .collect();
-        let model = Array2::from_shape_fn(u.dim(), |(x, i)| {
-            (self.mean[i] * totals[x] / whole.max(f64::MIN_POSITIVE)) as f32
-        });
+        let totals: Vec<f64> = u.outer_iter().map(|spectrum| spectrum.iter().map(|&n| f64::from(n)).sum()).collect();
+        let model =
+            Array2::from_shape_fn(u.dim(), |(x, i)| (self.mean[i] * totals[x] / whole.max(f64::MIN_POSITIVE)) as f32);
         let shift_ev = line_shift(&self.edge, u, model.view(), valid, self.scale_ev);
         // Exactly nought is its word for "cannot tell".
         (shift_ev != 0.0).then_some(shift_ev)
@@ -55,15 +51,10 @@ mod tests {
         let energy = Axis::energy_loss(450.0, 0.5, 400);
         let spectrum = |e: f64| 2e9 * e.powf(-2.7) + 30.0 / (1.0 + (-(e - 532.0) / 0.8).exp());
         let mean: Vec<f64> = energy.values().iter().map(|&e| spectrum(e)).collect();
-        let window = Window {
-            name: "O K".into(),
-            range_ev: [522.0, 570.0],
-            background_ev: [490.0, 520.0],
-        };
+        let window = Window { name: "O K".into(), range_ev: [522.0, 570.0], background_ev: [490.0, 520.0] };
         let drift = Drift::new(&energy, &window, &mean);
-        let moved = Array2::from_shape_fn((9, 400), |(x, i)| {
-            ((1.0 + 0.1 * x as f64) * spectrum(energy.value(i) - 0.3)) as f32
-        });
+        let moved =
+            Array2::from_shape_fn((9, 400), |(x, i)| ((1.0 + 0.1 * x as f64) * spectrum(energy.value(i) - 0.3)) as f32);
         let found = drift.of_line(moved.view(), &[true; 9]).unwrap();
         assert!((found - 0.3).abs() < 0.05, "{found}");
         assert_eq!(drift.of_line(moved.view(), &[false; 9]), None);

@@ -39,11 +39,7 @@ impl Residual {
         let mean = mu.iter().sum::<f64>() / mu.len().max(1) as f64;
         let floor = (0.01 * mean).max(1e-3);
         let root: Vec<f64> = mu.iter().map(|&m| m.max(floor).sqrt()).collect();
-        let values = u
-            .zip(mu)
-            .zip(&root)
-            .map(|((u, mu), root)| (u - mu) / root)
-            .collect();
+        let values = u.zip(mu).zip(&root).map(|((u, mu), root)| (u - mu) / root).collect();
         Residual { values, root }
     }
 }
@@ -55,23 +51,14 @@ impl Projection {
         // Two directions are removed; what is left of a window has no more coefficients than that.
         let count = num_coefficients.min(width.saturating_sub(2));
         let middle = energies[range.start + width / 2].abs().max(1.0);
-        let background = energies[range.clone()]
-            .iter()
-            .map(|e| (e.max(1.0) / middle).powi(-3))
-            .collect();
+        let background = energies[range.clone()].iter().map(|e| (e.max(1.0) / middle).powi(-3)).collect();
         let cosines = (0..count)
             .map(|k| {
                 let norm = if k == 0 { 1.0 } else { 2.0 } / width as f64;
-                (0..width)
-                    .map(|i| norm.sqrt() * (PI * k as f64 * (i as f64 + 0.5) / width as f64).cos())
-                    .collect()
+                (0..width).map(|i| norm.sqrt() * (PI * k as f64 * (i as f64 + 0.5) / width as f64).cos()).collect()
             })
             .collect();
-        Projection {
-            range,
-            background,
-            cosines,
-        }
+        Projection { range, background, cosines }
     }
 
     /// How many coefficients a spectrum has here.
@@ -96,16 +83,9 @@ impl Projection {
     /// # Source
     /// An oblique projection, along p and E^-3 onto what is orthogonal to `common`: Behrens & Scharf, IEEE Trans. Signal
     /// Process. 42 (1994) 1413.
-    pub fn remove_background_alike(
-        &self,
-        values: &mut [f64],
-        root: &[f64],
-        common: &[Vec<f64>; 2],
-    ) {
+    pub fn remove_background_alike(&self, values: &mut [f64], root: &[f64], common: &[Vec<f64>; 2]) {
         let own = self.background_directions(root);
-        let [[a, b], [c, d]] = common
-            .each_ref()
-            .map(|to| own.each_ref().map(|o| dot(to, o)));
+        let [[a, b], [c, d]] = common.each_ref().map(|to| own.each_ref().map(|o| dot(to, o)));
         let alike = a * d - b * c;
         if alike.abs() < LEAST_ALIKE {
             return remove(values, &own);
@@ -122,12 +102,7 @@ impl Projection {
     /// Orthonormal directions of p and E^-3 in units of `root = sqrt(mu)`; the second is zero where p is E^-3 itself.
     pub fn background_directions(&self, root: &[f64]) -> [Vec<f64>; 2] {
         let along_model = unit(root.to_vec());
-        let mut background: Vec<f64> = self
-            .background
-            .iter()
-            .zip(root)
-            .map(|(b, root)| b / root)
-            .collect();
+        let mut background: Vec<f64> = self.background.iter().zip(root).map(|(b, root)| b / root).collect();
         let length = dot(&background, &background);
         subtract(&mut background, &along_model);
         // A model that is E^-3 itself leaves only rounding, which must not be blown up to a direction.
@@ -179,10 +154,7 @@ pub fn remove(values: &mut [f64], directions: &[Vec<f64>; 2]) {
 /// Takes the part along the unit vector `direction` out of `values`.
 fn subtract(values: &mut [f64], direction: &[f64]) {
     let along = dot(values, direction);
-    values
-        .iter_mut()
-        .zip(direction)
-        .for_each(|(v, d)| *v -= along * d);
+    values.iter_mut().zip(direction).for_each(|(v, d)| *v -= along * d);
 }
 
 #[cfg(test)]
@@ -193,13 +165,8 @@ mod tests {
     fn a_change_of_scale_and_background_leaves_nothing() {
         let energies: Vec<f64> = (0..60).map(|i| 690.0 + i as f64).collect();
         let projection = Projection::new(&energies, 10..50, 24);
-        let mu: Vec<f64> = (10..50)
-            .map(|i| 300.0 + 200.0 * f64::from(u8::from(i > 25)) - i as f64)
-            .collect();
-        let u = mu
-            .iter()
-            .zip(&energies[10..50])
-            .map(|(m, e)| 1.1 * m + 4e9 * e.powi(-3));
+        let mu: Vec<f64> = (10..50).map(|i| 300.0 + 200.0 * f64::from(u8::from(i > 25)) - i as f64).collect();
+        let u = mu.iter().zip(&energies[10..50]).map(|(m, e)| 1.1 * m + 4e9 * e.powi(-3));
         let mut residual = Residual::new(u, &mu);
         assert!(dot(&residual.values, &residual.values) > 1.0);
         projection.remove_background(&mut residual.values, &residual.root);
@@ -212,9 +179,7 @@ mod tests {
         let energies: Vec<f64> = (0..60).map(|i| 690.0 + i as f64).collect();
         let projection = Projection::new(&energies, 10..50, 24);
         let edge_at = |place: f64| -> Vec<f64> {
-            (10..50)
-                .map(|i| 300.0 + 200.0 / (1.0 + (-(i as f64 - place)).exp()) - i as f64)
-                .collect()
+            (10..50).map(|i| 300.0 + 200.0 / (1.0 + (-(i as f64 - place)).exp()) - i as f64).collect()
         };
         let root_of = |mu: &[f64]| Residual::new(mu.iter().copied(), mu).root;
         let common = projection.background_directions(&root_of(&edge_at(25.0)));

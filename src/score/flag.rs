@@ -53,10 +53,7 @@ pub fn flag(rule: Rule, meaning: Meaning, scores: ArrayView2<f32>, spatial_mean:
             *flag = *flag && scores[[y, x]].sqrt() >= BLUR_SHARE * near.sqrt();
         }
     }
-    Flags {
-        threshold: limit,
-        flagged,
-    }
+    Flags { threshold: limit, flagged }
 }
 
 /// Leaves of the connected areas those that hold a score above `seed`.
@@ -68,17 +65,10 @@ fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
 }
 
 /// The highest flagged score within `reach` pixels.
-fn strongest_near(
-    scores: ArrayView2<f32>,
-    flagged: ArrayView2<bool>,
-    [y, x]: [usize; 2],
-    reach: usize,
-) -> f32 {
+fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [usize; 2], reach: usize) -> f32 {
     let (height, width) = scores.dim();
-    let part = s![
-        y.saturating_sub(reach)..(y + reach + 1).min(height),
-        x.saturating_sub(reach)..(x + reach + 1).min(width)
-    ];
+    let part =
+        s![y.saturating_sub(reach)..(y + reach + 1).min(height), x.saturating_sub(reach)..(x + reach + 1).min(width)];
     let near = scores.slice(part);
     let flags = flagged.slice(part);
     let pairs = near.iter().zip(flags).filter(|(_, &flag)| flag);
@@ -91,14 +81,9 @@ mod tests {
 
     /// Amplitude `height` in a square of specimen, seen through the 3 x 3 mean, over a ripple of normal pixels.
     fn map(height: f32) -> (Array2<f32>, Array2<bool>) {
-        let truth = Array2::from_shape_fn((40, 40), |(y, x)| {
-            (10..15).contains(&y) && (20..25).contains(&x)
-        });
+        let truth = Array2::from_shape_fn((40, 40), |(y, x)| (10..15).contains(&y) && (20..25).contains(&x));
         let scores = Array2::from_shape_fn((40, 40), |(y, x)| {
-            let near = truth.slice(s![
-                y.max(1) - 1..(y + 2).min(40),
-                x.max(1) - 1..(x + 2).min(40)
-            ]);
+            let near = truth.slice(s![y.max(1) - 1..(y + 2).min(40), x.max(1) - 1..(x + 2).min(40)]);
             let share = near.iter().filter(|&&t| t).count() as f32 / 9.0;
             let ripple = ((y * 40 + x) as f32 * 0.7).sin().abs() + 0.5;
             (height * share).powi(2) + ripple.powi(2)
@@ -129,9 +114,6 @@ mod tests {
         scores[[12, 22]] = f32::NAN;
         assert!(!flag(Rule::Auto, Meaning::Distance, scores.view(), 3).flagged[[12, 22]]);
         let none = Array2::from_elem((3, 3), f32::NAN);
-        assert!(!flag(Rule::Otsu, Meaning::Distance, none.view(), 3)
-            .flagged
-            .iter()
-            .any(|&f| f));
+        assert!(!flag(Rule::Otsu, Meaning::Distance, none.view(), 3).flagged.iter().any(|&f| f));
     }
 }

@@ -97,19 +97,10 @@ impl<'a> Group<'a> {
     }
 
     /// This rank's pixels along `direction`, NaN where they do not count. Rank-local.
-    pub fn project(
-        &self,
-        scorer: &LineScorer,
-        lines: &[LineFeatures],
-        direction: &[f64],
-    ) -> Vec<f32> {
+    pub fn project(&self, scorer: &LineScorer, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
         let (weights, offset) = self.whitening.along(direction);
         columns(scorer, lines, self.start, self.len).map(|pixel| {
-            let sum: f64 = pixel
-                .iter()
-                .zip(&weights)
-                .map(|(&v, w)| f64::from(v) * w)
-                .sum();
+            let sum: f64 = pixel.iter().zip(&weights).map(|(&v, w)| f64::from(v) * w).sum();
             (sum - offset) as f32
         })
     }
@@ -134,13 +125,7 @@ impl<'a> Group<'a> {
     /// spectrum.
     ///
     /// # Collective
-    pub fn position_ev(
-        &self,
-        comm: &Comm,
-        lines: &[LineFeatures],
-        weights: &[f32],
-        total: f64,
-    ) -> Result<f64> {
+    pub fn position_ev(&self, comm: &Comm, lines: &[LineFeatures], weights: &[f32], total: f64) -> Result<f64> {
         let mut sum = ExactSum::new(1, total.max(1.0) * 4.0 * MAX_SHIFT_EV);
         let mut first = 0;
         for line in lines {
@@ -159,25 +144,15 @@ impl<'a> Group<'a> {
     /// James & Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, positive part, about the template.
     pub fn believable(&self, mean: &[f64], pixels: f64) -> Vec<f64> {
         let along = |template: &&Vec<f64>| dot(template, mean);
-        let best = self
-            .templates
-            .iter()
-            .max_by(|a, b| along(a).total_cmp(&along(b)));
+        let best = self.templates.iter().max_by(|a, b| along(a).total_cmp(&along(b)));
         let (amount, template) = match best {
             Some(template) => (along(&template).max(0.0), template.clone()),
             None => (0.0, vec![0.0; mean.len()]),
         };
-        let rest: Vec<f64> = mean
-            .iter()
-            .zip(&template)
-            .map(|(m, t)| m - amount * t)
-            .collect();
+        let rest: Vec<f64> = mean.iter().zip(&template).map(|(m, t)| m - amount * t).collect();
         let noise = (mean.len() as f64 - 1.0) * self.relation / pixels;
         let kept = (1.0 - noise / dot(&rest, &rest).max(1e-12)).max(0.0);
-        rest.iter()
-            .zip(&template)
-            .map(|(r, t)| amount * t + kept * r)
-            .collect()
+        rest.iter().zip(&template).map(|(r, t)| amount * t + kept * r).collect()
     }
 
     /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard
@@ -212,9 +187,7 @@ impl<'a> Group<'a> {
         if best.1 <= f64::max(1.0, LEAST_EXPLAINED * beside_noise) || best.0.abs() > FARTHEST_EV {
             return None;
         }
-        let near = profile
-            .iter()
-            .filter(|p| p.1 >= best.1 - 1.0 && p.0.signum() == best.0.signum());
+        let near = profile.iter().filter(|p| p.1 >= best.1 - 1.0 && p.0.signum() == best.0.signum());
         let farthest = near.map(|p| (p.0 - best.0).abs()).fold(0.0, f64::max);
         let placing = PLACING * self.edge.scale_ev;
         Some((best.0, farthest.max(0.5 * SHIFT_STEP_EV).hypot(placing)))
@@ -226,12 +199,7 @@ impl<'a> Group<'a> {
     }
 }
 
-fn columns<'b>(
-    scorer: &LineScorer,
-    lines: &'b [LineFeatures],
-    start: usize,
-    len: usize,
-) -> Columns<'b> {
+fn columns<'b>(scorer: &LineScorer, lines: &'b [LineFeatures], start: usize, len: usize) -> Columns<'b> {
     let values = lines.iter().map(|line| line.columns.as_slice()).collect();
     Columns::new(values, scorer.num_columns(), start, len)
 }

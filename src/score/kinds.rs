@@ -40,11 +40,7 @@ pub struct Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (area, strength) = (self.area_px, self.strength);
-        write!(
-            f,
-            "{}: {area} pixels differ alike by {strength:.1} sigma each",
-            self.window
-        )?;
+        write!(f, "{}: {area} pixels differ alike by {strength:.1} sigma each", self.window)?;
         match self.shift_ev {
             Some((shift, error)) => write!(f, ", the edge shifted by {shift:.2} +- {error:.2} eV"),
             None if self.family == Family::Shift => f.write_str(", the edge of another shape"),
@@ -72,12 +68,7 @@ pub struct Odds {
 /// Looks for kinds of anomaly in all `groups`.
 ///
 /// # Collective
-pub fn find_kinds(
-    pixels: &Pixels,
-    scorer: &LineScorer,
-    lines: &[LineFeatures],
-    groups: &mut [Group],
-) -> Result<Found> {
+pub fn find_kinds(pixels: &Pixels, scorer: &LineScorer, lines: &[LineFeatures], groups: &mut [Group]) -> Result<Found> {
     let mut search = Search::new(pixels, scorer, lines, groups)?;
     for _ in 0..MAX_KINDS {
         let Some((group, place)) = search.start.next(pixels) else {
@@ -168,12 +159,7 @@ impl<'a> Search<'a> {
         let Pixels { comm, .. } = *self.pixels;
         let mut belief = Array2::zeros(self.pixels.shape());
         belief.slice_mut(self.around(place, 1)).fill(1f32);
-        let mut grown = Grown {
-            odds: None,
-            area: 0,
-            strength: 0.0,
-            shift_ev: None,
-        };
+        let mut grown = Grown { odds: None, area: 0, strength: 0.0, shift_ev: None };
         let mut before: Option<Array2<bool>> = None;
         let mut last = None;
         for _ in 0..MAX_ROUNDS {
@@ -229,10 +215,7 @@ impl<'a> Search<'a> {
     fn around(&self, [y, x]: [usize; 2], reach: usize) -> Window {
         let (band, (_, width)) = (self.pixels.band(), self.pixels.shape());
         let local = |y: usize| y.clamp(band.start, band.end) - band.start;
-        s![
-            local(y.saturating_sub(reach))..local(y + reach + 1),
-            x.saturating_sub(reach)..(x + reach + 1).min(width)
-        ]
+        s![local(y.saturating_sub(reach))..local(y + reach + 1), x.saturating_sub(reach)..(x + reach + 1).min(width)]
     }
 
     /// Keeps what was grown, or drops it; either way nothing starts there again.
@@ -273,15 +256,12 @@ impl<'a> Search<'a> {
                 *best = odds;
             }
         });
-        Zip::from(&mut self.most)
-            .and(&mut self.kind_of)
-            .and(&odds)
-            .for_each(|most, kind, &odds| {
-                // Even odds are where `most` starts.
-                if odds > *most {
-                    (*most, *kind) = (odds, place as f32);
-                }
-            });
+        Zip::from(&mut self.most).and(&mut self.kind_of).and(&odds).for_each(|most, kind, &odds| {
+            // Even odds are where `most` starts.
+            if odds > *most {
+                (*most, *kind) = (odds, place as f32);
+            }
+        });
         self.kinds.push(Kind {
             window: window.clone(),
             family: group.family,
@@ -293,15 +273,10 @@ impl<'a> Search<'a> {
 
     fn finish(self) -> Found {
         // Where no kind was found, the tests rank the pixels, all of them below even odds.
-        let [shift, composition] = self.start.excess.map(|excess| {
-            excess.mapv_into(|excess| {
-                if excess.is_nan() {
-                    excess
-                } else {
-                    excess.min(-f32::EPSILON)
-                }
-            })
-        });
+        let [shift, composition] = self
+            .start
+            .excess
+            .map(|excess| excess.mapv_into(|excess| if excess.is_nan() { excess } else { excess.min(-f32::EPSILON) }));
         let [found_shift, found_composition] = self.odds;
         let combined = match (&found_shift, &found_composition) {
             (Some(a), Some(b)) => larger(a, b),
@@ -331,10 +306,7 @@ impl Starts {
 
     /// Takes in the tests of one more group.
     fn offer(&mut self, family: Family, group: usize, surprise: &Array2<f32>, limit: f32) {
-        let (excess, origin) = (
-            &mut self.excess[family as usize],
-            &mut self.origin[family as usize],
-        );
+        let (excess, origin) = (&mut self.excess[family as usize], &mut self.origin[family as usize]);
         for ((excess, origin), &surprise) in excess.iter_mut().zip(origin).zip(surprise) {
             if surprise.is_nan() || surprise - limit > *excess {
                 *excess = surprise - limit;
@@ -377,11 +349,5 @@ impl Starts {
 type Window = SliceInfo<[SliceInfoElem; 2], Ix2, Ix2>;
 
 fn larger(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
-    Zip::from(a).and(b).map_collect(|&a, &b| {
-        if a.is_nan() || b.is_nan() {
-            f32::NAN
-        } else {
-            a.max(b)
-        }
-    })
+    Zip::from(a).and(b).map_collect(|&a, &b| if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) })
 }

@@ -77,10 +77,7 @@ impl LineScorer {
     /// # Errors
     /// No window, or a window with fewer than four channels on the axis; named with the axis's range.
     pub fn new(energy: &Axis, windows: &[Window], mean: &[f64]) -> Result<LineScorer> {
-        ensure!(
-            !windows.is_empty(),
-            "no energy window to score in: give score.windows, or take the whole axis"
-        );
+        ensure!(!windows.is_empty(), "no energy window to score in: give score.windows, or take the whole axis");
         ensure!(
             windows.len() <= MAX_WINDOWS,
             "score.windows: {} windows; give at most {MAX_WINDOWS}, memory for more is not kept",
@@ -173,16 +170,8 @@ impl LineScorer {
         valid: &[bool],
         share: &[f32],
     ) -> LineFeatures {
-        assert_eq!(
-            u.dim(),
-            reconstruction.dim(),
-            "a line and its reconstruction"
-        );
-        assert_eq!(
-            u.dim(),
-            (valid.len(), self.energy.size),
-            "a line and the axis"
-        );
+        assert_eq!(u.dim(), reconstruction.dim(), "a line and its reconstruction");
+        assert_eq!(u.dim(), (valid.len(), self.energy.size), "a line and the axis");
         let num_pixels = valid.len();
         let mut columns = vec![f32::NAN; num_pixels * self.num_columns];
         let predicted = self.predicted_columns().start;
@@ -207,18 +196,11 @@ impl LineScorer {
                 let place = predicted + PREDICTED * i;
                 window.predict(reconstruction.row(x), &mut pixel[place..place + PREDICTED]);
                 let range = window.shift.range.clone();
-                let mu = shifted(
-                    reconstruction.row(x),
-                    drift / self.energy.scale,
-                    range.clone(),
-                );
+                let mu = shifted(reconstruction.row(x), drift / self.energy.scale, range.clone());
                 let counts = range.map(|i| f64::from(u[[x, i]]));
                 let mut residual = Residual::new(counts, &mu);
                 let weight = f64::from(share[x]).sqrt();
-                residual
-                    .values
-                    .iter_mut()
-                    .for_each(|value| *value *= weight);
+                residual.values.iter_mut().for_each(|value| *value *= weight);
                 window.fill(residual, pixel);
             }
         }
@@ -233,13 +215,7 @@ impl LineScorer {
                 }
             })
             .collect();
-        LineFeatures {
-            valid: valid.to_vec(),
-            pcc,
-            columns,
-            drift_ev,
-            position_ev,
-        }
+        LineFeatures { valid: valid.to_vec(), pcc, columns, drift_ev, position_ev }
     }
 
     pub(super) fn scored_windows(&self) -> &[ScoredWindow] {
@@ -265,18 +241,11 @@ impl ScoredWindow {
     fn fill(&self, mut residual: Residual, pixel: &mut [f32]) {
         let columns = self.composition_columns.clone();
         let values = self.composition.cosine_coefficients(&residual.values);
-        pixel[columns]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(p, v)| *p = v as f32);
-        self.shift
-            .remove_background_alike(&mut residual.values, &residual.root, &self.common);
+        pixel[columns].iter_mut().zip(values).for_each(|(p, v)| *p = v as f32);
+        self.shift.remove_background_alike(&mut residual.values, &residual.root, &self.common);
         let columns = self.shift_columns.clone();
         let values = self.shift.cosine_coefficients(&residual.values);
-        pixel[columns]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(p, v)| *p = v as f32);
+        pixel[columns].iter_mut().zip(values).for_each(|(p, v)| *p = v as f32);
     }
 }
 

@@ -23,39 +23,22 @@ pub struct FoundEdge {
 }
 
 /// `windows`, whose edges leave their backgrounds at `onsets_ev` in `mean` (`[E]` counts), with names.
-pub(super) fn named(
-    energy: &Axis,
-    mean: &[f64],
-    onsets_ev: &[f64],
-    windows: Vec<Window>,
-) -> Vec<FoundEdge> {
+pub(super) fn named(energy: &Axis, mean: &[f64], onsets_ev: &[f64], windows: Vec<Window>) -> Vec<FoundEdge> {
     let energies = energy.values();
-    let rises: Vec<Onset> = onsets_ev
-        .iter()
-        .map(|&onset_ev| shape_of_rise(energy, &energies, mean, onset_ev))
-        .collect();
+    let rises: Vec<Onset> =
+        onsets_ev.iter().map(|&onset_ev| shape_of_rise(energy, &energies, mean, onset_ev)).collect();
     let identified = identify(&rises);
     let mut found: Vec<FoundEdge> = Vec::new();
     for (i, mut window) in windows.into_iter().enumerate() {
-        let candidates: Vec<String> = (identified.candidates[i].iter())
-            .map(|edge| edge.name())
-            .collect();
+        let candidates: Vec<String> = (identified.candidates[i].iter()).map(|edge| edge.name()).collect();
         // A second window of one name is near-edge structure of the first.
         let is_new = |name: &&String| found.iter().all(|other| other.window.name != **name);
-        let name = candidates
-            .first()
-            .filter(|_| identified.is_clear[i])
-            .filter(is_new);
+        let name = candidates.first().filter(|_| identified.is_clear[i]).filter(is_new);
         let axis_error_ev = name.map(|_| identified.axis_error_ev[i]);
         if let Some(name) = name {
             window.name = name.clone();
         }
-        found.push(FoundEdge {
-            window,
-            onset_ev: onsets_ev[i],
-            candidates,
-            axis_error_ev,
-        });
+        found.push(FoundEdge { window, onset_ev: onsets_ev[i], candidates, axis_error_ev });
     }
     found
 }
@@ -65,10 +48,7 @@ fn shape_of_rise(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -
     let background = [onset_ev - GAP_EV - FIT_EV, onset_ev - GAP_EV];
     let reach = [onset_ev - GAP_EV, onset_ev + RISE_EV + LINE_WIDTH_EV];
     let rise = excess(energy, energies, mean, background, reach);
-    let flat = Onset {
-        energy_ev: onset_ev,
-        is_sharp: false,
-    };
+    let flat = Onset { energy_ev: onset_ev, is_sharp: false };
     let Some((start, excess)) = rise else {
         return flat;
     };
@@ -80,8 +60,5 @@ fn shape_of_rise(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -
     let half = excess[..peak].iter().rposition(|&v| v < 0.5 * highest);
     let after = peak..(peak + channels(energy, LINE_WIDTH_EV, 1) + 1).min(excess.len());
     let lowest = excess[after].iter().copied().fold(highest, f64::min);
-    Onset {
-        energy_ev: energies[start + half.map_or(0, |i| i + 1)],
-        is_sharp: lowest < LINE_DROP * highest,
-    }
+    Onset { energy_ev: energies[start + half.map_or(0, |i| i + 1)], is_sharp: lowest < LINE_DROP * highest }
 }

@@ -9,8 +9,7 @@ use ndarray::ArrayView1;
 /// # Source
 /// Sultanov et al., Small 2025, 21(33), 2503019: PCC between input and reconstruction in 690-730 eV.
 pub fn pcc_score(u: ArrayView1<f32>, reconstruction: ArrayView1<f32>) -> f32 {
-    let mean =
-        |v: &ArrayView1<f32>| v.iter().map(|&v| f64::from(v)).sum::<f64>() / v.len().max(1) as f64;
+    let mean = |v: &ArrayView1<f32>| v.iter().map(|&v| f64::from(v)).sum::<f64>() / v.len().max(1) as f64;
     let (mean_u, mean_r) = (mean(&u), mean(&reconstruction));
     let (mut uu, mut rr, mut ur) = (0.0, 0.0, 0.0);
     for (&a, &b) in u.iter().zip(&reconstruction) {

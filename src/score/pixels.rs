@@ -79,14 +79,9 @@ impl<'a> Pixels<'a> {
         let received: Vec<usize> = self.bands.iter().map(|has| of(has, &here).len()).collect();
         let values = self.comm.exchange(&values, &sent, &received);
         let lines = wanted(&here);
-        let first = if here.is_empty() {
-            0
-        } else {
-            here.start - lines.start
-        };
+        let first = if here.is_empty() { 0 } else { here.start - lines.start };
         Beside {
-            map: Array2::from_shape_vec((lines.len(), self.width), values)
-                .expect("every line is some rank's"),
+            map: Array2::from_shape_vec((lines.len(), self.width), values).expect("every line is some rank's"),
             own: first..first + here.len(),
         }
     }

@@ -70,11 +70,7 @@ fn ascending(value: f32) -> u32 {
 }
 
 fn from_ascending(bits: u32) -> f32 {
-    f32::from_bits(if bits >> 31 == 1 {
-        bits & !(1 << 31)
-    } else {
-        !bits
-    })
+    f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits })
 }
 
 /// The quantile `share` of `values`, NaN left out, all of them here; NaN of none.

@@ -23,10 +23,7 @@ pub fn shifted(spectrum: ArrayView1<f32>, shift: f64, range: Range<usize>) -> Ve
     let count = range.len();
     let below = (-shift).floor();
     let t = -shift - below;
-    let (first, last) = (
-        range.start as isize + below as isize - 1,
-        spectrum.len() as isize - 1,
-    );
+    let (first, last) = (range.start as isize + below as isize - 1, spectrum.len() as isize - 1);
     let at = |i: isize| f64::from(spectrum[i.clamp(0, last) as usize]);
     let near: Vec<f64> = (first..first + count as isize + 3).map(at).collect();
     let moved = near.windows(4).map(|near| {
@@ -66,15 +63,7 @@ pub fn line_shift(
     for _ in 0..ROUNDS {
         let estimates: Vec<Estimate> = (0..u.nrows())
             .filter(|&x| valid[x])
-            .filter_map(|x| {
-                pixel_shift(
-                    projection,
-                    u.row(x),
-                    reconstruction.row(x),
-                    shift_ev,
-                    scale_ev,
-                )
-            })
+            .filter_map(|x| pixel_shift(projection, u.row(x), reconstruction.row(x), shift_ev, scale_ev))
             .collect();
         match agreed_shift(&estimates) {
             Some(step) => shift_ev += step,
@@ -94,20 +83,12 @@ struct Estimate {
 }
 
 /// The change of the model with its shift, `-dmu/dE / sqrt(mu)`.
-fn slope(
-    projection: &Projection,
-    spectrum: ArrayView1<f32>,
-    shift: f64,
-    scale_ev: f64,
-    root: &[f64],
-) -> Vec<f64> {
+fn slope(projection: &Projection, spectrum: ArrayView1<f32>, shift: f64, scale_ev: f64, root: &[f64]) -> Vec<f64> {
     let range = projection.range.clone();
     let up = shifted(spectrum, shift + 0.5, range.clone());
     let down = shifted(spectrum, shift - 0.5, range);
     let pairs = up.iter().zip(&down).zip(root);
-    pairs
-        .map(|((up, down), root)| (up - down) / (scale_ev * root))
-        .collect()
+    pairs.map(|((up, down), root)| (up - down) / (scale_ev * root)).collect()
 }
 
 /// The shift that is left in one pixel after the model moved by `shift_ev`.
@@ -137,10 +118,7 @@ fn agreed_shift(estimates: &[Estimate]) -> Option<f64> {
         return None;
     }
     let median = weighted_median(estimates);
-    let mut deviations: Vec<f64> = estimates
-        .iter()
-        .map(|e| (e.shift_ev - median).abs() * e.weight.sqrt())
-        .collect();
+    let mut deviations: Vec<f64> = estimates.iter().map(|e| (e.shift_ev - median).abs() * e.weight.sqrt()).collect();
     deviations.sort_by(f64::total_cmp);
     let noise = deviations[deviations.len() / 2] / 0.6745;
     let (mut sum, mut weights) = (0.0, 0.0);
@@ -188,9 +166,7 @@ mod tests {
         for (i, value) in (4..8).zip(moved) {
             assert!((value - (i as f64 - 0.25).powi(2)).abs() < 1e-9);
         }
-        assert!(shifted(spectrum.view(), -100.0, 0..20)
-            .iter()
-            .all(|v| *v == 361.0));
+        assert!(shifted(spectrum.view(), -100.0, 0..20).iter().all(|v| *v == 361.0));
     }
 
     #[test]

@@ -113,18 +113,10 @@ mod tests {
         assert_eq!(regions.len(), 3);
         let first = &regions[0];
         assert_eq!((first.label, first.area_px, first.max_score), (1, 2, 7.0));
-        assert_eq!(
-            (first.peak_yx, first.rows, first.columns),
-            ([0, 4], [0, 1], [4, 4])
-        );
+        assert_eq!((first.peak_yx, first.rows, first.columns), ([0, 4], [0, 1], [4, 4]));
         assert_eq!((first.centroid_yx, first.mean_score), ([0.5, 4.0], 6.0));
         assert_eq!(regions[1].peak_yx, [1, 1]);
-        let expected = arr2(&[
-            [2, 0, 0, 0, 1],
-            [0, 2, 0, 0, 1],
-            [0, 0, 0, 0, 0],
-            [3, 0, 0, 0, 0],
-        ]);
+        let expected = arr2(&[[2, 0, 0, 0, 1], [0, 2, 0, 0, 1], [0, 0, 0, 0, 0], [3, 0, 0, 0, 0]]);
         assert_eq!(labels, expected);
     }
 

@@ -42,20 +42,15 @@ pub fn rx(comm: &Comm, features: ArrayView2<f64>, width: usize, start: usize) ->
             *value -= mean;
         }
     }
-    Ok(Rx {
-        global: distances(comm, features, width)?,
-        local: distances(comm, differences.view(), width)?,
-    })
+    Ok(Rx { global: distances(comm, features, width)?, local: distances(comm, differences.view(), width)? })
 }
 
 /// # Collective
 fn distances(comm: &Comm, features: ArrayView2<f64>, width: usize) -> Result<Vec<f32>> {
     let k = features.ncols();
     // To the size at which the covariance keeps its digits.
-    let largest = features
-        .iter()
-        .filter(|value| value.is_finite())
-        .fold(0f64, |largest, value| largest.max(value.abs()));
+    let largest =
+        features.iter().filter(|value| value.is_finite()).fold(0f64, |largest, value| largest.max(value.abs()));
     let largest = comm.max_f64(largest);
     let scale = if largest > 0.0 { 1.0 / largest } else { 1.0 };
     let values: Vec<f32> = features.iter().map(|v| (v * scale) as f32).collect();
@@ -87,17 +82,13 @@ fn ring_means(map: &[f64], width: usize) -> Vec<f64> {
     let square = |y: usize, x: usize, reach: usize| {
         let (top, bottom) = (y.saturating_sub(reach), (y + reach + 1).min(height));
         let (left, right) = (x.saturating_sub(reach), (x + reach + 1).min(width));
-        let [a, b, c, d] =
-            [[bottom, right], [top, right], [bottom, left], [top, left]].map(|i| sums[i]);
+        let [a, b, c, d] = [[bottom, right], [top, right], [bottom, left], [top, left]].map(|i| sums[i]);
         (a.0 - b.0 - c.0 + d.0, a.1 - b.1 - c.1 + d.1)
     };
     let [inner, outer] = RING_PX;
     (0..map.len())
         .map(|i| {
-            let (large, small) = (
-                square(i / width, i % width, outer),
-                square(i / width, i % width, inner - 1),
-            );
+            let (large, small) = (square(i / width, i % width, outer), square(i / width, i % width, inner - 1));
             let (sum, count) = (large.0 - small.0, large.1 - small.1);
             if count > 0.5 {
                 sum / count

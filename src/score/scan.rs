@@ -13,21 +13,8 @@ const RADII: [f64; 2] = [1.5, 2.3];
 /// Lines on either side that a disc reaches.
 const REACH: usize = 2;
 /// Lags `(y, x)` up to which residuals of neighbours may be related, pixels: none first, then one of each pair of opposites.
-const LAGS: [(usize, isize); 13] = [
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, -2),
-    (1, -1),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (2, -2),
-    (2, -1),
-    (2, 0),
-    (2, 1),
-    (2, 2),
-];
+const LAGS: [(usize, isize); 13] =
+    [(0, 0), (0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)];
 /// Values beyond are taken for these when relations are measured: anomalies must not pass for noise.
 const CLIP: f32 = 3.0;
 
@@ -81,9 +68,7 @@ impl<'a> Scan<'a> {
         for radius in RADII {
             let smooth = smoothed(&beside, radius);
             let scale = f64::from(self.spread(&smooth));
-            self.offer(&smooth, |v| {
-                surprise(f64::from(v) / scale) - (count as f64).ln()
-            });
+            self.offer(&smooth, |v| surprise(f64::from(v) / scale) - (count as f64).ln());
         }
     }
 
@@ -149,11 +134,7 @@ impl<'a> Scan<'a> {
 
     fn offer(&mut self, map: &Array2<f32>, surprise: impl Fn(f32) -> f64) {
         for (best, &value) in self.surprise.iter_mut().zip(map) {
-            *best = if value.is_nan() {
-                f32::NAN
-            } else {
-                best.max(surprise(value) as f32)
-            };
+            *best = if value.is_nan() { f32::NAN } else { best.max(surprise(value) as f32) };
         }
     }
 }
@@ -181,11 +162,7 @@ fn smoothed(beside: &Beside, radius: f64) -> Array2<f32> {
         }
         let pixels = Zip::from(&mut sums).and(&counts).and(beside.map.row(y));
         pixels.for_each(|sum, count, value| {
-            *sum = if value.is_nan() {
-                f32::NAN
-            } else {
-                *sum / count.sqrt()
-            };
+            *sum = if value.is_nan() { f32::NAN } else { *sum / count.sqrt() };
         });
     });
     smooth

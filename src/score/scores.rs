@@ -80,35 +80,17 @@ impl LineScorer {
                     continue;
                 }
                 let (columns, predicted) = (self.num_columns(), self.predicted_columns());
-                calibrate(
-                    comm,
-                    &mut lines,
-                    columns,
-                    range,
-                    &predicted,
-                    pixels.num_valid,
-                )?;
+                calibrate(comm, &mut lines, columns, range, &predicted, pixels.num_valid)?;
                 // Amounts differ over a specimen as they may: only where an edge lies is known to be the same.
                 if family == Family::Shift {
                     detrend(&pixels, &mut lines, columns, range);
                 }
                 let place = (window, family);
                 let valid = pixels.num_valid;
-                groups.push(Group::new(
-                    comm,
-                    self,
-                    &lines,
-                    place,
-                    mean_reconstruction,
-                    valid,
-                )?);
+                groups.push(Group::new(comm, self, &lines, place, mean_reconstruction, valid)?);
             }
         }
-        let Found {
-            kinds,
-            odds,
-            kind_of,
-        } = find_kinds(&pixels, self, &lines, &mut groups)?;
+        let Found { kinds, odds, kind_of } = find_kinds(&pixels, self, &lines, &mut groups)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }

@@ -29,15 +29,13 @@ pub fn settle(
     let mut odds = Array2::from_elem(evidence.dim(), f32::NAN);
     for _ in 0..ROUNDS {
         // From -1, normal, to 1; 0 where nothing is known.
-        let leaning = ndarray::Zip::from(&*belief)
-            .and(evidence)
-            .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
+        let leaning =
+            ndarray::Zip::from(&*belief)
+                .and(evidence)
+                .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
         let Beside { map, own: lines } = beside(leaning.view());
-        odds.axis_iter_mut(Dim(0))
-            .into_par_iter()
-            .zip(belief.axis_iter_mut(Dim(0)))
-            .enumerate()
-            .for_each(|(y, (mut odds, mut belief))| {
+        odds.axis_iter_mut(Dim(0)).into_par_iter().zip(belief.axis_iter_mut(Dim(0))).enumerate().for_each(
+            |(y, (mut odds, mut belief))| {
                 for (x, (odds, belief)) in odds.iter_mut().zip(&mut belief).enumerate() {
                     let own = f64::from(evidence[[y, x]]);
                     let around = around(map.view(), lines.start + y, x);
@@ -49,14 +47,11 @@ pub fn settle(
                         *belief = 0.0;
                     }
                 }
-            });
+            },
+        );
     }
     for (belief, &odds) in belief.iter_mut().zip(&odds) {
-        *belief = if odds.is_nan() {
-            0.0
-        } else {
-            (1.0 / (1.0 + (-f64::from(odds)).exp())) as f32
-        };
+        *belief = if odds.is_nan() { 0.0 } else { (1.0 / (1.0 + (-f64::from(odds)).exp())) as f32 };
     }
     odds
 }
@@ -83,18 +78,13 @@ mod tests {
 
     fn whole(map: ArrayView2<f32>) -> Beside {
         let own = 0..map.nrows();
-        Beside {
-            map: map.to_owned(),
-            own,
-        }
+        Beside { map: map.to_owned(), own }
     }
 
     #[test]
     fn an_area_is_found_that_no_pixel_shows_alone() {
         let mut random = ChaCha8Rng::seed_from_u64(4);
-        let truth = Array2::from_shape_fn((48, 48), |(y, x)| {
-            (y as f64 - 20.0).hypot(x as f64 - 30.0) <= 4.2
-        });
+        let truth = Array2::from_shape_fn((48, 48), |(y, x)| (y as f64 - 20.0).hypot(x as f64 - 30.0) <= 4.2);
         let strength = 2.5f64;
         let evidence = truth.mapv(|inside| {
             let noise: f64 = StandardNormal.sample(&mut random);
@@ -103,9 +93,7 @@ mod tests {
         });
         let errors = |odds: &Array2<f32>| {
             let pairs = odds.iter().zip(&truth);
-            pairs
-                .filter(|(&odds, &truth)| (odds > 0.0) != truth)
-                .count()
+            pairs.filter(|(&odds, &truth)| (odds > 0.0) != truth).count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
         let odds = settle(evidence.view(), &mut belief, whole);

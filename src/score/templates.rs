@@ -42,8 +42,8 @@ impl<'a> Edge<'a> {
     /// `f` at both places by [`shifted`].
     pub fn moved(&self, at_ev: f64, shift_ev: f64) -> Vec<f64> {
         let range = self.window.shift.range.clone();
-        let [here, moved] = [at_ev, at_ev + shift_ev]
-            .map(|shift| shifted(self.shape.view(), shift / self.scale_ev, range.clone()));
+        let [here, moved] =
+            [at_ev, at_ev + shift_ev].map(|shift| shifted(self.shape.view(), shift / self.scale_ev, range.clone()));
         let changed = moved.iter().zip(&here).map(|(moved, here)| moved - here);
         let mut residual = self.residual(changed);
         let shift = &self.window.shift;
@@ -73,9 +73,7 @@ fn edge_shape(energy: &Axis, window: &ScoredWindow, mean: &[f64]) -> Array1<f32>
     let law = PowerLaw::fit(&energies[before.clone()], &mean[before.clone()], SLOPES);
     (0..energy.size)
         .map(|i| match &law {
-            Some(law) if i >= before.start && energies[i] > 0.0 => {
-                (mean[i] - law.at(energies[i])) as f32
-            }
+            Some(law) if i >= before.start && energies[i] > 0.0 => (mean[i] - law.at(energies[i])) as f32,
             _ => 0.0,
         })
         .collect()

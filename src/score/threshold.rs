@@ -87,10 +87,7 @@ impl Split {
 /// Otsu, IEEE Trans. SMC 9 (1979) 62, on the values themselves rather than a histogram; Ashman et al., AJ 108
 /// (1994) 2348, for D.
 fn otsu(sorted: &[f32]) -> Split {
-    let roots: Vec<f64> = sorted
-        .iter()
-        .map(|&s| f64::from(s).max(0.0).sqrt())
-        .collect();
+    let roots: Vec<f64> = sorted.iter().map(|&s| f64::from(s).max(0.0).sqrt()).collect();
     let total: f64 = roots.iter().sum();
     let num = roots.len();
     let mut sum = 0.0;
@@ -108,12 +105,7 @@ fn otsu(sorted: &[f32]) -> Split {
     }
     let (low, high) = roots.split_at(best.1);
     if high.is_empty() {
-        return Split {
-            threshold: sorted[num - 1],
-            flagged: 0.0,
-            separation: 0.0,
-            between: 1.0,
-        };
+        return Split { threshold: sorted[num - 1], flagged: 0.0, separation: 0.0, between: 1.0 };
     }
     let ((mean_low, sd_low), (mean_high, sd_high)) = (mean_sd(low), mean_sd(high));
     let distance = mean_high - mean_low;
@@ -165,11 +157,7 @@ fn mean_sd(values: &[f64]) -> (f64, f64) {
 /// Coles, An Introduction to Statistical Modeling of Extreme Values, sec. 4.3, shape 0.
 fn peaks_over_threshold(sorted: &[f32]) -> f32 {
     let start = sorted_quantile(sorted, POT_START);
-    let excesses: Vec<f64> = sorted
-        .iter()
-        .map(|&s| f64::from(s) - start)
-        .filter(|&e| e > 0.0)
-        .collect();
+    let excesses: Vec<f64> = sorted.iter().map(|&s| f64::from(s) - start).filter(|&e| e > 0.0).collect();
     // The median, unlike the mean, stands anomalies in up to half of the tail.
     let scale = match excesses.len() {
         0 => 0.0,
@@ -257,13 +245,7 @@ mod tests {
             // Logistic approximation of the normal quantile; its tail is a little heavier.
             (p / (1.0 - p)).ln() / 1.702
         };
-        (0..num)
-            .map(|i| {
-                (normal((i as f64 + 0.5) / num as f64) * 0.8 + 2.0)
-                    .max(0.0)
-                    .powi(2) as f32
-            })
-            .collect()
+        (0..num).map(|i| (normal((i as f64 + 0.5) / num as f64) * 0.8 + 2.0).max(0.0).powi(2) as f32).collect()
     }
 
     fn share_above(scores: &[f32], threshold: f32) -> f64 {
@@ -282,14 +264,10 @@ mod tests {
     fn auto_finds_a_few_and_many_anomalies() {
         for anomalous in [10, 100, 600] {
             let mut scores = clean(20_000);
-            scores
-                .extend((0..anomalous).map(|i| (9.0 + 3.0 * i as f32 / anomalous as f32).powi(2)));
+            scores.extend((0..anomalous).map(|i| (9.0 + 3.0 * i as f32 / anomalous as f32).powi(2)));
             let t = threshold(Rule::Auto, &scores);
             let flagged = scores.iter().filter(|&&s| s > t).count();
-            assert!(
-                flagged >= anomalous && flagged <= anomalous + 20,
-                "{anomalous}: {flagged}"
-            );
+            assert!(flagged >= anomalous && flagged <= anomalous + 20, "{anomalous}: {flagged}");
         }
     }
 
@@ -298,10 +276,7 @@ mod tests {
         // The logistic tail of `clean` leaves 3.3e-3 above 3.5 sigma, a normal one 2e-4.
         for (rule, most) in [(Rule::Mad, 4e-3), (Rule::Bh, 1e-3)] {
             let mut scores = clean(20_000);
-            assert!(
-                share_above(&scores, threshold(rule, &scores)) <= most,
-                "{rule:?}"
-            );
+            assert!(share_above(&scores, threshold(rule, &scores)) <= most, "{rule:?}");
             scores.extend((0..20).map(|i| (9.0 + 0.1 * i as f32).powi(2)));
             let limit = threshold(rule, &scores);
             let flagged = scores.iter().filter(|&&s| s > limit).count();
@@ -319,14 +294,7 @@ mod tests {
 
     #[test]
     fn degenerate_maps_flag_nothing() {
-        for rule in [
-            Rule::Auto,
-            Rule::Otsu,
-            Rule::Pot,
-            Rule::Mad,
-            Rule::Bh,
-            Rule::Biased,
-        ] {
+        for rule in [Rule::Auto, Rule::Otsu, Rule::Pot, Rule::Mad, Rule::Bh, Rule::Biased] {
             assert_eq!(threshold(rule, &[]), f32::INFINITY);
             assert_eq!(threshold(rule, &[f32::NAN]), f32::INFINITY);
             let flat = [3.0; 50];

@@ -8,11 +8,7 @@ use crate::cube::Axis;
 /// The window of a spectrum in which no edge is found: the whole axis, its first fifth as background.
 pub fn whole_axis(energy: &Axis) -> Window {
     let (first, last) = (energy.value(0), energy.value(energy.size.max(1) - 1));
-    Window {
-        name: "all".into(),
-        range_ev: [first, last],
-        background_ev: [first, first + 0.2 * (last - first)],
-    }
+    Window { name: "all".into(), range_ev: [first, last], background_ev: [first, first + 0.2 * (last - first)] }
 }
 
 /// Below this energy loss (eV) zero-loss and plasmon tails hide or mimic edges.
@@ -57,9 +53,7 @@ struct Edge {
 pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
     let windows = find_edges(energy, mean).into_iter().map(|edge| edge.window);
     let width = |window: &Window| energy.indices(window.range_ev[0], window.range_ev[1]).len();
-    windows
-        .filter(|window| width(window) >= MIN_CHANNELS)
-        .collect()
+    windows.filter(|window| width(window) >= MIN_CHANNELS).collect()
 }
 
 /// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
@@ -69,11 +63,7 @@ pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
 pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     let energies = energy.values();
     let mut rises = rises(energy, &energies, mean);
-    rises.sort_by(|a, b| {
-        b.ln_jump
-            .total_cmp(&a.ln_jump)
-            .then(a.channel.cmp(&b.channel))
-    });
+    rises.sort_by(|a, b| b.ln_jump.total_cmp(&a.ln_jump).then(a.channel.cmp(&b.channel)));
     let mut edges: Vec<Edge> = Vec::new();
     for rise in rises {
         let at = energies[rise.channel];
@@ -82,18 +72,11 @@ pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
             continue;
         }
         let onset_ev = onset(energy, &energies, mean, at);
-        if edges
-            .iter()
-            .any(|e| belongs(onset_ev, e.onset_ev) || belongs(e.onset_ev, onset_ev))
-        {
+        if edges.iter().any(|e| belongs(onset_ev, e.onset_ev) || belongs(e.onset_ev, onset_ev)) {
             continue;
         }
         let end_ev = end_of_white_lines(energy, &energies, mean, onset_ev);
-        edges.push(Edge {
-            onset_ev,
-            end_ev,
-            significance: rise.significance,
-        });
+        edges.push(Edge { onset_ev, end_ev, significance: rise.significance });
     }
     edges.sort_by(|a, b| b.significance.total_cmp(&a.significance));
     edges.truncate(MAX_WINDOWS);
@@ -130,16 +113,12 @@ fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
             let before = i - gap - fit..i - gap;
             let law = PowerLaw::fit(&energies[before.clone()], &mean[before.clone()], SLOPES)?;
             let after = i..i + rise;
-            let ln_jump = after
-                .clone()
-                .map(|j| mean[j].max(f64::MIN_POSITIVE).ln() - law.ln_at(energies[j]))
-                .sum::<f64>()
-                / rise as f64;
+            let ln_jump =
+                after.clone().map(|j| mean[j].max(f64::MIN_POSITIVE).ln() - law.ln_at(energies[j])).sum::<f64>()
+                    / rise as f64;
             let middle = 0.5 * (energies[i] + energies[i + rise - 1]);
             // Curvature of the background counts as noise: it misleads the extrapolation as much.
-            let noise = law
-                .residual_sd()
-                .max(channel_noise(&mean[before.start..after.end]));
+            let noise = law.residual_sd().max(channel_noise(&mean[before.start..after.end]));
             let sd = noise * (1.0 / rise as f64 + law.leverage(middle)).sqrt();
             let significance = ln_jump / sd.max(1e-9);
             (ln_jump.exp() - 1.0 > MIN_JUMP && significance > MIN_SIGNIFICANCE).then_some(Rise {
@@ -154,10 +133,7 @@ fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
 /// Robust standard deviation of `ln counts` from channel to channel, by second differences.
 fn channel_noise(counts: &[f64]) -> f64 {
     let ln = |n: f64| n.max(f64::MIN_POSITIVE).ln();
-    let mut steps: Vec<f64> = counts
-        .windows(3)
-        .map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs())
-        .collect();
+    let mut steps: Vec<f64> = counts.windows(3).map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs()).collect();
     steps.sort_by(f64::total_cmp);
     // 0.6745: median of |N(0, 1)|; 6: variance of a second difference of white noise.
     steps[steps.len() / 2] / 0.6745 / 6f64.sqrt()
@@ -190,13 +166,7 @@ pub(super) fn excess(
 fn onset(energy: &Axis, energies: &[f64], mean: &[f64], at: f64) -> f64 {
     let lead = 10.0;
     let background = [at - lead - GAP_EV - FIT_EV, at - lead - GAP_EV];
-    let Some((start, excess)) = excess(
-        energy,
-        energies,
-        mean,
-        background,
-        [at - lead, at + RISE_EV],
-    ) else {
+    let Some((start, excess)) = excess(energy, energies, mean, background, [at - lead, at + RISE_EV]) else {
         return at;
     };
     let highest = excess.iter().copied().fold(0.0, f64::max);
@@ -229,28 +199,14 @@ fn window(energy: &Axis, edge: &Edge, onsets: &[f64]) -> Window {
     let spoiled = margin(energy.size);
     let first = energy.value(spoiled).max(LOWEST_EV);
     let last = energy.value(energy.size - 1 - spoiled);
-    let next = onsets
-        .iter()
-        .copied()
-        .filter(|&o| o > onset)
-        .fold(f64::INFINITY, f64::min);
-    let previous = onsets
-        .iter()
-        .copied()
-        .filter(|&o| o < onset)
-        .fold(f64::NEG_INFINITY, f64::max);
+    let next = onsets.iter().copied().filter(|&o| o > onset).fold(f64::INFINITY, f64::min);
+    let previous = onsets.iter().copied().filter(|&o| o < onset).fold(f64::NEG_INFINITY, f64::max);
     let background_end = onset - 5.0;
     // The tail of the edge before is no power law of its own; some of it is better than too short a fit.
-    let background_start = (background_end - 40.0)
-        .max(previous + 25.0)
-        .min(background_end - 15.0)
-        .max(first);
+    let background_start = (background_end - 40.0).max(previous + 25.0).min(background_end - 15.0).max(first);
     Window {
         name: format!("edge_{onset:.0}eV"),
-        range_ev: [
-            (onset - LEAD_EV).max(first),
-            edge.end_ev.min(next - 3.0).min(last),
-        ],
+        range_ev: [(onset - LEAD_EV).max(first), edge.end_ev.min(next - 3.0).min(last)],
         background_ev: [background_start, background_end],
     }
 }
@@ -296,32 +252,16 @@ mod tests {
 
     #[test]
     fn finds_oxygen_and_iron_of_bismuth_ferrite() {
-        for axis in [
-            axis(420.0, 0.305, 1312),
-            axis(420.0, 1.67, 240),
-            axis(400.0, 1.0, 480),
-        ] {
+        for axis in [axis(420.0, 0.305, 1312), axis(420.0, 1.67, 240), axis(400.0, 1.0, 480)] {
             let energies = axis.values();
-            let mean: Vec<f64> = energies
-                .iter()
-                .enumerate()
-                .map(|(i, &e)| 200.0 * bismuth_ferrite(e) * noise(i))
-                .collect();
+            let mean: Vec<f64> =
+                energies.iter().enumerate().map(|(i, &e)| 200.0 * bismuth_ferrite(e) * noise(i)).collect();
             let found = find_windows(&axis, &mean);
             let oxygen = near(&found, 531.0);
-            assert!(
-                oxygen.range_ev[1] > 555.0 && oxygen.range_ev[1] < 600.0,
-                "{oxygen:?}"
-            );
+            assert!(oxygen.range_ev[1] > 555.0 && oxygen.range_ev[1] < 600.0, "{oxygen:?}");
             let iron = near(&found, 707.0);
-            assert!(
-                iron.range_ev[1] > 731.0 && iron.range_ev[1] < 745.0,
-                "{iron:?}"
-            );
-            assert!(
-                iron.background_ev[0] > 600.0 && iron.background_ev[1] < 706.0,
-                "{iron:?}"
-            );
+            assert!(iron.range_ev[1] > 731.0 && iron.range_ev[1] < 745.0, "{iron:?}");
+            assert!(iron.background_ev[0] > 600.0 && iron.background_ev[1] < 706.0, "{iron:?}");
             assert!(found.len() <= 3, "{found:?}");
             assert_eq!((&oxygen.name[..], &iron.name[..]), ("O K", "Fe L3"));
             let clear = found.iter().filter(|w| !w.name.starts_with("edge_"));
@@ -347,19 +287,11 @@ mod tests {
     #[test]
     fn a_background_alone_and_tiny_axes_have_no_edge() {
         let long = axis(420.0, 0.4, 1000);
-        let mean: Vec<f64> = long
-            .values()
-            .iter()
-            .enumerate()
-            .map(|(i, e)| 1e9 * e.powf(-2.9) * noise(i))
-            .collect();
+        let mean: Vec<f64> = long.values().iter().enumerate().map(|(i, e)| 1e9 * e.powf(-2.9) * noise(i)).collect();
         assert_eq!(find_windows(&long, &mean), vec![]);
         assert_eq!(find_windows(&long, &[0.0; 1000]), vec![]);
         for size in [0, 1, 2, 40] {
-            assert_eq!(
-                find_windows(&axis(0.0, 1.0, size), &vec![1.0; size]),
-                vec![]
-            );
+            assert_eq!(find_windows(&axis(0.0, 1.0, size), &vec![1.0; size]), vec![]);
         }
     }
 
@@ -388,16 +320,10 @@ mod tests {
         println!("{cubes:#?}");
         near(&cubes, 521.0);
         let iron = near(&cubes, 698.0);
-        assert!(
-            iron.range_ev[1] > 716.0 && iron.range_ev[1] < 740.0,
-            "{iron:?}"
-        );
+        assert!(iron.range_ev[1] > 716.0 && iron.range_ev[1] < 740.0, "{iron:?}");
         assert!(cubes.len() <= 3, "{cubes:?}");
 
-        let map = find_windows(
-            &axis(-104.834_889_630_397_65, 0.6897, 1028),
-            &mean("ca_carbon_map.hspy"),
-        );
+        let map = find_windows(&axis(-104.834_889_630_397_65, 0.6897, 1028), &mean("ca_carbon_map.hspy"));
         println!("{map:#?}");
         near(&map, 284.0);
         near(&map, 350.0);

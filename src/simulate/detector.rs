@@ -28,13 +28,7 @@ pub struct Detector {
 
 impl Detector {
     /// `gain` in ADU per electron, `read_noise` in electrons rms, `spike_rate` per voxel.
-    pub fn new(
-        channels: usize,
-        gain: f64,
-        read_noise: f64,
-        spike_rate: f64,
-        randomness: Randomness,
-    ) -> Detector {
+    pub fn new(channels: usize, gain: f64, read_noise: f64, spike_rate: f64, randomness: Randomness) -> Detector {
         let mut random = randomness.stream(Purpose::FixedPattern, 0);
         let pattern = (0..channels)
             .map(|_| {
@@ -78,11 +72,7 @@ impl Detector {
     ///
     /// `expected` has [`SPREAD`] channels more than `out` on either side.
     pub fn count(&self, expected: &mut [f32], random: &mut impl Rng, out: &mut [f32]) {
-        assert_eq!(
-            expected.len(),
-            out.len() + 2 * SPREAD,
-            "spectrum and margins differ"
-        );
+        assert_eq!(expected.len(), out.len() + 2 * SPREAD, "spectrum and margins differ");
         for value in expected.iter_mut() {
             *value = poisson(*value, random);
         }
@@ -124,9 +114,7 @@ mod tests {
     fn mean_variance_and_skewness_are_poisson_on_both_sides_of_the_switch() {
         for expected in [0.3f32, 25.0, 31.0, 400.0] {
             let mut random = RANDOM.stream(Purpose::Pixel, 0);
-            let draws: Vec<f64> = (0..200_000)
-                .map(|_| poisson(expected, &mut random) as f64)
-                .collect();
+            let draws: Vec<f64> = (0..200_000).map(|_| poisson(expected, &mut random) as f64).collect();
             let moment = |center: f64, power: i32| {
                 draws.iter().map(|d| (d - center).powi(power)).sum::<f64>() / draws.len() as f64
             };
@@ -134,18 +122,9 @@ mod tests {
             let variance = moment(mean, 2);
             let skewness = moment(mean, 3) / variance.powf(1.5);
             let lambda = expected as f64;
-            assert!(
-                (mean / lambda - 1.0).abs() < 0.01,
-                "{expected}: mean {mean}"
-            );
-            assert!(
-                (variance / lambda - 1.0).abs() < 0.02,
-                "{expected}: variance {variance}"
-            );
-            assert!(
-                (skewness - lambda.powf(-0.5)).abs() < 0.03,
-                "{expected}: skewness {skewness}"
-            );
+            assert!((mean / lambda - 1.0).abs() < 0.01, "{expected}: mean {mean}");
+            assert!((variance / lambda - 1.0).abs() < 0.02, "{expected}: variance {variance}");
+            assert!((skewness - lambda.powf(-0.5)).abs() < 0.03, "{expected}: skewness {skewness}");
         }
         assert_eq!(poisson(0.0, &mut RANDOM.stream(Purpose::Pixel, 0)), 0.0);
     }
@@ -155,11 +134,7 @@ mod tests {
         let detector = Detector::new(600, 2.0, 0.0, 0.0, RANDOM);
         let mut out = vec![0.0; 600];
         let mut expected = vec![100.0; 604];
-        detector.count(
-            &mut expected,
-            &mut RANDOM.stream(Purpose::Pixel, 3),
-            &mut out,
-        );
+        detector.count(&mut expected, &mut RANDOM.stream(Purpose::Pixel, 3), &mut out);
         let mean = out.iter().sum::<f32>() / 600.0;
         let variance = out.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 600.0;
         // Gain 2: mean 200; the spread's squared weights sum to .495, so the variance is near 2 * 200 * .495.

@@ -56,20 +56,14 @@ pub fn place_discs(
             match wanted {
                 // A disc of less than half a pixel may miss every centre.
                 Some(wanted) if wanted - covered < 0.5 => break,
-                Some(wanted) => {
-                    radius = radius.min(((wanted - covered) / std::f64::consts::PI).sqrt())
-                }
+                Some(wanted) => radius = radius.min(((wanted - covered) / std::f64::consts::PI).sqrt()),
                 None if count == options.count => break,
                 None => {}
             }
             let place = |length: usize, random: &mut rand_chacha::ChaCha8Rng| {
                 let room = length as f64 - 1.0 - 2.0 * radius;
                 // Where there is no room for a disc it lies across: a line scan has segments.
-                let at = if room > 0.0 {
-                    radius + room * random.random::<f64>()
-                } else {
-                    0.5 * (length as f64 - 1.0)
-                };
+                let at = if room > 0.0 { radius + room * random.random::<f64>() } else { 0.5 * (length as f64 - 1.0) };
                 if radius < low || radius == 0.0 {
                     at.round()
                 } else {
@@ -79,18 +73,12 @@ pub fn place_discs(
             let mut candidate = |gap: f64| {
                 (0..TRIES).find_map(|_| {
                     let (y, x) = (place(height, &mut random), place(width, &mut random));
-                    let disc = Disc {
-                        y,
-                        x,
-                        radius,
-                        anomaly,
-                    };
+                    let disc = Disc { y, x, radius, anomaly };
                     let apart = |d: &Disc| {
                         let distance = (d.y - y).hypot(d.x - x);
                         distance >= (d.radius + radius + gap).max(1.0)
                     };
-                    let fits = placed.iter().all(apart)
-                        && pixels(&disc, [height, width]).all(|(y, x)| is_free(y, x));
+                    let fits = placed.iter().all(apart) && pixels(&disc, [height, width]).all(|(y, x)| is_free(y, x));
                     fits.then_some(disc)
                 })
             };
@@ -110,17 +98,12 @@ pub fn place_discs(
 }
 
 /// The pixels `(y, x)` of a disc.
-fn pixels(
-    disc: &Disc,
-    [height, width]: [usize; 2],
-) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+fn pixels(disc: &Disc, [height, width]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> + use<'_> {
     let near = |center: f64, size: usize| {
         (center - disc.radius).max(0.0) as usize..size.min((center + disc.radius) as usize + 2)
     };
     let columns = near(disc.x, width);
-    near(disc.y, height)
-        .flat_map(move |y| columns.clone().map(move |x| (y, x)))
-        .filter(|&(y, x)| disc.holds(y, x))
+    near(disc.y, height).flat_map(move |y| columns.clone().map(move |x| (y, x))).filter(|&(y, x)| disc.holds(y, x))
 }
 
 #[cfg(test)]
@@ -128,12 +111,7 @@ mod tests {
     use super::*;
 
     fn anomaly(count: usize, concentration: Option<f64>) -> Places {
-        Places {
-            shape: Shape::Disc,
-            count,
-            radius_px: [2.2, 4.2],
-            concentration,
-        }
+        Places { shape: Shape::Disc, count, radius_px: [2.2, 4.2], concentration }
     }
 
     /// In an image that is all specimen.
@@ -149,72 +127,41 @@ mod tests {
         assert_eq!(discs.len(), 10);
         for (i, a) in discs.iter().enumerate() {
             assert!(a.y - a.radius >= 0.0 && a.x + a.radius <= 79.0);
-            assert!(discs[..i]
-                .iter()
-                .all(|b| (a.y - b.y).hypot(a.x - b.x) > a.radius + b.radius + 2.9));
+            assert!(discs[..i].iter().all(|b| (a.y - b.y).hypot(a.x - b.x) > a.radius + b.radius + 2.9));
         }
     }
 
     #[test]
     fn a_concentration_is_met() {
         for share in [0.001, 0.015, 0.05] {
-            let discs = place(
-                &[anomaly(0, Some(share))],
-                [96, 96],
-                Randomness { seed: 5, cube: 0 },
-            )
-            .unwrap();
+            let discs = place(&[anomaly(0, Some(share))], [96, 96], Randomness { seed: 5, cube: 0 }).unwrap();
             let covered: usize = discs.iter().map(|d| pixels(d, [96, 96]).count()).sum();
             let wanted = share * 9216.0;
-            assert!(
-                (covered as f64 - wanted).abs() <= 4.0 + 0.02 * wanted,
-                "{covered} of {wanted}"
-            );
+            assert!((covered as f64 - wanted).abs() <= 4.0 + 0.02 * wanted, "{covered} of {wanted}");
         }
     }
 
     #[test]
     fn too_many_are_refused_and_a_line_scan_has_segments() {
-        let message = place(
-            &[anomaly(50, None)],
-            [20, 20],
-            Randomness { seed: 1, cube: 0 },
-        )
-        .unwrap_err();
+        let message = place(&[anomaly(50, None)], [20, 20], Randomness { seed: 1, cube: 0 }).unwrap_err();
         assert!(message.to_string().contains("anomaly 1 has room for"));
-        let line = place(
-            &[anomaly(2, None)],
-            [1, 100],
-            Randomness { seed: 1, cube: 0 },
-        )
-        .unwrap();
-        assert!(line
-            .iter()
-            .all(|d| d.y == 0.0 && pixels(d, [1, 100]).count() >= 3));
+        let line = place(&[anomaly(2, None)], [1, 100], Randomness { seed: 1, cube: 0 }).unwrap();
+        assert!(line.iter().all(|d| d.y == 0.0 && pixels(d, [1, 100]).count() >= 3));
     }
 
     #[test]
     fn single_pixels_lie_on_the_specimen_only_at_any_concentration() {
         for share in [0.01, 0.3] {
-            let pixel = Places {
-                shape: Shape::Pixel,
-                ..anomaly(0, Some(share))
-            };
+            let pixel = Places { shape: Shape::Pixel, ..anomaly(0, Some(share)) };
             let free = |y: usize, x: usize| !(y + x).is_multiple_of(5) && y > 3;
             let num_free = (0..1600).filter(|i| free(i / 40, i % 40)).count();
             let randomness = Randomness { seed: 5, cube: 0 };
             let discs = place_discs(&[pixel], [40, 40], num_free, free, randomness).unwrap();
-            let mut places: Vec<(usize, usize)> = discs
-                .iter()
-                .flat_map(|disc| pixels(disc, [40, 40]))
-                .collect();
+            let mut places: Vec<(usize, usize)> = discs.iter().flat_map(|disc| pixels(disc, [40, 40])).collect();
             places.sort_unstable();
             places.dedup();
             assert!(places.iter().all(|&(y, x)| free(y, x)));
-            assert_eq!(
-                (places.len(), discs.len()),
-                ((share * num_free as f64).round() as usize, places.len())
-            );
+            assert_eq!((places.len(), discs.len()), ((share * num_free as f64).round() as usize, places.len()));
         }
     }
 }

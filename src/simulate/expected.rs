@@ -24,18 +24,10 @@ impl Change {
         let index = material.edges.iter().position(|other| other == edge);
         let index = index.expect("an edge of the material is one of its edges");
         let amount = anomaly.amount;
-        let replaced = |edge: &Edge, variant| {
-            Change::Replaced(index, Component::edge(material, edge, variant, grid))
-        };
+        let replaced = |edge: &Edge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
         match anomaly.kind {
             AnomalyKind::Shift => replaced(edge, Variant::shifted(amount)),
-            AnomalyKind::Broaden => replaced(
-                edge,
-                Variant {
-                    added_fwhm_ev: amount,
-                    ..Variant::default()
-                },
-            ),
+            AnomalyKind::Broaden => replaced(edge, Variant { added_fwhm_ev: amount, ..Variant::default() }),
             AnomalyKind::Mixture => replaced(
                 edge,
                 Variant {
@@ -78,12 +70,7 @@ pub struct Components {
 
 impl Components {
     /// `margin`: channels wanted on either side of the grid's.
-    pub fn new(
-        material: &Material,
-        anomalies: &[Anomaly],
-        grid: Grid,
-        margin: usize,
-    ) -> Components {
+    pub fn new(material: &Material, anomalies: &[Anomaly], grid: Grid, margin: usize) -> Components {
         let wandering = material.anomalous(None);
         Components {
             channels: grid.channels + 2 * margin,
@@ -93,14 +80,8 @@ impl Components {
                 .iter()
                 .map(|edge| Component::edge(material, edge, Variant::default(), grid))
                 .collect(),
-            changes: anomalies
-                .iter()
-                .map(|anomaly| Change::new(anomaly, material, grid))
-                .collect(),
-            wandering: material
-                .edges
-                .iter()
-                .position(|edge| Some(edge) == wandering),
+            changes: anomalies.iter().map(|anomaly| Change::new(anomaly, material, grid)).collect(),
+            wandering: material.edges.iter().position(|edge| Some(edge) == wandering),
         }
     }
 
@@ -116,11 +97,7 @@ impl Components {
             drift_ev,
             margin,
             background: sample(&self.background),
-            edges: self
-                .edges
-                .iter()
-                .map(|orders| orders.iter().map(sample).collect())
-                .collect(),
+            edges: self.edges.iter().map(|orders| orders.iter().map(sample).collect()).collect(),
             replacements: self.changes.iter().map(replaced).collect(),
             components: self,
         }

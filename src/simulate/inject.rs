@@ -129,10 +129,7 @@ impl Injector {
                 }
             }
             _ => {
-                for (value, difference) in spectrum[self.range.start..]
-                    .iter_mut()
-                    .zip(self.difference(&own.edge))
-                {
+                for (value, difference) in spectrum[self.range.start..].iter_mut().zip(self.difference(&own.edge)) {
                     add(value, difference);
                 }
             }
@@ -144,39 +141,23 @@ impl Injector {
     fn separate(&self, spectrum: &[f32], around: &[f64]) -> Result<Separated> {
         let before = self.background.clone();
         let [low, high] = [before.start, before.end - 1].map(|i| self.energies[i]);
-        let law = PowerLaw::fit(
-            &self.energies[before.clone()],
-            &around[before.clone()],
-            SLOPES,
-        )
-        .with_context(|| {
-            format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels")
-        })?;
-        let mean: Vec<f64> = self
-            .energies
-            .iter()
-            .map(|&e| if e > 0.0 { law.at(e) } else { 0.0 })
-            .collect();
+        let law =
+            PowerLaw::fit(&self.energies[before.clone()], &around[before.clone()], SLOPES).with_context(|| {
+                format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels")
+            })?;
+        let mean: Vec<f64> = self.energies.iter().map(|&e| if e > 0.0 { law.at(e) } else { 0.0 }).collect();
         let scale = self.share(spectrum, before, |i| mean[i], |_| 0.0);
         let background: Vec<f64> = mean.iter().map(|value| scale * value).collect();
         let edge: Vec<f64> = self.range.clone().map(|i| around[i] - mean[i]).collect();
         let start = self.range.start;
-        let height = self.share(
-            spectrum,
-            self.range.clone(),
-            |i| edge[i - start],
-            |i| background[i],
-        );
+        let height = self.share(spectrum, self.range.clone(), |i| edge[i - start], |i| background[i]);
         if !matches!(self.kind, AnomalyKind::Shift | AnomalyKind::Slope) {
             ensure!(
                 height > 0.0 && height.is_finite(),
                 "no edge above the background fitted in {low:.1}-{high:.1} eV; mask such pixels"
             );
         }
-        Ok(Separated {
-            background,
-            edge: edge.iter().map(|value| height * value).collect(),
-        })
+        Ok(Separated { background, edge: edge.iter().map(|value| height * value).collect() })
     }
 
     /// How much of `shape` there is in the finite channels of a spectrum above `below`.
@@ -197,11 +178,7 @@ impl Injector {
 
     /// Moves what lies above `background`, noise and all.
     fn shift(&self, spectrum: &mut [f32], background: &[f64]) {
-        let above: Vec<f64> = spectrum
-            .iter()
-            .zip(background)
-            .map(|(&value, b)| f64::from(value) - b)
-            .collect();
+        let above: Vec<f64> = spectrum.iter().zip(background).map(|(&value, b)| f64::from(value) - b).collect();
         let channels = self.channels();
         let last = above.len() as f64 - 1.0;
         let known: Vec<usize> = self
@@ -228,27 +205,20 @@ impl Injector {
         match self.kind {
             AnomalyKind::Broaden if self.amount > 0.0 => {
                 let wide = blurred(edge, 0.0, SIGMA_OF_FWHM * self.amount, self.dispersion_ev);
-                wide.iter()
-                    .zip(edge)
-                    .map(|(wide, edge)| wide - edge)
-                    .collect()
+                wide.iter().zip(edge).map(|(wide, edge)| wide - edge).collect()
             }
             AnomalyKind::Ratio => {
                 let split = self.split_ev.unwrap_or(f64::INFINITY);
                 let below = |e: f64| 1.0 / (1.0 + ((e - split) / SPLIT_WIDTH_EV).exp());
                 let energies = &self.energies[self.range.clone()];
-                edge.iter()
-                    .zip(energies)
-                    .map(|(edge, &e)| self.amount * below(e) * edge)
-                    .collect()
+                edge.iter().zip(energies).map(|(edge, &e)| self.amount * below(e) * edge).collect()
             }
             AnomalyKind::Scale => {
                 let last = ((CONTINUUM_EV / self.dispersion_ev) as usize).clamp(1, edge.len());
                 let end = edge[edge.len() - last..].iter().sum::<f64>() / last as f64;
                 let end_ev = self.energies[self.range.end - 1];
-                let beyond = self.energies[self.range.end..]
-                    .iter()
-                    .map(|e| end * (e / end_ev).powf(CONTINUUM_EXPONENT));
+                let beyond =
+                    self.energies[self.range.end..].iter().map(|e| end * (e / end_ev).powf(CONTINUUM_EXPONENT));
                 let whole = edge.iter().copied().chain(beyond);
                 whole.map(|edge| self.amount * edge).collect()
             }
@@ -272,10 +242,7 @@ mod tests {
         Axis::energy_loss(600.0, 0.5, 500)
     }
 
-    const EDGE: EdgeRange = EdgeRange {
-        range_ev: [695.0, 849.5],
-        background_ev: [640.0, 690.0],
-    };
+    const EDGE: EdgeRange = EdgeRange { range_ev: [695.0, 849.5], background_ev: [640.0, 690.0] };
 
     fn background(e: f64) -> f64 {
         2e3 * (e / 600.0).powf(-2.9)
@@ -290,11 +257,7 @@ mod tests {
 
     /// A spectrum with a ripple that stands for noise, and its neighbours' mean without.
     fn spectra() -> (Vec<f32>, Vec<f64>) {
-        let around: Vec<f64> = axis()
-            .values()
-            .iter()
-            .map(|&e| background(e) + edge(e))
-            .collect();
+        let around: Vec<f64> = axis().values().iter().map(|&e| background(e) + edge(e)).collect();
         let own = around
             .iter()
             .enumerate()
@@ -330,10 +293,7 @@ mod tests {
     /// Counts above the background in a range of energies.
     fn above(spectrum: &[f32], low: f64, high: f64) -> f64 {
         let energies = axis().values();
-        axis()
-            .indices(low, high)
-            .map(|i| f64::from(spectrum[i]) - 1.1 * background(energies[i]))
-            .sum()
+        axis().indices(low, high).map(|i| f64::from(spectrum[i]) - 1.1 * background(energies[i])).sum()
     }
 
     #[test]
@@ -363,8 +323,7 @@ mod tests {
     #[test]
     fn an_edge_is_scaled_and_broadened_and_its_lines_change_their_ratio() {
         let original = spectra().0;
-        let ratio =
-            |spectrum: &[f32], low, high| above(spectrum, low, high) / above(&original, low, high);
+        let ratio = |spectrum: &[f32], low, high| above(spectrum, low, high) / above(&original, low, high);
         let weaker = changed(AnomalyKind::Scale, -0.3, None);
         assert!((ratio(&weaker, 705.0, 740.0) - 0.7).abs() < 0.01);
         // Beyond the range too.
@@ -380,18 +339,10 @@ mod tests {
 
     #[test]
     fn a_range_off_the_axis_and_a_spectrum_without_counts_are_refused() {
-        let edge = EdgeRange {
-            range_ev: [1695.0, 1700.0],
-            ..EDGE
-        };
+        let edge = EdgeRange { range_ev: [1695.0, 1700.0], ..EDGE };
         let shift = anomaly(AnomalyKind::Shift, 1.0, None);
-        let message = Injector::new(&shift, edge, &axis())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("range_ev") && message.contains("600.0 to 849.5"),
-            "{message}"
-        );
+        let message = Injector::new(&shift, edge, &axis()).unwrap_err().to_string();
+        assert!(message.contains("range_ev") && message.contains("600.0 to 849.5"), "{message}");
         let injector = Injector::new(&shift, EDGE, &axis()).unwrap();
         let mut random = Randomness { seed: 1, cube: 0 }.stream(Purpose::Pixel, 0);
         let empty = injector.apply(&mut [0.0; 500], &[0.0; 500], &mut random);

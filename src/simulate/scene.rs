@@ -49,17 +49,10 @@ impl Scene {
     pub fn new(options: &SceneOptions, material: &Material, cube: u64) -> Result<Scene> {
         options.validate(material)?;
         let [height, width, channels] = options.shape;
-        let randomness = |cube| Randomness {
-            seed: options.seed,
-            cube,
-        };
+        let randomness = |cube| Randomness { seed: options.seed, cube };
         let scan = randomness(options.scan.unwrap_or(cube));
         let of_specimen = randomness(options.specimen.unwrap_or(cube));
-        let grid = Grid {
-            offset_ev: options.energy_offset_ev,
-            dispersion_ev: options.dispersion_ev,
-            channels,
-        };
+        let grid = Grid { offset_ev: options.energy_offset_ev, dispersion_ev: options.dispersion_ev, channels };
         let spike_rate = match options.protocol {
             Protocol::Phys => options.spike_rate,
             // A run takes them out before its mean; after it they could not be told from peaks.
@@ -73,20 +66,10 @@ impl Scene {
             protocol: options.protocol,
             scan,
             specimen: Specimen::new(material, of_specimen, scan, options),
-            detector: Detector::new(
-                channels,
-                options.gain,
-                options.read_noise,
-                spike_rate,
-                of_specimen,
-            ),
+            detector: Detector::new(channels, options.gain, options.read_noise, spike_rate, of_specimen),
             components: Components::new(material, &options.anomalies, grid, SPREAD),
             anomalies: options.anomalies.clone(),
-            onsets: options
-                .anomalies
-                .iter()
-                .map(|anomaly| onset(anomaly.edge(material)))
-                .collect(),
+            onsets: options.anomalies.iter().map(|anomaly| onset(anomaly.edge(material))).collect(),
             discs: place_discs(&places, [height, width], height * width, |_, _| true, scan)?,
             noiseless: options.noiseless,
             origins: options.shuffled.then(|| {
@@ -105,10 +88,7 @@ impl Scene {
         let mut expected = vec![0.0; channels + 2 * SPREAD];
         let still = scene.components.at_drift(0.0, SPREAD);
         still.mix(&mean, None, 1.0, &mut expected);
-        let total: f64 = expected[SPREAD..SPREAD + channels]
-            .iter()
-            .map(|&v| v as f64)
-            .sum();
+        let total: f64 = expected[SPREAD..SPREAD + channels].iter().map(|&v| v as f64).sum();
         scene.electrons = options.dose / total;
         Ok(scene)
     }
@@ -120,11 +100,7 @@ impl Scene {
 
     /// The energy axis, eV.
     pub fn energy(&self) -> Axis {
-        Axis::energy_loss(
-            self.grid.offset_ev,
-            self.grid.dispersion_ev,
-            self.grid.channels,
-        )
+        Axis::energy_loss(self.grid.offset_ev, self.grid.dispersion_ev, self.grid.channels)
     }
 
     /// True where rows are means of [`AVERAGED_PX`] pixels on a side already.
@@ -159,10 +135,7 @@ impl Scene {
     fn origin(&self, y: usize, x: usize) -> [usize; 2] {
         let width = self.shape[1];
         match &self.origins {
-            Some(origins) => [
-                origins[y * width + x] / width,
-                origins[y * width + x] % width,
-            ],
+            Some(origins) => [origins[y * width + x] / width, origins[y * width + x] % width],
             None => [y, x],
         }
     }
@@ -190,9 +163,7 @@ impl Scene {
             let anomaly = self.anomaly_at(from, x).filter(|_| with_anomalies);
             let place = self.specimen.place(from, x, line);
             spectra.mix(&place, anomaly, self.electrons, &mut expected);
-            let out = out
-                .as_slice_mut()
-                .expect("a row of a new array is contiguous");
+            let out = out.as_slice_mut().expect("a row of a new array is contiguous");
             if self.noiseless {
                 self.detector.record(&expected, out);
                 continue;
@@ -216,20 +187,12 @@ impl Scene {
         let near = y.saturating_sub(reach)..(y + reach + 1).min(height);
         let mut rows = Array3::zeros((near.len(), width, channels));
         for (i, row) in near.clone().enumerate() {
-            rows.slice_mut(s![i, .., ..])
-                .assign(&self.counted(row, false));
+            rows.slice_mut(s![i, .., ..]).assign(&self.counted(row, false));
         }
         let valid = Array2::from_elem((near.len(), width), true);
         let mut mean = Array2::zeros((width, channels));
         let row = y - near.start;
-        mean_row(
-            rows.view(),
-            valid.view(),
-            row,
-            AVERAGED_PX,
-            1.0,
-            mean.view_mut(),
-        );
+        mean_row(rows.view(), valid.view(), row, AVERAGED_PX, 1.0, mean.view_mut());
         mean
     }
 
@@ -267,9 +230,7 @@ impl Scene {
             let from = center.saturating_sub(ROLLED);
             let part = from..(center + ROLLED).min(spectrum.len());
             let channels = (self.anomalies[anomaly].amount / self.grid.dispersion_ev).round();
-            let spectrum = spectrum
-                .as_slice_mut()
-                .expect("a row of a new array is contiguous");
+            let spectrum = spectrum.as_slice_mut().expect("a row of a new array is contiguous");
             let part = &mut spectrum[part.start.min(part.end)..part.end];
             if !part.is_empty() {
                 part.rotate_right((channels as isize).rem_euclid(part.len() as isize) as usize);

@@ -33,22 +33,14 @@ impl Field {
         let waves = (0..WAVES)
             .map(|_| {
                 let k: [f64; 2] = [0; 2].map(|_: i32| StandardNormal.sample(&mut *random));
-                [
-                    k[0] / CORRELATION_PX,
-                    k[1] / CORRELATION_PX,
-                    TAU * random.random::<f64>(),
-                ]
+                [k[0] / CORRELATION_PX, k[1] / CORRELATION_PX, TAU * random.random::<f64>()]
             })
             .collect();
         Field { waves }
     }
 
     fn at(&self, y: f64, x: f64) -> f64 {
-        let sum: f64 = self
-            .waves
-            .iter()
-            .map(|[ky, kx, phase]| (ky * y + kx * x + phase).cos())
-            .sum();
+        let sum: f64 = self.waves.iter().map(|[ky, kx, phase]| (ky * y + kx * x + phase).cos()).sum();
         sum * (2.0 / self.waves.len() as f64).sqrt()
     }
 }
@@ -63,12 +55,7 @@ struct Columns {
 
 impl Columns {
     fn new(sites: &[[f64; 2]], sigma: f64) -> Columns {
-        let mut columns = Columns {
-            sites: sites.to_vec(),
-            sigma,
-            mean: 0.0,
-            half_range: 1.0,
-        };
+        let mut columns = Columns { sites: sites.to_vec(), sigma, mean: 0.0, half_range: 1.0 };
         let (mut low, mut high, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
         for i in 0..CELL_POINTS * CELL_POINTS {
             let place = [i / CELL_POINTS, i % CELL_POINTS].map(|k| k as f64 / CELL_POINTS as f64);
@@ -85,15 +72,9 @@ impl Columns {
         let gaussian = |distance: f64| {
             let wrapped = distance - distance.round();
             // The images on either side matter where a column is wide.
-            [-1.0, 0.0, 1.0]
-                .iter()
-                .map(|image| (-0.5 * ((wrapped + image) / self.sigma).powi(2)).exp())
-                .sum::<f64>()
+            [-1.0, 0.0, 1.0].iter().map(|image| (-0.5 * ((wrapped + image) / self.sigma).powi(2)).exp()).sum::<f64>()
         };
-        self.sites
-            .iter()
-            .map(|site| gaussian(place[0] - site[0]) * gaussian(place[1] - site[1]))
-            .sum()
+        self.sites.iter().map(|site| gaussian(place[0] - site[0]) * gaussian(place[1] - site[1])).sum()
     }
 }
 
@@ -139,12 +120,7 @@ pub struct Specimen {
 
 impl Specimen {
     /// The specimen that `options` ask for, of `material`, and the drifts of its `scan`.
-    pub fn new(
-        material: &Material,
-        randomness: Randomness,
-        scan: Randomness,
-        options: &SceneOptions,
-    ) -> Specimen {
+    pub fn new(material: &Material, randomness: Randomness, scan: Randomness, options: &SceneOptions) -> Specimen {
         let varied = |value: f64| if options.homogeneous { 0.0 } else { value };
         let mut random = randomness.stream(Purpose::Specimen, 0);
         // The first number of this stream was the drift's before a scan had numbers of its own, and is left out here.
@@ -165,12 +141,7 @@ impl Specimen {
             columns: material
                 .edges
                 .iter()
-                .map(|edge| {
-                    Columns::new(
-                        &edge.sites,
-                        edge.column_sigma_angstrom / material.cell_angstrom,
-                    )
-                })
+                .map(|edge| Columns::new(&edge.sites, edge.column_sigma_angstrom / material.cell_angstrom))
                 .collect(),
             cell_px: material.cell_angstrom / PIXEL_ANGSTROM,
             modulation: varied(material.lattice_modulation),
@@ -192,34 +163,21 @@ impl Specimen {
     pub fn place(&self, y: usize, x: usize, line: &Line) -> Place {
         let done = y as f64 / self.rows;
         let (y, x) = (y as f64, x as f64);
-        let thickness = (self.mean_thickness
-            * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
-        .max(0.05 * self.mean_thickness);
+        let thickness = (self.mean_thickness * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
+            .max(0.05 * self.mean_thickness);
         // Single scattering: what a thicker specimen adds in atoms it partly loses to scattering outside of the range.
         let amount = thickness / self.mean_thickness * (self.mean_thickness - thickness).exp();
         let background = amount * (1.0 + self.background_range * self.background.at(y, x).tanh());
-        let benign_shift_ev = if self.benign_shift_ev > 0.0 {
-            self.benign_shift_ev * self.shift.at(y, x)
-        } else {
-            0.0
-        };
+        let benign_shift_ev = if self.benign_shift_ev > 0.0 { self.benign_shift_ev * self.shift.at(y, x) } else { 0.0 };
         let probe_y = y + PROBE_DRIFT_PX * done;
         let probe_x = x + line.jitter_px + PROBE_DRIFT_PX * done * done;
         let (sin, cos) = SCAN_ROTATION_DEGREES.to_radians().sin_cos();
-        let cell = [
-            (cos * probe_y - sin * probe_x) / self.cell_px,
-            (sin * probe_y + cos * probe_x) / self.cell_px,
-        ];
+        let cell = [(cos * probe_y - sin * probe_x) / self.cell_px, (sin * probe_y + cos * probe_x) / self.cell_px];
         let edges = self.columns.iter().map(|columns| {
             let relative = (columns.density(cell) - columns.mean) / columns.half_range;
             amount * (1.0 + self.modulation * relative)
         });
-        Place {
-            thickness,
-            background,
-            edges: edges.collect(),
-            benign_shift_ev,
-        }
+        Place { thickness, background, edges: edges.collect(), benign_shift_ev }
     }
 }
 
@@ -229,10 +187,7 @@ mod tests {
     use crate::config::MaterialChoice;
 
     fn specimen() -> Specimen {
-        let options = SceneOptions {
-            shape: [200, 200, 1],
-            ..Default::default()
-        };
+        let options = SceneOptions { shape: [200, 200, 1], ..Default::default() };
         let material = MaterialChoice::default().material().unwrap();
         let randomness = Randomness { seed: 3, cube: 0 };
         Specimen::new(&material, randomness, randomness, &options)
@@ -241,42 +196,22 @@ mod tests {
     #[test]
     fn fields_have_their_mean_and_spread_and_columns_their_range() {
         let specimen = specimen();
-        let line = Line {
-            energy_drift_ev: 0.0,
-            jitter_px: 0.0,
-        };
-        let places: Vec<Place> = (0..400 * 400)
-            .step_by(7)
-            .map(|i| specimen.place(i / 400, i % 400, &line))
-            .collect();
+        let line = Line { energy_drift_ev: 0.0, jitter_px: 0.0 };
+        let places: Vec<Place> = (0..400 * 400).step_by(7).map(|i| specimen.place(i / 400, i % 400, &line)).collect();
         let n = places.len() as f64;
         let mean = places.iter().map(|p| p.thickness).sum::<f64>() / n;
-        let rms = (places
-            .iter()
-            .map(|p| (p.thickness - mean).powi(2))
-            .sum::<f64>()
-            / n)
-            .sqrt();
-        assert!(
-            (mean - 0.55).abs() < 0.02 && (rms / mean - 0.12).abs() < 0.03,
-            "{mean} {rms}"
-        );
+        let rms = (places.iter().map(|p| (p.thickness - mean).powi(2)).sum::<f64>() / n).sqrt();
+        assert!((mean - 0.55).abs() < 0.02 && (rms / mean - 0.12).abs() < 0.03, "{mean} {rms}");
         let iron: Vec<f64> = places.iter().map(|p| p.edges[1] / p.background).collect();
-        let (low, high) = iron
-            .iter()
-            .fold((9.0, 0.0), |(l, h): (f64, f64), &v| (l.min(v), h.max(v)));
-        assert!(
-            (high - low) / 0.70 > 0.9 && (high - low) / 0.70 < 1.2,
-            "{low} {high}"
-        );
+        let (low, high) = iron.iter().fold((9.0, 0.0), |(l, h): (f64, f64), &v| (l.min(v), h.max(v)));
+        assert!((high - low) / 0.70 > 0.9 && (high - low) / 0.70 < 1.2, "{low} {high}");
     }
 
     #[test]
     fn the_energy_drifts_by_what_was_asked() {
         let specimen = specimen();
         let drifts: Vec<f64> = (0..200).map(|y| specimen.line(y).energy_drift_ev).collect();
-        let range = drifts.iter().fold(f64::MIN, |a, &b| a.max(b))
-            - drifts.iter().fold(f64::MAX, |a, &b| a.min(b));
+        let range = drifts.iter().fold(f64::MIN, |a, &b| a.max(b)) - drifts.iter().fold(f64::MAX, |a, &b| a.min(b));
         assert!((1.0..1.5).contains(&range), "{range}");
     }
 }

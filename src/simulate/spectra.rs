@@ -57,10 +57,7 @@ pub struct Variant {
 
 impl Variant {
     pub fn shifted(shift_ev: f64) -> Variant {
-        Variant {
-            shift_ev,
-            ..Variant::default()
-        }
+        Variant { shift_ev, ..Variant::default() }
     }
 
     /// The edge in units of its whole step, before it is widened.
@@ -69,8 +66,7 @@ impl Variant {
         match self.other_valence {
             None => edge_at(edge, energy_ev),
             Some([share, apart_ev]) => {
-                (1.0 - share) * edge_at(edge, energy_ev)
-                    + share * edge_at(edge, energy_ev - apart_ev)
+                (1.0 - share) * edge_at(edge, energy_ev) + share * edge_at(edge, energy_ev - apart_ev)
             }
         }
     }
@@ -98,11 +94,7 @@ impl Component {
     /// Egerton, EELS in the Electron Microscope (3rd ed.), 3.4: Poisson statistics of plasmon excitation.
     pub fn edge(material: &Material, edge: &Edge, variant: Variant, grid: Grid) -> [Component; 3] {
         let scale = edge.jump * background_at(material, edge.steps[0].energy_ev);
-        let mut single: Vec<f64> = grid
-            .fine()
-            .iter()
-            .map(|&e| scale * variant.at(edge, e))
-            .collect();
+        let mut single: Vec<f64> = grid.fine().iter().map(|&e| scale * variant.at(edge, e)).collect();
         if variant.added_fwhm_ev > 0.0 {
             let sigma = SIGMA_OF_FWHM * variant.added_fwhm_ev;
             single = blurred(&single, 0.0, sigma, grid.step());
@@ -115,12 +107,7 @@ impl Component {
 
     /// As the spectrometer records it: its resolution, and the mean over a channel's width.
     fn recorded(values: Vec<f64>, grid: Grid) -> Component {
-        let sharp = blurred(
-            &values,
-            0.0,
-            SIGMA_OF_FWHM * RESOLUTION_FWHM_EV,
-            grid.step(),
-        );
+        let sharp = blurred(&values, 0.0, SIGMA_OF_FWHM * RESOLUTION_FWHM_EV, grid.step());
         let width = grid.oversampling();
         let half = width / 2;
         let mean = |i: usize| {
@@ -128,10 +115,7 @@ impl Component {
             let to = (from + width).min(sharp.len());
             sharp[from..to].iter().sum::<f64>() / (to - from) as f64
         };
-        Component {
-            fine: (0..sharp.len()).map(mean).collect(),
-            grid,
-        }
+        Component { fine: (0..sharp.len()).map(mean).collect(), grid }
     }
 
     /// The spectrum when all energies read `drift_ev` too high, from `before` channels below the grid's first on.
@@ -163,11 +147,7 @@ fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
         if above < 0.0 {
             return 0.0;
         }
-        let rise = if step.width_ev > 0.0 {
-            1.0 - (-above / step.width_ev).exp()
-        } else {
-            1.0
-        };
+        let rise = if step.width_ev > 0.0 { 1.0 - (-above / step.width_ev).exp() } else { 1.0 };
         step.weight * rise * (energy_ev / step.energy_ev).powf(-CONTINUUM_EXPONENT)
     });
     let peaks = edge.peaks.iter().map(|peak| {
@@ -181,18 +161,14 @@ fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
 pub(super) fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
     let from = ((center_ev - 4.0 * sigma_ev) / step).floor() as isize;
     let to = ((center_ev + 4.0 * sigma_ev) / step).ceil() as isize;
-    let weights: Vec<f64> = (from..=to)
-        .map(|i| (-0.5 * ((i as f64 * step - center_ev) / sigma_ev).powi(2)).exp())
-        .collect();
+    let weights: Vec<f64> =
+        (from..=to).map(|i| (-0.5 * ((i as f64 * step - center_ev) / sigma_ev).powi(2)).exp()).collect();
     let total: f64 = weights.iter().sum();
     let last = values.len() as isize - 1;
     (0..=last)
         .map(|i| {
             let moved = weights.iter().zip(from..=to);
-            moved
-                .map(|(w, k)| w * values[(i - k).clamp(0, last) as usize])
-                .sum::<f64>()
-                / total
+            moved.map(|(w, k)| w * values[(i - k).clamp(0, last) as usize]).sum::<f64>() / total
         })
         .collect()
 }
@@ -206,11 +182,7 @@ mod tests {
         MaterialChoice::default().material().unwrap()
     }
 
-    const GRID: Grid = Grid {
-        offset_ev: 420.0,
-        dispersion_ev: 0.5,
-        channels: 800,
-    };
+    const GRID: Grid = Grid { offset_ev: 420.0, dispersion_ev: 0.5, channels: 800 };
 
     fn sampled(component: &Component, drift_ev: f64) -> Vec<f32> {
         let mut out = vec![0.0; GRID.channels];

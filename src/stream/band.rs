@@ -41,13 +41,7 @@ impl<'a> Band<'a> {
         } else {
             None
         };
-        Ok(Band {
-            cube,
-            lines,
-            noise,
-            held,
-            recent: Mutex::new(None),
-        })
+        Ok(Band { cube, lines, noise, held, recent: Mutex::new(None) })
     }
 
     /// Clean electrons of whole lines; where the band is not held, what was read last is, for the next line. By one thread
@@ -103,10 +97,7 @@ impl<'a> Band<'a> {
     ///
     /// # Errors
     /// Unreadable data; those of `work`.
-    pub fn each_block(
-        &self,
-        mut work: impl FnMut(Range<usize>, &Prepared) -> Result<()>,
-    ) -> Result<()> {
+    pub fn each_block(&self, mut work: impl FnMut(Range<usize>, &Prepared) -> Result<()>) -> Result<()> {
         let blocks = self.cube.blocks();
         (0..blocks.count())
             .map(|block| blocks.rows(block))

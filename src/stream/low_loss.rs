@@ -50,16 +50,11 @@ impl LowLoss {
     ) -> Result<()> {
         let info = self.reader.info();
         let columns = info.x.size;
-        let piece = Blocks::new([info.y.size, columns, channels.len()])
-            .rows(0)
-            .len();
+        let piece = Blocks::new([info.y.size, columns, channels.len()]).rows(0).len();
         for start in lines.clone().step_by(piece) {
             let rows = start..(start + piece).min(lines.end);
-            let raw = self
-                .reader
-                .read(rows.clone(), 0..columns, channels.clone())?;
-            rows.zip(raw.outer_iter())
-                .for_each(|(y, line)| work(y, line));
+            let raw = self.reader.read(rows.clone(), 0..columns, channels.clone())?;
+            rows.zip(raw.outer_iter()).for_each(|(y, line)| work(y, line));
         }
         Ok(())
     }
@@ -86,12 +81,7 @@ impl LowLoss {
     /// [`LowLoss::zero_loss`].
     ///
     /// # Collective
-    pub fn thickness(
-        &self,
-        comm: &Comm,
-        lines: Range<usize>,
-        skip: ArrayView2<bool>,
-    ) -> Result<Vec<f32>> {
+    pub fn thickness(&self, comm: &Comm, lines: Range<usize>, skip: ArrayView2<bool>) -> Result<Vec<f32>> {
         let info = self.reader.info();
         let places = comm.agree(self.zero_loss(lines.clone(), skip))?;
         let first = lines.start;
@@ -145,9 +135,7 @@ impl LowLoss {
                 if place.is_nan() || highest <= 0.0 || !highest.is_finite() {
                     continue;
                 }
-                let top = ((f64::from(place) - first_ev) / energy.scale)
-                    .round()
-                    .max(0.0);
+                let top = ((f64::from(place) - first_ev) / energy.scale).round().max(0.0);
                 // In units of the peak, so that the sum is bounded and thick pixels count as thin ones.
                 for (sum, &value) in behind.iter_mut().zip(spectrum.iter().skip(top as usize)) {
                     if value > 0.0 {

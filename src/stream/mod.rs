@@ -174,9 +174,7 @@ impl Cube {
     /// From now on gives spectra on `target`, which must lie within [`Cube::covered`].
     pub fn conform(&mut self, target: &Axis) {
         let stored = &self.info.energy;
-        let start = ((target.offset - stored.offset) / stored.scale)
-            .round()
-            .max(0.0) as usize;
+        let start = ((target.offset - stored.offset) / stored.scale).round().max(0.0) as usize;
         let straight = start..(start + target.size).min(stored.size);
         if self.shifts.is_none() && stored.slice(straight.clone()).agrees(target) {
             self.channels = straight;
@@ -248,11 +246,7 @@ impl Cube {
 
     /// Its size as training sees it.
     pub fn extent(&self) -> Extent {
-        Extent {
-            rows: self.info.y.size,
-            columns: self.info.x.size,
-            chunk_rows: self.info.chunk_rows,
-        }
+        Extent { rows: self.info.y.size, columns: self.info.x.size, chunk_rows: self.info.chunk_rows }
     }
 
     /// Blocks of lines that are streamed as wholes: what is read of them is bounded, which may be more than is used.
@@ -289,8 +283,7 @@ impl Cube {
     /// # Errors
     /// Unreadable data.
     pub fn raw(&self, rows: Range<usize>) -> Result<Array3<f32>> {
-        self.reader
-            .read(rows, 0..self.size()[1], self.channels.clone())
+        self.reader.read(rows, 0..self.size()[1], self.channels.clone())
     }
 
     /// Clean electrons of whole lines. Rank-local.
@@ -322,10 +315,8 @@ impl Cube {
             let read = self.lines(part, noise)?;
             let counts = kept.counts.slice_mut(s![place.clone(), .., ..]);
             read.counts.assign_to(counts);
-            read.valid
-                .assign_to(kept.valid.slice_mut(s![place.clone(), ..]));
-            read.share
-                .assign_to(kept.share.slice_mut(s![place.clone(), ..]));
+            read.valid.assign_to(kept.valid.slice_mut(s![place.clone(), ..]));
+            read.share.assign_to(kept.share.slice_mut(s![place.clone(), ..]));
             read.spikes.assign_to(kept.spikes.slice_mut(s![place, ..]));
         }
         Ok(kept)
@@ -335,25 +326,12 @@ impl Cube {
     ///
     /// # Errors
     /// Unreadable data.
-    pub fn window(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        noise: &NoiseModel,
-    ) -> Result<Prepared> {
-        let grown = |range: &Range<usize>, size: usize| {
-            range.start.saturating_sub(HALO)..(range.end + HALO).min(size)
-        };
+    pub fn window(&self, rows: Range<usize>, columns: Range<usize>, noise: &NoiseModel) -> Result<Prepared> {
+        let grown = |range: &Range<usize>, size: usize| range.start.saturating_sub(HALO)..(range.end + HALO).min(size);
         let [height, width] = self.size();
         let (read_rows, read_columns) = (grown(&rows, height), grown(&columns, width));
-        let raw = self.reader.read(
-            read_rows.clone(),
-            read_columns.clone(),
-            self.channels.clone(),
-        )?;
-        let ignored = self
-            .ignored
-            .slice(s![read_rows.clone(), read_columns.clone()]);
+        let raw = self.reader.read(read_rows.clone(), read_columns.clone(), self.channels.clone())?;
+        let ignored = self.ignored.slice(s![read_rows.clone(), read_columns.clone()]);
         let mut prepared = prepare_rows(
             raw.view(),
             read_rows.start,
@@ -364,8 +342,7 @@ impl Cube {
             self.resampling.as_ref().map(|resampling| Onto {
                 resampling,
                 channels: self.energy.size,
-                shifts: (self.shifts.as_ref())
-                    .map(|shifts| shifts.map.slice(s![read_rows, read_columns.clone()])),
+                shifts: (self.shifts.as_ref()).map(|shifts| shifts.map.slice(s![read_rows, read_columns.clone()])),
             }),
         );
         if read_columns != columns {

@@ -10,11 +10,7 @@ use crate::config::{Region, RegionUse};
 ///
 /// # Errors
 /// A box that reaches beyond the cube, a polygon that holds none of its pixels.
-pub fn mark(
-    regions: &[Region],
-    id: &str,
-    ignored: &mut Array2<bool>,
-) -> Result<Option<Array2<bool>>> {
+pub fn mark(regions: &[Region], id: &str, ignored: &mut Array2<bool>) -> Result<Option<Array2<bool>>> {
     let mut untrained: Option<Array2<bool>> = None;
     for region in regions.iter().filter(|region| is_meant(region, id)) {
         let inside = pixels(region, ignored.dim())?;
@@ -52,9 +48,7 @@ fn pixels(region: &Region, (rows, columns): (usize, usize)) -> Result<Array2<boo
         inside.slice_mut(s![y[0]..y[1], x[0]..x[1]]).fill(true);
     }
     if let Some(corners) = &region.polygon {
-        inside = Array2::from_shape_fn((rows, columns), |(y, x)| {
-            is_inside(corners, [y as f64, x as f64])
-        });
+        inside = Array2::from_shape_fn((rows, columns), |(y, x)| is_inside(corners, [y as f64, x as f64]));
         ensure!(
             inside.iter().any(|&inside| inside),
             "archive.regions: the polygon {corners:?} ([y, x] each) holds the centre of none of its {rows} x {columns} \
@@ -89,19 +83,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn polygon(corners: &[[f64; 2]], r#use: RegionUse) -> Region {
-        Region {
-            y: None,
-            x: None,
-            polygon: Some(corners.to_vec()),
-            cubes: None,
-            r#use,
-        }
+        Region { y: None, x: None, polygon: Some(corners.to_vec()), cubes: None, r#use }
     }
 
     fn drawn(inside: &Array2<bool>) -> Vec<String> {
-        let line = |line: ndarray::ArrayView1<bool>| {
-            line.iter().map(|&p| if p { '#' } else { '.' }).collect()
-        };
+        let line = |line: ndarray::ArrayView1<bool>| line.iter().map(|&p| if p { '#' } else { '.' }).collect();
         inside.outer_iter().map(line).collect()
     }
 
@@ -109,10 +95,7 @@ mod tests {
     fn a_triangle_and_a_star_by_hand() {
         let triangle = polygon(&[[-0.5, -0.5], [-0.5, 4.5], [4.5, -0.5]], RegionUse::Ignore);
         let found = pixels(&triangle, (5, 6)).unwrap();
-        assert_eq!(
-            drawn(&found),
-            ["####..", "###...", "##....", "#.....", "......"]
-        );
+        assert_eq!(drawn(&found), ["####..", "###...", "##....", "#.....", "......"]);
         // Two turns about the middle: its middle is outside by the even-odd rule.
         let square = [[-0.5, -0.5], [-0.5, 4.5], [4.5, 4.5], [4.5, -0.5]];
         let inner = [[1.5, 1.5], [1.5, 3.5], [3.5, 3.5], [3.5, 1.5]];
@@ -123,10 +106,7 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_the_cube_is_refused() {
-        let far = polygon(
-            &[[10.0, 10.0], [10.0, 20.0], [20.0, 20.0]],
-            RegionUse::Ignore,
-        );
+        let far = polygon(&[[10.0, 10.0], [10.0, 20.0], [20.0, 20.0]], RegionUse::Ignore);
         let message = pixels(&far, (5, 5)).unwrap_err().to_string();
         assert!(message.contains("holds the centre of none"), "{message}");
     }
@@ -137,16 +117,9 @@ mod tests {
             let to = from + 2.0;
             polygon(&[[from, from], [from, to], [to, to], [to, from]], r#use)
         };
-        let other = Region {
-            cubes: Some("tuesday/*".into()),
-            ..square(-0.5, RegionUse::Train)
-        };
-        let regions = [
-            square(-0.5, RegionUse::Ignore),
-            square(1.5, RegionUse::Train),
-            square(3.5, RegionUse::Train),
-            other,
-        ];
+        let other = Region { cubes: Some("tuesday/*".into()), ..square(-0.5, RegionUse::Train) };
+        let regions =
+            [square(-0.5, RegionUse::Ignore), square(1.5, RegionUse::Train), square(3.5, RegionUse::Train), other];
         let mut ignored = Array2::from_elem((6, 6), false);
         let untrained = mark(&regions, "monday/a", &mut ignored).unwrap().unwrap();
         assert_eq!(ignored.iter().filter(|&&flag| flag).count(), 4);
@@ -154,9 +127,7 @@ mod tests {
         let untrained = mark(&regions, "tuesday/a", &mut ignored).unwrap().unwrap();
         assert_eq!(untrained.iter().filter(|&&flag| !flag).count(), 12);
         let mut ignored = Array2::from_elem((6, 6), false);
-        assert!(mark(&regions[3..], "monday/a", &mut ignored)
-            .unwrap()
-            .is_none());
+        assert!(mark(&regions[3..], "monday/a", &mut ignored).unwrap().is_none());
     }
 
     proptest! {

@@ -43,10 +43,7 @@ pub fn survey(
             Ok(()) => {
                 comm.sum_i64(own.counts_mut());
                 // What was recorded at another dispersion has noise of its own.
-                if cubes
-                    .first()
-                    .is_none_or(|first| first.has_dispersion(cube.dispersion()))
-                {
+                if cubes.first().is_none_or(|first| first.has_dispersion(cube.dispersion())) {
                     let counts = statistics.counts_mut().iter_mut().zip(own.counts());
                     counts.for_each(|(sum, count)| *sum += count);
                 }
@@ -90,12 +87,7 @@ fn noise_of(statistics: &NoiseStatistics, config: &Config) -> NoiseModel {
 }
 
 /// # Collective
-fn survey_cube(
-    comm: &Comm,
-    cube: &mut Cube,
-    config: &Config,
-    statistics: &mut NoiseStatistics,
-) -> Result<()> {
+fn survey_cube(comm: &Comm, cube: &mut Cube, config: &Config, statistics: &mut NoiseStatistics) -> Result<()> {
     let mut totals = Vec::new();
     let mut largest = 0.0;
     let read = read_raw(comm, cube, statistics, &mut totals, &mut largest);
@@ -112,11 +104,7 @@ fn survey_cube(
         Some(totals) => find_vacuum(cube, &totals, config.preprocess.vacuum),
         None => Ok(Vec::new()),
     })?;
-    let mut ignored = if comm.is_root() {
-        found
-    } else {
-        vec![0; cube.ignored.len()]
-    };
+    let mut ignored = if comm.is_root() { found } else { vec![0; cube.ignored.len()] };
     comm.broadcast_into(&mut ignored);
     for (flag, ignored) in cube.ignored.iter_mut().zip(ignored) {
         *flag = ignored != 0;
@@ -148,18 +136,10 @@ fn read_raw(
 
 /// Which pixels to ignore, 1 each, from the totals of all of them. Rank-local.
 fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
-    let candidates: Vec<f32> = totals
-        .iter()
-        .zip(&cube.ignored)
-        .filter(|(_, &ignored)| !ignored)
-        .map(|(&total, _)| total)
-        .collect();
+    let candidates: Vec<f32> =
+        totals.iter().zip(&cube.ignored).filter(|(_, &ignored)| !ignored).map(|(&total, _)| total).collect();
     let floor = signal_floor(&candidates);
-    let vacuum = if vacuum {
-        vacuum_threshold(&candidates)
-    } else {
-        None
-    };
+    let vacuum = if vacuum { vacuum_threshold(&candidates) } else { None };
     let ignored: Vec<u8> = totals
         .iter()
         .zip(&cube.ignored)
@@ -215,9 +195,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], survey: &Survey) -> Result<Mea
                 let mut total = vec![0f64; channels + 1];
                 for x in 0..cube.size()[1] {
                     if prepared.valid[[line, x]] && cube.is_trained_on(y, x) {
-                        for (total, &u) in
-                            total.iter_mut().zip(prepared.counts.slice(s![line, x, ..]))
-                        {
+                        for (total, &u) in total.iter_mut().zip(prepared.counts.slice(s![line, x, ..])) {
                             *total += u as f64;
                         }
                         total[channels] += 1.0;

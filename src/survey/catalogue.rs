@@ -44,8 +44,7 @@ impl Entry {
     /// A folder that cannot be written.
     pub fn keep_time(&self, config: &Config, took_s: f64) -> Result<()> {
         let path = self.attempts(config).join(TOOK);
-        fs::write(&path, took_s.to_string())
-            .with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, took_s.to_string()).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -65,16 +64,10 @@ impl Catalogue {
     /// An empty list, a named input that does not open.
     pub fn open(comm: &Comm, config: &Config) -> Result<Catalogue> {
         let sources: Vec<Source> = comm.from_root(|| {
-            catalogue(config.archive.inputs.as_slice())
-                .map_err(|error| Invalid(format!("{error:#}")).into())
+            catalogue(config.archive.inputs.as_slice()).map_err(|error| Invalid(format!("{error:#}")).into())
         })?;
-        let opened = share(comm, &sources, |source| {
-            entry(source, config).map_err(|error| format!("{error:#}"))
-        });
-        let mut found = Catalogue {
-            entries: Vec::new(),
-            set_aside: Vec::new(),
-        };
+        let opened = share(comm, &sources, |source| entry(source, config).map_err(|error| format!("{error:#}")));
+        let mut found = Catalogue { entries: Vec::new(), set_aside: Vec::new() };
         for (source, opened) in sources.iter().zip(opened) {
             match opened {
                 Ok(entry) => found.entries.push(entry),
@@ -83,9 +76,7 @@ impl Catalogue {
                     if comm.is_root() {
                         log::warn!("set aside: {reason}");
                     }
-                    found
-                        .set_aside
-                        .push((source.path.display().to_string(), reason));
+                    found.set_aside.push((source.path.display().to_string(), reason));
                 }
             }
         }
@@ -104,15 +95,13 @@ impl Catalogue {
     ///
     /// # Collective
     pub fn look_again(&mut self, comm: &Comm, config: &Config) {
-        let stand = share(comm, &self.entries, |entry| {
-            match attempt::state(&entry.attempts(config)) {
-                _ if entry.done => Ok(()),
-                Ok(Last::Ended(_, End::Done)) => Ok(()),
-                Ok(Last::Ended(_, End::Failed(reason))) => Err(reason),
-                Ok(Last::Running(who)) => Err(format!("{who} is at it")),
-                Ok(_) => Err("its scoring ended without a word".into()),
-                Err(error) => Err(format!("{error:#}")),
-            }
+        let stand = share(comm, &self.entries, |entry| match attempt::state(&entry.attempts(config)) {
+            _ if entry.done => Ok(()),
+            Ok(Last::Ended(_, End::Done)) => Ok(()),
+            Ok(Last::Ended(_, End::Failed(reason))) => Err(reason),
+            Ok(Last::Running(who)) => Err(format!("{who} is at it")),
+            Ok(_) => Err("its scoring ended without a word".into()),
+            Err(error) => Err(format!("{error:#}")),
         });
         self.keep(stand);
     }
@@ -138,11 +127,7 @@ impl Catalogue {
 
     /// Why what was set aside was, in one line.
     pub fn reasons(&self) -> String {
-        let reasons: Vec<&str> = self
-            .set_aside
-            .iter()
-            .map(|(_, reason)| &reason[..])
-            .collect();
+        let reasons: Vec<&str> = self.set_aside.iter().map(|(_, reason)| &reason[..]).collect();
         reasons.join("; ")
     }
 }
@@ -150,18 +135,10 @@ impl Catalogue {
 /// `work` on each of `things`, done by all ranks between them; every rank has all results, in order.
 ///
 /// # Collective
-pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(
-    comm: &Comm,
-    things: &[T],
-    work: impl Fn(&T) -> R,
-) -> Vec<R> {
+pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(comm: &Comm, things: &[T], work: impl Fn(&T) -> R) -> Vec<R> {
     let (rank, size) = (comm.rank(), comm.size());
     let mine: Vec<R> = things.iter().skip(rank).step_by(size).map(work).collect();
-    let mut all: Vec<_> = comm
-        .all_gather(&mine)
-        .into_iter()
-        .map(Vec::into_iter)
-        .collect();
+    let mut all: Vec<_> = comm.all_gather(&mine).into_iter().map(Vec::into_iter).collect();
     let next = |i: usize| all[i % size].next().expect("each rank did its share");
     (0..things.len()).map(next).collect()
 }
@@ -231,9 +208,6 @@ mod tests {
         // A third of a channel at the last energy.
         assert_ne!(name(450.0, 0.3), name(450.0, 0.30005));
         assert_ne!(name(450.0, 0.01), name(450.0004, 0.01));
-        assert_eq!(
-            axis_name(&Axis::energy_loss(420.0, 5.0, 80)),
-            "80x5.0000eV_from_420.00eV"
-        );
+        assert_eq!(axis_name(&Axis::energy_loss(420.0, 5.0, 80)), "80x5.0000eV_from_420.00eV");
     }
 }

@@ -35,11 +35,7 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
     let began = attempt::now(comm);
     run::open_folder(comm, config, Stage::Survey, Start::Continue)?;
     let mut catalogue = Catalogue::open(comm, config)?;
-    let new: Vec<&Entry> = catalogue
-        .entries
-        .iter()
-        .filter(|entry| !entry.done)
-        .collect();
+    let new: Vec<&Entry> = catalogue.entries.iter().filter(|entry| !entry.done).collect();
     if comm.is_root() {
         log::info!(
             "{} cubes in {} groups, {} of them to score; {} set aside",
@@ -54,16 +50,12 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             Some(failed) => Models::PerGroup(failed),
             None => return Ok(Ending::Stopped),
         },
-        Which::Pretrained if !new.is_empty() => {
-            Models::Pretrained(models::pretrained(comm, config)?)
-        }
+        Which::Pretrained if !new.is_empty() => Models::Pretrained(models::pretrained(comm, config)?),
         Which::Pretrained => Models::Pretrained(Vec::new()),
         Which::PerCube => Models::PerCube,
     };
     let costs = costs(config, &catalogue, &new);
-    let stopped = share_out(comm, &costs, stop, |ranks, i| {
-        score_entry(ranks, config, new[i], &models, began, stop)
-    })?;
+    let stopped = share_out(comm, &costs, stop, |ranks, i| score_entry(ranks, config, new[i], &models, began, stop))?;
     if stopped {
         return Ok(Ending::Stopped);
     }
@@ -97,10 +89,7 @@ fn train_groups(
         channels.entry(&entry.group).or_insert(entry.shape[2]);
     }
     let groups: Vec<&str> = channels.keys().copied().collect();
-    let costs: Vec<f64> = channels
-        .values()
-        .map(|&channels| schedule::training_cost(config, channels))
-        .collect();
+    let costs: Vec<f64> = channels.values().map(|&channels| schedule::training_cost(config, channels)).collect();
     let mut failed: Vec<(String, String)> = Vec::new();
     let stopped = share_out(comm, &costs, stop, |ranks, i| {
         let trained = models::train_group(ranks, config, catalogue, groups[i], began, stop);
@@ -120,17 +109,12 @@ fn train_groups(
 /// What each of `new` costs, by what others took in surveys before.
 fn costs(config: &Config, catalogue: &Catalogue, new: &[&Entry]) -> Vec<f64> {
     let cost = |entry: &Entry| schedule::cost(config, entry.shape);
-    let measured = catalogue.entries.iter().filter_map(|entry| {
-        Some(Measured {
-            group: &entry.group,
-            cost: cost(entry),
-            took_s: entry.took_s?,
-        })
-    });
+    let measured = catalogue
+        .entries
+        .iter()
+        .filter_map(|entry| Some(Measured { group: &entry.group, cost: cost(entry), took_s: entry.took_s? }));
     let measured: Vec<Measured> = measured.collect();
-    new.iter()
-        .map(|entry| schedule::measured_cost(&measured, &entry.group, cost(entry)))
-        .collect()
+    new.iter().map(|entry| schedule::measured_cost(&measured, &entry.group, cost(entry))).collect()
 }
 
 /// Has groups of ranks work through things of known cost, the dearest first; a group takes the next when it is done with
@@ -203,13 +187,7 @@ fn score_entry(
 /// Scores one cube with its model, and keeps how long that took.
 ///
 /// # Collective
-fn score(
-    comm: &Comm,
-    config: &Config,
-    entry: &Entry,
-    models: &Models,
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
+fn score(comm: &Comm, config: &Config, entry: &Entry, models: &Models, stop: &Arc<AtomicBool>) -> Result<Ending> {
     let begun = Instant::now();
     match models {
         Models::PerGroup(failed) => {
@@ -223,8 +201,7 @@ fn score(
             run::score_one(comm, config, &entry.source, &[model])?;
             // Thousands of them would fill a disk.
             comm.on_root(|| {
-                fs::remove_dir_all(&folder)
-                    .with_context(|| format!("cannot remove {}", folder.display()))
+                fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
             })?;
         }
         Models::Pretrained(models) => {

@@ -49,12 +49,7 @@ pub fn train_group(
 
 /// The cubes that the model of `group` learns from. Once chosen they stay, whatever is added to the catalogue: a training
 /// that was stopped goes on with the same. Rank-local.
-fn chosen(
-    config: &Config,
-    catalogue: &Catalogue,
-    group: &str,
-    folder: &Path,
-) -> Result<Vec<Source>> {
+fn chosen(config: &Config, catalogue: &Catalogue, group: &str, folder: &Path) -> Result<Vec<Source>> {
     let path = folder.join("cubes.json");
     let place = || {
         let (path, folder) = (path.display(), folder.display());
@@ -81,12 +76,7 @@ fn chosen(
 /// # Collective
 /// # Errors
 /// Why there is none.
-pub fn of_group(
-    comm: &Comm,
-    config: &Config,
-    group: &str,
-    failed: &BTreeMap<String, String>,
-) -> Result<Model> {
+pub fn of_group(comm: &Comm, config: &Config, group: &str, failed: &BTreeMap<String, String>) -> Result<Model> {
     let folder = folder(config, group);
     comm.agree(if comm.is_root() && !folder.join("trained").exists() {
         let why = match (failed.get(group), attempt::state(&folder.join("attempts"))) {
@@ -128,21 +118,13 @@ pub fn of_cube(
 pub fn pretrained(comm: &Comm, config: &Config) -> Result<Vec<Model>> {
     let folders = config.survey.pretrained.as_ref();
     let folders = folders.iter().flat_map(|folders| folders.as_slice());
-    folders
-        .map(|folder| newest(comm, Path::new(folder)).context("survey.pretrained"))
-        .collect()
+    folders.map(|folder| newest(comm, Path::new(folder)).context("survey.pretrained")).collect()
 }
 
 /// Trains on `cubes` in `folder`.
 ///
 /// # Collective
-fn train(
-    comm: &Comm,
-    config: &Config,
-    folder: &Path,
-    cubes: &[Source],
-    stop: &Arc<AtomicBool>,
-) -> Result<Ending> {
+fn train(comm: &Comm, config: &Config, folder: &Path, cubes: &[Source], stop: &Arc<AtomicBool>) -> Result<Ending> {
     let mut config = config.clone();
     config.output.dir = folder.to_path_buf();
     let inputs = cubes.iter().map(|cube| cube.path.display().to_string());
@@ -167,20 +149,14 @@ fn folder(config: &Config, name: &str) -> PathBuf {
 
 /// One that is set aside where it fails: others are left to learn from.
 fn unnamed(source: &Source) -> Source {
-    Source {
-        named: false,
-        ..source.clone()
-    }
+    Source { named: false, ..source.clone() }
 }
 
 /// A name without folders for each `id`: one cube's may be the folder of others, and models are removed by folder.
 fn flat(id: &str) -> String {
     const LONGEST: usize = 60;
     let last = id.rsplit('/').next().unwrap_or(id);
-    let hash: String = Sha256::digest(id)[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = Sha256::digest(id)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let start: String = last.chars().take(LONGEST).collect();
     format!("{start}-{hash}")
 }
@@ -191,11 +167,7 @@ mod tests {
 
     fn entry(id: &str) -> Entry {
         Entry {
-            source: Source {
-                path: format!("archive/{id}.dm4").into(),
-                id: id.into(),
-                named: true,
-            },
+            source: Source { path: format!("archive/{id}.dm4").into(), id: id.into(), named: true },
             shape: [4, 4, 8],
             energy: crate::cube::Axis::energy_loss(400.0, 1.0, 8),
             group: "one".into(),
@@ -208,10 +180,7 @@ mod tests {
     fn a_group_learns_from_the_cubes_that_were_chosen_first() {
         let folder = tempfile::tempdir().unwrap();
         let choose = |ids: &[&str]| {
-            let catalogue = Catalogue {
-                entries: ids.iter().map(|id| entry(id)).collect(),
-                set_aside: Vec::new(),
-            };
+            let catalogue = Catalogue { entries: ids.iter().map(|id| entry(id)).collect(), set_aside: Vec::new() };
             let mut config = Config::default();
             config.survey.train_cubes = 2;
             chosen(&config, &catalogue, "one", folder.path())

@@ -36,9 +36,7 @@ struct Ranked<'a> {
 ///
 /// # Collective
 pub fn read(comm: &Comm, config: &Config, catalogue: &mut Catalogue) -> Vec<Found> {
-    let found = share(comm, &catalogue.entries, |entry| {
-        read_one(config, entry).map_err(|error| format!("{error:#}"))
-    });
+    let found = share(comm, &catalogue.entries, |entry| read_one(config, entry).map_err(|error| format!("{error:#}")));
     catalogue.keep(found)
 }
 
@@ -82,8 +80,7 @@ fn rank<'a>(catalogue: &'a Catalogue, found: &[Found]) -> Result<Vec<Ranked<'a>>
         let strongest = regions.iter().copied().reduce(f64::max);
         ranked.push(Ranked {
             entry,
-            surprise: strongest
-                .unwrap_or_else(|| surprise::of_nothing(found.highest.into(), found.pixels)),
+            surprise: strongest.unwrap_or_else(|| surprise::of_nothing(found.highest.into(), found.pixels)),
             regions,
             summary,
         });
@@ -97,10 +94,7 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
     let path = |name: &str| folder.join(name);
     write_csv(&path("ranking.csv"), &cube_table(cubes))?;
     write_csv(&path("regions.csv"), &region_table(cubes))?;
-    let tables = [
-        ("cubes", cube_table(cubes)),
-        ("regions", region_table(cubes)),
-    ];
+    let tables = [("cubes", cube_table(cubes)), ("regions", region_table(cubes))];
     write_tables(&path("ranking.h5"), &tables)?;
     let mut shown = Vec::new();
     for (i, ranked) in cubes.iter().enumerate() {
@@ -129,46 +123,27 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
                 .collect(),
         });
     }
-    let page = ranking_html(
-        &format!("Survey: {}", folder.display()),
-        &shown,
-        &catalogue.set_aside,
-    )?;
+    let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, &catalogue.set_aside)?;
     std::fs::write(path("ranking.html"), page)
         .with_context(|| format!("cannot write {}", path("ranking.html").display()))?;
     for (rank, cube) in shown.iter().take(10).enumerate() {
-        println!(
-            "{:>3}  {:>8.1}  {} regions  {}",
-            rank + 1,
-            cube.surprise,
-            cube.regions.len(),
-            cube.name
-        );
+        println!("{:>3}  {:>8.1}  {} regions  {}", rank + 1, cube.surprise, cube.regions.len(), cube.name);
     }
     for (path, reason) in &catalogue.set_aside {
         println!("set aside: {path}: {reason}");
     }
-    println!(
-        "ranking of {} cubes: {}",
-        shown.len(),
-        path("ranking.html").display()
-    );
+    println!("ranking of {} cubes: {}", shown.len(), path("ranking.html").display());
     Ok(())
 }
 
 fn cube_table(cubes: &[Ranked]) -> Vec<Column> {
     let text = |of: &dyn Fn(&Ranked) -> String| Values::Text(cubes.iter().map(of).collect());
-    let integer = |of: &dyn Fn(&Ranked) -> usize| {
-        Values::Integer(cubes.iter().map(|cube| of(cube) as i64).collect())
-    };
+    let integer = |of: &dyn Fn(&Ranked) -> usize| Values::Integer(cubes.iter().map(|cube| of(cube) as i64).collect());
     let flagged = |cube: &Ranked| cube.summary.regions.iter().map(|region| region.area).sum();
     vec![
         Column::new("rank", Values::Integer((1..=cubes.len() as i64).collect())),
         Column::new("cube", text(&|cube| cube.summary.name.clone())),
-        Column::new(
-            "surprise",
-            Values::Float(cubes.iter().map(|cube| cube.surprise).collect()),
-        ),
+        Column::new("surprise", Values::Float(cubes.iter().map(|cube| cube.surprise).collect())),
         Column::new("regions", integer(&|cube| cube.summary.regions.len())),
         Column::new("flagged_px", integer(&flagged)),
         Column::new("rows", integer(&|cube| cube.summary.shape[0])),
@@ -177,10 +152,7 @@ fn cube_table(cubes: &[Ranked]) -> Vec<Column> {
         Column::new("group", text(&|cube| cube.entry.group.clone())),
         Column::new("method", text(&|cube| cube.summary.default.method.clone())),
         Column::new("score", text(&|cube| cube.summary.default.score.clone())),
-        Column::new(
-            "input",
-            text(&|cube| cube.entry.source.path.display().to_string()),
-        ),
+        Column::new("input", text(&|cube| cube.entry.source.path.display().to_string())),
     ]
 }
 
@@ -195,14 +167,8 @@ fn region_table(cubes: &[Ranked]) -> Vec<Column> {
     rows.sort_by(|a, b| b.2.total_cmp(&a.2));
     let mut table = vec![
         Column::new("rank", Values::Integer((1..=rows.len() as i64).collect())),
-        Column::new(
-            "cube",
-            Values::Text(rows.iter().map(|row| row.0.clone()).collect()),
-        ),
-        Column::new(
-            "surprise",
-            Values::Float(rows.iter().map(|row| row.2).collect()),
-        ),
+        Column::new("cube", Values::Text(rows.iter().map(|row| row.0.clone()).collect())),
+        Column::new("surprise", Values::Float(rows.iter().map(|row| row.2).collect())),
     ];
     let regions: Vec<&RegionSummary> = rows.iter().map(|row| row.1).collect();
     table.extend(region_columns(&regions));

@@ -44,12 +44,8 @@ pub struct Measured<'a> {
 pub fn measured_cost(measured: &[Measured], group: &str, cost: f64) -> f64 {
     let rate = |group: Option<&str>| {
         let alike = |one: &&Measured| group.is_none_or(|group| one.group == group);
-        let (took, of) = measured
-            .iter()
-            .filter(alike)
-            .fold((0.0, 0.0), |(took, of), one| {
-                (took + one.took_s, of + one.cost)
-            });
+        let (took, of) =
+            measured.iter().filter(alike).fold((0.0, 0.0), |(took, of), one| (took + one.took_s, of + one.cost));
         (took > 0.0).then_some(took / of)
     };
     cost * rate(Some(group)).or(rate(None)).unwrap_or(1.0)
@@ -151,16 +147,8 @@ mod tests {
 
     #[test]
     fn what_cubes_took_tells_what_others_will() {
-        let one = |group, cost, took_s| Measured {
-            group,
-            cost,
-            took_s,
-        };
-        let measured = [
-            one("a", 10.0, 1.0),
-            one("a", 30.0, 3.0),
-            one("b", 10.0, 5.0),
-        ];
+        let one = |group, cost, took_s| Measured { group, cost, took_s };
+        let measured = [one("a", 10.0, 1.0), one("a", 30.0, 3.0), one("b", 10.0, 5.0)];
         let cost = |group| measured_cost(&measured, group, 50.0);
         assert_eq!([cost("a"), cost("b"), cost("new")], [5.0, 25.0, 9.0]);
         assert_eq!(measured_cost(&[], "a", 20.0), 20.0);

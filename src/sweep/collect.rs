@@ -71,8 +71,7 @@ fn write(sweep: &Sweep) -> Result<()> {
     }
     for plot in &plots {
         let target = path(&format!("{}.svg", figure(sweep, plot)?));
-        fs::write(&target, draw(sweep, plot, &rows)?)
-            .with_context(|| format!("cannot write {}", target.display()))?;
+        fs::write(&target, draw(sweep, plot, &rows)?).with_context(|| format!("cannot write {}", target.display()))?;
         println!("{}", target.display());
     }
     Ok(())
@@ -169,18 +168,12 @@ fn table(sweep: &Sweep, rows: &[Row]) -> Vec<Column> {
     table.push(Column::new("cube", text(&|row| row.cube.clone())));
     table.push(Column::new("method", text(&|row| row.method.clone())));
     table.push(Column::new("score", text(&|row| row.score.clone())));
-    table.push(Column::new(
-        "default_score",
-        integer(&|row| row.default_score as i64),
-    ));
+    table.push(Column::new("default_score", integer(&|row| row.default_score as i64)));
     for (i, name) in METRICS.iter().enumerate() {
         let values = rows.iter().map(|row| row.figures[i]).collect();
         table.push(Column::new(name, Values::Float(values)));
     }
-    table.push(Column::new(
-        "hash",
-        text(&|row| sweep.points[row.point].hash.clone()),
-    ));
+    table.push(Column::new("hash", text(&|row| sweep.points[row.point].hash.clone())));
     table
 }
 
@@ -191,13 +184,7 @@ fn usual(sweep: &Sweep) -> Option<Plot> {
         values.all(|value| value.parse::<f64>().is_ok())
     };
     let column = (0..sweep.columns.len()).find(is_number)?;
-    Some(Plot {
-        x: sweep.columns[column].clone(),
-        y: "f1".into(),
-        by: None,
-        methods: None,
-        scores: None,
-    })
+    Some(Plot { x: sweep.columns[column].clone(), y: "f1".into(), by: None, methods: None, scores: None })
 }
 
 /// The figure of one plot: a line for each method and score, and for each value of `by`.
@@ -211,14 +198,8 @@ fn draw(sweep: &Sweep, plot: &Plot, rows: &[Row]) -> Result<String> {
         let (Ok(at), value) = (values[x].parse::<f64>(), row.figures[y]) else {
             continue;
         };
-        let wanted = plot
-            .methods
-            .as_ref()
-            .is_none_or(|m| m.as_slice().contains(&row.method))
-            && plot
-                .scores
-                .as_ref()
-                .map_or(row.default_score, |s| s.as_slice().contains(&row.score));
+        let wanted = plot.methods.as_ref().is_none_or(|m| m.as_slice().contains(&row.method))
+            && plot.scores.as_ref().map_or(row.default_score, |s| s.as_slice().contains(&row.score));
         if !wanted || value.is_nan() {
             continue;
         }
@@ -228,10 +209,7 @@ fn draw(sweep: &Sweep, plot: &Plot, rows: &[Row]) -> Result<String> {
         }
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push((at, value)),
-            None => lines.push(Line {
-                name,
-                points: vec![(at, value)],
-            }),
+            None => lines.push(Line { name, points: vec![(at, value)] }),
         }
     }
     lines.sort_by(|a, b| a.name.cmp(&b.name));
@@ -246,10 +224,7 @@ mod tests {
 
     #[test]
     fn only_names_that_the_sweep_made_lose_their_hash() {
-        let spec = |name: &str| CubeSpec {
-            name: name.into(),
-            scene: Default::default(),
-        };
+        let spec = |name: &str| CubeSpec { name: name.into(), scene: Default::default() };
         let made = [Made::Simulated(spec("test-0123456789"), 0)];
         assert_eq!(plain(&made, "test-0123456789"), "test");
         assert_eq!(plain(&made, "archive/test-0123456789"), "archive/test");
@@ -265,18 +240,8 @@ mod tests {
             - {x: latent, y: f1, methods: [pca_3]}\n- {x: latent, y: f1, scores: pcc}\n";
         let file = SweepFile::parse("sweep.yaml", text).unwrap();
         let sweep = file.expand("sweep.yaml", None, &[]).unwrap();
-        let names: Vec<String> = sweep
-            .plots
-            .iter()
-            .map(|plot| figure(&sweep, plot).unwrap())
-            .collect();
-        let expected = [
-            "",
-            "_and_score.threshold",
-            "_for_cvae",
-            "_for_pca_3",
-            "_of_pcc",
-        ];
+        let names: Vec<String> = sweep.plots.iter().map(|plot| figure(&sweep, plot).unwrap()).collect();
+        let expected = ["", "_and_score.threshold", "_for_cvae", "_for_pca_3", "_of_pcc"];
         assert_eq!(names, expected.map(|end| format!("f1_by_latent{end}")));
     }
 }

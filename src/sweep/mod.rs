@@ -93,11 +93,7 @@ pub fn plan(comm: &Comm, sweep: &Sweep) -> Result<Ending> {
         println!(
             "{} points, {} trainings, {} cubes to make; sbatch --array=0-{} jobs/sweep.sbatch runs them",
             points.len(),
-            if sweep.train {
-                count(points.iter().map(|point| &point.training[..]).collect())
-            } else {
-                0
-            },
+            if sweep.train { count(points.iter().map(|point| &point.training[..]).collect()) } else { 0 },
             count(cubes.map(Made::name).collect()),
             points.len() - 1
         );
@@ -113,11 +109,9 @@ pub fn plan(comm: &Comm, sweep: &Sweep) -> Result<Ending> {
 pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> Result<Ending> {
     let count = sweep.points.len();
     if let Some(index) = which.index.filter(|&index| index >= count) {
-        return Err(Invalid(format!(
-            "there is no point {index}: the sweep has {count}, from 0 to {}",
-            count - 1
-        ))
-        .into());
+        return Err(
+            Invalid(format!("there is no point {index}: the sweep has {count}, from 0 to {}", count - 1)).into()
+        );
     }
     let began = attempt::now(comm);
     let folders: Vec<PathBuf> = comm.broadcast(Some(folders(sweep)));
@@ -161,9 +155,7 @@ pub fn run(comm: &Comm, sweep: &Sweep, which: Which, stop: &Arc<AtomicBool>) -> 
 /// The folder of each point: the one that has its hash, whatever it was labelled then. Rank-local.
 fn folders(sweep: &Sweep) -> Vec<PathBuf> {
     let entries = fs::read_dir(&sweep.output).into_iter().flatten().flatten();
-    let there: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let there: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let folder = |point: &Point| {
         let ending = format!("-{}", point.hash);
         let found = there.iter().find(|name| name.ends_with(&ending));

@@ -68,9 +68,7 @@ fn work(
         // Written after the cube.
         let truth = archive.join(format!("{}.truth.hspy", cube.name()));
         let attempts = attempts(&archive).join(cube.name());
-        let ending = once(comm, &attempts, &truth, began, stop, || {
-            make(comm, &config, cube, &archive)
-        })?;
+        let ending = once(comm, &attempts, &truth, began, stop, || make(comm, &config, cube, &archive))?;
         if ending == Ending::Stopped {
             return Ok(Ending::Stopped);
         }
@@ -84,9 +82,8 @@ fn work(
         training.archive.inputs = inputs.clone();
     }
     let model = &training.output.dir;
-    let trained = train_once(comm, model, began, stop, || {
-        run::run(comm, &training, Stage::Train, Start::Continue, stop)
-    })?;
+    let trained =
+        train_once(comm, model, began, stop, || run::run(comm, &training, Stage::Train, Start::Continue, stop))?;
     if trained == Ending::Stopped {
         return Ok(Ending::Stopped);
     }

@@ -12,11 +12,7 @@ use crate::output::{Column, Values};
 use crate::run::ScoredPixels;
 
 /// Metrics in the printed table, with how their columns are called.
-const PRINTED: [(&str, &str); 3] = [
-    ("f1", "F1"),
-    ("best_f1", "best F1"),
-    ("average_precision", "AP"),
-];
+const PRINTED: [(&str, &str); 3] = [("f1", "F1"), ("best_f1", "best F1"), ("average_precision", "AP")];
 
 /// The repetitions of one score of a method on a cube.
 struct Group<'a> {
@@ -51,18 +47,12 @@ pub struct Repeats<'a> {
 /// # Errors
 /// Results that are damaged.
 pub fn pool<'a>(sweep: &Sweep, folders: &[PathBuf], rows: &'a [Row]) -> Result<Repeats<'a>> {
-    let kept: Vec<usize> = (0..sweep.columns.len())
-        .filter(|column| !sweep.repeats.contains(column))
-        .collect();
+    let kept: Vec<usize> = (0..sweep.columns.len()).filter(|column| !sweep.repeats.contains(column)).collect();
     let mut groups: Vec<Group<'a>> = Vec::new();
     for row in rows.iter().filter(|row| !row.method.is_empty()) {
-        let values: Vec<String> = kept
-            .iter()
-            .map(|&column| sweep.points[row.point].values[column].clone())
-            .collect();
+        let values: Vec<String> = kept.iter().map(|&column| sweep.points[row.point].values[column].clone()).collect();
         let is_same = |group: &&mut Group| {
-            (&group.values, &group.cube, &group.method, &group.score)
-                == (&values, &row.cube, &row.method, &row.score)
+            (&group.values, &group.cube, &group.method, &group.score) == (&values, &row.cube, &row.method, &row.score)
         };
         match groups.iter_mut().find(is_same) {
             Some(group) => group.rows.push(row),
@@ -72,10 +62,7 @@ pub fn pool<'a>(sweep: &Sweep, folders: &[PathBuf], rows: &'a [Row]) -> Result<R
     for group in &mut groups {
         group.pooled = Pooled::of(&group.pixels(folders)?);
     }
-    Ok(Repeats {
-        columns: kept.iter().map(|&i| sweep.columns[i].clone()).collect(),
-        groups,
-    })
+    Ok(Repeats { columns: kept.iter().map(|&i| sweep.columns[i].clone()).collect(), groups })
 }
 
 impl<'a> Group<'a> {
@@ -116,12 +103,9 @@ impl Pooled {
         let ranked = ranking(&pixels.scores, &pixels.truth);
         let detected = detection(&pixels.scores, &pixels.truth, &pixels.flagged);
         let counted = pixels.scores.iter().zip(&pixels.truth);
-        let normal = counted
-            .zip(&pixels.flagged)
-            .filter(|((score, &truth), _)| !score.is_nan() && truth == 0);
-        let (count, flagged) = normal.fold((0.0, 0.0), |(count, flagged), (_, &flag)| {
-            (count + 1.0, flagged + f64::from(u8::from(flag)))
-        });
+        let normal = counted.zip(&pixels.flagged).filter(|((score, &truth), _)| !score.is_nan() && truth == 0);
+        let (count, flagged) =
+            normal.fold((0.0, 0.0), |(count, flagged), (_, &flag)| (count + 1.0, flagged + f64::from(u8::from(flag))));
         let nan = f64::NAN;
         Pooled {
             f1: detected.map_or(nan, |found| found.f1),
@@ -145,31 +129,19 @@ fn median(sorted: &[f64]) -> f64 {
 impl Repeats<'_> {
     /// A row for each group: medians of all metrics, the range of F1, and what the pooled pixels say.
     pub fn table(&self) -> Vec<Column> {
-        let text =
-            |of: &dyn Fn(&Group) -> String| Values::Text(self.groups.iter().map(of).collect());
-        let float =
-            |of: &dyn Fn(&Group) -> f64| Values::Float(self.groups.iter().map(of).collect());
-        let integer =
-            |of: &dyn Fn(&Group) -> i64| Values::Integer(self.groups.iter().map(of).collect());
+        let text = |of: &dyn Fn(&Group) -> String| Values::Text(self.groups.iter().map(of).collect());
+        let float = |of: &dyn Fn(&Group) -> f64| Values::Float(self.groups.iter().map(of).collect());
+        let integer = |of: &dyn Fn(&Group) -> i64| Values::Integer(self.groups.iter().map(of).collect());
         let mut table: Vec<Column> = (self.columns.iter().enumerate())
             .map(|(i, column)| Column::new(column, text(&|group| group.values[i].clone())))
             .collect();
         table.push(Column::new("cube", text(&|group| group.cube.clone())));
         table.push(Column::new("method", text(&|group| group.method.clone())));
         table.push(Column::new("score", text(&|group| group.score.clone())));
-        table.push(Column::new(
-            "default_score",
-            integer(&|group| i64::from(group.default_score)),
-        ));
-        table.push(Column::new(
-            "runs",
-            integer(&|group| group.rows.len() as i64),
-        ));
+        table.push(Column::new("default_score", integer(&|group| i64::from(group.default_score))));
+        table.push(Column::new("runs", integer(&|group| group.rows.len() as i64)));
         for (place, name) in METRICS.iter().enumerate() {
-            table.push(Column::new(
-                name,
-                float(&|group| median(&group.sorted(place))),
-            ));
+            table.push(Column::new(name, float(&|group| median(&group.sorted(place)))));
             if *name == "f1" {
                 let end = |group: &Group, last: bool| {
                     let sorted = group.sorted(place);
@@ -181,10 +153,7 @@ impl Repeats<'_> {
             }
         }
         table.push(Column::new("pooled_f1", float(&|group| group.pooled.f1)));
-        table.push(Column::new(
-            "pooled_best_f1",
-            float(&|group| group.pooled.best_f1),
-        ));
+        table.push(Column::new("pooled_best_f1", float(&|group| group.pooled.best_f1)));
         let average_precision = float(&|group| group.pooled.average_precision);
         table.push(Column::new("pooled_average_precision", average_precision));
         let false_alarms = float(&|group| group.pooled.false_alarms_percent);
@@ -204,16 +173,10 @@ impl Repeats<'_> {
             line.extend([group.method.clone(), group.rows.len().to_string()]);
             for (name, _) in PRINTED {
                 let place = METRICS.iter().position(|metric| *metric == name);
-                line.push(place.map_or(String::new(), |place| {
-                    format!("{:.3}", median(&group.sorted(place)))
-                }));
+                line.push(place.map_or(String::new(), |place| format!("{:.3}", median(&group.sorted(place)))));
             }
             let pooled = &group.pooled;
-            let figures = [
-                pooled.f1,
-                pooled.average_precision,
-                pooled.false_alarms_percent,
-            ];
+            let figures = [pooled.f1, pooled.average_precision, pooled.false_alarms_percent];
             line.extend(figures.map(|value| format!("{value:.3}")));
             lines.push(line);
         }

@@ -57,11 +57,7 @@ pub fn state(folder: &Path) -> Result<State> {
     if let Ok(summary) = Summary::read(folder) {
         let flagged = summary.cubes.iter().filter(|cube| !cube.regions.is_empty());
         let aside = summary.failed_inputs.len();
-        let mut detail = format!(
-            "{} of {} cubes flagged",
-            flagged.count(),
-            summary.cubes.len()
-        );
+        let mut detail = format!("{} of {} cubes flagged", flagged.count(), summary.cubes.len());
         if aside > 0 {
             detail += &format!(", {aside} set aside");
         }
@@ -99,9 +95,7 @@ fn print(sweep: &Sweep, json: bool) -> Result<()> {
         let count = counts[state.word()].as_u64().unwrap_or(0);
         counts.insert(state.word().into(), (count + 1).into());
         let values = sweep.columns.iter().zip(&point.values);
-        let values: Map<String, Value> = values
-            .map(|(column, value)| (column.clone(), value.clone().into()))
-            .collect();
+        let values: Map<String, Value> = values.map(|(column, value)| (column.clone(), value.clone().into())).collect();
         points.push(json!({
             "index": index,
             "state": state.word(),
@@ -109,24 +103,13 @@ fn print(sweep: &Sweep, json: bool) -> Result<()> {
             "folder": folder,
             "values": values,
         }));
-        table.push(vec![
-            index.to_string(),
-            state.word().into(),
-            point.label.clone(),
-            state.detail().into(),
-        ]);
+        table.push(vec![index.to_string(), state.word().into(), point.label.clone(), state.detail().into()]);
     }
     if json {
-        println!(
-            "{}",
-            json!({"output": sweep.output, "counts": counts, "points": points})
-        );
+        println!("{}", json!({"output": sweep.output, "counts": counts, "points": points}));
     } else {
         print!("{}", aligned(&table));
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(word, n)| format!("{n} {word}"))
-            .collect();
+        let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
         println!("{}", counts.join(", "));
     }
     Ok(())
@@ -143,9 +126,7 @@ pub fn aligned(table: &[Vec<String>]) -> String {
     let mut text = String::new();
     for row in table {
         let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
+        let line: String = cells.map(|(cell, width)| format!("{cell:<width$}  ")).collect();
         text += line.trim_end();
         text.push('\n');
     }

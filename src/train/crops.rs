@@ -96,9 +96,7 @@ impl<'a> Crops<'a> {
         let lines = self.plan.lines_read(self.lanes.clone());
         let voxels: usize = lines
             .iter()
-            .map(|run| {
-                run.rows.len() * self.cubes[run.cube].size()[1] * self.cubes[run.cube].energy.size
-            })
+            .map(|run| run.rows.len() * self.cubes[run.cube].size()[1] * self.cubes[run.cube].energy.size)
             .sum();
         if voxels as u64 * 4 > memory / 2 {
             return Ok(());
@@ -180,9 +178,7 @@ impl<'a> Crops<'a> {
                     let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
                     rng.set_stream(number + 1);
                     let (cube, y, x) = self.plan.crop(lane(slot), rng.random::<f64>());
-                    drawn.noise.extend(
-                        (0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }),
-                    );
+                    drawn.noise.extend((0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }));
                     drawn.places.push(Place { cube, y, x });
                     if !self.handed_over {
                         drawn.patches.push(self.counts(cube, y, x)?);
@@ -210,26 +206,21 @@ impl<'a> Crops<'a> {
         let [height, width] = source.size();
         let rows = y..(y + self.patch[0]).min(height);
         let columns = x..(x + self.patch[1]).min(width);
-        let held = self.cached.iter().find(|(lines, _)| {
-            lines.cube == cube && lines.rows.start <= rows.start && rows.end <= lines.rows.end
-        });
+        let held = self
+            .cached
+            .iter()
+            .find(|(lines, _)| lines.cube == cube && lines.rows.start <= rows.start && rows.end <= lines.rows.end);
         let window = match held {
             Some((lines, prepared)) => {
                 let rows = rows.start - lines.rows.start..rows.end - lines.rows.start;
                 Window {
-                    counts: prepared
-                        .counts
-                        .slice(s![rows.clone(), columns.clone(), ..])
-                        .to_owned(),
+                    counts: prepared.counts.slice(s![rows.clone(), columns.clone(), ..]).to_owned(),
                     valid: prepared.valid.slice(s![rows, columns.clone()]).to_owned(),
                 }
             }
             None => {
                 let prepared = source.window(rows.clone(), columns.clone(), &self.noise)?;
-                Window {
-                    counts: prepared.counts,
-                    valid: prepared.valid,
-                }
+                Window { counts: prepared.counts, valid: prepared.valid }
             }
         };
         Ok(self.mirror(source, window, y, x))
@@ -242,9 +233,7 @@ impl<'a> Crops<'a> {
             for j in 0..self.patch[1] {
                 let (row, column) = (reflect(i as isize, rows), reflect(j as isize, columns));
                 if window.valid[[row, column]] && cube.is_trained_on(y + row, x + column) {
-                    patch
-                        .slice_mut(s![i, j, ..])
-                        .assign(&window.counts.slice(s![row, column, ..]));
+                    patch.slice_mut(s![i, j, ..]).assign(&window.counts.slice(s![row, column, ..]));
                 }
             }
         }
@@ -264,9 +253,7 @@ fn validation_places(plan: &Plan, cubes: &[Cube], width: usize) -> Vec<(usize, u
         .iter()
         .flat_map(|block| {
             let last = cubes[block.cube].size()[1].saturating_sub(width);
-            (0..=last)
-                .step_by(width)
-                .map(|x| (block.cube, block.rows.start, x))
+            (0..=last).step_by(width).map(|x| (block.cube, block.rows.start, x))
         })
         .collect();
     let kept = places.len().min(VALIDATION_PATCHES);

@@ -56,13 +56,7 @@ impl Host {
     /// Forms the gradient of this rank's `batch`, sums it over ranks and moves the weights of `state`.
     ///
     /// # Collective
-    pub fn step(
-        &mut self,
-        comm: &Comm,
-        state: &mut Checkpoint,
-        batch: &[MicroBatch],
-        plan: &Plan,
-    ) -> Done {
+    pub fn step(&mut self, comm: &Comm, state: &mut Checkpoint, batch: &[MicroBatch], plan: &Plan) -> Done {
         while self.workers.len() < batch.len() {
             // More lanes of this batch are this rank's than the average.
             self.workers.push(Worker::new(&state.model));

@@ -68,36 +68,23 @@ impl Log {
     ///
     /// # Errors
     /// A history that cannot be read, an output that cannot be written.
-    pub fn open(
-        comm: &Comm,
-        directory: &Path,
-        step: usize,
-        length: Length,
-    ) -> Result<(Log, Vec<f64>)> {
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: Length) -> Result<(Log, Vec<f64>)> {
         if !comm.is_root() {
             return Ok((Log { root: None }, Vec::new()));
         }
         let path = directory.join("metrics.jsonl");
         let kept = kept(&path, step)?;
         let epoch_began = step - step % length.steps_per_epoch;
-        let losses = kept
-            .lines()
-            .filter_map(|line| loss_after(line, epoch_began));
+        let losses = kept.lines().filter_map(|line| loss_after(line, epoch_began));
         let losses = losses.collect();
         // A run that is killed again at once keeps its history.
-        durable::replace(&path, |file| Ok(file.write_all(kept.as_bytes())?))
-            .with_context(|| unwritable(&path))?;
+        durable::replace(&path, |file| Ok(file.write_all(kept.as_bytes())?)).with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal {
-            ProgressBar::new(length.steps as u64)
-        } else {
-            ProgressBar::hidden()
-        };
-        let style =
-            ProgressStyle::with_template("train {bar:30} {pos}/{len} steps, {eta} left, {msg}")
-                .context("the progress bar's template is wrong")?;
+        let bar = if terminal { ProgressBar::new(length.steps as u64) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("train {bar:30} {pos}/{len} steps, {eta} left, {msg}")
+            .context("the progress bar's template is wrong")?;
         bar.set_style(style);
         bar.set_position(step as u64);
         let log = Log {
@@ -149,8 +136,7 @@ impl Log {
         match &mut self.root {
             Some(root) => {
                 root.write(line)?;
-                root.epochs
-                    .push((line.step, line.validation.unwrap_or(line.train)));
+                root.epochs.push((line.step, line.validation.unwrap_or(line.train)));
                 // Whoever watches the run sees whole epochs.
                 self.flush()
             }
@@ -193,10 +179,7 @@ impl Drop for Root {
 }
 
 fn unwritable(path: &Path) -> String {
-    format!(
-        "cannot write {}: make room, mend its permissions or choose another `output`",
-        path.display()
-    )
+    format!("cannot write {}: make room, mend its permissions or choose another `output`", path.display())
 }
 
 /// The lines at `path` up to `step`; none where there is no such file.
@@ -229,10 +212,7 @@ fn epoch_of(line: &str) -> Option<(usize, f64)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let train = line.get("train")?.as_f64()?;
     let validation = line.get("validation").and_then(|loss| loss.as_f64());
-    Some((
-        line.get("step")?.as_u64()? as usize,
-        validation.unwrap_or(train),
-    ))
+    Some((line.get("step")?.as_u64()? as usize, validation.unwrap_or(train)))
 }
 
 /// The step of a line; none where the line was cut short.
@@ -274,10 +254,7 @@ mod tests {
             patches_per_s: 1.0,
         });
         let message = format!("{:#}", log.flush().unwrap_err());
-        assert!(
-            message.contains("cannot write") && message.contains("metrics.jsonl"),
-            "{message}"
-        );
+        assert!(message.contains("cannot write") && message.contains("metrics.jsonl"), "{message}");
     }
 
     #[test]
@@ -287,16 +264,10 @@ mod tests {
         assert_eq!(kept(&path, 5).unwrap(), "");
         let lines = "{\"step\":4}\n{\"step\":5,\"loss\":1}\n{\"step\":6}\n{\"st";
         fs::write(&path, lines).unwrap();
-        assert_eq!(
-            kept(&path, 5).unwrap(),
-            "{\"step\":4}\n{\"step\":5,\"loss\":1}\n"
-        );
+        assert_eq!(kept(&path, 5).unwrap(), "{\"step\":4}\n{\"step\":5,\"loss\":1}\n");
         // What is no text cannot be kept: it is not thrown away either.
         fs::write(&path, [0xff, 0xfe]).unwrap();
         let message = format!("{:#}", kept(&path, 5).unwrap_err());
-        assert!(
-            message.contains("metrics.jsonl") && message.contains("move it away"),
-            "{message}"
-        );
+        assert!(message.contains("metrics.jsonl") && message.contains("move it away"), "{message}");
     }
 }

@@ -73,23 +73,20 @@ impl Length {
             (_, Some(epochs)) => epochs * steps_per_epoch,
             (Auto::Given(steps), None) => steps,
             (Auto::Auto, None) => {
-                let [least, most] = AUTO_STEPS
-                    .map(|steps| (steps * SMALL_PATCH[0] * SMALL_PATCH[1]).div_ceil(patch_pixels));
+                let [least, most] =
+                    AUTO_STEPS.map(|steps| (steps * SMALL_PATCH[0] * SMALL_PATCH[1]).div_ceil(patch_pixels));
                 (2 * steps_per_epoch).clamp(least, most)
             }
         };
-        Length {
-            steps,
-            steps_per_epoch,
-        }
+        Length { steps, steps_per_epoch }
     }
 
     fn epochs_between_checkpoints(&self, config: &Config) -> usize {
         match config.train.checkpoint_epochs {
             Auto::Given(epochs) => epochs,
-            Auto::Auto => (self.steps / LEAST_CHECKPOINTS)
-                .div_ceil(self.steps_per_epoch)
-                .max(EPOCHS_BETWEEN_CHECKPOINTS),
+            Auto::Auto => {
+                (self.steps / LEAST_CHECKPOINTS).div_ceil(self.steps_per_epoch).max(EPOCHS_BETWEEN_CHECKPOINTS)
+            }
         }
     }
 }
@@ -223,11 +220,7 @@ pub fn rehearse(
         step()?;
     }
     let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
-    Ok(Rehearsal {
-        length,
-        seconds_per_step: seconds / steps as f64,
-        model: engine.into_model(),
-    })
+    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: engine.into_model() })
 }
 
 /// Pixels `[y, x]` that the network sees at once: those of the configuration, else what cubes of these shapes `[y, x,
@@ -245,18 +238,10 @@ pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3
 /// The state before the first step.
 ///
 /// # Collective
-fn begin(
-    comm: &Comm,
-    config: &Config,
-    cubes: &[Cube],
-    survey: &Survey,
-    device: Device,
-) -> Result<Checkpoint> {
+fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: Device) -> Result<Checkpoint> {
     let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
-    let model = config::Model {
-        patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))),
-        ..config.model.clone()
-    };
+    let model =
+        config::Model { patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
     // Weights and two moments; on a CPU a gradient, and one per micro-batch in work.
     let gradients = match device {
@@ -295,13 +280,7 @@ fn begin(
     let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
     let count = spec.parameters();
     Ok(Checkpoint {
-        model: Model {
-            energy: cubes[0].energy.clone(),
-            mean: mean.shares,
-            noise: survey.noise,
-            parameters,
-            spec,
-        },
+        model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: survey.noise, parameters, spec },
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,
@@ -317,21 +296,14 @@ mod tests {
     #[test]
     fn patches_are_large_where_every_cube_has_room_for_some() {
         let usual = config::Model::default();
-        let of =
-            |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
+        let of = |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
         assert_eq!(of(&usual, &[[96, 96, 240], [48, 300, 240]]), LARGE_PATCH);
         for small in [[47, 300, 240], [49, 6, 240], [1, 100, 240], [96, 96, 4096]] {
             assert_eq!(of(&usual, &[[96, 96, 240], small]), SMALL_PATCH);
         }
-        let paper = config::Model {
-            preset: Preset::Paper,
-            ..usual.clone()
-        };
+        let paper = config::Model { preset: Preset::Paper, ..usual.clone() };
         assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
-        let given = config::Model {
-            patch: Some([8, 16]),
-            ..usual
-        };
+        let given = config::Model { patch: Some([8, 16]), ..usual };
         assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
     }
 }

@@ -40,10 +40,8 @@ impl Adam {
 
 /// The Euclidean norm of a gradient, the same for any number of threads.
 pub fn norm(gradient: &[f32]) -> f64 {
-    let blocks: Vec<f64> = gradient
-        .par_chunks(BLOCK)
-        .map(|block| block.iter().map(|&g| g as f64 * g as f64).sum())
-        .collect();
+    let blocks: Vec<f64> =
+        gradient.par_chunks(BLOCK).map(|block| block.iter().map(|&g| g as f64 * g as f64).sum()).collect();
     blocks.iter().sum::<f64>().sqrt()
 }
 
@@ -60,15 +58,7 @@ pub fn adam(
     learning_rate: f64,
     step: usize,
 ) {
-    let Adam {
-        rate,
-        inverse,
-        beta1,
-        beta2,
-        rest1,
-        rest2,
-        epsilon,
-    } = Adam::of(learning_rate, step);
+    let Adam { rate, inverse, beta1, beta2, rest1, rest2, epsilon } = Adam::of(learning_rate, step);
     let factor = factor as f32;
     weights
         .par_chunks_mut(BLOCK)

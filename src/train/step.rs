@@ -87,29 +87,13 @@ impl<'a> Engine<'a> {
     /// # Collective
     /// # Errors
     /// `comm.backend: nccl` that cannot be had.
-    pub fn new(
-        comm: &'a Comm,
-        config: &'a Config,
-        device: Device,
-        length: Length,
-        state: Checkpoint,
-    ) -> Result<Self> {
+    pub fn new(comm: &'a Comm, config: &'a Config, device: Device, length: Length, state: Checkpoint) -> Result<Self> {
         let slots = config.train.global_batch / config.train.micro_batch;
         let place = match device {
             Device::Cpu => Place::Host(Box::new(Host::new(comm, &state.model, slots))),
-            _ => Place::Gpu(Box::new(Gpu::new(
-                comm, config, device, &state, length, slots,
-            )?)),
+            _ => Place::Gpu(Box::new(Gpu::new(comm, config, device, &state, length, slots)?)),
         };
-        Ok(Engine {
-            comm,
-            config,
-            length,
-            place,
-            state,
-            latest_kl: f64::NAN,
-            times: Times::default(),
-        })
+        Ok(Engine { comm, config, length, place, state, latest_kl: f64::NAN, times: Times::default() })
     }
 
     /// Bytes that lines may take on a GPU; 0 on a CPU. Rank-local.

@@ -25,11 +25,8 @@ pub struct Case {
 impl Case {
     pub fn new(name: &str) -> Case {
         let folder = folder(name);
-        fs::write(
-            folder.join("run.yaml"),
-            "archive:\n  inputs: [cube.hspy]\ntrain:\n  steps: 2\noutput: out\n",
-        )
-        .expect("a folder takes a file");
+        fs::write(folder.join("run.yaml"), "archive:\n  inputs: [cube.hspy]\ntrain:\n  steps: 2\noutput: out\n")
+            .expect("a folder takes a file");
         Case { folder }
     }
 
@@ -70,16 +67,8 @@ impl Case {
             words.iter().for_each(|word| _ = ended.says(word));
             let output = self.output(ranks);
             if output.is_dir() {
-                let left = [
-                    files(&output, ".coreloss.hspy"),
-                    files(&output, "summary.json"),
-                ]
-                .concat();
-                assert!(
-                    left.is_empty(),
-                    "a failed run left {left:?}:\n{}",
-                    ended.dump()
-                );
+                let left = [files(&output, ".coreloss.hspy"), files(&output, "summary.json")].concat();
+                assert!(left.is_empty(), "a failed run left {left:?}:\n{}", ended.dump());
             }
         }
     }

@@ -15,21 +15,14 @@ pub fn counts(shape: [usize; 3], seed: u64) -> Array3<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut uniform = move || {
         // Knuth's MMIX generator; the high bits are good enough.
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 40) as f64 / (1u64 << 24) as f64
     };
     let channels = shape[2] as f64;
     Array3::from_shape_fn(shape, |(y, x, e)| {
         let place = e as f64 / channels;
-        let edge = if place > 0.5 {
-            150.0 * (-4.0 * (place - 0.5)).exp()
-        } else {
-            0.0
-        };
-        let level =
-            400.0 * (-2.0 * place).exp() + edge * (1.0 + 0.1 * ((y + 2 * x) as f64 * 0.3).sin());
+        let edge = if place > 0.5 { 150.0 * (-4.0 * (place - 0.5)).exp() } else { 0.0 };
+        let level = 400.0 * (-2.0 * place).exp() + edge * (1.0 + 0.1 * ((y + 2 * x) as f64 * 0.3).sin());
         // The sum of twelve uniforms has variance 1.
         let normal: f64 = (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
         (level + level.sqrt() * normal).round().max(0.0) as f32
@@ -44,18 +37,10 @@ pub fn write_hspy<T: H5Type + Clone>(path: &Path, values: &Array3<T>) {
 /// As [`write_hspy`], with channels of `step` eV from `offset` eV.
 pub fn write_hspy_from<T: H5Type + Clone>(path: &Path, values: &Array3<T>, offset: f64, step: f64) {
     let file = File::create(path).expect("a cube's file can be made");
-    let group = file
-        .create_group("Experiments/spectra")
-        .expect("a new file takes groups");
+    let group = file.create_group("Experiments/spectra").expect("a new file takes groups");
     add_data(&group, "data", &values.clone().into_dyn());
-    let axes = [
-        ("y", "nm", 0.5, 0.0, true),
-        ("x", "nm", 0.5, 0.0, true),
-        ("Energy loss", "eV", step, offset, false),
-    ];
-    for (i, (&size, (name, units, scale, offset, navigate))) in
-        values.shape().iter().zip(axes).enumerate()
-    {
+    let axes = [("y", "nm", 0.5, 0.0, true), ("x", "nm", 0.5, 0.0, true), ("Energy loss", "eV", step, offset, false)];
+    for (i, (&size, (name, units, scale, offset, navigate))) in values.shape().iter().zip(axes).enumerate() {
         let axis = group.create_group(&format!("axis-{i}")).expect("groups");
         set_text(&axis, "name", name);
         set_text(&axis, "units", units);
@@ -72,9 +57,7 @@ pub fn write_hspy_from<T: H5Type + Clone>(path: &Path, values: &Array3<T>, offse
 /// Writes a map `[y, x]` beside a cube: `X.mask.hspy` or `X.truth.hspy`.
 pub fn write_map(path: &Path, shape: [usize; 2], values: &[u8]) {
     let file = File::create(path).expect("a map's file can be made");
-    let group = file
-        .create_group("Experiments/map")
-        .expect("a new file takes groups");
+    let group = file.create_group("Experiments/map").expect("a new file takes groups");
     let map = ArrayView::from_shape(&shape[..], values).expect("a value for each pixel");
     add_data(&group, "data", &map.to_owned());
     describe(&file, &group, "");
@@ -86,10 +69,7 @@ pub fn write_plain(path: &Path, name: &str, values: &Array3<f32>) {
     if let Some((parent, _)) = name.rsplit_once('/') {
         file.create_group(parent).expect("a new file takes groups");
     }
-    file.new_dataset_builder()
-        .with_data(values.view())
-        .create(name)
-        .expect("a dataset");
+    file.new_dataset_builder().with_data(values.view()).create(name).expect("a dataset");
 }
 
 fn describe(file: &File, group: &Group, signal_type: &str) {
@@ -123,15 +103,9 @@ fn add_data<T: H5Type + Clone>(group: &Group, name: &str, values: &ArrayD<T>) {
 
 fn set<T: H5Type>(place: &hdf5::Location, name: &str, value: T) {
     let attribute = place.new_attr::<T>().create(name).expect("a new attribute");
-    attribute
-        .write_scalar(&value)
-        .expect("an attribute takes its value");
+    attribute.write_scalar(&value).expect("an attribute takes its value");
 }
 
 fn set_text(place: &hdf5::Location, name: &str, value: &str) {
-    set(
-        place,
-        name,
-        value.parse::<VarLenUnicode>().expect("text without NUL"),
-    );
+    set(place, name, value.parse::<VarLenUnicode>().expect("text without NUL"));
 }

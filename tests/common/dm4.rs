@@ -54,37 +54,20 @@ fn content(tag: &Tag) -> (Vec<u8>, u64) {
 pub fn write_sparse(path: &Path, shape: [usize; 3], values: &[([usize; 3], u16)]) {
     let [rows, columns, channels] = shape;
     let axis = |origin: f32, scale: f32, units| {
-        let tags = vec![
-            ("Origin", Tag::F32(origin)),
-            ("Scale", Tag::F32(scale)),
-            ("Units", Tag::Text(units)),
-        ];
+        let tags = vec![("Origin", Tag::F32(origin)), ("Scale", Tag::F32(scale)), ("Units", Tag::Text(units))];
         ("", Tag::Group(tags))
     };
-    let axes = vec![
-        axis(0.0, 0.5, "nm"),
-        axis(0.0, 0.5, "nm"),
-        axis(-800.0, 0.5, "eV"),
-    ];
+    let axes = vec![axis(0.0, 0.5, "nm"), axis(0.0, 0.5, "nm"), axis(-800.0, 0.5, "eV")];
     let sizes = [columns, rows, channels].map(|size| ("", Tag::U32(size as u32)));
-    let meta = vec![
-        ("Format", Tag::Text("Spectrum image")),
-        ("Signal", Tag::Text("EELS")),
-    ];
+    let meta = vec![("Format", Tag::Text("Spectrum image")), ("Signal", Tag::Text("EELS"))];
     let data = vec![
-        (
-            "Calibrations",
-            Tag::Group(vec![("Dimension", Tag::Group(axes))]),
-        ),
+        ("Calibrations", Tag::Group(vec![("Dimension", Tag::Group(axes))])),
         ("DataType", Tag::U32(10)),
         ("Dimensions", Tag::Group(sizes.into())),
         ("Data", Tag::Hole((rows * columns * channels) as u64)),
     ];
     let image = vec![
-        (
-            "ImageTags",
-            Tag::Group(vec![("Meta Data", Tag::Group(meta))]),
-        ),
+        ("ImageTags", Tag::Group(vec![("Meta Data", Tag::Group(meta))])),
         ("Name", Tag::Text("EELS Spectrum Image")),
         ("ImageData", Tag::Group(data)),
     ];

@@ -27,9 +27,7 @@ const MARK: &str = "CORELOSS_TEST_JOB";
 
 /// An empty folder for the test `name`, kept afterwards for whoever looks into a failure.
 pub fn folder(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join(env!("CARGO_CRATE_NAME"))
-        .join(name);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     if path.exists() {
         fs::remove_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
@@ -46,16 +44,12 @@ pub fn set(key: &str, value: impl std::fmt::Display) -> Vec<String> {
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // A test that failed with the lock in its hands spoils nothing for the next.
-    ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// A configuration that ships with the program.
 pub fn shipped(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("configs")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
     path.to_str().expect("the checkout's path is text").into()
 }
 
@@ -63,16 +57,12 @@ pub fn shipped(name: &str) -> String {
 pub fn skip(why: &str) {
     // Not by println, which the test runner keeps to itself.
     writeln!(std::io::stderr(), "SKIPPED: {why}").expect("stderr takes a line");
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "nothing may be skipped where CI=true: {why}"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing may be skipped where CI=true: {why}");
 }
 
 /// A Python with HyperSpy; none, and said so, where `CORELOSS_PYTHON` does not name one.
 pub fn python() -> Option<PathBuf> {
-    let python =
-        std::env::var_os("CORELOSS_PYTHON").or_else(|| std::env::var_os("HYPERSPY_PYTHON"));
+    let python = std::env::var_os("CORELOSS_PYTHON").or_else(|| std::env::var_os("HYPERSPY_PYTHON"));
     if python.is_none() {
         skip("CORELOSS_PYTHON names no Python with HyperSpy (scripts/setup.sh --test makes one)");
     }
@@ -83,11 +73,7 @@ pub fn python() -> Option<PathBuf> {
 pub fn ask_python<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> Option<String> {
     let mut command = Command::new(python()?);
     command
-        .arg(
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("tests")
-                .join(script),
-        )
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script))
         .args(arguments)
         // libtorch's libraries are not Python's.
         .env_remove("LD_LIBRARY_PATH");
@@ -103,13 +89,7 @@ pub fn coreloss<S: AsRef<OsStr>>(ranks: usize, arguments: &[S]) -> Command {
     } else {
         let mut mpirun = Command::new("mpirun");
         mpirun
-            .args([
-                "-n",
-                &ranks.to_string(),
-                "--oversubscribe",
-                "--bind-to",
-                "none",
-            ])
+            .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
             .arg(program)
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
@@ -182,13 +162,7 @@ impl Job {
             .spawn()
             .unwrap_or_else(|error| panic!("{shown}: {error}"));
         let began = Instant::now();
-        Job {
-            child,
-            mark,
-            shown,
-            began,
-            said,
-        }
+        Job { child, mark, shown, began, said }
     }
 
     /// The process ids of the job's processes whose program is called `name`; all of them for "".
@@ -198,9 +172,7 @@ impl Job {
         let ids = listed.flatten().filter_map(|entry| {
             let id: i32 = entry.file_name().to_str()?.parse().ok()?;
             let environment = fs::read(entry.path().join("environ")).ok()?;
-            let ours = environment
-                .split(|&b| b == 0)
-                .any(|set| set == mark.as_bytes());
+            let ours = environment.split(|&b| b == 0).any(|set| set == mark.as_bytes());
             let called = fs::read_to_string(entry.path().join("comm")).ok()?;
             (ours && (name.is_empty() || called.trim() == name)).then_some(id)
         });
@@ -239,10 +211,7 @@ impl Job {
     }
 
     pub fn running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("a child can be asked")
-            .is_none()
+        self.child.try_wait().expect("a child can be asked").is_none()
     }
 
     /// Waits until `seen` holds; fails where the job ends or `limit` passes before.
@@ -253,10 +222,7 @@ impl Job {
                 continue;
             }
             self.kill_all();
-            panic!(
-                "the job ended, or {limit:?} passed, before {what}:\n{}",
-                self.dump()
-            );
+            panic!("the job ended, or {limit:?} passed, before {what}:\n{}", self.dump());
         }
     }
 
@@ -269,10 +235,7 @@ impl Job {
                 None if began.elapsed() < limit => std::thread::sleep(Duration::from_millis(5)),
                 None => {
                     self.kill_all();
-                    panic!(
-                        "did not end within {limit:?} and was killed:\n{}",
-                        self.dump()
-                    );
+                    panic!("did not end within {limit:?} and was killed:\n{}", self.dump());
                 }
             }
         };
@@ -283,20 +246,11 @@ impl Job {
             if Instant::now() > patience {
                 let left = self.processes("");
                 self.kill_all();
-                panic!(
-                    "ended, but left processes {left:?} behind:\n{}",
-                    self.dump()
-                );
+                panic!("ended, but left processes {left:?} behind:\n{}", self.dump());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ended {
-            status,
-            took,
-            stdout: self.read("stdout"),
-            stderr: self.read("stderr"),
-            shown: self.shown.clone(),
-        }
+        Ended { status, took, stdout: self.read("stdout"), stderr: self.read("stderr"), shown: self.shown.clone() }
     }
 
     fn read(&self, name: &str) -> String {
@@ -323,19 +277,12 @@ impl Ended {
     }
 
     pub fn dump(&self) -> String {
-        let ended = format!(
-            "{}, ended with {} after {:?}",
-            self.shown, self.status, self.took
-        );
+        let ended = format!("{}, ended with {} after {:?}", self.shown, self.status, self.took);
         dump(&ended, &self.stdout, &self.stderr)
     }
 
     pub fn exits(&self, code: i32) -> &Ended {
-        assert!(
-            self.code() == code,
-            "expected exit code {code}:\n{}",
-            self.dump()
-        );
+        assert!(self.code() == code, "expected exit code {code}:\n{}", self.dump());
         self
     }
 
@@ -349,21 +296,13 @@ impl Ended {
     }
 
     pub fn says(&self, part: &str) -> &Ended {
-        assert!(
-            self.said().contains(part),
-            "did not say {part:?}:\n{}",
-            self.dump()
-        );
+        assert!(self.said().contains(part), "did not say {part:?}:\n{}", self.dump());
         self
     }
 
     /// No Rust panic: wrong input is told in words.
     pub fn without_panic(&self) -> &Ended {
-        assert!(
-            !self.said().contains("panicked at"),
-            "panicked:\n{}",
-            self.dump()
-        );
+        assert!(!self.said().contains("panicked at"), "panicked:\n{}", self.dump());
         self
     }
 }

@@ -29,11 +29,7 @@ impl Sandbox {
         // SAFETY: only reads the process's user.
         if unsafe { libc::geteuid() } != 0 {
             println!("SKIPPED: scripts/slurm_sandbox.sh needs root");
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "CI must not skip this"
-            );
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must not skip this");
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -47,11 +43,7 @@ impl Sandbox {
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let sandbox = Sandbox {
-            keeper,
-            folder,
-            _turn: turn,
-        };
+        let sandbox = Sandbox { keeper, folder, _turn: turn };
         sandbox.ask(&["scripts/slurm_sandbox.sh", "start"]);
         Some(sandbox)
     }
@@ -67,10 +59,7 @@ impl Sandbox {
         let mut command = Command::new(program);
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env(
-                "PATH",
-                format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()),
-            )
+            .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("CORELOSS_SLURM_STATE", self.path("slurm"))
             .env_remove("CORELOSS_THREADS");
         command
@@ -82,18 +71,8 @@ impl Sandbox {
             "scripts/slurm_sandbox.sh" => r#"exec "$@""#,
             _ => r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#,
         };
-        let output = self
-            .command("bash")
-            .args(["-c", script, "slurm"])
-            .args(command)
-            .output()
-            .expect("bash runs");
-        assert!(
-            output.status.success(),
-            "{command:?}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = self.command("bash").args(["-c", script, "slurm"]).args(command).output().expect("bash runs");
+        assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_string()
     }
 
@@ -115,9 +94,7 @@ impl Sandbox {
         let text = self.ask(&["scontrol", "-o", "show", "job", job]);
         let field = format!("{field}=");
         let value = text.split(' ').find_map(|word| word.strip_prefix(&field));
-        value
-            .unwrap_or_else(|| panic!("no {field} in {text}"))
-            .to_string()
+        value.unwrap_or_else(|| panic!("no {field} in {text}")).to_string()
     }
 
     pub fn log(&self, job: &str) -> String {
@@ -127,11 +104,7 @@ impl Sandbox {
     pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let start = Instant::now();
         while !done() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "no {what}: {}",
-                self.ask(&["squeue", "--long"])
-            );
+            assert!(start.elapsed() < PATIENCE, "no {what}: {}", self.ask(&["squeue", "--long"]));
             sleep(Duration::from_millis(200));
         }
     }
@@ -141,14 +114,7 @@ impl Sandbox {
         let mut found = String::new();
         self.wait_until(&format!("end of job {job}"), || {
             found = self.show(job, "JobState");
-            ![
-                "PENDING",
-                "CONFIGURING",
-                "RUNNING",
-                "COMPLETING",
-                "REQUEUED",
-            ]
-            .contains(&&found[..])
+            !["PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED"].contains(&&found[..])
         });
         assert_eq!(found, state, "{}", self.log(job));
     }

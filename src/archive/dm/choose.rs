@@ -21,41 +21,26 @@ pub(crate) struct Chosen {
 /// # Errors
 /// No image at all, several core-loss ones (lists them), an image that is damaged or (as [`Invalid`]) not of real
 /// numbers. An image that is no EELS is described, with the reason.
-pub(crate) fn choose(
-    images: &[Image],
-    wanted: Option<usize>,
-    format: &'static str,
-) -> Result<Chosen> {
+pub(crate) fn choose(images: &[Image], wanted: Option<usize>, format: &'static str) -> Result<Chosen> {
     ensure!(!images.is_empty(), "a Gatan file without an image");
     if let Some(index) = wanted {
         let image = images.get(index).ok_or_else(|| {
-            anyhow!(
-                "no image {index} in it; archive.image can be one of: {}",
-                listed(images, 0..images.len())
-            )
+            anyhow!("no image {index} in it; archive.image can be one of: {}", listed(images, 0..images.len()))
         })?;
         let mut chosen = take(index, image, format)?;
         let layout = &mut chosen.layout;
         if let Err(reason) = &layout.energy {
-            layout.problems.push(format!(
-                "{reason}; read as EELS because archive.image names it"
-            ));
+            layout.problems.push(format!("{reason}; read as EELS because archive.image names it"));
             layout.energy = Ok(image.likely_energy());
         }
         navigate(layout);
         return Ok(chosen);
     }
     let energies: Vec<Result<usize, String>> = images.iter().map(Image::energy).collect();
-    let mut eels: Vec<usize> = (0..images.len())
-        .filter(|&index| energies[index].is_ok())
-        .collect();
+    let mut eels: Vec<usize> = (0..images.len()).filter(|&index| energies[index].is_ok()).collect();
     let most = eels.iter().map(|&index| images[index].axes.len()).max();
     eels.retain(|&index| Some(images[index].axes.len()) == most);
-    let is_core = |index: &usize| {
-        energies[*index]
-            .as_ref()
-            .is_ok_and(|&dim| !images[*index].has_zero_loss(dim))
-    };
+    let is_core = |index: &usize| energies[*index].as_ref().is_ok_and(|&dim| !images[*index].has_zero_loss(dim));
     let core: Vec<usize> = eels.iter().copied().filter(is_core).collect();
     match (&core[..], &eels[..]) {
         (&[index], _) | (_, &[index]) => {
@@ -75,19 +60,13 @@ pub(crate) fn choose(
                 let reasons: Vec<String> = (energies.into_iter().enumerate())
                     .filter_map(|(index, energy)| Some(format!("image {index}: {}", energy.err()?)))
                     .collect();
-                chosen.layout.energy = Err(format!(
-                    "{}; archive.image can insist on one",
-                    reasons.join("; ")
-                ));
+                chosen.layout.energy = Err(format!("{}; archive.image can insist on one", reasons.join("; ")));
             }
             Ok(chosen)
         }
         _ => {
             let several = if core.is_empty() { eels } else { core };
-            bail!(
-                "several EELS spectrum images; choose one by archive.image: {}",
-                listed(images, several)
-            )
+            bail!("several EELS spectrum images; choose one by archive.image: {}", listed(images, several))
         }
     }
 }
@@ -138,9 +117,7 @@ fn navigate(layout: &mut Layout) {
 }
 
 fn listed(images: &[Image], indices: impl IntoIterator<Item = usize>) -> String {
-    let lines: Vec<String> = indices
-        .into_iter()
-        .map(|index| format!("{index} ({})", images[index].describe()))
-        .collect();
+    let lines: Vec<String> =
+        indices.into_iter().map(|index| format!("{index} ({})", images[index].describe())).collect();
     lines.join(", ")
 }

@@ -35,9 +35,7 @@ impl Stored {
     /// # Errors
     /// As [`Stored::read_with`].
     pub fn read(&self, part: &[Range<usize>]) -> Result<ArrayD<f32>> {
-        self.read_with(part, |bytes, values| {
-            self.number.decode(bytes, self.little, values)
-        })
+        self.read_with(part, |bytes, values| self.number.decode(bytes, self.little, values))
     }
 
     /// Reads `part` as it is stored, booleans as bytes. Rank-local.
@@ -49,11 +47,7 @@ impl Stored {
             Number::Bool => Number::U8.dtype(),
             number => number.dtype(),
         };
-        ensure!(
-            stored == T::DTYPE,
-            "its values are {stored}, not {}",
-            T::DTYPE
-        );
+        ensure!(stored == T::DTYPE, "its values are {stored}, not {}", T::DTYPE);
         self.read_with(part, |bytes, values| decode(bytes, self.little, values))
     }
 
@@ -70,10 +64,7 @@ impl Stored {
         decode: impl Fn(&[u8], &mut Vec<T>),
     ) -> Result<ArrayD<T>> {
         let ndim = self.shape.len();
-        let order: Vec<usize> = (0..ndim)
-            .filter(|&dim| dim != self.energy)
-            .chain([self.energy])
-            .collect();
+        let order: Vec<usize> = (0..ndim).filter(|&dim| dim != self.energy).chain([self.energy]).collect();
         let sizes: Vec<usize> = order.iter().map(|&dim| part[dim].len()).collect();
         let place = |dim: usize| order.iter().position(|&other| other == dim).unwrap_or(dim);
         let places: Vec<usize> = (0..ndim).map(place).collect();
@@ -98,12 +89,8 @@ impl Stored {
                 block.clear();
                 decode(&bytes, &mut block);
                 let strides = (plan.plane_stride(lines), plan.line_stride, 1);
-                let read = ArrayView3::from_shape(
-                    (planes, lines, plan.values).strides(strides),
-                    &block[..],
-                )?;
-                view.slice_mut(s![first..first + planes, second..second + lines, ..])
-                    .assign(&read);
+                let read = ArrayView3::from_shape((planes, lines, plan.values).strides(strides), &block[..])?;
+                view.slice_mut(s![first..first + planes, second..second + lines, ..]).assign(&read);
             }
         }
         Ok(values)
@@ -118,24 +105,15 @@ impl Stored {
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
         let size = self.number.size();
-        let (runs, lines_of_run) = if plan.joins_lines {
-            (1, lines)
-        } else {
-            (lines, 1)
-        };
+        let (runs, lines_of_run) = if plan.joins_lines { (1, lines) } else { (lines, 1) };
         let run = (lines_of_run - 1) * plan.line_stride + plan.values;
-        let (groups, run) = if plan.joins_planes {
-            (1, (planes - 1) * plan.plane_stride(lines) + run)
-        } else {
-            (planes, run)
-        };
+        let (groups, run) =
+            if plan.joins_planes { (1, (planes - 1) * plan.plane_stride(lines) + run) } else { (planes, run) };
         bytes.resize(groups * runs * run * size, 0);
         for (i, piece) in bytes.chunks_exact_mut(run * size).enumerate() {
             let (plane, line) = (first + i / runs, second + i % runs);
             let at = self.offset + (plan.place(plane, line) * size) as u64;
-            self.file
-                .read_exact_at(piece, at)
-                .with_context(|| format!("{} bytes at byte {at}", piece.len()))?;
+            self.file.read_exact_at(piece, at).with_context(|| format!("{} bytes at byte {at}", piece.len()))?;
         }
         Ok(())
     }
@@ -178,11 +156,7 @@ impl Plan {
             joins_planes: joins_lines && whole && (area - span) * size <= GAP,
             line_stride,
             planes: 1,
-            lines: if whole {
-                part[1].len()
-            } else {
-                (BUFFER / (line_stride * wide)).max(1)
-            },
+            lines: if whole { part[1].len() } else { (BUFFER / (line_stride * wide)).max(1) },
         };
         if whole {
             let plane = plan.plane_stride(part[1].len()) * wide;

@@ -35,12 +35,8 @@ pub(crate) enum Values {
 
 /// The images of `tree` in stored order, thumbnails left out: the order of HyperSpy's list.
 pub(crate) fn images(tree: &Tree) -> Vec<Image> {
-    let thumbnails: Vec<f64> = tree
-        .root
-        .list("Thumbnails")
-        .iter()
-        .filter_map(|(_, thumbnail)| thumbnail.number("ImageIndex"))
-        .collect();
+    let thumbnails: Vec<f64> =
+        tree.root.list("Thumbnails").iter().filter_map(|(_, thumbnail)| thumbnail.number("ImageIndex")).collect();
     let all = tree.root.list("ImageList");
     let is_thumbnail = |index: usize| all.len() > 1 && thumbnails.contains(&(index as f64));
     (all.iter().enumerate())
@@ -81,8 +77,7 @@ fn image(tags: &Tag) -> Option<Image> {
         offset: data.offset,
         format: of("ImageTags:Meta Data:Format"),
         signal: of("ImageTags:Meta Data:Signal"),
-        is_low_loss: tags.number("ImageTags:EELS:Acquisition:Is dual acquire low-loss")
-            == Some(1.0),
+        is_low_loss: tags.number("ImageTags:EELS:Acquisition:Is dual acquire low-loss") == Some(1.0),
         microscope: microscope(tags),
         axes,
     })
@@ -111,15 +106,9 @@ fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
     };
     let number = match (Number::of_image(data_type), data.element) {
         (Some(number), _) => number,
-        (None, _) if matches!(data_type as i64, 3 | 5 | 13 | 27 | 28) => {
-            return Values::Other("complex values")
-        }
+        (None, _) if matches!(data_type as i64, 3 | 5 | 13 | 27 | 28) => return Values::Other("complex values"),
         (None, _) if matches!(data_type as i64, 8 | 23) => return Values::Other("RGB colours"),
-        _ => {
-            return broken(format!(
-                "its ImageData:DataType is {data_type}, which is not known"
-            ))
-        }
+        _ => return broken(format!("its ImageData:DataType is {data_type}, which is not known")),
     };
     let count = sizes.iter().try_fold(1u64, |count, &size| {
         let whole = size >= 1.0 && size.fract() == 0.0 && size < 1e15;
@@ -142,19 +131,14 @@ fn microscope(tags: &Tag) -> Microscope {
     let text = |path: &str| tags.text(path).map(str::to_string);
     // Of a spectrum image, of a spectrum, of a camera's or a detector's picture.
     let moment = |[image, spectrum, picture]: [&str; 3]| {
-        [
-            format!("SI:Acquisition:{image}"),
-            format!("EELS:Acquisition:{spectrum}"),
-            format!("DataBar:{picture}"),
-        ]
-        .iter()
-        .find_map(|path| text(&format!("ImageTags:{path}")))
+        [format!("SI:Acquisition:{image}"), format!("EELS:Acquisition:{spectrum}"), format!("DataBar:{picture}")]
+            .iter()
+            .find_map(|path| text(&format!("ImageTags:{path}")))
     };
     let brightness = |name: &str| tags.number(&format!("ImageData:Calibrations:Brightness:{name}"));
     Microscope {
         title: text("Name"),
-        instrument: text("ImageTags:Session Info:Microscope")
-            .or_else(|| text("ImageTags:Microscope Info:Name")),
+        instrument: text("ImageTags:Session Info:Microscope").or_else(|| text("ImageTags:Microscope Info:Name")),
         detector: text("ImageTags:EELS Spectrometer:Instrument name")
             .or_else(|| text("ImageTags:Acquisition:Device:Name")),
         beam_energy_kev: of("Microscope Info:Voltage").map(|volts| volts / 1e3),
@@ -171,8 +155,7 @@ fn microscope(tags: &Tag) -> Microscope {
         operator: text("ImageTags:Session Info:Operator"),
         specimen: text("ImageTags:Session Info:Specimen"),
         date: moment(["Date", "Date", "Acquisition Date"]).and_then(|text| dates::date(&text)),
-        time: moment(["Start time", "Start time", "Acquisition Time"])
-            .and_then(|text| dates::time(&text)),
+        time: moment(["Start time", "Start time", "Acquisition Time"]).and_then(|text| dates::time(&text)),
         gain_factor: brightness("Scale"),
         gain_offset: brightness("Origin"),
         intensity_units: text("ImageData:Calibrations:Brightness:Units"),
@@ -199,13 +182,9 @@ impl Image {
     pub fn energy(&self) -> Result<usize, String> {
         let is_eels = self.signal.as_deref() == Some("EELS");
         match (&self.signal, &self.format) {
-            (Some(signal), _) if !is_eels => {
-                return Err(format!("its Meta Data:Signal is {signal}, not EELS"))
-            }
+            (Some(signal), _) if !is_eels => return Err(format!("its Meta Data:Signal is {signal}, not EELS")),
             // A camera image of a spectrum has an energy axis too, beside one that is no place.
-            (_, Some(format)) if format == "Image" => {
-                return Err("its Meta Data:Format is Image: no spectra".into())
-            }
+            (_, Some(format)) if format == "Image" => return Err("its Meta Data:Format is Image: no spectra".into()),
             _ => (),
         }
         match self.axes_in_ev()[..] {
@@ -225,9 +204,7 @@ impl Image {
     }
 
     fn axes_in_ev(&self) -> Vec<usize> {
-        (0..self.axes.len())
-            .filter(|&dim| in_ev(&self.axes[dim].units).is_some())
-            .collect()
+        (0..self.axes.len()).filter(|&dim| in_ev(&self.axes[dim].units).is_some()).collect()
     }
 
     /// DigitalMicrograph stores cubes with the energy slowest, lines and spectra with the energy fastest.

@@ -100,9 +100,7 @@ fn kept(tag: &Tag) -> Option<Metadata> {
             let text = tag.own_text()?;
             // Short arrays of 16-bit numbers are no text, although the file cannot tell.
             let is_text = |c: char| !c.is_control() || c.is_whitespace();
-            text.chars()
-                .all(is_text)
-                .then(|| Metadata::Text(text.into()))?
+            text.chars().all(is_text).then(|| Metadata::Text(text.into()))?
         }
     })
 }
@@ -118,10 +116,7 @@ impl Parsed {
         let file = File::open(path).context("cannot be read")?;
         let length = file.metadata().context("cannot be read")?.len();
         let tree = tags::read(file, length)?;
-        Ok(Parsed {
-            images: image::images(&tree),
-            tree,
-        })
+        Ok(Parsed { images: image::images(&tree), tree })
     }
 }
 

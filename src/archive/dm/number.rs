@@ -140,12 +140,7 @@ fn first<const N: usize>(bytes: &[u8; 8], little: bool) -> [u8; N] {
     taken
 }
 
-fn each<const N: usize>(
-    bytes: &[u8],
-    little: bool,
-    values: &mut Vec<f32>,
-    of_little: impl Fn([u8; N]) -> f32,
-) {
+fn each<const N: usize>(bytes: &[u8], little: bool, values: &mut Vec<f32>, of_little: impl Fn([u8; N]) -> f32) {
     let numbers = bytes.as_chunks::<N>().0.iter();
     if little {
         values.extend(numbers.map(|&number| of_little(number)));

@@ -70,9 +70,7 @@ impl Tag {
             let Tag::Group(members) = tag else {
                 return None;
             };
-            members
-                .iter()
-                .find_map(|(known, tag)| (known == name).then_some(tag))
+            members.iter().find_map(|(known, tag)| (known == name).then_some(tag))
         })
     }
 
@@ -100,9 +98,7 @@ impl Tag {
     pub fn own_text(&self) -> Option<&str> {
         let text = match self {
             Tag::Text(text) => text,
-            Tag::Array(Array {
-                text: Some(text), ..
-            }) => text,
+            Tag::Array(Array { text: Some(text), .. }) => text,
             _ => return None,
         };
         let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
@@ -125,10 +121,7 @@ pub(crate) fn read<R: Read + Seek>(input: R, length: u64) -> Result<Tree> {
         kept: 0,
     };
     let version = u32::from_be_bytes(parser.take()?);
-    ensure!(
-        matches!(version, 3 | 4),
-        "is no Gatan file of version 3 or 4: it begins with {version}"
-    );
+    ensure!(matches!(version, 3 | 4), "is no Gatan file of version 3 or 4: it begins with {version}");
     parser.wide = version == 4;
     parser.word()?;
     parser.little = match u32::from_be_bytes(parser.take()?) {
@@ -137,11 +130,7 @@ pub(crate) fn read<R: Read + Seek>(input: R, length: u64) -> Result<Tree> {
         other => bail!("is no Gatan file: its byte order is {other}, neither 0 nor 1"),
     };
     let root = parser.group(0)?;
-    Ok(Tree {
-        version,
-        little: parser.little,
-        root,
-    })
+    Ok(Tree { version, little: parser.little, root })
 }
 
 struct Parser<R> {
@@ -157,11 +146,7 @@ struct Parser<R> {
 
 impl<R: Read + Seek> Parser<R> {
     fn group(&mut self, depth: usize) -> Result<Tag> {
-        ensure!(
-            depth < DEEPEST,
-            "damaged at byte {}: its tags nest more than {DEEPEST} deep; copy it again",
-            self.at
-        );
+        ensure!(depth < DEEPEST, "damaged at byte {}: its tags nest more than {DEEPEST} deep; copy it again", self.at);
         // Whether it is sorted, and whether DigitalMicrograph shows it open.
         self.take::<2>()?;
         let count = self.word()?;
@@ -174,10 +159,7 @@ impl<R: Read + Seek> Parser<R> {
 
     fn tag(&mut self, depth: usize) -> Result<(String, Tag)> {
         self.tags += 1;
-        ensure!(
-            self.tags <= MOST_TAGS,
-            "damaged: it claims more than {MOST_TAGS} tags; copy it again"
-        );
+        ensure!(self.tags <= MOST_TAGS, "damaged: it claims more than {MOST_TAGS} tags; copy it again");
         let start = self.at;
         let [kind] = self.take()?;
         let length = u16::from_be_bytes(self.take()?);
@@ -192,12 +174,10 @@ impl<R: Read + Seek> Parser<R> {
         };
         let tag = match kind {
             20 => self.group(depth + 1)?,
-            21 => self
-                .entry(end)
-                .with_context(|| format!("tag {name:?} at byte {start}"))?,
-            kind => bail!(
-                "damaged at byte {start}: a tag of kind {kind}, neither group (20) nor entry (21); copy it again"
-            ),
+            21 => self.entry(end).with_context(|| format!("tag {name:?} at byte {start}"))?,
+            kind => {
+                bail!("damaged at byte {start}: a tag of kind {kind}, neither group (20) nor entry (21); copy it again")
+            }
         };
         Ok((name, tag))
     }
@@ -206,18 +186,10 @@ impl<R: Read + Seek> Parser<R> {
     fn entry(&mut self, end: Option<u64>) -> Result<Tag> {
         let at = self.at;
         let mark: [u8; 4] = self.take()?;
-        ensure!(
-            mark == *b"%%%%",
-            "damaged at byte {at}: no %%%% before its encoding; copy it again"
-        );
+        ensure!(mark == *b"%%%%", "damaged at byte {at}: no %%%% before its encoding; copy it again");
         let words = self.word()?;
-        ensure!(
-            (1..=MOST_WORDS).contains(&words),
-            "damaged at byte {at}: an encoding of {words} words; copy it again"
-        );
-        let encoding = (0..words)
-            .map(|_| self.word())
-            .collect::<Result<Vec<u64>>>()?;
+        ensure!((1..=MOST_WORDS).contains(&words), "damaged at byte {at}: an encoding of {words} words; copy it again");
+        let encoding = (0..words).map(|_| self.word()).collect::<Result<Vec<u64>>>()?;
         let size = match encoded_size(&encoding) {
             Some((size, [])) => size,
             // Of a version-4 tag the size is known without its encoding.
@@ -250,10 +222,7 @@ impl<R: Read + Seek> Parser<R> {
     }
 
     fn numbers(&mut self, numbers: Vec<Number>) -> Result<Tag> {
-        let values = numbers
-            .into_iter()
-            .map(|number| self.number(number))
-            .collect::<Result<Vec<f64>>>()?;
+        let values = numbers.into_iter().map(|number| self.number(number)).collect::<Result<Vec<f64>>>()?;
         self.keep(values.len() * size_of::<f64>())?;
         Ok(Tag::Numbers(values))
     }
@@ -270,12 +239,7 @@ impl<R: Read + Seek> Parser<R> {
             self.skip(bytes)?;
             None
         };
-        Ok(Tag::Array(Array {
-            element,
-            offset,
-            bytes,
-            text,
-        }))
+        Ok(Tag::Array(Array { element, offset, bytes, text }))
     }
 
     fn utf16(&mut self, bytes: u64) -> Result<String> {
@@ -285,13 +249,7 @@ impl<R: Read + Seek> Parser<R> {
             .as_chunks::<2>()
             .0
             .iter()
-            .map(|&unit| {
-                if little {
-                    u16::from_le_bytes(unit)
-                } else {
-                    u16::from_be_bytes(unit)
-                }
-            })
+            .map(|&unit| if little { u16::from_le_bytes(unit) } else { u16::from_be_bytes(unit) })
             .collect();
         Ok(String::from_utf16_lossy(&units))
     }
@@ -304,11 +262,7 @@ impl<R: Read + Seek> Parser<R> {
 
     /// A length or a word of an encoding, always big-endian.
     fn word(&mut self) -> Result<u64> {
-        Ok(if self.wide {
-            u64::from_be_bytes(self.take()?)
-        } else {
-            u64::from(u32::from_be_bytes(self.take()?))
-        })
+        Ok(if self.wide { u64::from_be_bytes(self.take()?) } else { u64::from(u32::from_be_bytes(self.take()?)) })
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -328,9 +282,7 @@ impl<R: Read + Seek> Parser<R> {
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.require(bytes.len() as u64)?;
-        self.input
-            .read_exact(bytes)
-            .with_context(|| format!("cannot be read at byte {}", self.at))?;
+        self.input.read_exact(bytes).with_context(|| format!("cannot be read at byte {}", self.at))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -338,9 +290,7 @@ impl<R: Read + Seek> Parser<R> {
     fn skip(&mut self, count: u64) -> Result<()> {
         self.require(count)?;
         let step = i64::try_from(count).context("an array beyond all files; copy it again")?;
-        self.input
-            .seek_relative(step)
-            .with_context(|| format!("cannot be read at byte {}", self.at))?;
+        self.input.seek_relative(step).with_context(|| format!("cannot be read at byte {}", self.at))?;
         self.at += count;
         Ok(())
     }

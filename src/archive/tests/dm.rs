@@ -4,10 +4,7 @@ use super::dm_file::{document, energy_first, text, Form, Node, Spec};
 use super::*;
 use crate::archive::Metadata;
 
-const FORM: Form = Form {
-    version: 4,
-    little: true,
-};
+const FORM: Form = Form { version: 4, little: true };
 
 fn write(folder: &Folder, form: Form, images: Vec<Spec>) -> PathBuf {
     let path = folder.path(&format!("x.dm{}", form.version));
@@ -16,29 +13,20 @@ fn write(folder: &Folder, form: Form, images: Vec<Spec>) -> PathBuf {
 }
 
 fn image(index: usize) -> Options {
-    Options {
-        image: Some(index),
-        ..Options::default()
-    }
+    Options { image: Some(index), ..Options::default() }
 }
 
 /// A cube of [`energy_first`], `[y, x, energy]`.
 fn expected([ne, ny, nx]: [u32; 3]) -> Array3<f32> {
     let shape = (ny as usize, nx as usize, ne as usize);
-    Array3::from_shape_fn(shape, |(y, x, e)| {
-        f32::from(((e as u32 * ny + y as u32) * nx + x as u32) as u16)
-    })
+    Array3::from_shape_fn(shape, |(y, x, e)| f32::from(((e as u32 * ny + y as u32) * nx + x as u32) as u16))
 }
 
 #[test]
 fn both_versions_and_byte_orders_agree() {
     let folder = Folder::new();
     for form in Form::ALL {
-        let path = write(
-            &folder,
-            form,
-            vec![energy_first(form, "SI µ", [5, 3, 4], 450.0)],
-        );
+        let path = write(&folder, form, vec![energy_first(form, "SI µ", [5, 3, 4], 450.0)]);
         let reader = open(&path);
         let info = reader.info();
         assert_eq!(read_all(&reader), expected([5, 3, 4]), "{form:?}");
@@ -51,10 +39,7 @@ fn both_versions_and_byte_orders_agree() {
         let about = reader.microscope();
         assert_eq!(about.title.as_deref(), Some("SI µ"));
         assert_eq!(about.beam_energy_kev, Some(200.0));
-        assert_eq!(
-            (about.gain_factor, about.gain_offset),
-            (Some(0.5), Some(2.0))
-        );
+        assert_eq!((about.gain_factor, about.gain_offset), (Some(0.5), Some(2.0)));
     }
 }
 
@@ -123,11 +108,7 @@ fn windows_of_large_cubes_are_read_in_pieces() {
     let folder = Folder::new();
     // Several blocks of planes; lines that are no whole block; gaps that are read over and gaps that are not.
     for shape in [[40, 300, 300], [2, 45, 70_000], [70, 9, 5000]] {
-        let path = write(
-            &folder,
-            FORM,
-            vec![energy_first(FORM, "large", shape, 100.0)],
-        );
+        let path = write(&folder, FORM, vec![energy_first(FORM, "large", shape, 100.0)]);
         let reader = open(&path);
         let all = expected(shape);
         assert_eq!(read_all(&reader), all, "{shape:?}");
@@ -141,11 +122,7 @@ fn windows_of_large_cubes_are_read_in_pieces() {
         ] {
             let [y, x, e] = part.clone();
             let window = reader.read(y.clone(), x.clone(), e.clone()).unwrap();
-            assert_eq!(
-                window,
-                all.slice(ndarray::s![y, x, e]),
-                "{shape:?} {part:?}"
-            );
+            assert_eq!(window, all.slice(ndarray::s![y, x, e]), "{shape:?} {part:?}");
         }
     }
 }
@@ -186,25 +163,10 @@ fn a_cube_larger_than_memory_is_read_by_windows() {
 fn the_core_loss_image_is_chosen_by_its_tags() {
     let folder = Folder::new();
     let cube = |title, first| energy_first(FORM, title, [6, 2, 2], first);
-    let survey = || Spec {
-        sizes: vec![6, 4],
-        axes: vec![],
-        signal: "DigiScan",
-        format: "Image",
-        ..cube("survey", 0.0)
-    };
-    let x_rays = || Spec {
-        signal: "X-ray",
-        ..cube("EDS", 450.0)
-    };
-    let both = || {
-        vec![
-            survey(),
-            cube("low loss", -1.0),
-            x_rays(),
-            cube("core loss", 450.0),
-        ]
-    };
+    let survey =
+        || Spec { sizes: vec![6, 4], axes: vec![], signal: "DigiScan", format: "Image", ..cube("survey", 0.0) };
+    let x_rays = || Spec { signal: "X-ray", ..cube("EDS", 450.0) };
+    let both = || vec![survey(), cube("low loss", -1.0), x_rays(), cube("core loss", 450.0)];
     let path = write(&folder, FORM, both());
     assert_eq!(open(&path).microscope().title.as_deref(), Some("core loss"));
     let low = Reader::open(&path, &image(1)).unwrap();
@@ -214,26 +176,16 @@ fn the_core_loss_image_is_chosen_by_its_tags() {
     assert!(summary.problems.is_empty(), "{:?}", summary.problems);
     // What the user insists on is read, and said to be odd.
     let eds = Reader::open(&path, &image(2)).unwrap();
-    assert!(
-        eds.problems()[0].contains("Meta Data:Signal is X-ray"),
-        "{:?}",
-        eds.problems()
-    );
+    assert!(eds.problems()[0].contains("Meta Data:Signal is X-ray"), "{:?}", eds.problems());
     let message = format!("{:#}", Reader::open(&path, &image(4)).err().unwrap());
-    assert!(
-        message.contains("no image 4") && message.contains("3 (\"core loss\""),
-        "{message}"
-    );
+    assert!(message.contains("no image 4") && message.contains("3 (\"core loss\""), "{message}");
 
     // A low-loss cube alone is a cube; two core-loss ones need a choice.
     let path = write(&folder, FORM, vec![survey(), cube("low loss", -1.0)]);
     assert_eq!(open(&path).microscope().title.as_deref(), Some("low loss"));
     let path = write(&folder, FORM, vec![cube("a", 100.0), cube("b", 450.0)]);
     let message = refusal(&path);
-    assert!(
-        message.contains("archive.image: 0 (\"a\"") && message.contains("1 (\"b\""),
-        "{message}"
-    );
+    assert!(message.contains("archive.image: 0 (\"a\"") && message.contains("1 (\"b\""), "{message}");
 
     // Without an EELS image the file is described, not read.
     let path = write(&folder, FORM, vec![survey(), x_rays()]);
@@ -246,35 +198,18 @@ fn the_core_loss_image_is_chosen_by_its_tags() {
 #[test]
 fn units_or_the_signal_alone_make_an_eels_image() {
     let folder = Folder::new();
-    let by_units = Spec {
-        signal: "",
-        format: "",
-        ..energy_first(FORM, "units", [5, 3, 4], 450.0)
-    };
-    assert_eq!(
-        read_all(&open(&write(&folder, FORM, vec![by_units]))),
-        expected([5, 3, 4])
-    );
-    let by_signal = Spec {
-        axes: vec![],
-        ..energy_first(FORM, "signal", [5, 3, 4], 450.0)
-    };
+    let by_units = Spec { signal: "", format: "", ..energy_first(FORM, "units", [5, 3, 4], 450.0) };
+    assert_eq!(read_all(&open(&write(&folder, FORM, vec![by_units]))), expected([5, 3, 4]));
+    let by_signal = Spec { axes: vec![], ..energy_first(FORM, "signal", [5, 3, 4], 450.0) };
     let reader = open(&write(&folder, FORM, vec![by_signal]));
     assert_eq!(read_all(&reader), expected([5, 3, 4]));
-    assert!(
-        reader.problems()[0].contains("no units"),
-        "{:?}",
-        reader.problems()
-    );
+    assert!(reader.problems()[0].contains("no units"), "{:?}", reader.problems());
     let in_kev = Spec {
         axes: vec![(0.0, 1.0, ""), (0.0, 1.0, ""), (-100.0, 0.25, "keV")],
         ..energy_first(FORM, "keV", [5, 3, 4], 0.0)
     };
     let reader = open(&write(&folder, FORM, vec![in_kev]));
-    assert_eq!(
-        (reader.info().energy.offset, reader.info().energy.scale),
-        (25e3, 250.0)
-    );
+    assert_eq!((reader.info().energy.offset, reader.info().energy.scale), (25e3, 250.0));
 }
 
 #[test]
@@ -312,27 +247,11 @@ fn files_that_contradict_themselves_are_refused() {
     refuses(sizes(vec![u32::MAX; 9]), "do not make up");
     refuses(sizes(vec![0, 3, 5]), "do not make up");
     refuses(sizes(vec![]), "do not make up");
-    refuses(
-        Spec {
-            data_type: 99,
-            ..cube()
-        },
-        "DataType is 99",
-    );
+    refuses(Spec { data_type: 99, ..cube() }, "DataType is 99");
     let backwards = vec![(0.0, 1.0, ""), (0.0, 1.0, ""), (0.0, -1.0, "eV")];
-    refuses(
-        Spec {
-            axes: backwards,
-            ..cube()
-        },
-        "backwards",
-    );
+    refuses(Spec { axes: backwards, ..cube() }, "backwards");
     let path = folder.path("none.dm4");
-    std::fs::write(
-        &path,
-        FORM.file(&Node::Group(vec![("Name", text("empty"))])),
-    )
-    .unwrap();
+    std::fs::write(&path, FORM.file(&Node::Group(vec![("Name", text("empty"))]))).unwrap();
     assert!(refusal(&path).contains("without an image"));
 }
 
@@ -370,10 +289,7 @@ fn values_keep_their_type_and_tags_and_pictures_their_names() {
             panic!("two axes");
         };
         assert_eq!((y.scale, y.offset, x.scale), (4.0, 4.0, 2.0));
-        assert_eq!(
-            (&pictures[0].title[..], pictures[0].signal_type),
-            ("survey", "")
-        );
+        assert_eq!((&pictures[0].title[..], pictures[0].signal_type), ("survey", ""));
 
         let at = |tree: &Metadata, name: &str| match tree {
             Metadata::Group(members) => {

@@ -25,22 +25,10 @@ pub(super) struct Form {
 
 impl Form {
     pub const ALL: [Form; 4] = [
-        Form {
-            version: 3,
-            little: true,
-        },
-        Form {
-            version: 3,
-            little: false,
-        },
-        Form {
-            version: 4,
-            little: true,
-        },
-        Form {
-            version: 4,
-            little: false,
-        },
+        Form { version: 3, little: true },
+        Form { version: 3, little: false },
+        Form { version: 4, little: true },
+        Form { version: 4, little: false },
     ];
 
     pub fn file(self, root: &Node) -> Vec<u8> {
@@ -85,11 +73,7 @@ impl Form {
                 bytes.extend(self.word(members.len() as u64));
                 for (name, member) in members {
                     let content = self.content(member);
-                    bytes.push(if matches!(member, Node::Group(_)) {
-                        20
-                    } else {
-                        21
-                    });
+                    bytes.push(if matches!(member, Node::Group(_)) { 20 } else { 21 });
                     bytes.extend((name.len() as u16).to_be_bytes());
                     bytes.extend(name.as_bytes());
                     if self.version == 4 {
@@ -103,14 +87,10 @@ impl Form {
             Node::F32(value) => self.entry(&[6], &self.ordered(value.to_le_bytes())),
             Node::Text(text) => {
                 let units = text.encode_utf16();
-                let bytes: Vec<u8> = units
-                    .flat_map(|unit| self.ordered(unit.to_le_bytes()))
-                    .collect();
+                let bytes: Vec<u8> = units.flat_map(|unit| self.ordered(unit.to_le_bytes())).collect();
                 self.entry(&[20, 4, bytes.len() as u64 / 2], &bytes)
             }
-            Node::Array(code, size, bytes) => {
-                self.entry(&[20, *code, (bytes.len() / size) as u64], bytes)
-            }
+            Node::Array(code, size, bytes) => self.entry(&[20, *code, (bytes.len() / size) as u64], bytes),
             Node::Raw(encoding, bytes) => self.entry(encoding, bytes),
         }
     }
@@ -131,30 +111,14 @@ impl Spec {
     pub fn node(self) -> Node {
         let sizes = self.sizes.iter().map(|&size| ("", Node::U32(size)));
         let axes = self.axes.iter().map(|&(origin, scale, units)| {
-            let axis = vec![
-                ("Origin", Node::F32(origin)),
-                ("Scale", Node::F32(scale)),
-                ("Units", text(units)),
-            ];
+            let axis = vec![("Origin", Node::F32(origin)), ("Scale", Node::F32(scale)), ("Units", text(units))];
             ("", Node::Group(axis))
         });
-        let brightness = vec![
-            ("Origin", Node::F32(2.0)),
-            ("Scale", Node::F32(0.5)),
-            ("Units", text("e-")),
-        ];
-        let calibrations = vec![
-            ("Brightness", Node::Group(brightness)),
-            ("Dimension", Node::Group(axes.collect())),
-        ];
+        let brightness = vec![("Origin", Node::F32(2.0)), ("Scale", Node::F32(0.5)), ("Units", text("e-"))];
+        let calibrations = vec![("Brightness", Node::Group(brightness)), ("Dimension", Node::Group(axes.collect()))];
         let meta = vec![("Format", text(self.format)), ("Signal", text(self.signal))];
-        let tags = vec![
-            ("Meta Data", Node::Group(meta)),
-            (
-                "Microscope Info",
-                Node::Group(vec![("Voltage", Node::F32(2e5))]),
-            ),
-        ];
+        let tags =
+            vec![("Meta Data", Node::Group(meta)), ("Microscope Info", Node::Group(vec![("Voltage", Node::F32(2e5))]))];
         let data = vec![
             ("Calibrations", Node::Group(calibrations)),
             ("Data", self.data),
@@ -188,22 +152,14 @@ pub(super) fn document(images: Vec<Spec>) -> Node {
         ("Bounds", rectangle),
         ("CLUT", palette),
         ("ImageList", Node::Group(list)),
-        (
-            "Thumbnails",
-            Node::Group(vec![("", Node::Group(vec![("ImageIndex", Node::U32(0))]))]),
-        ),
+        ("Thumbnails", Node::Group(vec![("", Node::Group(vec![("ImageIndex", Node::U32(0))]))])),
     ])
 }
 
 const PLACE: (f32, f32, &str) = (4.0, 0.5, "nm");
 
 /// A spectrum image of uint16 that counts its values as they are stored: `[e, y, x]`, energy from `first` eV.
-pub(super) fn energy_first(
-    form: Form,
-    title: &'static str,
-    [ne, ny, nx]: [u32; 3],
-    first: f32,
-) -> Spec {
+pub(super) fn energy_first(form: Form, title: &'static str, [ne, ny, nx]: [u32; 3], first: f32) -> Spec {
     let values = (0..ne * ny * nx).flat_map(|i| form.ordered((i as u16).to_le_bytes()));
     Spec {
         title,

@@ -11,12 +11,8 @@ use crate::fuzz::fuzz;
 #[test]
 fn fuzz_gatan_files() {
     let folder = Folder::new();
-    fuzz(
-        Form::ALL.map(valid).into(),
-        &["%%%%", "ImageList"],
-        |bytes| {
-            dm::read_tags(Cursor::new(bytes), bytes.len() as u64)?;
-            try_to_read(&folder, bytes)
-        },
-    );
+    fuzz(Form::ALL.map(valid).into(), &["%%%%", "ImageList"], |bytes| {
+        dm::read_tags(Cursor::new(bytes), bytes.len() as u64)?;
+        try_to_read(&folder, bytes)
+    });
 }

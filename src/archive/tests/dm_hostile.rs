@@ -9,10 +9,8 @@ use super::*;
 use crate::archive::dm;
 
 pub(super) fn valid(form: Form) -> Vec<u8> {
-    let images = vec![
-        energy_first(form, "low loss", [6, 2, 2], -1.0),
-        energy_first(form, "core loss", [6, 2, 2], 450.0),
-    ];
+    let images =
+        vec![energy_first(form, "low loss", [6, 2, 2], -1.0), energy_first(form, "core loss", [6, 2, 2], 450.0)];
     form.file(&document(images))
 }
 
@@ -22,10 +20,7 @@ pub(super) fn try_to_read(folder: &Folder, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(&path, bytes).unwrap();
     let _ = inspect(&path, &Options::default());
     for image in [None, Some(0), Some(1)] {
-        let options = Options {
-            image,
-            ..Options::default()
-        };
+        let options = Options { image, ..Options::default() };
         let reader = Reader::open(&path, &options)?;
         let [rows, columns, channels] = reader.info().shape();
         reader.read(0..rows, 0..columns, 0..channels)?;
@@ -56,10 +51,7 @@ fn a_file_cut_anywhere_is_said_to_be_cut() {
 
 #[test]
 fn nesting_lengths_and_counts_are_bounded() {
-    let form = Form {
-        version: 4,
-        little: true,
-    };
+    let form = Form { version: 4, little: true };
     let mut nested = Node::Group(vec![]);
     for _ in 0..1000 {
         nested = Node::Group(vec![("", nested)]);
@@ -91,11 +83,7 @@ fn nesting_lengths_and_counts_are_bounded() {
     assert!(message_of(&bytes).contains("cut short"));
 
     // So many tags that their names and places alone would fill the memory.
-    let many = form.file(&Node::Group(
-        (0..(1 << 20) + 1)
-            .map(|_| ("", Node::Group(vec![])))
-            .collect(),
-    ));
+    let many = form.file(&Node::Group((0..(1 << 20) + 1).map(|_| ("", Node::Group(vec![]))).collect()));
     assert!(message_of(&many).contains("more than 1048576 tags"));
 }
 

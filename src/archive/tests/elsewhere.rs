@@ -7,10 +7,7 @@ use super::*;
 /// `virtual.h5`, the values of which are dataset `a` of `part.h5`.
 fn written(folder: &Folder) -> PathBuf {
     let (_, part) = folder.file("part.h5");
-    part.new_dataset_builder()
-        .with_data(&values())
-        .create("a")
-        .unwrap();
+    part.new_dataset_builder().with_data(&values()).create("a").unwrap();
     part.close().unwrap();
     let (path, file) = folder.file("virtual.h5");
     file.new_dataset::<f32>()
@@ -34,10 +31,7 @@ fn a_virtual_cube_is_read_while_its_parts_are_there() {
     std::fs::remove_file(&part).unwrap();
     assert!(refusal(&path).contains("\"part.h5\" is not there"));
     let problems = inspect(&path, &Options::default()).unwrap().problems;
-    assert!(
-        problems.iter().any(|problem| problem.contains("virtual")),
-        "{problems:?}"
-    );
+    assert!(problems.iter().any(|problem| problem.contains("virtual")), "{problems:?}");
 }
 
 #[test]
@@ -45,16 +39,9 @@ fn values_in_a_file_of_their_own_are_looked_for() {
     let folder = Folder::new();
     let (path, file) = folder.file("external.h5");
     let raw = folder.path("raw.bin");
-    let bytes: Vec<u8> = values()
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = values().iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(&raw, &bytes).unwrap();
-    file.new_dataset::<f32>()
-        .shape((3, 4, 5))
-        .external(raw.to_str().unwrap(), 0, bytes.len())
-        .create("data")
-        .unwrap();
+    file.new_dataset::<f32>().shape((3, 4, 5)).external(raw.to_str().unwrap(), 0, bytes.len()).create("data").unwrap();
     file.close().unwrap();
     assert_eq!(read_all(&open(&path)), values());
     std::fs::remove_file(&raw).unwrap();
@@ -67,13 +54,7 @@ fn what_is_not_calibrated_is_named() {
     let (path, file) = folder.file("bare.hspy");
     let bare = ("Energy loss", "", 1.0, 0.0, false);
     let flat = ("x", "nm", 0.0, 0.0, true);
-    experiment(
-        &file,
-        "cube",
-        &values().into_dyn(),
-        &[Y, flat, bare],
-        "EELS",
-    );
+    experiment(&file, "cube", &values().into_dyn(), &[Y, flat, bare], "EELS");
     file.close().unwrap();
     let problems = open(&path).problems().join("; ");
     for word in ["no energy calibration", "no units", "\"x\" has scale 0"] {

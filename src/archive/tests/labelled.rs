@@ -9,28 +9,15 @@ fn group_of(file: &File, name: &str, kind: &str, value: &str) -> Group {
 }
 
 fn cube(group: &Group, name: &str, values: &Array3<f32>) {
-    group
-        .new_dataset_builder()
-        .with_data(values)
-        .create(name)
-        .unwrap();
+    group.new_dataset_builder().with_data(values).create(name).unwrap();
 }
 
 /// An axis beside the data, its attributes as (name, value).
 fn axis(group: &Group, name: &str, values: &[f64], attributes: &[(&str, &str)]) {
-    let dataset = group
-        .new_dataset_builder()
-        .with_data(values)
-        .create(name)
-        .unwrap();
+    let dataset = group.new_dataset_builder().with_data(values).create(name).unwrap();
     for (name, value) in attributes {
         let value: VarLenUnicode = value.parse().unwrap();
-        dataset
-            .new_attr::<VarLenUnicode>()
-            .create(*name)
-            .unwrap()
-            .write_scalar(&value)
-            .unwrap();
+        dataset.new_attr::<VarLenUnicode>().create(*name).unwrap().write_scalar(&value).unwrap();
     }
 }
 
@@ -69,38 +56,20 @@ fn indices_tell_which_dimension_an_axis_is_of() {
     let (path, file) = folder.file("indices.nxs");
     let group = group_of(&file, "entry", "NX_class", "NXdata");
     text(&group, "signal", "data");
-    let stored = values()
-        .permuted_axes([2, 0, 1])
-        .as_standard_layout()
-        .into_owned();
+    let stored = values().permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
     cube(&group, "data", &stored);
-    let names: Vec<VarLenUnicode> = ["x", "energy"]
-        .iter()
-        .map(|name| name.parse().unwrap())
-        .collect();
-    group
-        .new_attr_builder()
-        .with_data(&names)
-        .create("axes")
-        .unwrap();
+    let names: Vec<VarLenUnicode> = ["x", "energy"].iter().map(|name| name.parse().unwrap()).collect();
+    group.new_attr_builder().with_data(&names).create("axes").unwrap();
     attribute(&group, "x_indices", 2i64);
     attribute(&group, "energy_indices", 0i64);
     axis(&group, "x", &[1.0, 1.5, 2.0, 2.5], &[("units", "nm")]);
-    axis(
-        &group,
-        "energy",
-        &[450.0, 450.5, 451.0, 451.5, 452.0],
-        &[("units", "eV")],
-    );
+    axis(&group, "energy", &[450.0, 450.5, 451.0, 451.5, 452.0], &[("units", "eV")]);
     drop(group);
     file.close().unwrap();
     let reader = open(&path);
     assert_eq!(read_all(&reader), values());
     let info = reader.info();
-    assert_eq!(
-        (info.x.offset, info.x.scale, info.energy.offset),
-        (1.0, 0.5, 450.0)
-    );
+    assert_eq!((info.x.offset, info.x.scale, info.energy.offset), (1.0, 0.5, 450.0));
 }
 
 #[test]
@@ -110,26 +79,10 @@ fn a_line_is_found_by_its_labels() {
     let group = group_of(&file, "entry", "NX_class", "NXdata");
     text(&group, "signal", "data");
     let line = values().into_shape_with_order((12, 5)).unwrap();
-    group
-        .new_dataset_builder()
-        .with_data(&line)
-        .create("data")
-        .unwrap();
-    let names: Vec<VarLenUnicode> = [".", "energy"]
-        .iter()
-        .map(|name| name.parse().unwrap())
-        .collect();
-    group
-        .new_attr_builder()
-        .with_data(&names)
-        .create("axes")
-        .unwrap();
-    axis(
-        &group,
-        "energy",
-        &[450.0, 450.5, 451.0, 451.5, 452.0],
-        &[("units", "eV")],
-    );
+    group.new_dataset_builder().with_data(&line).create("data").unwrap();
+    let names: Vec<VarLenUnicode> = [".", "energy"].iter().map(|name| name.parse().unwrap()).collect();
+    group.new_attr_builder().with_data(&names).create("axes").unwrap();
+    axis(&group, "energy", &[450.0, 450.5, 451.0, 451.5, 452.0], &[("units", "eV")]);
     drop(group);
     file.close().unwrap();
     assert_eq!(open(&path).info().shape(), [1, 12, 5]);
@@ -141,47 +94,20 @@ fn an_emd_cube_stored_x_before_y_is_turned_round() {
     let (path, file) = folder.file("ncem.emd");
     let group = file.create_group("signals/SI").unwrap();
     attribute(&group, "emd_group_type", 1i64);
-    let stored = values()
-        .permuted_axes([2, 1, 0])
-        .as_standard_layout()
-        .into_owned();
+    let stored = values().permuted_axes([2, 1, 0]).as_standard_layout().into_owned();
     cube(&group, "data", &stored);
     cube(&group, "preview", &values());
-    axis(
-        &group,
-        "dim1",
-        &[450.0, 450.25],
-        &[("name", "Energy loss"), ("units", "[e_V]")],
-    );
-    axis(
-        &group,
-        "dim2",
-        &[0.0, 2.0],
-        &[("name", "x"), ("units", "[n_m]")],
-    );
-    axis(
-        &group,
-        "dim3",
-        &[0.0, 3.0],
-        &[("name", "y"), ("units", "[n_m]")],
-    );
+    axis(&group, "dim1", &[450.0, 450.25], &[("name", "Energy loss"), ("units", "[e_V]")]);
+    axis(&group, "dim2", &[0.0, 2.0], &[("name", "x"), ("units", "[n_m]")]);
+    axis(&group, "dim3", &[0.0, 3.0], &[("name", "y"), ("units", "[n_m]")]);
     drop(group);
     file.close().unwrap();
     let reader = open(&path);
     assert_eq!(read_all(&reader), values());
     let info = reader.info();
-    assert_eq!(
-        (info.y.scale, info.x.scale, info.energy.scale),
-        (3.0, 2.0, 0.25)
-    );
-    assert_eq!(
-        reader.read(1..3, 0..2, 4..5).unwrap(),
-        values().slice(ndarray::s![1..3, 0..2, 4..5])
-    );
-    assert_eq!(
-        inspect(&path, &Options::default()).unwrap().shape,
-        [3, 4, 5]
-    );
+    assert_eq!((info.y.scale, info.x.scale, info.energy.scale), (3.0, 2.0, 0.25));
+    assert_eq!(reader.read(1..3, 0..2, 4..5).unwrap(), values().slice(ndarray::s![1..3, 0..2, 4..5]));
+    assert_eq!(inspect(&path, &Options::default()).unwrap().shape, [3, 4, 5]);
 }
 
 #[test]
@@ -189,28 +115,12 @@ fn a_velox_file_is_refused_in_words_unless_a_dataset_is_named() {
     let folder = Folder::new();
     let (path, file) = folder.file("velox.emd");
     let version: VarLenUnicode = r#"{"format": "Velox", "version": "1.0"}"#.parse().unwrap();
-    file.new_dataset_builder()
-        .with_data(&[version])
-        .create("Version")
-        .unwrap();
-    cube(
-        &file.create_group("Data/Image/0a1b").unwrap(),
-        "Data",
-        &values(),
-    );
+    file.new_dataset_builder().with_data(&[version]).create("Version").unwrap();
+    cube(&file.create_group("Data/Image/0a1b").unwrap(), "Data", &values());
     file.close().unwrap();
     assert!(refusal(&path).contains("a Velox file"));
     let summary = inspect(&path, &Options::default()).unwrap();
-    assert!(
-        summary
-            .problems
-            .iter()
-            .any(|problem| problem.contains("Velox")),
-        "{summary:?}"
-    );
-    let named = Options {
-        dataset: Some("Data/Image/0a1b/Data".into()),
-        ..Options::default()
-    };
+    assert!(summary.problems.iter().any(|problem| problem.contains("Velox")), "{summary:?}");
+    let named = Options { dataset: Some("Data/Image/0a1b/Data".into()), ..Options::default() };
     assert_eq!(read_all(&Reader::open(&path, &named).unwrap()), values());
 }

@@ -4,10 +4,7 @@ use super::dm_file::{document, energy_first, Form, Spec};
 use super::*;
 use crate::archive::low_loss;
 
-const FORM: Form = Form {
-    version: 4,
-    little: true,
-};
+const FORM: Form = Form { version: 4, little: true };
 
 fn write(folder: &Folder, name: &str, images: Vec<Spec>) -> PathBuf {
     let path = folder.path(name);
@@ -58,10 +55,7 @@ fn one_that_does_not_fit_is_refused_by_name() {
     assert!(refusal(Some("{}.nothing")).contains("x.nothing, which is no file"));
     write(&folder, "x.lowloss.dm4", vec![cube("low", [2, 3], -1.0)]);
     let message = refusal(None);
-    assert!(
-        message.contains("x.lowloss.dm4") && message.contains("[2, 3]"),
-        "{message}"
-    );
+    assert!(message.contains("x.lowloss.dm4") && message.contains("[2, 3]"), "{message}");
     write(&folder, "x.lowloss.dm4", vec![cube("low", [3, 2], 20.0)]);
     assert!(refusal(None).contains("hold no zero-loss peak"));
 }

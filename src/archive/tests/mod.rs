@@ -28,21 +28,11 @@ use super::{inspect, truth, user_mask, Options, Reader};
 
 fn text(group: &Group, name: &str, value: &str) {
     let value: VarLenUnicode = value.parse().unwrap();
-    group
-        .new_attr::<VarLenUnicode>()
-        .create(name)
-        .unwrap()
-        .write_scalar(&value)
-        .unwrap();
+    group.new_attr::<VarLenUnicode>().create(name).unwrap().write_scalar(&value).unwrap();
 }
 
 fn attribute<T: H5Type>(group: &Group, name: &str, value: T) {
-    group
-        .new_attr::<T>()
-        .create(name)
-        .unwrap()
-        .write_scalar(&value)
-        .unwrap();
+    group.new_attr::<T>().create(name).unwrap().write_scalar(&value).unwrap();
 }
 
 /// One experiment; axes are (name, units, scale, offset, navigate).
@@ -54,12 +44,7 @@ fn experiment<T: H5Type>(
     signal_type: &str,
 ) -> Group {
     let group = file.create_group(&format!("Experiments/{title}")).unwrap();
-    group
-        .new_dataset_builder()
-        .with_data(data.view())
-        .chunk(data.shape())
-        .create("data")
-        .unwrap();
+    group.new_dataset_builder().with_data(data.view()).chunk(data.shape()).create("data").unwrap();
     for (i, (name, units, scale, offset, navigate)) in axes.iter().enumerate() {
         let axis = group.create_group(&format!("axis-{i}")).unwrap();
         text(&axis, "name", name);
@@ -69,11 +54,7 @@ fn experiment<T: H5Type>(
         attribute(&axis, "size", data.shape()[i] as i64);
         attribute(&axis, "navigate", *navigate);
     }
-    text(
-        &group.create_group("metadata/Signal").unwrap(),
-        "signal_type",
-        signal_type,
-    );
+    text(&group.create_group("metadata/Signal").unwrap(), "signal_type", signal_type);
     group
 }
 
@@ -108,12 +89,7 @@ fn open(path: &Path) -> Reader {
 }
 
 fn refusal(path: &Path) -> String {
-    let message = format!(
-        "{:#}",
-        Reader::open(path, &Options::default())
-            .err()
-            .expect("refused")
-    );
+    let message = format!("{:#}", Reader::open(path, &Options::default()).err().expect("refused"));
     assert!(message.contains(&path.display().to_string()), "{message}");
     message
 }

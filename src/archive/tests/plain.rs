@@ -7,10 +7,7 @@ fn every_number_becomes_a_float32() {
     fn check<T: H5Type>(folder: &Folder, name: &str, low: T, high: T, expected: [f32; 2]) {
         let (path, file) = folder.file(&format!("{name}.h5"));
         let data = ArrayD::from_shape_vec(IxDyn(&[1, 1, 2]), vec![low, high]).unwrap();
-        file.new_dataset_builder()
-            .with_data(data.view())
-            .create("data")
-            .unwrap();
+        file.new_dataset_builder().with_data(data.view()).create("data").unwrap();
         file.close().unwrap();
         let reader = open(&path);
         assert_eq!(reader.info().dtype, name);
@@ -21,37 +18,13 @@ fn every_number_becomes_a_float32() {
     check(&folder, "uint8", 0u8, 255, [0.0, 255.0]);
     check(&folder, "int16", i16::MIN, i16::MAX, [-32768.0, 32767.0]);
     check(&folder, "uint16", 0u16, 65535, [0.0, 65535.0]);
-    check(
-        &folder,
-        "int32",
-        i32::MIN,
-        i32::MAX,
-        [i32::MIN as f32, i32::MAX as f32],
-    );
+    check(&folder, "int32", i32::MIN, i32::MAX, [i32::MIN as f32, i32::MAX as f32]);
     check(&folder, "uint32", 0u32, u32::MAX, [0.0, u32::MAX as f32]);
-    check(
-        &folder,
-        "int64",
-        i64::MIN,
-        i64::MAX,
-        [i64::MIN as f32, i64::MAX as f32],
-    );
+    check(&folder, "int64", i64::MIN, i64::MAX, [i64::MIN as f32, i64::MAX as f32]);
     check(&folder, "uint64", 0u64, u64::MAX, [0.0, u64::MAX as f32]);
-    check(
-        &folder,
-        "float32",
-        f32::NEG_INFINITY,
-        0.1,
-        [f32::NEG_INFINITY, 0.1],
-    );
+    check(&folder, "float32", f32::NEG_INFINITY, 0.1, [f32::NEG_INFINITY, 0.1]);
     check(&folder, "float64", 0.1f64, 1e300, [0.1, f32::INFINITY]);
-    check(
-        &folder,
-        "float16",
-        half::f16::MIN,
-        half::f16::EPSILON,
-        [-65504.0, 0.0009765625],
-    );
+    check(&folder, "float16", half::f16::MIN, half::f16::EPSILON, [-65504.0, 0.0009765625]);
 }
 
 #[test]
@@ -105,10 +78,7 @@ fn files_that_are_no_files_are_named() {
         let path = folder.path(&format!("cut{length}.hspy"));
         std::fs::write(&path, &bytes[..length]).unwrap();
         let message = refusal(&path);
-        assert!(
-            message.contains("cut short") && message.contains("copy it again"),
-            "{message}"
-        );
+        assert!(message.contains("cut short") && message.contains("copy it again"), "{message}");
     }
 }
 
@@ -116,45 +86,24 @@ fn files_that_are_no_files_are_named() {
 fn plain_files_offer_their_datasets() {
     let folder = Folder::new();
     let (path, file) = folder.file("plain.h5");
-    file.new_dataset_builder()
-        .with_data(&values())
-        .create("entry/counts")
-        .unwrap();
-    file.new_dataset_builder()
-        .with_data(&[1.0f64, 2.0])
-        .create("other")
-        .unwrap();
+    file.new_dataset_builder().with_data(&values()).create("entry/counts").unwrap();
+    file.new_dataset_builder().with_data(&[1.0f64, 2.0]).create("other").unwrap();
     file.link_hard("entry", "alias").unwrap();
     file.link_soft("/nowhere", "dangling").unwrap();
     file.close().unwrap();
     let reader = open(&path);
-    assert_eq!(
-        (reader.info().format.as_str(), read_all(&reader)),
-        ("hdf5", values())
-    );
-    assert!(reader
-        .problems()
-        .iter()
-        .any(|problem| problem.contains("no energy calibration")));
+    assert_eq!((reader.info().format.as_str(), read_all(&reader)), ("hdf5", values()));
+    assert!(reader.problems().iter().any(|problem| problem.contains("no energy calibration")));
 
     let (path, file) = folder.file("two.h5");
     for name in ["a", "b"] {
-        file.new_dataset_builder()
-            .with_data(&values())
-            .create(name)
-            .unwrap();
+        file.new_dataset_builder().with_data(&values()).create(name).unwrap();
     }
     file.close().unwrap();
     assert!(refusal(&path).contains("a [3, 4, 5], b [3, 4, 5]"));
-    let wanted = |name: &str| Options {
-        dataset: Some(name.into()),
-        ..Options::default()
-    };
+    let wanted = |name: &str| Options { dataset: Some(name.into()), ..Options::default() };
     assert!(Reader::open(&path, &wanted("/b")).is_ok());
-    assert!(
-        format!("{:#}", Reader::open(&path, &wanted("c")).err().unwrap())
-            .contains("one of: a [3, 4, 5]")
-    );
+    assert!(format!("{:#}", Reader::open(&path, &wanted("c")).err().unwrap()).contains("one of: a [3, 4, 5]"));
 }
 
 #[test]
@@ -163,49 +112,19 @@ fn nexus_axes_calibrate() {
     let (path, file) = folder.file("si.nxs");
     let group = file.create_group("entry/data").unwrap();
     text(&group, "NX_class", "NXdata");
-    let stored = values()
-        .permuted_axes([2, 0, 1])
-        .as_standard_layout()
-        .into_owned();
-    group
-        .new_dataset_builder()
-        .with_data(&stored)
-        .create("data")
-        .unwrap();
-    let names: Vec<VarLenUnicode> = ["energy", "y", "x"]
-        .iter()
-        .map(|name| name.parse().unwrap())
-        .collect();
-    group
-        .new_attr_builder()
-        .with_data(&names)
-        .create("axes")
-        .unwrap();
+    let stored = values().permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
+    group.new_dataset_builder().with_data(&stored).create("data").unwrap();
+    let names: Vec<VarLenUnicode> = ["energy", "y", "x"].iter().map(|name| name.parse().unwrap()).collect();
+    group.new_attr_builder().with_data(&names).create("axes").unwrap();
     let energy: Vec<f32> = (0..5).map(|i| 0.45 + 0.001 * i as f32).collect();
-    let dataset = group
-        .new_dataset_builder()
-        .with_data(&energy)
-        .create("energy")
-        .unwrap();
+    let dataset = group.new_dataset_builder().with_data(&energy).create("energy").unwrap();
     let units: VarLenUnicode = "keV".parse().unwrap();
-    dataset
-        .new_attr::<VarLenUnicode>()
-        .create("units")
-        .unwrap()
-        .write_scalar(&units)
-        .unwrap();
+    dataset.new_attr::<VarLenUnicode>().create("units").unwrap().write_scalar(&units).unwrap();
     drop((group, dataset));
     file.close().unwrap();
     let reader = open(&path);
-    assert_eq!(
-        (reader.info().format.as_str(), read_all(&reader)),
-        ("nexus", values())
-    );
-    assert!(
-        (reader.info().energy.scale - 1.0).abs() < 1e-4,
-        "{:?}",
-        reader.info().energy
-    );
+    assert_eq!((reader.info().format.as_str(), read_all(&reader)), ("nexus", values()));
+    assert!((reader.info().energy.scale - 1.0).abs() < 1e-4, "{:?}", reader.info().energy);
 }
 
 #[test]

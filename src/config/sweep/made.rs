@@ -32,10 +32,9 @@ impl Made {
     /// With its original where the sweep has it, should that be a cube of its own.
     pub(super) fn kept_in(self, folder: &Path) -> Made {
         match self {
-            Made::Injected(copy) => Made::Injected(InjectedCube {
-                input: copy.input.map(|input| kept_in(folder, &input)),
-                ..copy
-            }),
+            Made::Injected(copy) => {
+                Made::Injected(InjectedCube { input: copy.input.map(|input| kept_in(folder, &input)), ..copy })
+            }
             simulated => simulated,
         }
     }
@@ -54,25 +53,18 @@ pub(super) fn kept_in(folder: &Path, input: &str) -> String {
 ///
 /// # Errors
 /// [`Invalid`]: an input in one of these folders that is none of its cubes.
-pub(super) fn resolve(
-    config: &Config,
-    inputs: &[String],
-    wanted: &mut Vec<Made>,
-) -> Result<Vec<String>> {
+pub(super) fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Made>) -> Result<Vec<String>> {
     let (simulate, inject) = (&config.simulate, &config.inject);
     let mut resolved = Vec::new();
     for input in inputs {
         let mut found = simulated(config, input)?;
         found.extend(injected(config, input, wanted)?);
-        for (section, folder, none) in [
-            ("simulate", &simulate.dir, simulate.cubes.is_empty()),
-            ("inject", &inject.dir, inject.cubes.is_empty()),
-        ] {
+        for (section, folder, none) in
+            [("simulate", &simulate.dir, simulate.cubes.is_empty()), ("inject", &inject.dir, inject.cubes.is_empty())]
+        {
             ensure!(
                 !found.is_empty() || none || !Path::new(input).starts_with(folder),
-                Invalid(format!(
-                    "{input} lies in {section}.dir and means none of {section}.cubes"
-                ))
+                Invalid(format!("{input} lies in {section}.dir and means none of {section}.cubes"))
             );
         }
         if found.is_empty() {
@@ -95,20 +87,13 @@ fn want(cube: Made, wanted: &mut Vec<Made>) -> String {
 /// Those of `simulate.cubes` that `input` means.
 fn simulated(config: &Config, input: &str) -> Result<Vec<Made>> {
     // What all cubes have in common counts for each of them.
-    let common = given(&Simulate {
-        dir: Simulate::default().dir,
-        cubes: Vec::new(),
-        ..config.simulate.clone()
-    });
+    let common = given(&Simulate { dir: Simulate::default().dir, cubes: Vec::new(), ..config.simulate.clone() });
     let mut found = Vec::new();
     for (index, cube) in config.simulate.cubes.iter().enumerate() {
         if means(input, &config.simulate.dir, &cube.name) {
             let scene = given(&cube.scene);
             let hash = hash(&format!("{index} {scene:?} {common:?}"));
-            let spec = CubeSpec {
-                name: format!("{}-{hash}", cube.name),
-                scene: cube.scene.clone(),
-            };
+            let spec = CubeSpec { name: format!("{}-{hash}", cube.name), scene: cube.scene.clone() };
             found.push(Made::Simulated(spec, index as u64));
         }
     }
@@ -118,11 +103,7 @@ fn simulated(config: &Config, input: &str) -> Result<Vec<Made>> {
 /// Those of `inject.cubes` that `input` means; adds simulated originals to `wanted`.
 fn injected(config: &Config, input: &str, wanted: &mut Vec<Made>) -> Result<Vec<Made>> {
     // How the original is read and which of its pixels are specimen.
-    let archive = given(&Archive {
-        inputs: Archive::default().inputs,
-        train_inputs: None,
-        ..config.archive.clone()
-    });
+    let archive = given(&Archive { inputs: Archive::default().inputs, train_inputs: None, ..config.archive.clone() });
     let preprocess = given(&config.preprocess);
     let Inject { dir, cubes, .. } = &config.inject;
     let mut found = Vec::new();
@@ -142,10 +123,7 @@ fn injected(config: &Config, input: &str, wanted: &mut Vec<Made>) -> Result<Vec<
         });
         let name = std::mem::take(&mut copy.name);
         let held = serde_json::to_string(&copy)?;
-        copy.name = format!(
-            "{name}-{}",
-            hash(&format!("{held} {archive:?} {preprocess:?}"))
-        );
+        copy.name = format!("{name}-{}", hash(&format!("{held} {archive:?} {preprocess:?}")));
         found.push(Made::Injected(copy));
     }
     Ok(found)
@@ -153,10 +131,7 @@ fn injected(config: &Config, input: &str, wanted: &mut Vec<Made>) -> Result<Vec<
 
 /// Whether `input`, a path or a glob, means the cube `name` in `folder`.
 fn means(input: &str, folder: &Path, name: &str) -> bool {
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::new()
-    };
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
     let file = folder.join(format!("{name}.hspy"));
     Path::new(input) == file
         || Path::new(input) == folder

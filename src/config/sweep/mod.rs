@@ -98,15 +98,7 @@ pub const METRICS: [&str; 11] = [
 const MOST_POINTS: usize = 20_000;
 
 /// Columns of the collected table that are no keys.
-const TAKEN: [&str; 7] = [
-    "point",
-    "state",
-    "cube",
-    "method",
-    "score",
-    "default_score",
-    "hash",
-];
+const TAKEN: [&str; 7] = ["point", "state", "cube", "method", "score", "default_score", "hash"];
 
 /// All points of a sweep.
 #[derive(Debug)]
@@ -144,8 +136,8 @@ impl SweepFile {
     /// # Errors
     /// [`Invalid`], with the line.
     pub fn parse(name: &str, text: &str) -> Result<SweepFile> {
-        let file: SweepFile = serde_yaml::from_str(text)
-            .map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?;
+        let file: SweepFile =
+            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?;
         Ok(file)
     }
 
@@ -162,15 +154,15 @@ impl SweepFile {
     /// [`Invalid`]: lists of unequal length, a point that is no valid configuration, two that are the same.
     pub fn expand(mut self, name: &str, base: Option<&str>, overrides: &[String]) -> Result<Sweep> {
         let mut tree = match base {
-            Some(text) => serde_yaml::from_str(text)
-                .map_err(|error| Invalid(format!("{name}: base: {}", explain(&error))))?,
+            Some(text) => {
+                serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: base: {}", explain(&error))))?
+            }
             None => self.base.clone(),
         };
         for (key, value) in &self.set {
             let key = text(key);
             let path: Vec<&str> = key.split('.').collect();
-            lay(&mut tree, &path, 0, value)
-                .map_err(|problem| Invalid(format!("{name}: set.{key}: {problem}")))?;
+            lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{name}: set.{key}: {problem}")))?;
         }
         for assignment in overrides {
             match assignment.split_once('=') {
@@ -193,11 +185,7 @@ impl SweepFile {
         };
         for combination in combinations {
             let point = point(name, &sweep, &keys, tree.clone(), &combination)?;
-            if let Some(twin) = sweep
-                .points
-                .iter()
-                .position(|other| other.hash == point.hash)
-            {
+            if let Some(twin) = sweep.points.iter().position(|other| other.hash == point.hash) {
                 let place = sweep.points.len();
                 return Err(Invalid(format!(
                     "{name}: points {twin} and {place} ({}) are the same: leave one out",
@@ -212,12 +200,7 @@ impl SweepFile {
         }
         for plot in &sweep.plots {
             if !METRICS.contains(&&plot.y[..]) {
-                return Err(Invalid(format!(
-                    "{name}: plots: y: {} is none of {}",
-                    plot.y,
-                    METRICS.join(", ")
-                ))
-                .into());
+                return Err(Invalid(format!("{name}: plots: y: {} is none of {}", plot.y, METRICS.join(", "))).into());
             }
             for column in [Some(&plot.x), plot.by.as_ref()].into_iter().flatten() {
                 sweep.column(column)?;
@@ -241,13 +224,8 @@ impl SweepFile {
     /// The assignments of every point, in order.
     fn combinations(&self, name: &str) -> Result<Vec<Vec<(String, Value)>>> {
         let values = |section: &str, key: &Value, values: &Value| match (key, values) {
-            (Value::String(key), Value::Sequence(values)) if !values.is_empty() => {
-                Ok((key.clone(), values.clone()))
-            }
-            _ => Err(Invalid(format!(
-                "{name}: {section}.{}: write a key with a list of values",
-                text(key)
-            ))),
+            (Value::String(key), Value::Sequence(values)) if !values.is_empty() => Ok((key.clone(), values.clone())),
+            _ => Err(Invalid(format!("{name}: {section}.{}: write a key with a list of values", text(key)))),
         };
         let mut list = Vec::new();
         for entry in &self.list {
@@ -299,9 +277,7 @@ fn product<T: Clone>(first: Vec<Vec<T>>, second: Vec<Vec<T>>) -> Vec<Vec<T>> {
     if second.is_empty() {
         return first;
     }
-    let pairs = first
-        .iter()
-        .flat_map(|a| second.iter().map(move |b| [a.clone(), b.clone()].concat()));
+    let pairs = first.iter().flat_map(|a| second.iter().map(move |b| [a.clone(), b.clone()].concat()));
     pairs.collect()
 }
 
@@ -332,11 +308,6 @@ impl Sweep {
     pub fn column(&self, key: &str) -> Result<usize> {
         let ends = |column: &String| key == column || key.ends_with(&format!(".{column}"));
         let found = self.columns.iter().position(ends);
-        Ok(found.ok_or_else(|| {
-            Invalid(format!(
-                "{key} does not vary; what varies is {}",
-                self.columns.join(", ")
-            ))
-        })?)
+        Ok(found.ok_or_else(|| Invalid(format!("{key} does not vary; what varies is {}", self.columns.join(", "))))?)
     }
 }

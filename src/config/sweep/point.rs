@@ -24,39 +24,28 @@ pub(super) fn point(
         .iter()
         .map(|key| {
             let mut given = combination.iter().filter(|(other, _)| other == key);
-            given
-                .next_back()
-                .map_or(String::new(), |(_, value)| text(value))
+            given.next_back().map_or(String::new(), |(_, value)| text(value))
         })
         .collect();
     let label = label(&sweep.columns, &values);
     let place = format!("{name}: point {} ({label})", sweep.points.len());
     for (key, value) in combination.iter().filter(|(key, _)| key != NAME) {
         let path: Vec<&str> = key.split('.').collect();
-        lay(&mut tree, &path, 0, value)
-            .map_err(|problem| Invalid(format!("{place}: {key}: {problem}")))?;
+        lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{place}: {key}: {problem}")))?;
     }
     let mut config = Config::from_tree(&place, tree)?;
     let mut wanted = Vec::new();
     let inputs = config.archive.inputs.clone();
     let inputs = resolve(&config, inputs.as_slice(), &mut wanted)?;
     let training = config.archive.train_inputs.take();
-    let training = training
-        .map(|inputs| resolve(&config, inputs.as_slice(), &mut wanted))
-        .transpose()?;
+    let training = training.map(|inputs| resolve(&config, inputs.as_slice(), &mut wanted)).transpose()?;
     config.archive.inputs = OneOrMany::Many(inputs);
     config.archive.train_inputs = training.map(OneOrMany::Many);
     let training = hash(&given(&config, Work::Training));
     let kind = if sweep.train { "" } else { "untrained " };
     let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
     let folder = sweep.store.join("archive");
-    for inputs in [
-        Some(&mut config.archive.inputs),
-        config.archive.train_inputs.as_mut(),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for inputs in [Some(&mut config.archive.inputs), config.archive.train_inputs.as_mut()].into_iter().flatten() {
         let places = inputs.as_slice().iter();
         *inputs = OneOrMany::Many(places.map(|input| kept_in(&folder, input)).collect());
     }
@@ -65,10 +54,7 @@ pub(super) fn point(
         hash,
         values,
         config,
-        made: wanted
-            .into_iter()
-            .map(|cube| cube.kept_in(&folder))
-            .collect(),
+        made: wanted.into_iter().map(|cube| cube.kept_in(&folder)).collect(),
         training,
     })
 }
@@ -86,10 +72,7 @@ const RESULTS: u32 = 3;
 /// Forty bits of SHA-256.
 pub(super) fn hash(text: &str) -> String {
     let digest = Sha256::digest(format!("{RESULTS} {text}"));
-    digest[..5]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest[..5].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A value on one line: strings as they are, all else as JSON.
@@ -103,22 +86,15 @@ pub(super) fn text(value: &Value) -> String {
 /// What varies, fit for a file name.
 fn label(columns: &[String], values: &[String]) -> String {
     const LONGEST: usize = 80;
-    let parts = columns
-        .iter()
-        .zip(values)
-        .filter(|(_, value)| !value.is_empty());
+    let parts = columns.iter().zip(values).filter(|(_, value)| !value.is_empty());
     let parts: Vec<String> = parts
         .map(|(column, value)| match column.as_str() {
             NAME => value.clone(),
             column => format!("{column}_{value}"),
         })
         .collect();
-    let plain: String = parts
-        .join("-")
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c))
-        .take(LONGEST)
-        .collect();
+    let plain: String =
+        parts.join("-").chars().filter(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c)).take(LONGEST).collect();
     if plain.is_empty() {
         "point".into()
     } else {

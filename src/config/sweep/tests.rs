@@ -12,9 +12,7 @@ fn refused(text: &str) -> String {
         Ok(file) => file,
         Err(error) => return error.to_string(),
     };
-    file.expand("sweep.yaml", None, &[])
-        .unwrap_err()
-        .to_string()
+    file.expand("sweep.yaml", None, &[]).unwrap_err().to_string()
 }
 
 const SHIFTS: &str = "\
@@ -35,30 +33,18 @@ grid:
 fn a_grid_is_every_combination_and_the_last_key_is_fastest() {
     let sweep = expand(SHIFTS);
     assert_eq!(sweep.columns, ["amount", "components"]);
-    let values: Vec<_> = sweep
-        .points
-        .iter()
-        .map(|point| point.values.join(" "))
-        .collect();
+    let values: Vec<_> = sweep.points.iter().map(|point| point.values.join(" ")).collect();
     assert_eq!(values, ["2.4 [3]", "2.4 [5]", "5.4 [3]", "5.4 [5]"]);
     assert_eq!(sweep.points[3].label, "amount_5.4-components_5");
-    assert_eq!(
-        sweep.points[3].config.simulate.cubes[1].scene.anomalies[0].amount,
-        5.4
-    );
+    assert_eq!(sweep.points[3].config.simulate.cubes[1].scene.anomalies[0].amount, 5.4);
 }
 
 #[test]
 fn what_all_points_have_in_common_varies_nothing() {
-    let sweep = expand(&format!(
-        "{SHIFTS}set: {{seed: 9, simulate.cubes.*.scene.dose: 500}}\nstore: shared\n"
-    ));
+    let sweep = expand(&format!("{SHIFTS}set: {{seed: 9, simulate.cubes.*.scene.dose: 500}}\nstore: shared\n"));
     assert_eq!(sweep.columns, ["amount", "components"]);
     let config = &sweep.points[0].config;
-    assert_eq!(
-        (config.seed, config.simulate.cubes[1].scene.dose),
-        (9, 500.0)
-    );
+    assert_eq!((config.seed, config.simulate.cubes[1].scene.dose), (9, 500.0));
     assert!(config.archive.inputs.as_slice()[0].starts_with("shared/archive/test-"));
     let repeated = expand(&format!("{SHIFTS}repeats: [amount]\n"));
     assert_eq!(repeated.repeats, [0]);
@@ -79,9 +65,7 @@ fn cubes_and_trainings_are_shared_by_what_they_hold() {
     let sweep = expand(SHIFTS);
     let points = &sweep.points;
     // One bulk cube and one training for all; a test cube for each shift.
-    assert!(points
-        .iter()
-        .all(|point| point.training == points[0].training));
+    assert!(points.iter().all(|point| point.training == points[0].training));
     assert!(points.iter().all(|point| point.made.len() == 2));
     let test = |i: usize| points[i].made[0].name().to_string();
     assert!(test(0).starts_with("test-") && test(0) == test(1) && test(1) != test(2));
@@ -112,18 +96,10 @@ grid:
     let inputs = points[0].config.archive.inputs.as_slice();
     assert_eq!(inputs, [format!("o/archive/{}.hspy", name(0))]);
     let training = points[0].config.archive.train_inputs.as_ref();
-    assert_eq!(
-        training.map(|inputs| inputs.as_slice()),
-        Some(&["bulk.dm4".to_string()][..])
-    );
-    assert!(points
-        .iter()
-        .all(|point| point.training == points[0].training));
+    assert_eq!(training.map(|inputs| inputs.as_slice()), Some(&["bulk.dm4".to_string()][..]));
+    assert!(points.iter().all(|point| point.training == points[0].training));
     // Read otherwise, other pixels are specimen.
-    let cropped = expand(&text.replace(
-        "{train_inputs",
-        "{energy_range_ev: [400, 900], train_inputs",
-    ));
+    let cropped = expand(&text.replace("{train_inputs", "{energy_range_ev: [400, 900], train_inputs"));
     assert_ne!(cropped.points[0].made[0].name(), name(0));
     assert!(refused(&text.replace("inj/copy", "inj/cpoy")).contains("none of inject.cubes"));
 
@@ -140,9 +116,7 @@ grid:
 #[test]
 fn hashes_outlive_edits_of_the_grid() {
     let before = expand(SHIFTS);
-    let edited = SHIFTS
-        .replace("[2.4, 5.4]", "[0.9, 2.4]")
-        .replace("output: out/shifts", "output: elsewhere");
+    let edited = SHIFTS.replace("[2.4, 5.4]", "[0.9, 2.4]").replace("output: out/shifts", "output: elsewhere");
     let after = expand(&format!("{edited}  seed: [0, 7]\n"));
     let find = |sweep: &Sweep, hash: &str| sweep.points.iter().any(|point| point.hash == hash);
     // Of shift 2.4, with the default seed.
@@ -157,49 +131,23 @@ fn zip_goes_together_and_lists_are_spelled_out() {
                 list:\n- {name: small, train.steps: 5}\n- {name: large, train.steps: 9, model.latent: 4}\n\
                 zip: {seed: [1, 2], train.kl_weight: [0.5, 2]}\n";
     let sweep = expand(text);
-    assert_eq!(
-        sweep.columns,
-        ["name", "steps", "latent", "seed", "kl_weight"]
-    );
-    let values: Vec<_> = sweep
-        .points
-        .iter()
-        .map(|point| point.values.join(","))
-        .collect();
-    assert_eq!(
-        values,
-        [
-            "small,5,,1,0.5",
-            "small,5,,2,2",
-            "large,9,4,1,0.5",
-            "large,9,4,2,2"
-        ]
-    );
+    assert_eq!(sweep.columns, ["name", "steps", "latent", "seed", "kl_weight"]);
+    let values: Vec<_> = sweep.points.iter().map(|point| point.values.join(",")).collect();
+    assert_eq!(values, ["small,5,,1,0.5", "small,5,,2,2", "large,9,4,1,0.5", "large,9,4,2,2"]);
     assert_eq!(sweep.points[3].config.seed, 2);
     let uneven = refused(&text.replace("[1, 2]", "[1, 2, 3]"));
-    assert!(
-        uneven.contains("zip.train.kl_weight has 2 values"),
-        "{uneven}"
-    );
+    assert!(uneven.contains("zip.train.kl_weight has 2 values"), "{uneven}");
 }
 
 #[test]
 fn what_is_wrong_is_named() {
     assert!(refused("output: o\ngird: {}\n").contains("Did you mean `grid`?"));
     assert!(refused("output: o\ngrid: {seed: 1}\n").contains("grid.seed"));
-    let many = format!(
-        "[{}]",
-        (0..200).map(|i| format!("{i},")).collect::<String>()
-    );
-    let many = refused(&format!(
-        "output: o\ngrid: {{seed: {many}, train.steps: {many}}}\n"
-    ));
+    let many = format!("[{}]", (0..200).map(|i| format!("{i},")).collect::<String>());
+    let many = refused(&format!("output: o\ngrid: {{seed: {many}, train.steps: {many}}}\n"));
     assert!(many.contains("40000 points"), "{many}");
     let message = refused("output: o\ngrid: {train.stepz: [1]}\n");
-    assert!(
-        message.contains("point 0") && message.contains("Did you mean `steps`?"),
-        "{message}"
-    );
+    assert!(message.contains("point 0") && message.contains("Did you mean `steps`?"), "{message}");
     assert!(refused("output: o\ngrid: {seed: [1, 1]}\n").contains("points 0 and 1"));
     let plot = "output: o\ngrid: {seed: [1, 2]}\nplots: [{x: latent, y: f1}]\n";
     assert!(refused(plot).contains("what varies is seed"));

@@ -37,11 +37,7 @@ pub fn copy(
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let reader = (comm.agree(Reader::open(&source.path, options))).map_err(Failure::Source)?;
-    let found = comm.agree(if comm.is_root() {
-        existing::finished(source, &reader, output)
-    } else {
-        Ok(None)
-    });
+    let found = comm.agree(if comm.is_root() { existing::finished(source, &reader, output) } else { Ok(None) });
     let found: Option<String> = comm.broadcast(Some(found.map_err(Failure::Source)?));
     if let Some(checksum) = found {
         return Ok(Outcome::Skipped { checksum });
@@ -105,13 +101,11 @@ impl Job<'_> {
         let comm = self.comm;
         let shape = self.reader.info().shape();
         let pieces = Pieces::new(shape, size_of::<T>(), self.memory, comm.size());
-        self.unpack_where_needed::<T>(&pieces)
-            .map_err(Failure::Source)?;
+        self.unpack_where_needed::<T>(&pieces).map_err(Failure::Source)?;
         let name = signal_path(&self.title);
         let fatal = Failure::Fatal;
         let mut file = HspyWriter::create(comm, self.output).map_err(fatal)?;
-        file.create_dataset::<T>(&name, &shape, &pieces.chunk)
-            .map_err(fatal)?;
+        file.create_dataset::<T>(&name, &shape, &pieces.chunk).map_err(fatal)?;
 
         let mut sum = Checksum::default();
         for round in 0..pieces.count().div_ceil(comm.size()) {
@@ -121,27 +115,18 @@ impl Job<'_> {
             let read = self.reader.read_stored::<T>(lines, columns, 0..shape[2]);
             let values = comm.agree(read).map_err(Failure::Source)?;
             sum.add(&values, [start[0], start[1]], shape[1]);
-            file.write(&name, &start, values.view().into_dyn())
-                .map_err(fatal)?;
+            file.write(&name, &start, values.view().into_dyn()).map_err(fatal)?;
         }
         let sum = sum.total(comm);
 
-        let about = comm.agree(if comm.is_root() {
-            About::of(&self.reader)
-        } else {
-            Ok(About::default())
-        });
+        let about = comm.agree(if comm.is_root() { About::of(&self.reader) } else { Ok(About::default()) });
         file.describe(about.map_err(Failure::Source)?);
         let texts = comm.agree(self.texts(&sum)).map_err(Failure::Source)?;
         // Before the cube has its name: one that is whole has its small images.
         let pictures = pictures::write(comm, self.options, &self.reader, self.output, &texts);
         let pictures = pictures.map_err(Failure::Source)?;
-        let small = Small {
-            signals: vec![self.signal()],
-            texts,
-        };
-        file.finish_checked(small, |partial| self.compare::<T>(partial, &pieces, sum))
-            .map_err(Failure::Source)?;
+        let small = Small { signals: vec![self.signal()], texts };
+        file.finish_checked(small, |partial| self.compare::<T>(partial, &pieces, sum)).map_err(Failure::Source)?;
         Ok((pieces.chunk, sum, pictures))
     }
 
@@ -258,10 +243,7 @@ impl Job<'_> {
 
     /// Rank-local.
     fn open_written(&self, partial: &Path) -> Result<Reader> {
-        let options = Options {
-            memory: self.options.memory,
-            ..Options::default()
-        };
+        let options = Options { memory: self.options.memory, ..Options::default() };
         let written = Reader::open(partial, &options)?;
         let (a, b) = (self.reader.info(), written.info());
         if (&a.y, &a.x, &self.energy()) != (&b.y, &b.x, &b.energy) {

@@ -46,7 +46,7 @@ pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Optio
 
 /// The absolute path of a source, as its copy remembers it.
 pub fn place(source: &Source) -> Result<String> {
-    let path = std::path::absolute(&source.path)
-        .with_context(|| format!("{}: no absolute path", source.path.display()))?;
+    let path =
+        std::path::absolute(&source.path).with_context(|| format!("{}: no absolute path", source.path.display()))?;
     Ok(path.display().to_string())
 }

@@ -58,13 +58,7 @@ enum Outcome {
 /// # Collective
 /// # Errors
 /// No such files; a folder that cannot be written; after all others, the first named file that cannot be imported.
-pub fn import(
-    comm: &Comm,
-    config: &Config,
-    inputs: &[String],
-    folder: &Path,
-    json: bool,
-) -> Result<Ending> {
+pub fn import(comm: &Comm, config: &Config, inputs: &[String], folder: &Path, json: bool) -> Result<Ending> {
     let sources = list(comm, inputs)?;
     let options = Options::of(config);
     let mut set_aside = SetAside::default();
@@ -85,13 +79,7 @@ pub fn import(
             }
         };
         if comm.is_root() {
-            Line {
-                path: &source.path,
-                id: &source.id,
-                output,
-                outcome,
-            }
-            .print(json)?;
+            Line { path: &source.path, id: &source.id, output, outcome }.print(json)?;
         }
     }
     failed.map_or(Ok(ending(&set_aside)), Err)
@@ -110,17 +98,8 @@ impl Line<'_> {
         }
         let output = self.output.display();
         match &self.outcome {
-            Outcome::Imported {
-                shape: [y, x, energy],
-                dtype,
-                seconds,
-                mb_per_s,
-                pictures,
-                ..
-            } => {
-                println!(
-                    "{output}: {y} x {x} x {energy} {dtype}, {seconds:.1} s, {mb_per_s:.0} MB/s"
-                );
+            Outcome::Imported { shape: [y, x, energy], dtype, seconds, mb_per_s, pictures, .. } => {
+                println!("{output}: {y} x {x} x {energy} {dtype}, {seconds:.1} s, {mb_per_s:.0} MB/s");
                 if let Some(pictures) = pictures {
                     println!("{}: its small images", pictures.display());
                 }

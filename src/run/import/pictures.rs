@@ -26,11 +26,7 @@ pub fn write(
 ) -> Result<Option<PathBuf>> {
     let (pictures, others) = comm.agree(reader.pictures(options))?;
     if comm.is_root() && !others.is_empty() {
-        log::info!(
-            "{}: also holds {}; archive.image chooses one",
-            reader.info().path.display(),
-            others.join(", ")
-        );
+        log::info!("{}: also holds {}; archive.image chooses one", reader.info().path.display(), others.join(", "));
     }
     if pictures.is_empty() {
         return Ok(None);
@@ -48,11 +44,7 @@ pub fn write(
             else bail!("{title}: values of type {}", picture.dtype)
         );
         signals.push(SmallSignal {
-            signal: Signal {
-                title,
-                axes: picture.axes.clone(),
-                signal_type: picture.signal_type.into(),
-            },
+            signal: Signal { title, axes: picture.axes.clone(), signal_type: picture.signal_type.into() },
             data: Data::Parallel,
             learning_results: None,
         });
@@ -65,21 +57,13 @@ pub fn write(
 /// Root alone has something to write.
 ///
 /// # Collective
-fn write_values<T: Element>(
-    comm: &Comm,
-    file: &mut HspyWriter,
-    name: &str,
-    picture: &Picture,
-) -> Result<()> {
+fn write_values<T: Element>(comm: &Comm, file: &mut HspyWriter, name: &str, picture: &Picture) -> Result<()> {
     let shape: Vec<usize> = picture.axes.iter().map(|axis| axis.size).collect();
     file.create_dataset::<T>(name, &shape, &shape)?;
     let values = comm.agree(if comm.is_root() {
         picture.read::<T>()
     } else {
-        Ok(ArrayD::from_elem(
-            IxDyn(&vec![0; shape.len()]),
-            T::default(),
-        ))
+        Ok(ArrayD::from_elem(IxDyn(&vec![0; shape.len()]), T::default()))
     })?;
     file.write(name, &vec![0; shape.len()], values.view())
 }

@@ -39,11 +39,8 @@ impl Pieces {
         let lines = (memory / line / chunk[0]).max(1) * chunk[0];
         let lines = lines.min(rows.div_ceil(ranks).next_multiple_of(chunk[0]));
         let fitting = memory / (chunk[0] * spectrum);
-        let size = if fitting >= columns {
-            [lines, columns]
-        } else {
-            [chunk[0], (fitting / chunk[1]).max(1) * chunk[1]]
-        };
+        let size =
+            if fitting >= columns { [lines, columns] } else { [chunk[0], (fitting / chunk[1]).max(1) * chunk[1]] };
         Pieces { shape, chunk, size }
     }
 
@@ -57,9 +54,7 @@ impl Pieces {
             return [0..0, 0..0];
         }
         let across = self.shape[1].div_ceil(self.size[1]);
-        let part = |dim: usize, i: usize| {
-            i * self.size[dim]..((i + 1) * self.size[dim]).min(self.shape[dim])
-        };
+        let part = |dim: usize, i: usize| i * self.size[dim]..((i + 1) * self.size[dim]).min(self.shape[dim]);
         [part(0, i / across), part(1, i % across)]
     }
 }

@@ -96,11 +96,7 @@ pub fn count(comm: &Comm, cube: &Cube) -> Result<(Counts, Option<Vec<f32>>)> {
         tally.not_finite as i64,
         tally.zeros as i64,
         tally.negatives as i64,
-        if tally.max == max {
-            tally.at_max as i64
-        } else {
-            0
-        },
+        if tally.max == max { tally.at_max as i64 } else { 0 },
     ];
     comm.sum_i64(&mut sums);
     let [voxels, not_finite, zeros, negatives, at_max] = sums.map(|sum| sum as u64);
@@ -117,11 +113,7 @@ pub fn count(comm: &Comm, cube: &Cube) -> Result<(Counts, Option<Vec<f32>>)> {
         zeros: share(zeros),
         negatives: share(negatives),
         not_finite: share(not_finite),
-        saturated: if is_limit || piles_up {
-            share(at_max)
-        } else {
-            0.0
-        },
+        saturated: if is_limit || piles_up { share(at_max) } else { 0.0 },
     };
     Ok((counts, comm.gather_bands(&totals)))
 }
@@ -142,12 +134,9 @@ pub fn dark(totals: &[f32], [rows, columns]: [usize; 2]) -> [Vec<usize>; 2] {
         values.sort_by(f32::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or(0.0)
     };
-    let of_columns: Vec<f32> = (0..columns)
-        .map(|x| median((0..rows).map(|y| totals[y * columns + x]).collect()))
-        .collect();
-    let of_rows: Vec<f32> = (0..rows)
-        .map(|y| median(totals[y * columns..(y + 1) * columns].to_vec()))
-        .collect();
+    let of_columns: Vec<f32> =
+        (0..columns).map(|x| median((0..rows).map(|y| totals[y * columns + x]).collect())).collect();
+    let of_rows: Vec<f32> = (0..rows).map(|y| median(totals[y * columns..(y + 1) * columns].to_vec())).collect();
     [between_brighter(&of_columns), between_brighter(&of_rows)]
 }
 

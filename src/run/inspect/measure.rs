@@ -97,25 +97,16 @@ pub struct Defects {
 /// # Collective
 /// # Errors
 /// A file that is no readable cube.
-pub fn measure(
-    comm: &Comm,
-    config: &Config,
-    source: &Source,
-) -> Result<(Measured, Option<String>)> {
+pub fn measure(comm: &Comm, config: &Config, source: &Source) -> Result<(Measured, Option<String>)> {
     let mut whole = config.clone();
     whole.archive.energy_range_ev = Some([f64::NEG_INFINITY, f64::INFINITY]);
     let cube = comm.agree(Cube::open(source, &whole))?;
     let (counts, totals) = count(comm, &cube)?;
-    let [dark_columns, dark_lines] =
-        totals.map_or_else(Default::default, |totals| dark(&totals, cube.size()));
+    let [dark_columns, dark_lines] = totals.map_or_else(Default::default, |totals| dark(&totals, cube.size()));
     drop(cube);
     let mut measured = Measured {
         counts: Some(counts),
-        defects: Some(Defects {
-            dark_columns,
-            dark_lines,
-            ..Defects::default()
-        }),
+        defects: Some(Defects { dark_columns, dark_lines, ..Defects::default() }),
         ..Measured::default()
     };
     let spectra = measure_spectra(comm, config, source, &mut measured);
@@ -123,20 +114,12 @@ pub fn measure(
 }
 
 /// # Collective
-fn measure_spectra(
-    comm: &Comm,
-    config: &Config,
-    source: &Source,
-    measured: &mut Measured,
-) -> Result<()> {
+fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut Measured) -> Result<()> {
     let mut cubes = vec![comm.agree(Cube::open(source, config))?];
     let found = survey(comm, &mut cubes, config, |_, error| Err(error))?;
     let cube = &cubes[0];
     let ignored = cube.ignored.iter().filter(|&&ignored| ignored).count();
-    measured.vacuum = Some(Vacuum {
-        pixels: ignored,
-        share: ignored as f64 / cube.ignored.len() as f64,
-    });
+    measured.vacuum = Some(Vacuum { pixels: ignored, share: ignored as f64 / cube.ignored.len() as f64 });
 
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let memory = config.io.memory_mib << 20;
@@ -155,17 +138,11 @@ fn measure_spectra(
         (defects.dead_channels_ev, defects.hot_channels_ev) = (dead, hot);
     }
     let edges = find_edges(&cube.energy, &mean);
-    let drift = edges
-        .first()
-        .map(|edge| Drift::new(&cube.energy, &edge.window, &mean));
+    let drift = edges.first().map(|edge| Drift::new(&cube.energy, &edge.window, &mean));
     let (spikes, lines_ev) = look_at_lines(comm, &band, drift.as_ref())?;
-    measured.spikes = Some(Spikes {
-        count: spikes,
-        share: spikes as f64 / cube.shape().iter().product::<usize>() as f64,
-    });
-    measured.drift = edges
-        .first()
-        .and_then(|edge| spread(&edge.window.name, lines_ev));
+    measured.spikes =
+        Some(Spikes { count: spikes, share: spikes as f64 / cube.shape().iter().product::<usize>() as f64 });
+    measured.drift = edges.first().and_then(|edge| spread(&edge.window.name, lines_ev));
     measured.edges = Some(edges.into_iter().map(EdgeReport::from).collect());
     Ok(())
 }
@@ -192,18 +169,13 @@ fn look_at_lines(comm: &Comm, band: &Band, drift: Option<&Drift>) -> Result<(u64
 /// Of each line of `prepared`, or of each pixel, NaN where it cannot be told.
 fn shifts(drift: &Drift, prepared: &Prepared, by_pixel: bool) -> Vec<f64> {
     let of = |u: ArrayView2<f32>, valid: &[bool]| drift.of_line(u, valid).unwrap_or(f64::NAN);
-    let lines = prepared
-        .counts
-        .outer_iter()
-        .zip(prepared.valid.outer_iter());
+    let lines = prepared.counts.outer_iter().zip(prepared.valid.outer_iter());
     lines
         .flat_map(|(line, valid)| {
             let valid = valid.to_vec();
             if by_pixel {
                 let pixels = 0..valid.len();
-                pixels
-                    .map(|x| of(line.slice(s![x..x + 1, ..]), &valid[x..x + 1]))
-                    .collect()
+                pixels.map(|x| of(line.slice(s![x..x + 1, ..]), &valid[x..x + 1])).collect()
             } else {
                 vec![of(line, &valid)]
             }
@@ -213,11 +185,7 @@ fn shifts(drift: &Drift, prepared: &Prepared, by_pixel: bool) -> Vec<f64> {
 
 /// None where fewer than two lines could be measured.
 fn spread(edge: &str, lines_ev: Vec<f64>) -> Option<DriftReport> {
-    let known: Vec<f64> = lines_ev
-        .iter()
-        .copied()
-        .filter(|ev| ev.is_finite())
-        .collect();
+    let known: Vec<f64> = lines_ev.iter().copied().filter(|ev| ev.is_finite()).collect();
     if known.len() < 2 {
         return None;
     }
@@ -230,10 +198,7 @@ fn spread(edge: &str, lines_ev: Vec<f64>) -> Option<DriftReport> {
         edge: edge.into(),
         sd_ev: variance.sqrt(),
         peak_to_peak_ev: highest - lowest,
-        lines_ev: lines_ev
-            .into_iter()
-            .map(|ev| ev.is_finite().then_some(ev))
-            .collect(),
+        lines_ev: lines_ev.into_iter().map(|ev| ev.is_finite().then_some(ev)).collect(),
     })
 }
 
@@ -279,10 +244,7 @@ mod tests {
         let energy = Axis::energy_loss(400.0, 0.5, 40);
         let mut mean = vec![10.0; 40];
         (mean[7], mean[20], mean[30]) = (0.0, 16.0, 14.0);
-        assert_eq!(
-            odd_channels(&energy, &mean, 100.0),
-            [vec![403.5], vec![410.0]]
-        );
+        assert_eq!(odd_channels(&energy, &mean, 100.0), [vec![403.5], vec![410.0]]);
         assert!(odd_channels(&energy, &mean, 10.0).iter().all(Vec::is_empty));
         let drift = spread("O K", vec![0.5, f64::NAN, -0.5]).unwrap();
         assert_eq!(drift.peak_to_peak_ev, 1.0);

@@ -32,13 +32,7 @@ struct Described<'a> {
 /// # Collective
 /// # Errors
 /// The first file that does not open, after all others were described; the rest of those are logged.
-pub fn inspect(
-    comm: &Comm,
-    config: &Config,
-    files: &[PathBuf],
-    quick: bool,
-    json: bool,
-) -> Result<Ending> {
+pub fn inspect(comm: &Comm, config: &Config, files: &[PathBuf], quick: bool, json: bool) -> Result<Ending> {
     let mut failed = None;
     for path in files {
         match describe(comm, config, path, quick, json) {
@@ -53,25 +47,14 @@ pub fn inspect(
 
 /// # Collective
 fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) -> Result<()> {
-    let options = Options {
-        dataset: config.archive.dataset.clone(),
-        image: config.archive.image,
-        ..Options::default()
-    };
-    let opened = if comm.is_root() {
-        archive::inspect(path, &options).map(Some)
-    } else {
-        Ok(None)
-    };
+    let options =
+        Options { dataset: config.archive.dataset.clone(), image: config.archive.image, ..Options::default() };
+    let opened = if comm.is_root() { archive::inspect(path, &options).map(Some) } else { Ok(None) };
     let summary = comm.agree(opened)?;
     let mut measured = Measured::default();
     let mut obstacle = None;
     if !quick {
-        let source = Source {
-            path: path.to_path_buf(),
-            id: String::new(),
-            named: true,
-        };
+        let source = Source { path: path.to_path_buf(), id: String::new(), named: true };
         match measure(comm, config, &source) {
             Ok(found) => (measured, obstacle) = found,
             Err(error) => obstacle = Some(format!("{error:#}")),
@@ -81,9 +64,7 @@ fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) 
         summary.problems.extend(problems::of_axes(&summary));
         // What the header told already need not be said again by whoever stumbled over it.
         let is_told = |obstacle: &String| {
-            let told = |problem: &String| {
-                obstacle.contains(problem.trim_start_matches("no EELS spectrum image: "))
-            };
+            let told = |problem: &String| obstacle.contains(problem.trim_start_matches("no EELS spectrum image: "));
             summary.problems.iter().any(told)
         };
         let news = obstacle.filter(|obstacle| !is_told(obstacle));

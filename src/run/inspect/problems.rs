@@ -77,23 +77,14 @@ pub fn of_spectra(measured: &Measured) -> Vec<String> {
             })
             .collect();
         let errors = || off.iter().map(|(_, error)| *error);
-        let spread =
-            errors().fold(f64::NEG_INFINITY, f64::max) - errors().fold(f64::INFINITY, f64::min);
-        let what = if spread > AXIS_ERROR_EV {
-            "offset and dispersion"
-        } else {
-            "offset"
-        };
+        let spread = errors().fold(f64::NEG_INFINITY, f64::max) - errors().fold(f64::INFINITY, f64::min);
+        let what = if spread > AXIS_ERROR_EV { "offset and dispersion" } else { "offset" };
         problems.push(format!(
             "the energy axis seems to be off ({}): calibrate its {what} before windows are given by hand; scores do not mind",
             names.join(", ")
         ));
     }
-    if let Some(drift) = measured
-        .drift
-        .as_ref()
-        .filter(|d| d.peak_to_peak_ev > DRIFT_EV)
-    {
+    if let Some(drift) = measured.drift.as_ref().filter(|d| d.peak_to_peak_ev > DRIFT_EV) {
         problems.push(format!(
             "{} moves by {:.1} eV over the scan: align the spectra before they are averaged",
             drift.edge, drift.peak_to_peak_ev
@@ -108,10 +99,8 @@ fn of_counts(measured: &Measured) -> Vec<String> {
     };
     let mut problems = Vec::new();
     if counts.not_finite > 0.0 {
-        problems.push(format!(
-            "{} no numbers (NaN or infinite): they are left out",
-            share_of_voxels(counts.not_finite)
-        ));
+        problems
+            .push(format!("{} no numbers (NaN or infinite): they are left out", share_of_voxels(counts.not_finite)));
     }
     if counts.saturated > 0.0 {
         problems.push(format!(
@@ -148,11 +137,7 @@ fn of_defects(measured: &Measured) -> Vec<String> {
     let pixels = "ignore them by archive.regions or a mask file";
     let mut problems = Vec::new();
     for (values, what, mend) in [
-        (
-            ev(&defects.dead_channels_ev),
-            "dead channels (eV)",
-            channels,
-        ),
+        (ev(&defects.dead_channels_ev), "dead channels (eV)", channels),
         (ev(&defects.hot_channels_ev), "hot channels (eV)", channels),
         (places(&defects.dark_columns), "dark columns (x)", pixels),
         (places(&defects.dark_lines), "dark lines (y)", pixels),

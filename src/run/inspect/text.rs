@@ -11,13 +11,8 @@ pub fn as_text(summary: &Summary, measured: &Measured) -> String {
         let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
         sizes.join(" x ")
     };
-    let mut text = format!(
-        "{}: {}, {} {}",
-        summary.path.display(),
-        summary.format,
-        sizes(&summary.shape),
-        summary.dtype
-    );
+    let mut text =
+        format!("{}: {}, {} {}", summary.path.display(), summary.format, sizes(&summary.shape), summary.dtype);
     if let Some(chunks) = &summary.chunks {
         let _ = write!(text, " in chunks of {}", sizes(chunks));
     }
@@ -26,11 +21,7 @@ pub fn as_text(summary: &Summary, measured: &Measured) -> String {
         let _ = writeln!(text, "  {what:<12} {content}");
     };
     for axis in &summary.axes {
-        let name = if axis.name.is_empty() {
-            "-"
-        } else {
-            &axis.name
-        };
+        let name = if axis.name.is_empty() { "-" } else { &axis.name };
         line(name, &range_of(axis));
     }
     for (what, content) in instrument(summary) {
@@ -78,34 +69,22 @@ fn percent(share: f64) -> String {
 
 fn range_of(axis: &Axis) -> String {
     let last = axis.value(axis.size.saturating_sub(1));
-    let range = format!(
-        "{} from {} to {} by {} {}",
-        axis.size,
-        short(axis.offset),
-        short(last),
-        short(axis.scale),
-        axis.units
-    );
+    let range =
+        format!("{} from {} to {} by {} {}", axis.size, short(axis.offset), short(last), short(axis.scale), axis.units);
     range.trim_end().to_string()
 }
 
 /// What the file tells of the measurement, each with its name.
 fn instrument(summary: &Summary) -> Vec<(&'static str, String)> {
     let about = &summary.microscope;
-    let number =
-        |value: Option<f64>, units: &str| value.map(|value| format!("{} {units}", short(value)));
+    let number = |value: Option<f64>, units: &str| value.map(|value| format!("{} {units}", short(value)));
     let intensity = match (about.gain_factor, &about.intensity_units) {
-        (Some(factor), Some(units)) => Some(format!(
-            "(stored - {}) * {} {units}",
-            short(about.gain_offset.unwrap_or(0.0)),
-            short(factor)
-        )),
+        (Some(factor), Some(units)) => {
+            Some(format!("(stored - {}) * {} {units}", short(about.gain_offset.unwrap_or(0.0)), short(factor)))
+        }
         _ => None,
     };
-    let acquired: Vec<&str> = [&about.date, &about.time]
-        .into_iter()
-        .filter_map(|text| text.as_deref())
-        .collect();
+    let acquired: Vec<&str> = [&about.date, &about.time].into_iter().filter_map(|text| text.as_deref()).collect();
     let acquired = (!acquired.is_empty()).then(|| acquired.join(" "));
     [
         ("title", about.title.clone()),
@@ -128,12 +107,7 @@ fn instrument(summary: &Summary) -> Vec<(&'static str, String)> {
 fn spectra(measured: &Measured) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(counts) = measured.counts.as_ref().filter(|c| c.mean.is_finite()) {
-        let mut text = format!(
-            "mean {}, {} to {}",
-            rounded(counts.mean),
-            rounded(counts.min),
-            rounded(counts.max)
-        );
+        let mut text = format!("mean {}, {} to {}", rounded(counts.mean), rounded(counts.min), rounded(counts.max));
         for (share, what) in [
             (counts.zeros, "zero"),
             (counts.negatives, "negative"),

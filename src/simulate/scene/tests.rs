@@ -28,10 +28,7 @@ fn options() -> SceneOptions {
         shape: [24, 40, 160],
         dispersion_ev: 2.5,
         seed: 11,
-        anomalies: vec![
-            anomaly(AnomalyKind::Shift, 5.0),
-            anomaly(AnomalyKind::Oxygen, -0.3),
-        ],
+        anomalies: vec![anomaly(AnomalyKind::Shift, 5.0), anomaly(AnomalyKind::Oxygen, -0.3)],
         ..Default::default()
     }
 }
@@ -49,28 +46,18 @@ fn rows_do_not_depend_on_the_order_in_which_they_are_made() {
 
 #[test]
 fn cubes_may_share_the_specimen_and_the_scan() {
-    let clean = |specimen, scan| SceneOptions {
-        specimen,
-        scan,
-        anomalies: Vec::new(),
-        ..options()
-    };
+    let clean = |specimen, scan| SceneOptions { specimen, scan, anomalies: Vec::new(), ..options() };
     let row = |options: &SceneOptions, cube| scene(options, cube).row(3).0;
     let first = row(&clean(None, None), 0);
     // The same specimen in another scan: as bright at each place, under other noise.
     let again = row(&clean(Some(0), None), 1);
     let other = row(&clean(None, None), 1);
     let brightness = |counts: &ndarray::Array2<f32>| counts.sum_axis(ndarray::Axis(1));
-    let distance =
-        |a: &ndarray::Array2<f32>| (brightness(a) - brightness(&first)).mapv(f32::abs).sum();
+    let distance = |a: &ndarray::Array2<f32>| (brightness(a) - brightness(&first)).mapv(f32::abs).sum();
     assert_ne!(first, again);
     assert!(distance(&again) < 0.2 * distance(&other));
     // The same scan too: only the anomalous pixels differ.
-    let changed = SceneOptions {
-        specimen: Some(0),
-        scan: Some(0),
-        ..options()
-    };
+    let changed = SceneOptions { specimen: Some(0), scan: Some(0), ..options() };
     let changed = scene(&changed, 1);
     for y in 0..24 {
         let (counts, truth) = changed.row(y);
@@ -83,18 +70,13 @@ fn cubes_may_share_the_specimen_and_the_scan() {
 
 #[test]
 fn a_shuffled_cube_holds_the_same_pixels_elsewhere() {
-    let shuffled = SceneOptions {
-        shuffled: true,
-        ..options()
-    };
+    let shuffled = SceneOptions { shuffled: true, ..options() };
     let pixels = |options: &SceneOptions| {
         let scene = scene(options, 0);
         let mut pixels = Vec::new();
         for y in 0..24 {
             let (counts, truth) = scene.row(y);
-            let spectra = counts
-                .outer_iter()
-                .map(|pixel| pixel.mapv(f32::to_bits).to_vec());
+            let spectra = counts.outer_iter().map(|pixel| pixel.mapv(f32::to_bits).to_vec());
             pixels.extend(truth.into_iter().zip(spectra));
         }
         pixels
@@ -108,10 +90,7 @@ fn a_shuffled_cube_holds_the_same_pixels_elsewhere() {
 
 #[test]
 fn a_noiseless_cube_is_what_is_expected() {
-    let noiseless = SceneOptions {
-        noiseless: true,
-        ..options()
-    };
+    let noiseless = SceneOptions { noiseless: true, ..options() };
     let (expected, counted) = (scene(&noiseless, 0).row(5).0, scene(&options(), 0).row(5).0);
     let chi: f32 = (&counted - &expected).mapv(|v| v * v).sum() / expected.sum();
     assert!((0.3..1.2).contains(&chi), "{chi}");
@@ -129,25 +108,16 @@ fn the_dose_is_what_was_asked_and_truth_numbers_the_anomalies() {
     let mean = total / (24.0 * 40.0);
     assert!((mean / 85_000.0 - 1.0).abs() < 0.1, "{mean}");
     // Two discs of radius 2.2 to 4.2 hold 2 * 15 to 2 * 56 pixels.
-    assert!(
-        kinds[1..].iter().all(|&n| (20..120).contains(&n)),
-        "{kinds:?}"
-    );
+    assert!(kinds[1..].iter().all(|&n| (20..120).contains(&n)), "{kinds:?}");
 }
 
 #[test]
 fn the_smallest_cubes_are_made_too() {
     for shape in [[1, 1, 1], [1, 5, 3], [4, 1, 2]] {
-        let small = SceneOptions {
-            shape,
-            ..Default::default()
-        };
+        let small = SceneOptions { shape, ..Default::default() };
         let (counts, truth) = scene(&small, 0).row(0);
         assert!(counts.iter().all(|v| v.is_finite()));
-        assert_eq!(
-            (counts.dim(), truth),
-            ((shape[1], shape[2]), vec![0; shape[1]])
-        );
+        assert_eq!((counts.dim(), truth), ((shape[1], shape[2]), vec![0; shape[1]]));
     }
 }
 
@@ -157,9 +127,7 @@ fn mean_spectrum(scene: &Scene, label: i32) -> Vec<f64> {
     for y in 0..scene.shape()[0] {
         let (counts, truth) = scene.row(y);
         for (spectrum, _) in counts.outer_iter().zip(truth).filter(|(_, t)| *t == label) {
-            sum.iter_mut()
-                .zip(spectrum)
-                .for_each(|(s, &v)| *s += v as f64);
+            sum.iter_mut().zip(spectrum).for_each(|(s, &v)| *s += v as f64);
         }
     }
     let total: f64 = sum.iter().sum();
@@ -178,8 +146,7 @@ fn anomalies_change_their_own_edge() {
     // The L3 line leaves 706-713 for 716-723 eV.
     assert!(sum(&shifted, 706.0, 713.0) < 0.9 * sum(&normal, 706.0, 713.0));
     assert!(sum(&shifted, 717.0, 723.0) > 1.05 * sum(&normal, 717.0, 723.0));
-    let above_background =
-        |spectrum: &[f64]| sum(spectrum, 532.0, 560.0) / sum(spectrum, 480.0, 520.0);
+    let above_background = |spectrum: &[f64]| sum(spectrum, 532.0, 560.0) / sum(spectrum, 480.0, 520.0);
     let oxygen = above_background(&deficient) / above_background(&normal);
     assert!((0.75..0.93).contains(&oxygen), "{oxygen}");
 }
@@ -214,10 +181,7 @@ fn pair(change: impl Fn(&mut SceneOptions)) -> (Axis, [Vec<f64>; 2]) {
     };
     change(&mut options);
     let scene = scene(&options, 0);
-    (
-        scene.energy(),
-        [0, 1].map(|label| mean_spectrum(&scene, label)),
-    )
+    (scene.energy(), [0, 1].map(|label| mean_spectrum(&scene, label)))
 }
 
 /// Anomalous over normal in a range of energies.
@@ -230,10 +194,7 @@ fn quotient((energy, [normal, other]): &(Axis, [Vec<f64>; 2]), low: f64, high: f
 fn every_kind_changes_what_it_says() {
     let kind = |kind, amount, valence_shift_ev| {
         pair(move |options: &mut SceneOptions| {
-            options.anomalies = vec![Anomaly {
-                valence_shift_ev,
-                ..anomaly(kind, amount)
-            }]
+            options.anomalies = vec![Anomaly { valence_shift_ev, ..anomaly(kind, amount) }]
         })
     };
     let weaker = kind(AnomalyKind::Scale, -0.5, None);
@@ -284,13 +245,8 @@ fn after_the_mean_anomalies_are_sharp() {
 
 #[test]
 fn a_benign_shift_is_no_anomaly_and_leaves_the_other_edges() {
-    let mut options = SceneOptions {
-        benign_shift_ev: 3.0,
-        anomalies: Vec::new(),
-        energy_drift_ev: 0.0,
-        dose: 1e9,
-        ..options()
-    };
+    let mut options =
+        SceneOptions { benign_shift_ev: 3.0, anomalies: Vec::new(), energy_drift_ev: 0.0, dose: 1e9, ..options() };
     let wandering = scene(&options, 0).row(3);
     options.benign_shift_ev = 0.0;
     let still = scene(&options, 0).row(3);

@@ -21,11 +21,7 @@ impl LeftOut {
             return LeftOut::default();
         }
         let cubes = cubes.iter();
-        LeftOut(
-            cubes
-                .map(|cube| (cube.info().id.clone(), digest(cube.untrained.as_ref())))
-                .collect(),
-        )
+        LeftOut(cubes.map(|cube| (cube.info().id.clone(), digest(cube.untrained.as_ref()))).collect())
     }
 
     /// Refuses to go on where `now` leaves out others than these. Rank-local.
@@ -49,10 +45,7 @@ fn digest(untrained: Option<&Array2<bool>>) -> String {
     let flags = untrained.into_iter().flatten();
     let flags: Vec<u8> = flags.map(|&flag| u8::from(flag)).collect();
     let digest = Sha256::digest(flags);
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -66,11 +59,7 @@ mod tests {
             map
         };
         let cubes = cubes.iter();
-        LeftOut(
-            cubes
-                .map(|(id, place)| (id.to_string(), digest(Some(&map(*place)))))
-                .collect(),
-        )
+        LeftOut(cubes.map(|(id, place)| (id.to_string(), digest(Some(&map(*place))))).collect())
     }
 
     #[test]
@@ -84,10 +73,7 @@ mod tests {
             (LeftOut::default(), "a:"),
         ] {
             let message = held.check(&now).unwrap_err().to_string();
-            assert!(
-                message.starts_with(id) && message.contains("archive.train_without"),
-                "{message}"
-            );
+            assert!(message.starts_with(id) && message.contains("archive.train_without"), "{message}");
         }
     }
 }

@@ -75,11 +75,7 @@ impl Checkpoint {
     /// # Errors
     /// A folder that cannot be read; only damaged checkpoints.
     pub fn newest(comm: &Comm, directory: &Path) -> Result<Option<Checkpoint>> {
-        let chosen: Result<Option<PathBuf>> = if comm.is_root() {
-            newest_whole(directory)
-        } else {
-            Ok(None)
-        };
+        let chosen: Result<Option<PathBuf>> = if comm.is_root() { newest_whole(directory) } else { Ok(None) };
         let chosen = comm.agree(chosen)?;
         match comm.broadcast(Some(chosen)) {
             Some(path) => comm.agree(Checkpoint::read(&path)).map(Some),
@@ -136,11 +132,7 @@ impl Checkpoint {
     }
 
     fn write_file(&self, path: &Path) -> Result<()> {
-        let tensors = [
-            self.model.parameters.values(),
-            &self.first_moment[..],
-            &self.second_moment[..],
-        ];
+        let tensors = [self.model.parameters.values(), &self.first_moment[..], &self.second_moment[..]];
         let header = serde_json::to_string(&Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
             step: self.step,
@@ -182,16 +174,12 @@ impl Checkpoint {
         let part = |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name)?.data()) };
         let [parameters, first_moment, second_moment] = TENSORS;
         let parts = [part(parameters)?, part(first_moment)?, part(second_moment)?];
-        ensure!(
-            checksum(header, parts.into_iter()) == *text(CHECKSUM)?,
-            "it is damaged: its checksum does not hold"
-        );
+        ensure!(checksum(header, parts.into_iter()) == *text(CHECKSUM)?, "it is damaged: its checksum does not hold");
         let header: Header = serde_json::from_str(header)?;
         header.spec.check()?;
         let count = header.spec.parameters();
         ensure!(
-            parts.iter().all(|part| part.len() == 4 * count)
-                && header.mean.len() == header.spec.energy,
+            parts.iter().all(|part| part.len() == 4 * count) && header.mean.len() == header.spec.energy,
             "it does not hold the model that it names"
         );
         Ok(Checkpoint {
@@ -216,12 +204,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// A folder that cannot be read, a file that cannot be removed.
-pub fn remove_old(
-    directory: &Path,
-    step: usize,
-    kept: usize,
-    losses: &[(usize, f64)],
-) -> Result<()> {
+pub fn remove_old(directory: &Path, step: usize, kept: usize, losses: &[(usize, f64)]) -> Result<()> {
     let mut found = list(&directory.join("checkpoints"))?;
     found.retain(|path| step_of(path).is_some_and(|of| of <= step));
     let loss = |path: &PathBuf| {
@@ -256,11 +239,7 @@ fn beginning(header: String, tensors: [&[f32]; 3]) -> Result<Vec<u8>> {
     for (name, values) in TENSORS.iter().zip(tensors) {
         let start = end;
         end += 4 * values.len();
-        let info = TensorInfo {
-            dtype: Dtype::F32,
-            shape: vec![values.len()],
-            data_offsets: (start, end),
-        };
+        let info = TensorInfo { dtype: Dtype::F32, shape: vec![values.len()], data_offsets: (start, end) };
         places.push((name.to_string(), info));
     }
     let mut description = serde_json::to_vec(&Metadata::new(Some(texts), places)?)?;
@@ -283,25 +262,16 @@ fn newest_whole(directory: &Path) -> Result<Option<PathBuf>> {
             Err(error) => log::warn!("{error:#}; trying the one before"),
         }
     }
-    ensure!(
-        found.is_empty(),
-        "no checkpoint in {} is whole: use --fresh to start anew",
-        folder.display()
-    );
+    ensure!(found.is_empty(), "no checkpoint in {} is whole: use --fresh to start anew", folder.display());
     Ok(None)
 }
 
 /// Checkpoints in `folder`, oldest first.
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
             found.push(path);
         }
     }
@@ -312,10 +282,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 fn checksum(header: &str, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new_with_prefix(header);
     parts.for_each(|part| hash.update(part));
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {
@@ -327,8 +294,5 @@ fn to_bytes(values: &[f32]) -> Vec<u8> {
 }
 
 fn to_values(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }

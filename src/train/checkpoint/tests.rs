@@ -31,10 +31,7 @@ fn a_checkpoint_reads_back_to_the_bit() {
     let path = newest_whole(folder.path()).unwrap().unwrap();
     let read = Checkpoint::read(&path).unwrap();
     assert_eq!(read.step, 7);
-    assert_eq!(
-        read.model.parameters.values(),
-        written.model.parameters.values()
-    );
+    assert_eq!(read.model.parameters.values(), written.model.parameters.values());
     assert_eq!(read.second_moment, written.second_moment);
     assert_eq!(read.model.energy, written.model.energy);
     assert_eq!(read.config, written.config);
@@ -52,15 +49,9 @@ fn a_checkpoint_of_before_knows_of_nothing_left_out() {
     let mut header: serde_json::Value = serde_json::from_str(&header).unwrap();
     assert!(header.as_object_mut().unwrap().remove("left_out").is_some());
     let written = checkpoint(7);
-    let values = [
-        written.model.parameters.values(),
-        &written.first_moment,
-        &written.second_moment,
-    ];
+    let values = [written.model.parameters.values(), &written.first_moment, &written.second_moment];
     let mut before = beginning(header.to_string(), values).unwrap();
-    values
-        .iter()
-        .for_each(|values| before.extend(to_bytes(values)));
+    values.iter().for_each(|values| before.extend(to_bytes(values)));
     let read = Checkpoint::from_bytes(&before).unwrap();
     read.left_out.check(&LeftOut::default()).unwrap();
 }
@@ -108,9 +99,7 @@ fn no_flipped_bit_goes_unnoticed() {
     let bytes = fs::read(&path).unwrap();
     let described = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let damaged = folder.path().join("damaged.safetensors");
-    let places = (0..described)
-        .step_by(61)
-        .chain([described, bytes.len() - 1]);
+    let places = (0..described).step_by(61).chain([described, bytes.len() - 1]);
     for (i, place) in places.enumerate() {
         let mut copy = bytes.clone();
         copy[place] ^= 1 << (i % 8);
@@ -127,12 +116,7 @@ fn fuzz_checkpoints() {
         energy: 16,
         latent: 1,
         hidden: 1,
-        encoder: vec![Layer {
-            out: 1,
-            kernel: [1; 3],
-            stride: [4, 4, 16],
-            pad: [0; 3],
-        }],
+        encoder: vec![Layer { out: 1, kernel: [1; 3], stride: [4, 4, 16], pad: [0; 3] }],
     };
     let count = spec.parameters();
     let mut small = checkpoint(7);
@@ -145,26 +129,16 @@ fn fuzz_checkpoints() {
     small.write(folder.path()).unwrap();
     let path = newest_whole(folder.path()).unwrap().unwrap();
     let whole = fs::read(path).unwrap();
-    fuzz(
-        vec![whole.clone()],
-        &["__metadata__", "parameters"],
-        |bytes| Checkpoint::from_bytes(bytes).map(|_| ()),
-    );
+    fuzz(vec![whole.clone()], &["__metadata__", "parameters"], |bytes| Checkpoint::from_bytes(bytes).map(|_| ()));
     // And with a checksum that holds.
     let (_, metadata) = SafeTensors::read_metadata(&whole).unwrap();
     let header = metadata.metadata().as_ref().unwrap()[HEADER].clone();
-    let values = [
-        small.model.parameters.values(),
-        &small.first_moment,
-        &small.second_moment,
-    ];
+    let values = [small.model.parameters.values(), &small.first_moment, &small.second_moment];
     let tokens = ["[", "{", "null", "-1", "1e308", "18446744073709551615", ","];
     fuzz(vec![header.into_bytes()], &tokens, |bytes| {
         let header = String::from_utf8_lossy(bytes).into_owned();
         let mut file = beginning(header, values)?;
-        values
-            .iter()
-            .for_each(|values| file.extend(to_bytes(values)));
+        values.iter().for_each(|values| file.extend(to_bytes(values)));
         Checkpoint::from_bytes(&file).map(|_| ())
     });
 }
@@ -176,9 +150,6 @@ fn another_learning_rate_is_refused_by_name() {
     config.io.memory_mib = 4096;
     held.check(&config, &held.model.energy).unwrap();
     config.train.learning_rate = 1.0;
-    let message = held
-        .check(&config, &held.model.energy)
-        .unwrap_err()
-        .to_string();
+    let message = held.check(&config, &held.model.energy).unwrap_err().to_string();
     assert!(message.contains("train.learning_rate"), "{message}");
 }

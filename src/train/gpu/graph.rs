@@ -47,10 +47,7 @@ impl Stream {
             let set: unsafe extern "C" fn(c_int) -> c_int = runtime.symbol(c"cudaSetDevice")?;
             set(index as c_int)
         };
-        ensure!(
-            answer == 0,
-            "GPU {index} cannot be taken: CUDA error {answer}"
-        );
+        ensure!(answer == 0, "GPU {index} cannot be taken: CUDA error {answer}");
         let library = Library::open("libc10_cuda.so")?;
         // SAFETY: `c10::cuda::getStreamFromPool(bool, DeviceIndex)`, `setCurrentCUDAStream(CUDAStream)` and
         // `CUDAStream::stream() const`; the class is 16 bytes that are copied as they are.
@@ -99,24 +96,17 @@ impl Graph {
         // enough and does not move; `begin` takes a pair of integers, {0, 0} for a pool of its own, and
         // cudaStreamCaptureModeThreadLocal: other threads may do as they like meanwhile.
         unsafe {
-            let create: unsafe extern "C" fn(*mut Object, bool) =
-                library.symbol(c"_ZN2at4cuda9CUDAGraphC1Eb")?;
-            let begin: unsafe extern "C" fn(*mut Object, [u64; 2], c_int) = library.symbol(
-                c"_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode",
-            )?;
-            let end: unsafe extern "C" fn(*mut Object) =
-                library.symbol(c"_ZN2at4cuda9CUDAGraph11capture_endEv")?;
+            let create: unsafe extern "C" fn(*mut Object, bool) = library.symbol(c"_ZN2at4cuda9CUDAGraphC1Eb")?;
+            let begin: unsafe extern "C" fn(*mut Object, [u64; 2], c_int) =
+                library.symbol(c"_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode")?;
+            let end: unsafe extern "C" fn(*mut Object) = library.symbol(c"_ZN2at4cuda9CUDAGraph11capture_endEv")?;
             let replay = library.symbol(c"_ZN2at4cuda9CUDAGraph6replayEv")?;
             let destroy = library.symbol(c"_ZN2at4cuda9CUDAGraphD1Ev")?;
             create(&mut *object, false);
             begin(&mut *object, [0, 0], 1);
             let made = work();
             end(&mut *object);
-            let graph = Graph {
-                object,
-                replay,
-                destroy,
-            };
+            let graph = Graph { object, replay, destroy };
             Ok((graph, made))
         }
     }

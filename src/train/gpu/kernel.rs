@@ -36,10 +36,7 @@ impl Kernels {
                 driver.symbol(c"cuModuleLoadData")?;
             load(&mut module, code.as_ptr().cast())
         };
-        ensure!(
-            answer == 0,
-            "the GPU's driver refuses the kernels: CUDA error {answer}"
-        );
+        ensure!(answer == 0, "the GPU's driver refuses the kernels: CUDA error {answer}");
         let kernel = |name| Kernel::of(&driver, module, name);
         Ok(Kernels {
             adam: kernel(c"adam")?,
@@ -78,15 +75,8 @@ impl Kernel {
             let find: unsafe extern "C" fn(*mut *mut c_void, *mut c_void, *const c_char) -> c_int =
                 driver.symbol(c"cuModuleGetFunction")?;
             let answer = find(&mut function, module, name.as_ptr());
-            ensure!(
-                answer == 0,
-                "no kernel {}: CUDA error {answer}",
-                name.to_string_lossy()
-            );
-            Ok(Kernel {
-                function,
-                launch: driver.symbol(c"cuLaunchKernel")?,
-            })
+            ensure!(answer == 0, "no kernel {}: CUDA error {answer}", name.to_string_lossy());
+            Ok(Kernel { function, launch: driver.symbol(c"cuLaunchKernel")? })
         }
     }
 
@@ -96,29 +86,11 @@ impl Kernel {
     /// What the driver says.
     /// # Safety
     /// `arguments` point to values of the function's own parameters, whose memory lives until the stream is through.
-    pub unsafe fn run<const N: usize>(
-        &self,
-        stream: Stream,
-        mut arguments: [*mut c_void; N],
-    ) -> Result<()> {
+    pub unsafe fn run<const N: usize>(&self, stream: Stream, mut arguments: [*mut c_void; N]) -> Result<()> {
         let (stream, none) = (stream.raw(), std::ptr::null_mut());
         let list = arguments.as_mut_ptr();
         // SAFETY: by the caller.
-        let answer = unsafe {
-            (self.launch)(
-                self.function,
-                BLOCKS,
-                1,
-                1,
-                THREADS,
-                1,
-                1,
-                0,
-                stream,
-                list,
-                none,
-            )
-        };
+        let answer = unsafe { (self.launch)(self.function, BLOCKS, 1, 1, THREADS, 1, 1, 0, stream, list, none) };
         ensure!(answer == 0, "a kernel does not start: CUDA error {answer}");
         Ok(())
     }
@@ -148,22 +120,16 @@ fn compile(source: &str) -> Result<Vec<u8>> {
         ) -> c_int = compiler.symbol(c"nvrtcCreateProgram")?;
         let compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int =
             compiler.symbol(c"nvrtcCompileProgram")?;
-        let size: unsafe extern "C" fn(Program, *mut usize) -> c_int =
-            compiler.symbol(c"nvrtcGetPTXSize")?;
-        let get: unsafe extern "C" fn(Program, *mut c_char) -> c_int =
-            compiler.symbol(c"nvrtcGetPTX")?;
-        let destroy: unsafe extern "C" fn(*mut Program) -> c_int =
-            compiler.symbol(c"nvrtcDestroyProgram")?;
+        let size: unsafe extern "C" fn(Program, *mut usize) -> c_int = compiler.symbol(c"nvrtcGetPTXSize")?;
+        let get: unsafe extern "C" fn(Program, *mut c_char) -> c_int = compiler.symbol(c"nvrtcGetPTX")?;
+        let destroy: unsafe extern "C" fn(*mut Program) -> c_int = compiler.symbol(c"nvrtcDestroyProgram")?;
         let (mut program, none) = (std::ptr::null_mut(), std::ptr::null());
         let name = c"coreloss".as_ptr();
         let answer = create(&mut program, source.as_ptr(), name, 0, none, none);
         ensure!(answer == 0, "NVRTC takes no program: error {answer}");
         let options = [ARCHITECTURE.as_ptr()];
         let answer = compile(program, options.len() as c_int, options.as_ptr());
-        ensure!(
-            answer == 0,
-            "NVRTC does not compile a kernel: error {answer}"
-        );
+        ensure!(answer == 0, "NVRTC does not compile a kernel: error {answer}");
         let mut length = 0;
         size(program, &mut length);
         let mut code = vec![0u8; length];

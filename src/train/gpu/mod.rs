@@ -209,10 +209,7 @@ impl Gpu {
                 .map(|pair| Loss::of_patches([pair[0], pair[1]], self.spec.pixels() as f64))
                 .collect(),
             norm: values[values.len() - 1],
-            times: Times {
-                device: begun.elapsed().as_secs_f64(),
-                ..Times::default()
-            },
+            times: Times { device: begun.elapsed().as_secs_f64(), ..Times::default() },
         })
     }
 
@@ -235,11 +232,8 @@ impl Gpu {
                 });
                 counts.copy_(outbox);
             } else {
-                let (starts, widths): (Vec<i64>, Vec<i64>) = batch
-                    .places
-                    .iter()
-                    .map(|place| self.held.origin(place))
-                    .unzip();
+                let (starts, widths): (Vec<i64>, Vec<i64>) =
+                    batch.places.iter().map(|place| self.held.origin(place)).unzip();
                 let origins = Tensor::from_slice(&[starts, widths].concat());
                 slot.origins.copy_(&origins.view(&slot.origins.size()[..]));
             }
@@ -308,17 +302,8 @@ impl Gpu {
     /// Moves the weights against the gradient `total`, whose norm is `norm`, and the network's layers with them.
     fn descend(&self, total: &Tensor, norm: &Tensor, plan: &Plan) -> Result<()> {
         let mut adam = Adam::of(plan.learning_rate, plan.step);
-        let mut tensors = [
-            &self.weights,
-            &self.first_moment,
-            &self.second_moment,
-            total,
-        ]
-        .map(Tensor::data_ptr);
-        let mut layers = self
-            .network
-            .layers()
-            .map_or(std::ptr::null_mut(), Tensor::data_ptr);
+        let mut tensors = [&self.weights, &self.first_moment, &self.second_moment, total].map(Tensor::data_ptr);
+        let mut layers = self.network.layers().map_or(std::ptr::null_mut(), Tensor::data_ptr);
         let mut norm = norm.data_ptr();
         let mut clip = plan.clip;
         let mut count = self.weights.size()[0];
@@ -391,14 +376,8 @@ impl Held {
 
     /// The first pixel of a patch, and the pixels of its cube's lines.
     fn origin(&self, place: &Place) -> (i64, i64) {
-        let here = |(lines, _, _): &&(Lines, i64, i64)| {
-            lines.cube == place.cube && lines.rows.contains(&place.y)
-        };
-        let (lines, first, width) = self
-            .lines
-            .iter()
-            .find(here)
-            .expect("a lane's lines are held");
+        let here = |(lines, _, _): &&(Lines, i64, i64)| lines.cube == place.cube && lines.rows.contains(&place.y);
+        let (lines, first, width) = self.lines.iter().find(here).expect("a lane's lines are held");
         let row = (place.y - lines.rows.start) as i64;
         (first + row * width + place.x as i64, *width)
     }
@@ -410,12 +389,7 @@ impl Held {
         let range = |n: i64| Tensor::arange(n, (Kind::Int64, pixels.device()));
         let rows = range(height).view([height, 1]) * origins.get(1);
         let places = origins.get(0) + rows + range(width);
-        pixels.index_select(0, &places.view(-1)).view([
-            origins.size()[1],
-            height,
-            width,
-            pixels.size()[1],
-        ])
+        pixels.index_select(0, &places.view(-1)).view([origins.size()[1], height, width, pixels.size()[1]])
     }
 }
 
@@ -432,11 +406,7 @@ mod tests {
 
     #[test]
     fn patches_are_cut_from_lines_of_any_width() {
-        let cube = |rows, columns| {
-            Array3::from_shape_fn((rows, columns, 3), |(y, x, e)| {
-                (100 * y + 10 * x + e) as f32
-            })
-        };
+        let cube = |rows, columns| Array3::from_shape_fn((rows, columns, 3), |(y, x, e)| (100 * y + 10 * x + e) as f32);
         // Lines 4 to 9 of cube 0, and all of cube 2, which is wider.
         let lines = [(0, 4, cube(6, 5)), (2, 0, cube(4, 8))];
         let mut held = Held::default();
@@ -447,8 +417,7 @@ mod tests {
         held.take(held_lines.collect(), Device::Cpu);
         let places = [(0, 7, 1), (2, 2, 6), (0, 4, 0), (2, 0, 3)];
         let places = places.map(|(cube, y, x)| Place { cube, y, x });
-        let (starts, widths): (Vec<i64>, Vec<i64>) =
-            places.iter().map(|place| held.origin(place)).unzip();
+        let (starts, widths): (Vec<i64>, Vec<i64>) = places.iter().map(|place| held.origin(place)).unzip();
         let origins = Tensor::from_slice(&[starts, widths].concat()).view([2, 4, 1, 1]);
         let found: Vec<f32> = held.cut(&origins, [2, 2]).view(-1).try_into().unwrap();
         let expected = places.iter().flat_map(|place| {

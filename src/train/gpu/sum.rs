@@ -84,14 +84,7 @@ impl GpuSum {
             };
             log::info!("gradients_between_gpus={way}");
         }
-        Ok(GpuSum {
-            micro_batches,
-            device,
-            stream,
-            kernels,
-            way,
-            integers: None,
-        })
+        Ok(GpuSum { micro_batches, device, stream, kernels, way, integers: None })
     }
 
     /// Values of a gradient of `parameters`, in whole blocks.
@@ -122,11 +115,7 @@ impl GpuSum {
         let [mut scales, mut sums] = [&largest, &integers].map(Tensor::data_ptr);
         for gradient in local {
             let mut values = gradient.data_ptr();
-            let arguments = [
-                argument(&mut values),
-                argument(&mut scales),
-                argument(&mut blocks),
-            ];
+            let arguments = [argument(&mut values), argument(&mut scales), argument(&mut blocks)];
             // SAFETY: the kernel's parameters in its order; the tensors hold `blocks` blocks, and one value for each.
             unsafe { self.kernels.largest_of.run(self.stream, arguments) }?;
         }
@@ -190,11 +179,7 @@ impl GpuSum {
         match &self.way {
             Way::None => {}
             Way::Nccl(nccl) => {
-                let kind = if integers {
-                    Values::Int32
-                } else {
-                    Values::Float32
-                };
+                let kind = if integers { Values::Int32 } else { Values::Float32 };
                 let _waiting = comm.waiting("gradient");
                 let (data, count) = (values.data_ptr(), values.numel());
                 // SAFETY: the tensor is contiguous, of that kind and on this rank's GPU.
