@@ -34,3 +34,6 @@ mod chaos;
 mod failures;
 mod memory;
 mod slurm;
+
+// The source tree itself: which module imports which.
+mod layers;
