@@ -220,5 +220,5 @@ fn every_file_of_the_demo_opens_in_hyperspy() {
     let mut all = files(&demo.archive, ".hspy");
     all.extend(files(&demo.reference, ".hspy"));
     assert_eq!(all.len(), 9, "cubes, truth and results: {all:?}");
-    ask_python("hyperspy_judge.py", &all);
+    ask_python("tests/judges/hyperspy_judge.py", &all);
 }

@@ -15,7 +15,7 @@ use crate::common::{ask_python, files, measured_data};
 
 /// What RosettaSciIO says for `command`; `None` where it is not installed.
 fn judge(command: &str, paths: &[PathBuf]) -> Option<String> {
-    ask_python("rosettasciio_judge.py", &[&[command.into()], paths].concat())
+    ask_python("tests/judges/rosettasciio_judge.py", &[&[command.into()], paths].concat())
 }
 
 fn read_all(reader: &Reader) -> Array3<f32> {
@@ -190,7 +190,7 @@ fn the_nanocubes_are_the_same_in_every_format() {
     let converted = folder.path().join("converted");
     let others = ["r.rpl", "r.msa"].map(|name| folder.path().join(name));
     let arguments = [&["-o".into(), converted.clone()][..], &others].concat();
-    if ask_python("../scripts/convert.py", &arguments).is_none() {
+    if ask_python("scripts/convert.py", &arguments).is_none() {
         return;
     }
     // Their names differ in the extension only, so the copies keep it.
@@ -216,7 +216,7 @@ fn a_converted_file_is_the_same_cube() {
     for name in ["sto_lsmo_interface", "fecr_linescan"] {
         let source = data.join("real").join(name).with_extension("dm3");
         let arguments = ["-o".into(), folder.path().to_path_buf(), source.clone()];
-        if ask_python("../scripts/convert.py", &arguments).is_none() {
+        if ask_python("scripts/convert.py", &arguments).is_none() {
             return;
         }
         let open = |path: &Path| Reader::open(path, &Options::default()).expect("opens");

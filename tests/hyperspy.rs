@@ -32,7 +32,7 @@ fn principal_components_equal_hyperspys() {
             }
             mpirun(ranks, &arguments, LIMIT).succeeded();
             let result = output.join("cube.coreloss.hspy");
-            if let Some(said) = ask_python("hyperspy_pca.py", &[&cube, &result]) {
+            if let Some(said) = ask_python("tests/judges/hyperspy_pca.py", &[&cube, &result]) {
                 let poisson = if poisson { "True" } else { "False" };
                 assert!(said.contains(&format!("poisson={poisson} components=6")), "{said}");
                 print!("{ranks} ranks: {said}");
@@ -60,5 +60,5 @@ fn results_of_odd_cubes_open_in_hyperspy() {
     }
     let all = files(&folder, ".hspy");
     assert_eq!(all.len(), 6, "{all:?}");
-    ask_python("hyperspy_judge.py", &all);
+    ask_python("tests/judges/hyperspy_judge.py", &all);
 }

@@ -121,7 +121,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
             [sources.join(below), copy.clone()]
         })
         .collect();
-    ask_python("import_judge.py", &pairs);
+    ask_python("tests/judges/import_judge.py", &pairs);
 }
 
 /// As cameras write: each chunk covers all pixels at a few energies, so every spectrum needs every chunk.
@@ -228,7 +228,7 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
     assert_eq!(lines.len(), 8, "{}", ended.dump());
     let text = |line: &Value, name: &str| PathBuf::from(line[name].as_str().expect("text"));
     let pairs: Vec<PathBuf> = lines.iter().flat_map(|line| [text(line, "path"), text(line, "output")]).collect();
-    ask_python("import_judge.py", &pairs);
+    ask_python("tests/judges/import_judge.py", &pairs);
     let of_nanocubes = lines.iter().filter(|line| line["id"].as_str().is_some_and(|id| id.contains("nanocubes")));
     let checksums: Vec<&Value> = of_nanocubes.map(|line| &line["checksum"]).collect();
     assert!(checksums.len() == 2 && checksums[0] == checksums[1], "{checksums:?}");
@@ -242,7 +242,7 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
     let file = hdf5::File::open(&pictures).expect("the survey opens");
     let names = file.group("Experiments").and_then(|group| group.member_names()).expect("signals");
     assert_eq!(names, ["00 ADF Image (SI Survey)", "01 JEOL ADF1 Image", "02 ADF Image"]);
-    ask_python("hyperspy_judge.py", &[&pictures, &text(line, "output")]);
+    ask_python("tests/judges/hyperspy_judge.py", &[&pictures, &text(line, "output")]);
 }
 
 #[test]

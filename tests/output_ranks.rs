@@ -35,7 +35,7 @@ fn files_are_right_on_any_number_of_ranks() {
         command.env("OMP_NUM_THREADS", "1");
         finish(command, LIMIT).succeeded();
         check(&path);
-        ask_python("hyperspy_judge.py", &[&path]);
+        ask_python("tests/judges/hyperspy_judge.py", &[&path]);
     }
 }
 

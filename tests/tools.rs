@@ -45,15 +45,15 @@ fn results_are_exported_told_and_gone_on_with() {
     assert!(exported.succeeded().stdout.lines().count() > 20);
     assert!(files(&case.path("tables"), ".partial").is_empty());
     let result = output.join("cube.coreloss.hspy");
-    if let Some(found) = ask_python("export_judge.py", &[&result, &case.path("tables/cube")]) {
+    if let Some(found) = ask_python("tests/judges/export_judge.py", &[&result, &case.path("tables/cube")]) {
         // HyperSpy prints warnings to stdout.
         let last = found.lines().last().unwrap_or_default();
         let found: Value = serde_json::from_str(last).expect("JSON");
         assert!(found["regions"].as_u64() > Some(0), "{found}");
     }
-    ask_python("hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
-    ask_python("../scripts/tensorboard_events.py", &[&output]);
-    ask_python("tensorboard_judge.py", &[&output]);
+    ask_python("tests/judges/hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
+    ask_python("scripts/tensorboard_events.py", &[&output]);
+    ask_python("tests/judges/tensorboard_judge.py", &[&output]);
     in_browser(&output.join("report.html"), &case.folder);
 }
 

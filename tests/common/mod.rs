@@ -76,11 +76,11 @@ pub fn python() -> Option<PathBuf> {
     python.map(PathBuf::from)
 }
 
-/// The stdout of `script` of `tests/`, run by HyperSpy's Python; `None` where there is no such Python.
+/// The stdout of `script` of this repository, run by HyperSpy's Python; `None` where there is no such Python.
 pub fn ask_python<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> Option<String> {
     let mut command = Command::new(python()?);
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .args(arguments)
         // libtorch's libraries are not Python's.
         .env_remove("LD_LIBRARY_PATH");
