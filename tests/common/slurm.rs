@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,17 +19,16 @@ pub struct Sandbox {
     /// Stops the Slurm when its stdin is closed: by this process, or by its death.
     keeper: Child,
     folder: tempfile::TempDir,
-    _cores: Cores,
+    cores: Option<Cores>,
 }
 
 impl Sandbox {
-    /// On all cores of the machine; [`skip`]s where there cannot be one.
+    /// For jobs on all cores of the machine; [`skip`]s where there cannot be one.
     pub fn start() -> Option<Sandbox> {
         if !is_root() {
             skip("scripts/slurm_sandbox.sh needs root");
             return None;
         }
-        let cores = Cores::all();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state = folder.path().join("slurm");
         let keeper = Command::new("bash")
@@ -40,8 +40,13 @@ impl Sandbox {
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let sandbox = Sandbox { keeper, folder, _cores: cores };
+        let mut sandbox = Sandbox { keeper, folder, cores: None };
+        // The first to start installs Slurm, while the others wait. Neither needs cores.
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         sandbox.ask(&["scripts/slurm_sandbox.sh", "start"]);
+        drop(turn);
+        sandbox.cores = Some(Cores::all());
         Some(sandbox)
     }
 
@@ -123,6 +128,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.cores = None;
         drop(self.keeper.stdin.take());
         let stopped = self.keeper.wait();
         if !stopped.is_ok_and(|status| status.success()) && !std::thread::panicking() {
