@@ -99,8 +99,7 @@ pub fn coreloss<S: AsRef<OsStr>>(ranks: usize, arguments: &[S]) -> Command {
 /// The command that runs the test `name` of this program on `ranks` ranks; each of them is [`told`] `word`.
 pub fn this_test(ranks: usize, name: &str, word: &str) -> Command {
     let mut command = on_ranks(ranks, &std::env::current_exe().expect("a program knows its file"));
-    // With one thread it is the main thread that runs the test, and MPI.
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(TOLD, word);
+    command.args([name, "--exact", "--nocapture"]).env(TOLD, word);
     command
 }
 
