@@ -24,56 +24,35 @@
 //! * **A key of the configuration.** A documented field in `config/sections.rs` with its default; `coreloss config
 //!   --explain` reads the very text.
 
+pub mod archive;
+pub mod attempt;
+pub mod bench;
+pub mod comm;
+pub mod commands;
 pub mod config;
+pub mod cube;
+pub mod doctor;
+pub mod durable;
+pub mod ending;
+pub mod evaluate;
 #[cfg(test)]
 mod fuzz;
-
-pub mod library;
-
-pub mod comm;
-
-pub mod durable;
-
-pub mod device;
-
-mod heap;
-
-pub mod edges;
-
-pub mod cube;
-
-pub mod archive;
-
-pub mod shard;
-
-pub mod preprocess;
-
-pub mod stream;
-
+pub mod gpu;
+pub mod invalid;
+pub mod labelled;
+mod memory;
 pub mod model;
-
-pub mod train;
-
-pub mod pca;
-
-pub mod score;
-
-pub mod evaluate;
-
 pub mod output;
-
-pub mod simulate;
-
+pub mod pca;
+pub mod pipeline;
+pub mod preprocess;
 pub mod report;
-
-pub mod run;
-
-pub mod attempt;
-
-pub mod doctor;
-
-pub mod sweep;
-
+pub mod results;
+pub mod score;
+pub mod shard;
+pub mod simulate;
+pub mod spectrum;
+pub mod stream;
 pub mod survey;
-
-pub mod bench;
+pub mod sweep;
+pub mod train;

@@ -52,7 +52,7 @@ pub struct Lane {
 
 /// How an archive is cut for training.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LanePlan {
     pub lanes: Vec<Lane>,
     /// Blocks of one patch's height that no training crop touches; empty where the archive is too small.
     pub validation: Vec<Lines>,
@@ -63,12 +63,12 @@ pub struct Plan {
 /// The largest share of the training lines that validation may cost.
 const VALIDATION_COST: f64 = 0.12;
 
-impl Plan {
+impl LanePlan {
     /// Cuts the archive into at most `lanes` lanes after setting `validation` (a share of the lines) apart.
-    pub fn new(extents: &[Extent], patch: [usize; 2], lanes: usize, validation: f64) -> Plan {
+    pub fn new(extents: &[Extent], patch: [usize; 2], lanes: usize, validation: f64) -> LanePlan {
         let validation = validation_blocks(extents, patch, validation);
         let runs = training_runs(extents, patch, &validation);
-        Plan { lanes: cut_lanes(extents, &runs, lanes), validation, extents: extents.to_vec(), patch }
+        LanePlan { lanes: cut_lanes(extents, &runs, lanes), validation, extents: extents.to_vec(), patch }
     }
 
     /// The lane from which micro-batch `slot` of `slots` is drawn at `step`: slots share the lanes out evenly and
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_cube_smaller_than_a_patch_has_one_crop() {
-        let plan = Plan::new(&[extent(2, 2)], [12, 12], 64, 0.05);
+        let plan = LanePlan::new(&[extent(2, 2)], [12, 12], 64, 0.05);
         assert_eq!(plan.lanes.len(), 1);
         assert_eq!(plan.crop(0, 0.999), (0, 0, 0));
         assert!(plan.validation.is_empty());
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn no_training_crop_touches_validation() {
-        let plan = Plan::new(&[extent(400, 64)], [12, 12], 64, 0.05);
+        let plan = LanePlan::new(&[extent(400, 64)], [12, 12], 64, 0.05);
         let block = &plan.validation[0];
         for run in plan.lanes.iter().flat_map(|lane| &lane.runs) {
             assert!(run.rows.end - 1 + 12 <= block.rows.start || run.rows.start > block.rows.end);
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn lanes_begin_on_chunks_where_lanes_are_tall() {
         let tall = Extent { rows: 4096, columns: 8, chunk_rows: 15 };
-        let plan = Plan::new(&[tall], [12, 12], 64, 0.0);
+        let plan = LanePlan::new(&[tall], [12, 12], 64, 0.0);
         assert!(plan.lanes.iter().all(|lane| lane.runs[0].rows.start % 15 == 0));
     }
 
@@ -275,7 +275,7 @@ mod tests {
             lanes in 1usize..70,
         ) {
             let extents: Vec<Extent> = sizes.iter().map(|&(y, x)| extent(y, x)).collect();
-            let plan = Plan::new(&extents, [12, 12], lanes, 0.0);
+            let plan = LanePlan::new(&extents, [12, 12], lanes, 0.0);
             let laid: Vec<(usize, usize)> = plan.lanes.iter().flat_map(|lane| &lane.runs)
                 .flat_map(|run| run.rows.clone().map(|row| (run.cube, row))).collect();
             let expected: Vec<(usize, usize)> = extents.iter().enumerate()
@@ -287,7 +287,7 @@ mod tests {
 
         #[test]
         fn slots_of_a_batch_go_up_through_the_lanes(lanes in 1usize..70, slots in 1usize..20, step in 0usize..500) {
-            let plan = Plan::new(&[extent(200, 30)], [12, 12], lanes, 0.0);
+            let plan = LanePlan::new(&[extent(200, 30)], [12, 12], lanes, 0.0);
             let drawn: Vec<usize> = (0..slots).map(|slot| plan.lane_of(step, slot, slots)).collect();
             prop_assert!(drawn.windows(2).all(|pair| pair[0] <= pair[1]));
             prop_assert!(drawn.iter().all(|&lane| lane < plan.lanes.len()));

@@ -48,14 +48,14 @@ struct Recent {
 }
 
 /// What a thread works with.
-struct Bench {
+struct Scratch {
     inflater: Decompressor,
     packed: Vec<u8>,
     shuffled: Vec<u8>,
 }
 
 thread_local! {
-    static BENCH: RefCell<Bench> = RefCell::new(Bench {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         inflater: Decompressor::new(),
         packed: Vec::new(),
         shuffled: Vec::new(),
@@ -137,7 +137,7 @@ impl Chunks {
             }
             recent.spare.pop().unwrap_or_default()
         };
-        BENCH.with_borrow_mut(|bench| self.unpack(bench, origin, &mut bytes))?;
+        SCRATCH.with_borrow_mut(|scratch| self.unpack(scratch, origin, &mut bytes))?;
         let (size, bytes) = (bytes.len(), Arc::new(bytes));
         let mut recent = self.recent();
         recent.chunks.push_back((origin.to_vec(), Arc::clone(&bytes)));
@@ -182,27 +182,27 @@ impl Chunks {
     }
 
     /// Reads the chunk at `origin` and fills `bytes` with its values.
-    fn unpack(&self, bench: &mut Bench, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
+    fn unpack(&self, scratch: &mut Scratch, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
         let size = self.chunk.iter().product::<usize>() * self.size;
-        let mask = self.fetch(origin, size, &mut bench.packed)?;
+        let mask = self.fetch(origin, size, &mut scratch.packed)?;
         // Filters that a writer left out of a chunk are told by their place in the pipeline.
         let deflated = mask & (1 << usize::from(self.is_shuffled)) == 0;
         let shuffled = self.is_shuffled && mask & 1 == 0 && self.size > 1;
         let first = match shuffled {
-            true => &mut bench.shuffled,
+            true => &mut scratch.shuffled,
             false => &mut *bytes,
         };
         first.resize(size, 0);
         if deflated {
-            let length = bench.inflater.zlib_decompress(&bench.packed, first)?;
+            let length = scratch.inflater.zlib_decompress(&scratch.packed, first)?;
             ensure!(length == size, "a chunk that is too short");
         } else {
-            ensure!(bench.packed.len() == size, "a chunk of another size");
-            first.copy_from_slice(&bench.packed);
+            ensure!(scratch.packed.len() == size, "a chunk of another size");
+            first.copy_from_slice(&scratch.packed);
         }
         if shuffled {
             bytes.resize(size, 0);
-            order(&bench.shuffled, self.size, bytes);
+            order(&scratch.shuffled, self.size, bytes);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use hdf5::filters::Filter;
 use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
 use hdf5::{Dataset, File};
 
-use crate::config::Invalid;
+use crate::invalid::Invalid;
 
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 

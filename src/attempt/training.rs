@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::once;
 use crate::comm::Comm;
-use crate::run::Ending;
+use crate::ending::Ending;
 
 /// Has `train` train in `folder` unless that was done, which the file `trained` there says.
 ///

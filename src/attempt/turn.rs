@@ -9,7 +9,7 @@ use anyhow::{anyhow, Result};
 
 use super::{Attempt, Claim, End, Record};
 use crate::comm::Comm;
-use crate::run::Ending;
+use crate::ending::Ending;
 
 /// Whose turn it is, on every rank alike.
 pub enum Turn {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 
 use super::{median, print};
@@ -13,6 +14,14 @@ const MIB: [usize; 4] = [1, 4, 16, 64];
 /// The first two only wake memory up.
 const ROUNDS: usize = 12;
 const WARM_UP: usize = 2;
+
+/// What to measure.
+#[derive(Args)]
+pub struct AllreduceBench {
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 #[derive(Serialize)]
 struct Findings {

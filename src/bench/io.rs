@@ -5,19 +5,25 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde::Serialize;
 
 use super::print;
 use crate::archive::{Options, Reader};
 use crate::comm::Comm;
-use crate::config::Config;
-use crate::run::peak_rss_mib;
+use crate::config::{Config, Overrides};
+use crate::memory::peak_rss_mib;
 use crate::shard::Blocks;
 
 /// What to measure.
+#[derive(Args)]
 pub struct IoBench {
     pub file: PathBuf,
+    /// One line of JSON.
+    #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 #[derive(Serialize)]

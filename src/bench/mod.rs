@@ -1,6 +1,4 @@
 //! What this machine makes of the program: each benchmark ends with one line of JSON on stdout.
-//!
-//! On top of everything else, like [`run`](crate::run); nothing imports it.
 
 mod allreduce;
 mod io;
@@ -12,7 +10,7 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 
-pub use allreduce::allreduce;
+pub use allreduce::{allreduce, AllreduceBench};
 pub use io::{io, IoBench};
 pub use pca::{pca, PcaBench};
 pub use reconstruct::{reconstruct, ReconstructBench};

@@ -4,22 +4,29 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use ndarray::Array2;
 use serde::Serialize;
 
 use super::print;
 use crate::archive::{Options, Reader};
 use crate::comm::Comm;
-use crate::config::{Config, PcaSolver};
+use crate::config::{Config, Overrides, PcaSolver};
+use crate::memory::peak_rss_mib;
 use crate::pca::{randomized, Scatter, Spectra};
-use crate::run::peak_rss_mib;
 use crate::shard::Blocks;
 
 /// What to measure.
+#[derive(Args)]
 pub struct PcaBench {
     pub file: PathBuf,
+    #[arg(long, default_value_t = 10)]
     pub components: usize,
+    /// One line of JSON.
+    #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::Args;
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,20 +12,30 @@ use serde::Serialize;
 
 use super::{median, print, train::read_spec};
 use crate::comm::Comm;
-use crate::config::{Config, Invalid};
-use crate::device;
+use crate::config::{Config, Overrides};
+use crate::gpu::device;
+use crate::invalid::Invalid;
+use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Tiles};
-use crate::run::peak_rss_mib;
 use crate::shard::Blocks;
 
 /// What to measure.
+#[derive(Args)]
 pub struct ReconstructBench {
-    /// JSON of a [`Spec`](crate::model::Spec); without it the configuration's preset at 480 channels.
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
     pub spec: Option<PathBuf>,
     /// Pixels along each side of the cube.
+    #[arg(long, default_value_t = 96)]
     pub side: usize,
+    /// Rounds to measure.
+    #[arg(long, default_value_t = 3)]
     pub rounds: usize,
+    /// One line of JSON.
+    #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 /// Medians over the rounds.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,26 +16,41 @@ use tch::{Device, Kind, Tensor};
 
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
-use crate::config::{Config, Invalid};
+use crate::config::{Config, Overrides};
 use crate::cube::Axis;
-use crate::device;
+use crate::gpu::device;
+use crate::invalid::Invalid;
+use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
-use crate::run::peak_rss_mib;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Place, Stream, Times};
+use crate::train::{
+    Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Stream, Times,
+};
 
 /// What to measure.
+#[derive(Args)]
 pub struct TrainBench {
-    /// JSON of a [`Spec`]; without it the configuration's preset at 480 channels.
+    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    #[arg(long)]
     pub spec: Option<PathBuf>,
-    /// Patches per rank and step.
+    /// Patches per rank and step, a multiple of train.micro_batch.
+    #[arg(long, default_value_t = 8)]
     pub batch: usize,
+    /// Steps to measure.
+    #[arg(long, default_value_t = 20)]
     pub steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
     pub warmup: usize,
-    /// Leaves out what the steps are held against.
+    /// Steps alone, without the rates of matrix products and reductions beside them.
+    #[arg(long)]
     pub steps_only: bool,
+    /// One line of JSON.
+    #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 /// Channels where no specification says.
@@ -56,7 +72,7 @@ struct Findings {
     /// By the plain layers' sums, all ranks together.
     gflop_per_s: f64,
     #[serde(flatten)]
-    beside: Option<Beside>,
+    beside: Option<StepShares>,
     first_loss: f64,
     last_loss: f64,
     peak_rss_mib: Vec<f64>,
@@ -64,7 +80,7 @@ struct Findings {
 
 /// What the steps are held against.
 #[derive(Serialize)]
-struct Beside {
+struct StepShares {
     /// One reduction by itself, and what exactness costs of a step.
     exact_ms: f64,
     fast_ms: f64,
@@ -125,7 +141,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
             Device::Cpu => reductions(comm, spec.parameters(), micro_batches),
             _ => gpu_reductions(comm, &config, device, &spec, micro_batches)?,
         };
-        Some(Beside {
+        Some(StepShares {
             exact_ms: 1e3 * exact,
             fast_ms: 1e3 * fast,
             price_of_exact: (exact - fast) / step,
@@ -204,7 +220,7 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
     let [rows, columns] = spec.patch;
     MicroBatch {
         slot,
-        places: (0..patches).map(|i| Place { cube: slot * patches + i, y: 0, x: 0 }).collect(),
+        places: (0..patches).map(|i| CropOrigin { cube: slot * patches + i, y: 0, x: 0 }).collect(),
         patches: (0..patches)
             .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy), || 20.0 * rng.random::<f32>()))
             .collect(),

@@ -27,7 +27,7 @@ pub use nccl::{Nccl, Operation, Values};
 pub use session::{init, Session};
 use watchdog::{Waiting, Watchdog};
 
-use crate::config::Invalid;
+use crate::invalid::Invalid;
 
 /// Elements of one MPI message: counts are C ints, and smaller blocks keep the scratch memory small.
 const BLOCK: usize = 1 << 22;

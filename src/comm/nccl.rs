@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_int, c_void, CStr};
 use anyhow::{ensure, Result};
 
 use super::Comm;
-use crate::library::Library;
+use crate::gpu::library::Library;
 
 /// `ncclUniqueId`.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use anyhow::{bail, ensure, Result};
 use serde::{Deserialize, Serialize};
 
-use super::material::{Edge, Material};
+use super::material::{Material, MaterialEdge};
 use super::places::{default_count, default_radius, within, Places, Shape};
 
 /// How a spectrum differs where it is anomalous.
@@ -61,7 +61,7 @@ impl Anomaly {
     }
 
     /// The edge that is changed; none where `material` has no such element.
-    pub fn edge<'a>(&'a self, material: &'a Material) -> Option<&'a Edge> {
+    pub fn edge<'a>(&'a self, material: &'a Material) -> Option<&'a MaterialEdge> {
         let element = match self.kind {
             AnomalyKind::Oxygen => Some("O"),
             _ => self.element.as_deref(),

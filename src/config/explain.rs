@@ -2,7 +2,8 @@
 
 use serde_yaml::Value;
 
-use super::{Config, Invalid};
+use super::Config;
+use crate::invalid::Invalid;
 
 /// The sources of all types that a configuration is made of.
 const SOURCES: [&str; 10] = [

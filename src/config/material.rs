@@ -30,13 +30,13 @@ pub struct Material {
     /// The element whose edge an anomaly changes unless it names another; the first by default.
     #[serde(default)]
     pub anomalous: Option<String>,
-    pub edges: Vec<Edge>,
+    pub edges: Vec<MaterialEdge>,
 }
 
 /// One element's edge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Edge {
+pub struct MaterialEdge {
     pub element: String,
     /// The whole step in units of the background at the first step.
     pub jump: f64,
@@ -93,7 +93,7 @@ fn whole() -> f64 {
 
 impl Material {
     /// The element whose edge is changed for an anomaly that names `element`, or none.
-    pub fn anomalous<'a>(&'a self, element: Option<&'a str>) -> Option<&'a Edge> {
+    pub fn anomalous<'a>(&'a self, element: Option<&'a str>) -> Option<&'a MaterialEdge> {
         let wanted = element.or(self.anomalous.as_deref());
         match wanted {
             Some(wanted) => self.edges.iter().find(|edge| edge.element == wanted),
@@ -129,7 +129,7 @@ impl Material {
     }
 }
 
-impl Edge {
+impl MaterialEdge {
     fn validate(&self) -> Result<()> {
         within("jump", self.jump, 0.0, 1e3)?;
         within("column_sigma_angstrom", self.column_sigma_angstrom, 0.05, 100.0)?;

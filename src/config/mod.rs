@@ -11,22 +11,23 @@ mod inject;
 mod material;
 mod names;
 mod neutral;
+mod overrides;
 mod parse;
 mod places;
 mod region;
 mod sections;
 mod simulate;
+mod stage;
 mod survey;
 mod sweep;
 mod tree;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use explain::{explain, Explained};
-pub use region::{Region, RegionUse};
+pub use region::{RegionOfInterest, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, PcaSolver, Precision,
     Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
@@ -34,24 +35,14 @@ pub use sections::{
 
 pub use anomaly::{Anomaly, AnomalyKind};
 pub use inject::{EdgeAnomaly, Inject, InjectedCube};
-pub use material::{Edge, Material, MaterialChoice, Peak, Step};
+pub use material::{Material, MaterialChoice, MaterialEdge, Peak, Step};
 pub use neutral::Work;
+pub use overrides::Overrides;
 pub use places::{Places, Shape};
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
+pub use stage::Stage;
 pub use survey::{Models, SurveyOptions};
 pub use sweep::{Made, Plot, Point, Sweep, SweepFile, METRICS};
-
-/// Bad configuration or usage: the program exits with 2.
-#[derive(Debug)]
-pub struct Invalid(pub String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

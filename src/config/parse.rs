@@ -4,8 +4,9 @@ use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
 use super::tree::{compare, given, set};
-use super::{Config, Invalid};
+use super::Config;
 use crate::config::{Auto, PcaFit, SurveyOptions};
+use crate::invalid::Invalid;
 
 /// As much as an address has bits for.
 const MOST_MEMORY_MIB: u64 = 1 << 26;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Some pixels of every cube, or of those that `cubes` names: a box (`y` and `x`) or a `polygon`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Region {
+pub struct RegionOfInterest {
     /// First and one-past-last scan line.
     #[serde(default)]
     pub y: Option<[usize; 2]>,
@@ -23,7 +23,7 @@ pub struct Region {
     pub r#use: RegionUse,
 }
 
-impl Region {
+impl RegionOfInterest {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn validate(&self) -> Result<(), String> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::region::Region;
+use super::region::RegionOfInterest;
 
 /// A number, or `auto`: found from the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub struct Archive {
     /// `[low, high]` in eV; by default all, but for the zero-loss peak where core losses follow it (then from 50 eV).
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore or to train on only.
-    pub regions: Vec<Region>,
+    pub regions: Vec<RegionOfInterest>,
     /// Where the low-loss cube of each cube is, relative to the cube: `{}` stands for its name without extension. By
     /// default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else the cube
     /// itself where it holds the zero-loss peak.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
-use super::Invalid;
+use crate::invalid::Invalid;
 
 /// Lays one `a.b=value` over a YAML tree.
 pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {

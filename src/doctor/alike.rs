@@ -7,7 +7,7 @@ use anyhow::{bail, Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
-use crate::config::Invalid;
+use crate::invalid::Invalid;
 
 /// Places of the program's file that are compared, and bytes of each: another build differs nearly everywhere.
 const PLACES: u64 = 256;

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::{Finding, Verdict};
 use crate::comm::Comm;
 use crate::config::{self, Config};
-use crate::device;
-use crate::run::BASE_MIB;
+use crate::gpu::device;
+use crate::pipeline::BASE_MIB;
 
 /// How launchers tell the number of processes that they started together.
 const LAUNCHED: [&str; 4] = ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];

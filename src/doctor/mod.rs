@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::run::Ending;
+use crate::ending::Ending;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

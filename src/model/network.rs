@@ -25,7 +25,7 @@ pub struct Network {
 }
 
 /// Index of a tensor in [`Spec::shapes`]: weights come before their bias.
-struct Place(usize);
+struct LayerIndex(usize);
 
 impl Network {
     /// Of `values` `[parameters]` f32, whose memory is shared where it lies on `device` and `kind` is f32.
@@ -137,26 +137,26 @@ impl Network {
         });
     }
 
-    fn encoder(&self, i: usize) -> Place {
-        Place(2 * i)
+    fn encoder(&self, i: usize) -> LayerIndex {
+        LayerIndex(2 * i)
     }
 
     /// The four linear layers: to hidden, to latent, from latent, from hidden.
-    fn hidden(&self, i: usize) -> Place {
-        Place(2 * (self.spec.encoder.len() + i))
+    fn hidden(&self, i: usize) -> LayerIndex {
+        LayerIndex(2 * (self.spec.encoder.len() + i))
     }
 
     /// The decoder's layers lie in the order in which they are applied: the last of the encoder first.
-    fn decoder(&self, i: usize) -> Place {
+    fn decoder(&self, i: usize) -> LayerIndex {
         let layers = self.spec.encoder.len();
-        Place(2 * (layers + 4 + layers - 1 - i))
+        LayerIndex(2 * (layers + 4 + layers - 1 - i))
     }
 
-    fn weight_and_bias(&self, place: &Place) -> (&Tensor, &Tensor) {
+    fn weight_and_bias(&self, place: &LayerIndex) -> (&Tensor, &Tensor) {
         (&self.leaves[place.0], &self.leaves[place.0 + 1])
     }
 
-    fn linear(&self, x: &Tensor, place: &Place) -> Tensor {
+    fn linear(&self, x: &Tensor, place: &LayerIndex) -> Tensor {
         let (weight, bias) = self.weight_and_bias(place);
         x.linear(weight, Some(bias))
     }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::{Network, Parameters, Spec};
-use crate::heap::KeptHeap;
+use crate::memory::KeptHeap;
 use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 

@@ -70,6 +70,20 @@ pub struct SmallSignal {
     pub learning_results: Option<LearningResults>,
 }
 
+/// A signal whose data all ranks have written.
+pub fn parallel(title: &str, axes: Vec<Axis>, signal_type: &str) -> SmallSignal {
+    SmallSignal {
+        signal: Signal { title: title.into(), axes, signal_type: signal_type.into() },
+        data: Data::Parallel,
+        learning_results: None,
+    }
+}
+
+/// An axis that counts things.
+pub fn index_axis(name: &str, size: usize) -> Axis {
+    Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate: true }
+}
+
 /// Everything that root adds to a file.
 #[derive(Default)]
 pub struct Small {

@@ -18,7 +18,7 @@ mod table;
 mod transfer;
 
 pub use about::About;
-pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
+pub use hspy::{index_axis, parallel, signal_path, Data, LearningResults, Signal, Small, SmallSignal};
 pub use nexus::NexusWriter;
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles};

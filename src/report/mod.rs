@@ -6,6 +6,7 @@ mod chart;
 mod compare;
 mod figure;
 mod frame;
+mod gather;
 mod inside;
 mod page;
 mod picture;
@@ -19,6 +20,7 @@ mod text;
 mod example;
 
 pub use compare::{comparison, Line};
+pub use gather::write_run;
 pub use ranking::{ranking_html, RankedCube, RankedRegion};
 
 use std::collections::HashSet;

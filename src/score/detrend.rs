@@ -6,7 +6,7 @@ use std::ops::Range;
 use ndarray::{s, Array2, ArrayView2, Zip};
 
 use super::line::LineFeatures;
-use super::pixels::{known, Beside, Pixels};
+use super::pixels::{known, Pixels, WithHalo};
 use super::quantile::quantiles;
 
 /// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.
@@ -59,7 +59,7 @@ fn trend(
     map: ArrayView2<f32>,
     patch: f64,
     median: impl Fn(&[f32]) -> f64,
-    beside: impl FnOnce(ArrayView2<f32>) -> Beside,
+    beside: impl FnOnce(ArrayView2<f32>) -> WithHalo,
 ) -> Option<Array2<f32>> {
     let center_and_sd = |values: Vec<f32>| {
         let middle = median(&values);
@@ -98,7 +98,7 @@ fn reach() -> usize {
 }
 
 /// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
-fn smoothed(map: &Beside) -> Array2<f32> {
+fn smoothed(map: &WithHalo) -> Array2<f32> {
     let weights: Vec<f32> = (0..=reach()).map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32).collect();
     let (values, there) = known(map.map.view());
     let [mut total, weight] = [values, there].map(|of| blurred(&of, &map.own, &weights));
@@ -142,7 +142,7 @@ mod tests {
     const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
 
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        let whole = |map: ArrayView2<f32>| Beside { map: map.to_owned(), own: 0..map.nrows() };
+        let whole = |map: ArrayView2<f32>| WithHalo { map: map.to_owned(), own: 0..map.nrows() };
         super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), whole)
     }
 

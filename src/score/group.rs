@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::covariance::{Columns, Whitening};
 use super::features::dot;
 use super::line::{LineFeatures, LineScorer};
-use super::templates::{Edge, SHIFTS_EV};
+use super::templates::{EdgeProfile, SHIFTS_EV};
 use crate::comm::{Comm, ExactSum};
 
 /// What sort of anomaly a group looks for.
@@ -38,7 +38,7 @@ pub struct Group<'a> {
     start: usize,
     len: usize,
     whitening: Whitening,
-    edge: Edge<'a>,
+    edge: EdgeProfile<'a>,
     /// Unit vectors in whitened coordinates: what is looked for by name.
     pub templates: Vec<Vec<f64>>,
     /// How many pixels' worth of noise a pixel shares with those around it; 1 for white noise.
@@ -72,7 +72,7 @@ impl<'a> Group<'a> {
             start: range.start,
             len: columns.len(),
             whitening,
-            edge: Edge::new(scorer.energy(), scored, mean),
+            edge: EdgeProfile::new(scorer.energy(), scored, mean),
             templates: Vec::new(),
             relation: 1.0,
         };

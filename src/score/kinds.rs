@@ -8,9 +8,9 @@ use ndarray::{s, Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip};
 use super::features::dot;
 use super::group::{Family, Group};
 use super::line::{LineFeatures, LineScorer};
-use super::pixels::{Beside, Pixels};
+use super::mean_field::mean_field;
+use super::pixels::{Pixels, WithHalo};
 use super::scan::Scan;
-use super::settle::settle;
 use crate::comm::ExactSum;
 
 /// Normal maps in which chance starts a kind, on average.
@@ -180,7 +180,7 @@ impl<'a> Search<'a> {
             }
             let evidence = self.pixels.map(evidence);
             let beside = |map: ArrayView2<f32>| self.pixels.beside(map, 1);
-            let odds = settle(evidence.view(), &mut belief, beside);
+            let odds = mean_field(evidence.view(), &mut belief, beside);
             let now = odds.mapv(|odds| odds > 0.0);
             let area = now.iter().filter(|&&inside| inside).count();
             grown.area = comm.sum_u64(area as u64) as usize;
@@ -227,7 +227,7 @@ impl<'a> Search<'a> {
         let Some(odds) = grown.odds.filter(|_| grown.area > 0) else {
             return;
         };
-        let Beside { map, own } = self.pixels.beside(odds.view(), BLUR);
+        let WithHalo { map, own } = self.pixels.beside(odds.view(), BLUR);
         for ((y, x), _) in map.indexed_iter().filter(|(_, &odds)| odds > 0.0) {
             // Lines of this rank's, from its first.
             let local = |y: usize| y.clamp(own.start, own.end) - own.start;

@@ -8,9 +8,9 @@ use ndarray::{s, Array1, ArrayView1, ArrayView2};
 use super::features::{Projection, Residual};
 use super::pcc::pcc_score;
 use super::refit::{information, line_shift, shifted};
-use super::windows::MIN_CHANNELS;
 use crate::config::Window;
 use crate::cube::Axis;
+use crate::spectrum::MIN_CHANNELS;
 
 /// Numbers kept per pixel over all windows: the memory that scoring may use (tests/memory.rs holds it).
 const MAX_COLUMNS: usize = 64;

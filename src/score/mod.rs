@@ -4,7 +4,6 @@
 //! scores ([`LineScorer::scores`]: collective), and root [flags](flag()) a map of scores and finds its
 //! [`regions()`]. Knows nothing of the model: reconstructions come as arrays.
 
-mod background;
 mod calibrate;
 mod covariance;
 mod detrend;
@@ -14,7 +13,7 @@ mod flag;
 mod group;
 mod kinds;
 mod line;
-mod naming;
+mod mean_field;
 mod pcc;
 mod pixels;
 mod quantile;
@@ -23,22 +22,17 @@ mod regions;
 mod rx;
 mod scan;
 mod scores;
-mod settle;
 mod templates;
 mod threshold;
-mod windows;
 
-pub use background::PowerLaw;
 pub use drift::Drift;
 pub use flag::{flag, Flags, Meaning};
 pub use group::Family;
 pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
-pub use naming::FoundEdge;
 pub use quantile::quantiles;
 pub use refit::shifted;
 pub use regions::{regions, Region};
 pub use rx::{rx, Rx};
 pub use scores::Scores;
 pub use threshold::threshold;
-pub use windows::{find_edges, find_windows, whole_axis};

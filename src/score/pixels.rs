@@ -17,7 +17,7 @@ pub struct Pixels<'a> {
 }
 
 /// A band of a map with some lines more on either side, where the map has them.
-pub struct Beside {
+pub struct WithHalo {
     pub map: Array2<f32>,
     /// The lines of the band itself.
     pub own: Range<usize>,
@@ -59,7 +59,7 @@ impl<'a> Pixels<'a> {
     /// This rank's part of a map with `reach` lines more on either side.
     ///
     /// # Collective
-    pub fn beside(&self, own: ArrayView2<f32>, reach: usize) -> Beside {
+    pub fn beside(&self, own: ArrayView2<f32>, reach: usize) -> WithHalo {
         let last = self.bands.last().map_or(0, |band| band.end);
         let wanted = |band: &Range<usize>| match band.is_empty() {
             true => 0..0,
@@ -80,7 +80,7 @@ impl<'a> Pixels<'a> {
         let values = self.comm.exchange(&values, &sent, &received);
         let lines = wanted(&here);
         let first = if here.is_empty() { 0 } else { here.start - lines.start };
-        Beside {
+        WithHalo {
             map: Array2::from_shape_vec((lines.len(), self.width), values).expect("every line is some rank's"),
             own: first..first + here.len(),
         }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ndarray::{s, Array1, Array2, ArrayView1, Ix1, SliceInfo, SliceInfoElem, Zip};
 use rayon::prelude::*;
 
-use super::pixels::{known, Beside, Pixels};
+use super::pixels::{known, Pixels, WithHalo};
 use super::quantile::quantiles;
 use crate::comm::ExactSum;
 
@@ -55,7 +55,7 @@ impl<'a> Scan<'a> {
             smooth.mapv_inplace(|v| (v * scale).powi(2));
             self.squares[place] += &smooth;
         }
-        self.relation += self.relation_of(&beside)?;
+        self.relation += self.noise_correlation_of(&beside)?;
         self.dimensions += 1;
         Ok(())
     }
@@ -123,13 +123,13 @@ impl<'a> Scan<'a> {
     /// Sum over all lags within reach, 0 included, of the correlation of a map with itself.
     ///
     /// # Collective
-    fn relation_of(&self, map: &Beside) -> Result<f64> {
+    fn noise_correlation_of(&self, map: &WithHalo) -> Result<f64> {
         let bound = self.pixels.num_valid.max(1) as f64 * f64::from(CLIP * CLIP);
         let mut sum = ExactSum::new(2 * LAGS.len(), bound);
         for products in products(map) {
             sum.add(&products);
         }
-        Ok(relation(&sum.total(self.pixels.comm)?))
+        Ok(noise_correlation(&sum.total(self.pixels.comm)?))
     }
 
     fn offer(&mut self, map: &Array2<f32>, surprise: impl Fn(f32) -> f64) {
@@ -140,7 +140,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Sums over discs, divided by the root of their number of pixels: white noise keeps its spread.
-fn smoothed(beside: &Beside, radius: f64) -> Array2<f32> {
+fn smoothed(beside: &WithHalo, radius: f64) -> Array2<f32> {
     let (height, width) = beside.map.dim();
     let reach = radius as isize;
     let offsets: Vec<(isize, isize)> = (-reach..=reach)
@@ -183,7 +183,7 @@ type Slice1 = SliceInfo<[SliceInfoElem; 1], Ix1, Ix1>;
 
 /// For each line of its own the sums, over all pixels and each of [`LAGS`], of a pixel's product with that at the lag, and
 /// their numbers.
-fn products(beside: &Beside) -> Vec<Vec<f64>> {
+fn products(beside: &WithHalo) -> Vec<Vec<f64>> {
     let (values, there) = known(beside.map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
     let width = beside.map.ncols();
     let of_line = |y: usize| {
@@ -203,7 +203,7 @@ fn products(beside: &Beside) -> Vec<Vec<f64>> {
 }
 
 /// The sum of the correlations at all lags within reach, 0 included, from the sums of the products at [`LAGS`].
-fn relation(sums: &[f64]) -> f64 {
+fn noise_correlation(sums: &[f64]) -> f64 {
     let correlations = sums.chunks_exact(2).map(|of| of[0] / of[1].max(1.0));
     let correlations: Vec<f64> = correlations.collect();
     let variance = correlations[0];
@@ -231,9 +231,9 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
-    fn whole(map: Array2<f32>) -> Beside {
+    fn whole(map: Array2<f32>) -> WithHalo {
         let own = 0..map.nrows();
-        Beside { map, own }
+        WithHalo { map, own }
     }
 
     #[test]
@@ -262,9 +262,9 @@ mod tests {
             for line in products(&whole(map)) {
                 sums.iter_mut().zip(line).for_each(|(sum, of)| *sum += of);
             }
-            super::relation(&sums)
+            super::noise_correlation(&sums)
         };
-        assert!((relation(white) - 1.0).abs() < 0.3);
-        assert!(relation(lumps) > 4.0);
+        assert!((noise_correlation(white) - 1.0).abs() < 0.3);
+        assert!(noise_correlation(lumps) > 4.0);
     }
 }

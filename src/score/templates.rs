@@ -2,11 +2,11 @@
 
 use ndarray::Array1;
 
-use super::background::PowerLaw;
 use super::features::Residual;
 use super::line::ScoredWindow;
 use super::refit::shifted;
 use crate::cube::Axis;
+use crate::spectrum::PowerLaw;
 
 /// The shifts looked for, eV, up and down.
 pub const SHIFTS_EV: [f64; 10] = [1.0, 1.5, 2.2, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 12.0];
@@ -15,7 +15,7 @@ pub const SHIFTS_EV: [f64; 10] = [1.0, 1.5, 2.2, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 
 const SLOPES: std::ops::RangeInclusive<f64> = -8.0..=0.0;
 
 /// The edge of one window in the mean reconstruction, above the power law before it.
-pub struct Edge<'a> {
+pub struct EdgeProfile<'a> {
     window: &'a ScoredWindow,
     /// eV per channel.
     pub(super) scale_ev: f64,
@@ -25,10 +25,10 @@ pub struct Edge<'a> {
     mean: &'a [f64],
 }
 
-impl<'a> Edge<'a> {
+impl<'a> EdgeProfile<'a> {
     /// `mean` is the mean reconstruction, `[E]` counts.
-    pub(super) fn new(energy: &Axis, window: &'a ScoredWindow, mean: &'a [f64]) -> Edge<'a> {
-        Edge {
+    pub(super) fn new(energy: &Axis, window: &'a ScoredWindow, mean: &'a [f64]) -> EdgeProfile<'a> {
+        EdgeProfile {
             window,
             scale_ev: energy.scale,
             shape: edge_shape(energy, window, mean),

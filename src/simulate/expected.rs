@@ -1,8 +1,8 @@
 //! The electrons expected at a place: background and edges mixed, with what an anomaly changes of them.
 
-use super::specimen::Place;
+use super::specimen::ProbedPoint;
 use super::spectra::{Component, Grid, Variant};
-use crate::config::{Anomaly, AnomalyKind, Edge, Material};
+use crate::config::{Anomaly, AnomalyKind, Material, MaterialEdge};
 
 /// What an anomaly does to the spectrum.
 enum Change {
@@ -24,7 +24,8 @@ impl Change {
         let index = material.edges.iter().position(|other| other == edge);
         let index = index.expect("an edge of the material is one of its edges");
         let amount = anomaly.amount;
-        let replaced = |edge: &Edge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
+        let replaced =
+            |edge: &MaterialEdge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
         match anomaly.kind {
             AnomalyKind::Shift => replaced(edge, Variant::shifted(amount)),
             AnomalyKind::Broaden => replaced(edge, Variant { added_fwhm_ev: amount, ..Variant::default() }),
@@ -124,7 +125,7 @@ pub struct LineSpectra<'a> {
 
 impl LineSpectra<'_> {
     /// The electrons expected at a place, with the change that `anomaly` makes.
-    pub fn mix(&self, place: &Place, anomaly: Option<usize>, electrons: f64, out: &mut [f32]) {
+    pub fn mix(&self, place: &ProbedPoint, anomaly: Option<usize>, electrons: f64, out: &mut [f32]) {
         let change = anomaly.map(|a| (&self.components.changes[a], &self.replacements[a]));
         let background = (electrons * place.background) as f32;
         let shape = match change {

@@ -13,7 +13,8 @@ use rand::{Rng, RngExt};
 use super::spectra::{blurred, SIGMA_OF_FWHM};
 use crate::config::{AnomalyKind, EdgeAnomaly};
 use crate::cube::Axis;
-use crate::score::{shifted, PowerLaw};
+use crate::score::shifted;
+use crate::spectrum::PowerLaw;
 
 /// Exponents that a real background has.
 const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;

@@ -9,9 +9,9 @@ use super::detector::{Detector, SPREAD};
 use super::discs::{place_discs, Disc};
 use super::expected::Components;
 use super::random::{Purpose, Randomness};
-use super::specimen::{Place, Specimen};
+use super::specimen::{ProbedPoint, Specimen};
 use super::spectra::Grid;
-use crate::config::{Anomaly, AnomalyKind, Edge, Material, Places, Protocol, SceneOptions};
+use crate::config::{Anomaly, AnomalyKind, Material, MaterialEdge, Places, Protocol, SceneOptions};
 use crate::cube::Axis;
 use crate::preprocess::mean::mean_row;
 
@@ -59,7 +59,7 @@ impl Scene {
             Protocol::Post | Protocol::Roll => 0.0,
         };
         let places: Vec<Places> = options.anomalies.iter().map(Anomaly::places).collect();
-        let onset = |edge: Option<&Edge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
+        let onset = |edge: Option<&MaterialEdge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
         let mut scene = Scene {
             shape: options.shape,
             grid,
@@ -79,7 +79,7 @@ impl Scene {
             }),
             electrons: 1.0,
         };
-        let mean = Place {
+        let mean = ProbedPoint {
             thickness: options.thickness,
             background: 1.0,
             edges: vec![1.0; material.edges.len()],

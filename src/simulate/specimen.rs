@@ -89,7 +89,7 @@ pub struct Line {
 
 /// How much of the specimen is at a pixel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct ProbedPoint {
     /// In inelastic mean free paths.
     pub thickness: f64,
     /// Of the background, relative to the mean specimen's.
@@ -160,7 +160,7 @@ impl Specimen {
     }
 
     /// The specimen at pixel `(y, x)` of a scan line.
-    pub fn place(&self, y: usize, x: usize, line: &Line) -> Place {
+    pub fn place(&self, y: usize, x: usize, line: &Line) -> ProbedPoint {
         let done = y as f64 / self.rows;
         let (y, x) = (y as f64, x as f64);
         let thickness = (self.mean_thickness * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
@@ -177,7 +177,7 @@ impl Specimen {
             let relative = (columns.density(cell) - columns.mean) / columns.half_range;
             amount * (1.0 + self.modulation * relative)
         });
-        Place { thickness, background, edges: edges.collect(), benign_shift_ev }
+        ProbedPoint { thickness, background, edges: edges.collect(), benign_shift_ev }
     }
 }
 
@@ -197,7 +197,8 @@ mod tests {
     fn fields_have_their_mean_and_spread_and_columns_their_range() {
         let specimen = specimen();
         let line = Line { energy_drift_ev: 0.0, jitter_px: 0.0 };
-        let places: Vec<Place> = (0..400 * 400).step_by(7).map(|i| specimen.place(i / 400, i % 400, &line)).collect();
+        let places: Vec<ProbedPoint> =
+            (0..400 * 400).step_by(7).map(|i| specimen.place(i / 400, i % 400, &line)).collect();
         let n = places.len() as f64;
         let mean = places.iter().map(|p| p.thickness).sum::<f64>() / n;
         let rms = (places.iter().map(|p| (p.thickness - mean).powi(2)).sum::<f64>() / n).sqrt();

@@ -2,7 +2,7 @@
 //!
 //! They are made once on a fine energy grid; a scan line takes them at its own energy drift.
 
-use crate::config::{Edge, Material};
+use crate::config::{Material, MaterialEdge};
 
 /// Energy beyond the recorded range that scattering and drift can bring into it.
 const MARGIN_BELOW_EV: f64 = 140.0;
@@ -61,7 +61,7 @@ impl Variant {
     }
 
     /// The edge in units of its whole step, before it is widened.
-    fn at(&self, edge: &Edge, energy_ev: f64) -> f64 {
+    fn at(&self, edge: &MaterialEdge, energy_ev: f64) -> f64 {
         let energy_ev = energy_ev - self.shift_ev;
         match self.other_valence {
             None => edge_at(edge, energy_ev),
@@ -92,7 +92,7 @@ impl Component {
     /// With thickness t in mean free paths the edge is `order[0] + t order[1] + t^2 / 2 order[2]`.
     /// # Source
     /// Egerton, EELS in the Electron Microscope (3rd ed.), 3.4: Poisson statistics of plasmon excitation.
-    pub fn edge(material: &Material, edge: &Edge, variant: Variant, grid: Grid) -> [Component; 3] {
+    pub fn edge(material: &Material, edge: &MaterialEdge, variant: Variant, grid: Grid) -> [Component; 3] {
         let scale = edge.jump * background_at(material, edge.steps[0].energy_ev);
         let mut single: Vec<f64> = grid.fine().iter().map(|&e| scale * variant.at(edge, e)).collect();
         if variant.added_fwhm_ev > 0.0 {
@@ -141,7 +141,7 @@ fn background_at(material: &Material, energy_ev: f64) -> f64 {
 }
 
 /// The edge in units of its whole step, before plural scattering.
-fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
+fn edge_at(edge: &MaterialEdge, energy_ev: f64) -> f64 {
     let steps = edge.steps.iter().map(|step| {
         let above = energy_ev - step.energy_ev;
         if above < 0.0 {

@@ -3,7 +3,7 @@
 mod band;
 mod low_loss;
 mod regions;
-mod survey;
+mod statistics;
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ use crate::shard::{Blocks, Extent};
 
 pub use band::Band;
 pub use low_loss::LowLoss;
-pub use survey::{bound, mean_spectrum, survey, Mean, Survey};
+pub use statistics::{bound, mean_spectrum, measure_statistics, CubeStatistics, Mean};
 
 /// In how many pieces lines to keep are read. Preparing a piece takes twice its size beside what is kept; a piece reads a
 /// few lines of its neighbours again.

@@ -3,14 +3,14 @@
 use anyhow::{ensure, Result};
 use ndarray::{s, Array2};
 
-use crate::config::{Region, RegionUse};
+use crate::config::{RegionOfInterest, RegionUse};
 
 /// Adds the pixels to ignore to `ignored` `[y, x]`; gives the pixels that training leaves out, none where no region of
 /// the cube `id` says what to train on.
 ///
 /// # Errors
 /// A box that reaches beyond the cube, a polygon that holds none of its pixels.
-pub fn mark(regions: &[Region], id: &str, ignored: &mut Array2<bool>) -> Result<Option<Array2<bool>>> {
+pub fn mark(regions: &[RegionOfInterest], id: &str, ignored: &mut Array2<bool>) -> Result<Option<Array2<bool>>> {
     let mut untrained: Option<Array2<bool>> = None;
     for region in regions.iter().filter(|region| is_meant(region, id)) {
         let inside = pixels(region, ignored.dim())?;
@@ -31,14 +31,14 @@ pub fn mark(regions: &[Region], id: &str, ignored: &mut Array2<bool>) -> Result<
     Ok(untrained)
 }
 
-fn is_meant(region: &Region, id: &str) -> bool {
+fn is_meant(region: &RegionOfInterest, id: &str) -> bool {
     let pattern = region.cubes.as_deref().map(glob::Pattern::new);
     // A pattern that is none was refused with the configuration.
     pattern.is_none_or(|pattern| pattern.is_ok_and(|pattern| pattern.matches(id)))
 }
 
 /// True for the pixels `[y, x]` of `region`.
-fn pixels(region: &Region, (rows, columns): (usize, usize)) -> Result<Array2<bool>> {
+fn pixels(region: &RegionOfInterest, (rows, columns): (usize, usize)) -> Result<Array2<bool>> {
     let mut inside = Array2::from_elem((rows, columns), false);
     if let (Some(y), Some(x)) = (region.y, region.x) {
         ensure!(
@@ -82,8 +82,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn polygon(corners: &[[f64; 2]], r#use: RegionUse) -> Region {
-        Region { y: None, x: None, polygon: Some(corners.to_vec()), cubes: None, r#use }
+    fn polygon(corners: &[[f64; 2]], r#use: RegionUse) -> RegionOfInterest {
+        RegionOfInterest { y: None, x: None, polygon: Some(corners.to_vec()), cubes: None, r#use }
     }
 
     fn drawn(inside: &Array2<bool>) -> Vec<String> {
@@ -117,7 +117,7 @@ mod tests {
             let to = from + 2.0;
             polygon(&[[from, from], [from, to], [to, to], [to, from]], r#use)
         };
-        let other = Region { cubes: Some("tuesday/*".into()), ..square(-0.5, RegionUse::Train) };
+        let other = RegionOfInterest { cubes: Some("tuesday/*".into()), ..square(-0.5, RegionUse::Train) };
         let regions =
             [square(-0.5, RegionUse::Ignore), square(1.5, RegionUse::Train), square(3.5, RegionUse::Train), other];
         let mut ignored = Array2::from_elem((6, 6), false);

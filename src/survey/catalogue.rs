@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{catalogue, Source};
 use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
-use crate::config::{Config, Invalid};
+use crate::config::Config;
 use crate::cube::Axis;
-use crate::run;
+use crate::invalid::Invalid;
+use crate::results;
 use crate::stream::Cube;
 
 /// A cube that can be opened.
@@ -162,7 +163,7 @@ fn entry(source: &Source, config: &Config) -> Result<Entry> {
         shape: cube.shape(),
         energy: cube.energy.clone(),
         group: group(config, &source.id, &cube.energy),
-        done: run::scored_before(config, &cube).is_some(),
+        done: results::scored_before(config, &cube).is_some(),
         took_s: took.and_then(|text| text.parse().ok()),
         source: source.clone(),
     })

@@ -19,8 +19,11 @@ use anyhow::{anyhow, bail, Context, Result};
 
 use crate::attempt::{self, End, Turn};
 use crate::comm::Comm;
+use crate::config::Stage;
 use crate::config::{Config, Models as Which};
-use crate::run::{self, Ending, Stage, Start};
+use crate::ending::Ending;
+use crate::pipeline;
+use crate::results::{folder, Start};
 
 use catalogue::{Catalogue, Entry};
 use models::Models;
@@ -33,7 +36,7 @@ use schedule::Measured;
 /// A named input that cannot be used, an output that cannot be written, no cube that can be scored.
 pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<Ending> {
     let began = attempt::now(comm);
-    run::open_folder(comm, config, Stage::Survey, Start::Continue)?;
+    folder::open(comm, config, Stage::Survey, Start::Continue)?;
     let mut catalogue = Catalogue::open(comm, config)?;
     let new: Vec<&Entry> = catalogue.entries.iter().filter(|entry| !entry.done).collect();
     if comm.is_root() {
@@ -192,20 +195,20 @@ fn score(comm: &Comm, config: &Config, entry: &Entry, models: &Models, stop: &Ar
     match models {
         Models::PerGroup(failed) => {
             let model = models::of_group(comm, config, &entry.group, failed)?;
-            run::score_one(comm, config, &entry.source, &[model])?;
+            pipeline::score_one(comm, config, &entry.source, &[model])?;
         }
         Models::PerCube => {
             let Some((model, folder)) = models::of_cube(comm, config, &entry.source, stop)? else {
                 return Ok(Ending::Stopped);
             };
-            run::score_one(comm, config, &entry.source, &[model])?;
+            pipeline::score_one(comm, config, &entry.source, &[model])?;
             // Thousands of them would fill a disk.
             comm.on_root(|| {
                 fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
             })?;
         }
         Models::Pretrained(models) => {
-            run::score_one(comm, config, &entry.source, models)?;
+            pipeline::score_one(comm, config, &entry.source, models)?;
         }
     }
     let took_s = begun.elapsed().as_secs_f64() * schedule::speed(comm.size() as f64);

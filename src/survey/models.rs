@@ -16,7 +16,8 @@ use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
 use crate::config::{Config, OneOrMany};
 use crate::durable;
-use crate::run::{self, Ending};
+use crate::ending::Ending;
+use crate::pipeline;
 use crate::train::{Checkpoint, Model};
 
 /// What is known of the models before the first cube is scored, on every rank alike.
@@ -129,7 +130,7 @@ fn train(comm: &Comm, config: &Config, folder: &Path, cubes: &[Source], stop: &A
     config.output.dir = folder.to_path_buf();
     let inputs = cubes.iter().map(|cube| cube.path.display().to_string());
     config.archive.inputs = OneOrMany::Many(inputs.collect());
-    run::train_on(comm, &config, cubes, stop)
+    pipeline::train_on(comm, &config, cubes, stop)
 }
 
 /// The model that was trained in `folder`.

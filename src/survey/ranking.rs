@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{write_csv, write_tables, Column, Values};
 use crate::report::{ranking_html, RankedCube, RankedRegion};
-use crate::run::{read_thumbnail, region_columns, scored_before, CubeSummary, RegionSummary};
+use crate::results::{read_thumbnail, region_columns, scored_before, CubeSummary, RegionSummary};
 use crate::stream::Cube;
 
 /// What a rank reads of a scored cube.

@@ -9,9 +9,10 @@ use super::status::state;
 use super::{folders, repeats};
 use crate::comm::Comm;
 use crate::config::{Made, Plot, Sweep, METRICS};
+use crate::ending::Ending;
 use crate::output::{write_csv, write_tables, Column, Values};
 use crate::report::{comparison, Line};
-use crate::run::{Ending, Summary};
+use crate::results::Summary;
 
 /// A score of a method on a cube in a point; of a point without results, only what it was to be.
 pub struct Row {

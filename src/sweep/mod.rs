@@ -18,8 +18,9 @@ use anyhow::{bail, Result};
 
 use crate::attempt;
 use crate::comm::Comm;
-use crate::config::{Invalid, Made, Point, Sweep, SweepFile};
-use crate::run::Ending;
+use crate::config::{Made, Point, Sweep, SweepFile};
+use crate::ending::Ending;
+use crate::invalid::Invalid;
 
 pub use collect::collect;
 pub use status::status;

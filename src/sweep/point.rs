@@ -9,8 +9,12 @@ use anyhow::{Context, Result};
 
 use crate::attempt::{claim, once, train_once, Turn};
 use crate::comm::Comm;
+use crate::config::Stage;
 use crate::config::{Config, Made, Point, Sweep};
-use crate::run::{self, Ending, Stage, Start};
+use crate::ending::Ending;
+use crate::labelled;
+use crate::pipeline;
+use crate::results::Start;
 
 /// How a point ended, on every rank alike.
 pub enum Outcome {
@@ -74,7 +78,7 @@ fn work(
         }
     }
     if !sweep.train {
-        return run::run(comm, &config, Stage::Pca, Start::Continue, stop);
+        return pipeline::run(comm, &config, Stage::Pca, Start::Continue, stop);
     }
     let mut training = config.clone();
     training.output.dir = sweep.store.join("models").join(&point.training);
@@ -83,12 +87,12 @@ fn work(
     }
     let model = &training.output.dir;
     let trained =
-        train_once(comm, model, began, stop, || run::run(comm, &training, Stage::Train, Start::Continue, stop))?;
+        train_once(comm, model, began, stop, || pipeline::run(comm, &training, Stage::Train, Start::Continue, stop))?;
     if trained == Ending::Stopped {
         return Ok(Ending::Stopped);
     }
     comm.on_root(|| take_model(model, folder))?;
-    run::run(comm, &config, Stage::All, Start::Continue, stop)
+    pipeline::run(comm, &config, Stage::All, Start::Continue, stop)
 }
 
 /// Makes one of the sweep's own cubes in `archive`.
@@ -99,8 +103,8 @@ fn make(comm: &Comm, config: &Config, cube: &Made, archive: &Path) -> Result<End
     config.simulate.dir = archive.to_path_buf();
     config.inject.dir = archive.to_path_buf();
     match cube {
-        Made::Simulated(spec, index) => run::write_cube(comm, &config, spec, *index),
-        Made::Injected(copy) => run::write_copy(comm, &config, copy),
+        Made::Simulated(spec, index) => labelled::write_cube(comm, &config, spec, *index),
+        Made::Injected(copy) => labelled::write_copy(comm, &config, copy),
     }
     .with_context(|| format!("cannot make the cube {}", cube.name()))?;
     Ok(Ending::Done)

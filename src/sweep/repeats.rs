@@ -9,7 +9,7 @@ use super::status::aligned;
 use crate::config::{Sweep, METRICS};
 use crate::evaluate::{detection, ranking};
 use crate::output::{Column, Values};
-use crate::run::ScoredPixels;
+use crate::results::ScoredPixels;
 
 /// Metrics in the printed table, with how their columns are called.
 const PRINTED: [(&str, &str); 3] = [("f1", "F1"), ("best_f1", "best F1"), ("average_precision", "AP")];

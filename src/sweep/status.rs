@@ -10,7 +10,8 @@ use super::point::attempts;
 use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
 use crate::config::Sweep;
-use crate::run::{Ending, Summary};
+use crate::ending::Ending;
+use crate::results::Summary;
 
 /// How a point stands, with what there is to say of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
-use crate::shard::{owned, reflect, Extent, Lines, Plan};
+use crate::shard::{owned, reflect, Extent, LanePlan, Lines};
 use crate::stream::Cube;
 
 /// Most patches that validation looks at.
@@ -25,7 +25,7 @@ const VALIDATION_PATCHES: usize = 64;
 
 /// Where a patch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CropOrigin {
     pub cube: usize,
     pub y: usize,
     pub x: usize,
@@ -35,7 +35,7 @@ pub struct Place {
 pub struct MicroBatch {
     /// Its place among those of the step.
     pub slot: usize,
-    pub places: Vec<Place>,
+    pub places: Vec<CropOrigin>,
     /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out; none where a GPU cuts them itself.
     pub patches: Vec<Array3<f32>>,
     /// Unit normals of the reparameterisation, `[patch, latent]`.
@@ -45,7 +45,7 @@ pub struct MicroBatch {
 /// Where crops come from.
 pub struct Crops<'a> {
     cubes: &'a [Cube],
-    plan: Plan,
+    plan: LanePlan,
     patch: [usize; 2],
     latent: usize,
     seed: u64,
@@ -70,7 +70,7 @@ impl<'a> Crops<'a> {
         let extents: Vec<Extent> = cubes.iter().map(Cube::extent).collect();
         let patch = model.spec.patch;
         let train = &config.train;
-        let plan = Plan::new(&extents, patch, train.lanes, train.validation);
+        let plan = LanePlan::new(&extents, patch, train.lanes, train.validation);
         let lanes = owned(plan.lanes.len(), comm.rank(), comm.size());
         let mut crops = Crops {
             cubes,
@@ -179,7 +179,7 @@ impl<'a> Crops<'a> {
                     rng.set_stream(number + 1);
                     let (cube, y, x) = self.plan.crop(lane(slot), rng.random::<f64>());
                     drawn.noise.extend((0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }));
-                    drawn.places.push(Place { cube, y, x });
+                    drawn.places.push(CropOrigin { cube, y, x });
                     if !self.handed_over {
                         drawn.patches.push(self.counts(cube, y, x)?);
                     }
@@ -247,7 +247,7 @@ struct Window {
 }
 
 /// Patches side by side along the validation blocks, thinned out evenly.
-fn validation_places(plan: &Plan, cubes: &[Cube], width: usize) -> Vec<(usize, usize, usize)> {
+fn validation_places(plan: &LanePlan, cubes: &[Cube], width: usize) -> Vec<(usize, usize, usize)> {
     let places: Vec<(usize, usize, usize)> = plan
         .validation
         .iter()

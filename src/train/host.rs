@@ -9,10 +9,10 @@ use tch::{Device, Kind, Tensor};
 use super::checkpoint::{Checkpoint, Model};
 use super::crops::MicroBatch;
 use super::optimiser::{adam, norm};
-use super::step::{Done, Plan, Times};
+use super::step::{Done, StepPlan, Times};
 use crate::comm::{Comm, GradientSum};
 use crate::config::Reduction;
-use crate::heap::KeptHeap;
+use crate::memory::KeptHeap;
 use crate::model::{Loss, Network, Parameters};
 use crate::preprocess::whiten::whiten;
 
@@ -56,7 +56,7 @@ impl Host {
     /// Forms the gradient of this rank's `batch`, sums it over ranks and moves the weights of `state`.
     ///
     /// # Collective
-    pub fn step(&mut self, comm: &Comm, state: &mut Checkpoint, batch: &[MicroBatch], plan: &Plan) -> Done {
+    pub fn step(&mut self, comm: &Comm, state: &mut Checkpoint, batch: &[MicroBatch], plan: &StepPlan) -> Done {
         while self.workers.len() < batch.len() {
             // More lanes of this batch are this rank's than the average.
             self.workers.push(Worker::new(&state.model));
@@ -107,7 +107,7 @@ impl Worker {
     }
 
     /// Loss and gradient of one micro-batch, on this thread alone. Rank-local.
-    fn run(&mut self, mean: &[f32], batch: &MicroBatch, plan: &Plan) {
+    fn run(&mut self, mean: &[f32], batch: &MicroBatch, plan: &StepPlan) {
         let begun = Instant::now();
         let (input, counts) = tensors(mean, &batch.patches);
         let noise = Tensor::from_slice(&batch.noise).view([batch.patches.len() as i64, -1]);

@@ -20,12 +20,12 @@ use tch::Device;
 
 use crate::comm::Comm;
 use crate::config::{self, Auto, Config, Preset};
-use crate::device;
+use crate::gpu::device;
 use crate::model::{Parameters, Spec};
-use crate::stream::{Cube, Survey};
+use crate::stream::{Cube, CubeStatistics};
 
 pub use checkpoint::{step_of, Checkpoint, LeftOut, Model};
-pub use crops::{MicroBatch, Place};
+pub use crops::{CropOrigin, MicroBatch};
 pub use gpu::{GpuSum, Kernels, Stream};
 pub use log::StepLine;
 pub use step::{Engine, Times};
@@ -101,7 +101,7 @@ pub fn train(
     comm: &Comm,
     config: &Config,
     cubes: &[Cube],
-    survey: &Survey,
+    statistics: &CubeStatistics,
     directory: &Path,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
@@ -113,7 +113,7 @@ pub fn train(
     }
     let checkpoint = match found {
         Some(checkpoint) => checkpoint,
-        None => begin(comm, config, cubes, survey, device)?,
+        None => begin(comm, config, cubes, statistics, device)?,
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
@@ -191,12 +191,12 @@ pub fn rehearse(
     comm: &Comm,
     config: &Config,
     cubes: &[Cube],
-    survey: &Survey,
+    statistics: &CubeStatistics,
     pixels: usize,
     steps: usize,
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
-    let start = begin(comm, config, cubes, survey, device)?;
+    let start = begin(comm, config, cubes, statistics, device)?;
     let length = Length::new(config, pixels, start.model.spec.pixels());
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut engine = Engine::new(comm, config, device, length, start)?;
@@ -238,8 +238,14 @@ pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3
 /// The state before the first step.
 ///
 /// # Collective
-fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: Device) -> Result<Checkpoint> {
-    let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
+fn begin(
+    comm: &Comm,
+    config: &Config,
+    cubes: &[Cube],
+    statistics: &CubeStatistics,
+    device: Device,
+) -> Result<Checkpoint> {
+    let mean = crate::stream::mean_spectrum(comm, cubes, statistics)?;
     let model =
         config::Model { patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
@@ -260,7 +266,7 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: 
         config.io.memory_mib
     );
     if comm.is_root() {
-        let noise = &survey.noise;
+        let noise = &statistics.noise;
         ::log::info!(
             "gain={:.3} read_noise={:.2} electrons_per_pixel={:.0} spike_share={:.1e} parameters={}",
             noise.gain,
@@ -280,7 +286,7 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: 
     let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
     let count = spec.parameters();
     Ok(Checkpoint {
-        model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: survey.noise, parameters, spec },
+        model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: statistics.noise, parameters, spec },
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,

@@ -27,19 +27,19 @@ pub struct Engine<'a> {
     length: Length,
     /// On a GPU its tensors are those of the start, until [`Engine::fetch`].
     state: Checkpoint,
-    place: Place,
+    backend: Backend,
     latest_kl: f64,
     times: Times,
 }
 
 /// Where steps are worked out.
-enum Place {
+enum Backend {
     Host(Box<Host>),
     Gpu(Box<Gpu>),
 }
 
 /// What a step is to do, the same on every rank.
-pub struct Plan {
+pub struct StepPlan {
     /// From 1.
     pub step: usize,
     pub kl_weight: f64,
@@ -50,7 +50,7 @@ pub struct Plan {
     pub learning_rate: f64,
 }
 
-impl Plan {
+impl StepPlan {
     /// What a gradient of this norm is multiplied with.
     pub fn factor(&self, norm: f64) -> f64 {
         (self.clip / norm).min(1.0)
@@ -89,24 +89,24 @@ impl<'a> Engine<'a> {
     /// `comm.backend: nccl` that cannot be had.
     pub fn new(comm: &'a Comm, config: &'a Config, device: Device, length: Length, state: Checkpoint) -> Result<Self> {
         let slots = config.train.global_batch / config.train.micro_batch;
-        let place = match device {
-            Device::Cpu => Place::Host(Box::new(Host::new(comm, &state.model, slots))),
-            _ => Place::Gpu(Box::new(Gpu::new(comm, config, device, &state, length, slots)?)),
+        let backend = match device {
+            Device::Cpu => Backend::Host(Box::new(Host::new(comm, &state.model, slots))),
+            _ => Backend::Gpu(Box::new(Gpu::new(comm, config, device, &state, length, slots)?)),
         };
-        Ok(Engine { comm, config, length, place, state, latest_kl: f64::NAN, times: Times::default() })
+        Ok(Engine { comm, config, length, backend, state, latest_kl: f64::NAN, times: Times::default() })
     }
 
     /// Bytes that lines may take on a GPU; 0 on a CPU. Rank-local.
     pub fn room(&self) -> usize {
-        match &self.place {
-            Place::Host(_) => 0,
-            Place::Gpu(gpu) => gpu.room(),
+        match &self.backend {
+            Backend::Host(_) => 0,
+            Backend::Gpu(gpu) => gpu.room(),
         }
     }
 
     /// Takes `lines` with their electrons `[y, x, energy]` to the GPU, which cuts patches from them. Rank-local.
     pub fn hold(&mut self, lines: Vec<(Lines, Array3<f32>)>) {
-        if let Place::Gpu(gpu) = &mut self.place {
+        if let Backend::Gpu(gpu) = &mut self.backend {
             gpu.hold(lines);
         }
     }
@@ -127,15 +127,15 @@ impl<'a> Engine<'a> {
 
     /// Brings weights and moments to the host, where they are not. Rank-local.
     fn fetch(&mut self) {
-        if let Place::Gpu(gpu) = &self.place {
+        if let Backend::Gpu(gpu) = &self.backend {
             gpu.fetch(&mut self.state);
         }
     }
 
     fn network(&self) -> &Network {
-        match &self.place {
-            Place::Host(host) => host.network(),
-            Place::Gpu(gpu) => gpu.network(),
+        match &self.backend {
+            Backend::Host(host) => host.network(),
+            Backend::Gpu(gpu) => gpu.network(),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Engine<'a> {
         let begun = Instant::now();
         let train = &self.config.train;
         let step = self.state.step;
-        let plan = Plan {
+        let plan = StepPlan {
             step: step + 1,
             kl_weight: warm_up(step, self.length.steps, train.kl_weight),
             scale: 1.0 / train.global_batch as f64,
@@ -157,9 +157,9 @@ impl<'a> Engine<'a> {
             clip: train.clip,
             learning_rate: one_cycle(step, self.length.steps, train.learning_rate),
         };
-        let done = match &mut self.place {
-            Place::Host(host) => host.step(self.comm, &mut self.state, batch, &plan),
-            Place::Gpu(gpu) => gpu.step(self.comm, batch, &plan)?,
+        let done = match &mut self.backend {
+            Backend::Host(host) => host.step(self.comm, &mut self.state, batch, &plan),
+            Backend::Gpu(gpu) => gpu.step(self.comm, batch, &plan)?,
         };
         let loss = self.mean_loss(batch, &done.losses);
         // Both are the same on every rank, so every rank stops; the weights, which may be lost by now, go with it.

@@ -5,7 +5,7 @@ use anyhow::{anyhow, bail, ensure, Result};
 use super::image::{Image, Values};
 use super::number::Number;
 use crate::archive::layout::Layout;
-use crate::config::Invalid;
+use crate::invalid::Invalid;
 
 /// The image that is the cube.
 pub(crate) struct Chosen {

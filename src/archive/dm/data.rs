@@ -79,7 +79,7 @@ impl Stored {
             ranges.insert(0, 0..1);
         }
         let mut view = view.into_dimensionality::<Ix3>()?;
-        let plan = Plan::new(&shape, &ranges, self.number.size(), size_of::<T>());
+        let plan = ReadPlan::new(&shape, &ranges, self.number.size(), size_of::<T>());
         let (mut bytes, mut block) = (Vec::new(), Vec::new());
         for first in (0..ranges[0].len()).step_by(plan.planes) {
             for second in (0..ranges[1].len()).step_by(plan.lines) {
@@ -99,7 +99,7 @@ impl Stored {
     /// Fills `bytes` with `planes` x `lines` from place `[first, second]` of the part.
     fn read_block(
         &self,
-        plan: &Plan,
+        plan: &ReadPlan,
         [first, second]: [usize; 2],
         [planes, lines]: [usize; 2],
         bytes: &mut Vec<u8>,
@@ -120,7 +120,7 @@ impl Stored {
 }
 
 /// In which pieces a part is read: `[planes, lines, values]` of the stored order.
-struct Plan {
+struct ReadPlan {
     /// Value at which the part starts, and values from one line and plane to the next in the file.
     start: usize,
     width: usize,
@@ -137,8 +137,8 @@ struct Plan {
     lines: usize,
 }
 
-impl Plan {
-    fn new(shape: &[usize], part: &[Range<usize>], size: usize, held: usize) -> Plan {
+impl ReadPlan {
+    fn new(shape: &[usize], part: &[Range<usize>], size: usize, held: usize) -> ReadPlan {
         let (width, area) = (shape[2], shape[1] * shape[2]);
         let values = part[2].len();
         let joins_lines = (width - values) * size <= GAP;
@@ -147,7 +147,7 @@ impl Plan {
         // Buffers hold the values as they are stored, and decoded.
         let wide = size.max(held);
         let whole = span * wide <= BUFFER;
-        let mut plan = Plan {
+        let mut plan = ReadPlan {
             start: part[0].start * area + part[1].start * width + part[2].start,
             width,
             area,

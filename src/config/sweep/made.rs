@@ -7,7 +7,8 @@ use glob::{MatchOptions, Pattern};
 
 use super::point::hash;
 use crate::config::tree::given;
-use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Invalid, Simulate};
+use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Simulate};
+use crate::invalid::Invalid;
 
 /// A cube of the sweep's own, made once for all points that read it. Its name is the one that the configuration gives
 /// it and a hash of all that it depends on.

@@ -16,7 +16,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::parse::explain;
 use super::tree::{lay, set};
-use super::{Config, Invalid, OneOrMany};
+use super::{Config, OneOrMany};
+use crate::invalid::Invalid;
 use point::{point, text};
 
 pub use made::Made;

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use super::made::{kept_in, resolve};
 use super::{Point, Sweep};
 use crate::config::tree::lay;
-use crate::config::{Config, Invalid, OneOrMany, Work};
+use crate::config::{Config, OneOrMany, Work};
+use crate::invalid::Invalid;
 
 /// What `name:` of a list's entry gives; it is no key of the configuration.
 const NAME: &str = "name";

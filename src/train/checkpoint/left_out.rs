@@ -6,7 +6,8 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, Invalid};
+use crate::config::Config;
+use crate::invalid::Invalid;
 use crate::stream::Cube;
 
 /// By the id of each cube a digest of its map; empty without `archive.train_without`: all else that leaves pixels out is

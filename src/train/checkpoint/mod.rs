@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
-use crate::config::{Config, Invalid, Work};
+use crate::config::{Config, Work};
 use crate::cube::Axis;
+use crate::invalid::Invalid;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 use anyhow::{ensure, Result};
 use tch::Device;
 
-use crate::library::Library;
+use crate::gpu::library::Library;
 
 /// `c10::cuda::CUDAStream`.
 #[derive(Clone, Copy)]

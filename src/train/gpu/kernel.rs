@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void, CStr, CString};
 use anyhow::{ensure, Context, Result};
 
 use super::graph::Stream;
-use crate::library::Library;
+use crate::gpu::library::Library;
 
 /// The oldest GPUs that CUDA 13 serves; the driver makes of it what its own GPU takes.
 const ARCHITECTURE: &CStr = c"--gpu-architecture=compute_75";

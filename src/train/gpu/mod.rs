@@ -15,13 +15,13 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
-use super::crops::{MicroBatch, Place};
+use super::crops::{CropOrigin, MicroBatch};
 use super::optimiser::Adam;
-use super::step::{Done, Plan, Times};
+use super::step::{Done, StepPlan, Times};
 use super::Length;
 use crate::comm::Comm;
 use crate::config::{Auto, Config, Reduction};
-use crate::device::{self, Choice};
+use crate::gpu::device::{self, Choice};
 use crate::model::{whitened, Loss, Network, Spec, Unread};
 use crate::shard::Lines;
 
@@ -174,7 +174,7 @@ impl Gpu {
     /// # Collective
     /// # Errors
     /// What the driver says, on all ranks alike.
-    pub fn step(&mut self, comm: &Comm, batch: &[MicroBatch], plan: &Plan) -> Result<Done> {
+    pub fn step(&mut self, comm: &Comm, batch: &[MicroBatch], plan: &StepPlan) -> Result<Done> {
         let begun = Instant::now();
         tch::no_grad(|| {
             let _ = self.kl_weight.fill_(plan.kl_weight);
@@ -300,7 +300,7 @@ impl Gpu {
     }
 
     /// Moves the weights against the gradient `total`, whose norm is `norm`, and the network's layers with them.
-    fn descend(&self, total: &Tensor, norm: &Tensor, plan: &Plan) -> Result<()> {
+    fn descend(&self, total: &Tensor, norm: &Tensor, plan: &StepPlan) -> Result<()> {
         let mut adam = Adam::of(plan.learning_rate, plan.step);
         let mut tensors = [&self.weights, &self.first_moment, &self.second_moment, total].map(Tensor::data_ptr);
         let mut layers = self.network.layers().map_or(std::ptr::null_mut(), Tensor::data_ptr);
@@ -375,7 +375,7 @@ impl Held {
     }
 
     /// The first pixel of a patch, and the pixels of its cube's lines.
-    fn origin(&self, place: &Place) -> (i64, i64) {
+    fn origin(&self, place: &CropOrigin) -> (i64, i64) {
         let here = |(lines, _, _): &&(Lines, i64, i64)| lines.cube == place.cube && lines.rows.contains(&place.y);
         let (lines, first, width) = self.lines.iter().find(here).expect("a lane's lines are held");
         let row = (place.y - lines.rows.start) as i64;
@@ -416,7 +416,7 @@ mod tests {
         });
         held.take(held_lines.collect(), Device::Cpu);
         let places = [(0, 7, 1), (2, 2, 6), (0, 4, 0), (2, 0, 3)];
-        let places = places.map(|(cube, y, x)| Place { cube, y, x });
+        let places = places.map(|(cube, y, x)| CropOrigin { cube, y, x });
         let (starts, widths): (Vec<i64>, Vec<i64>) = places.iter().map(|place| held.origin(place)).unzip();
         let origins = Tensor::from_slice(&[starts, widths].concat()).view([2, 4, 1, 1]);
         let found: Vec<f32> = held.cut(&origins, [2, 2]).view(-1).try_into().unwrap();

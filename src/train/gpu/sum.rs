@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::comm::{Comm, Nccl, Operation, Values};
 use crate::config::Backend;
-use crate::device;
+use crate::gpu::device;
 
 use super::graph::Stream;
 use super::kernel::{argument, Kernels};

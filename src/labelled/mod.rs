@@ -1,0 +1,94 @@
+//! Cubes with known anomalies, written with their truth: simulated ones and copies of measured ones.
+
+mod injected;
+mod simulated;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::Result;
+use ndarray::{Array2, Array3};
+
+use crate::comm::Comm;
+use crate::cube::Axis;
+use crate::output::{parallel, signal_path, About, HspyWriter, Small};
+use crate::shard::Blocks;
+
+pub use injected::write_copy;
+pub use simulated::write_cube;
+
+/// What a rank makes of some lines: spectra `[y, x, energy]` and the truth of each pixel, C order.
+pub type Made = (Array3<f32>, Vec<i32>);
+
+/// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`, each rank its own blocks of lines, which `make` makes.
+///
+/// `axes` are y, x and energy; `texts` say where the cube comes from, `about` (root's counts) what its measurement was.
+///
+/// # Collective
+/// # Errors
+/// What `make` fails with on any rank, a folder that cannot be written.
+pub fn write_labelled(
+    comm: &Comm,
+    folder: &Path,
+    name: &str,
+    axes: [Axis; 3],
+    texts: &BTreeMap<String, String>,
+    about: About,
+    mut make: impl FnMut(Range<usize>) -> Result<Made>,
+) -> Result<()> {
+    let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
+    let blocks = Blocks::new([rows, columns, channels]);
+    let spectra = signal_path("spectra");
+    let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
+    file.describe(about);
+    let chunk_rows = blocks.rows(0).len();
+    file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
+    let mut classes = Vec::new();
+    // As many rounds as the rank with most blocks has.
+    let rounds = blocks.count().div_ceil(comm.size()) + 1;
+    let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
+    for round in 0..rounds {
+        let made = match mine.get(round) {
+            Some(&block) => make(blocks.rows(block)),
+            None => Ok((Array3::zeros((0, columns, channels)), Vec::new())),
+        };
+        let (counts, labels) = comm.agree(made)?;
+        let start = mine.get(round).map_or(0, |&block| blocks.rows(block).start);
+        file.write(&spectra, &[start, 0, 0], counts.view().into_dyn())?;
+        classes.extend(labels);
+    }
+    let [y, x, energy] = axes;
+    let places = [y, x];
+    let mut all = places.to_vec();
+    all.push(energy);
+    file.finish(Small { signals: vec![parallel("spectra", all, "EELS")], texts: texts.clone() })?;
+    let path = folder.join(format!("{name}.truth.hspy"));
+    write_map(comm, &path, "truth", &places, &blocks, classes, texts)
+}
+
+/// Writes a map of whole numbers, each rank its band of `blocks`.
+///
+/// # Collective
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_map(
+    comm: &Comm,
+    path: &Path,
+    title: &str,
+    places: &[Axis; 2],
+    blocks: &Blocks,
+    local: Vec<i32>,
+    texts: &BTreeMap<String, String>,
+) -> Result<()> {
+    let [rows, columns] = places.each_ref().map(|axis| axis.size);
+    let name = signal_path(title);
+    let mut file = HspyWriter::create(comm, path)?;
+    file.create_dataset::<i32>(&name, &[rows, columns], &[blocks.rows(0).len(), columns])?;
+    let band = blocks.band(comm.rank(), comm.size());
+    let map =
+        Array2::from_shape_vec((band.len(), columns), local).expect("a map has one value for each pixel of the band");
+    file.write(&name, &[band.start, 0], map.view().into_dyn())?;
+    let axes = places.each_ref().map(|axis| Axis { navigate: false, ..axis.clone() });
+    file.finish(Small { signals: vec![parallel(title, axes.to_vec(), "")], texts: texts.clone() })
+}

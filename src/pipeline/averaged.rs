@@ -1,0 +1,36 @@
+//! Cubes that are stored as their spatial mean, which must not be taken once more.
+
+use anyhow::Result;
+
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::invalid::Invalid;
+use crate::output::read_text;
+use crate::stream::Cube;
+
+/// A text of cubes that are stored as their spatial mean: the ADU per electron to run them with.
+pub const AVERAGED: &str = "averaged_gain";
+
+/// Refuses cubes that are stored as their spatial mean where it would be taken once more.
+///
+/// # Collective
+/// # Errors
+/// Names the file and the options that it is to be run with.
+pub fn check_averaged<'a>(comm: &Comm, cubes: impl Iterator<Item = &'a Cube>, config: &Config) -> Result<()> {
+    let mut checked = Ok(());
+    if comm.is_root() && config.preprocess.spatial_mean != 1 {
+        let paths = cubes.map(|cube| &cube.info().path);
+        let found = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "hspy"))
+            .find_map(|path| Some((path, read_text(path, AVERAGED).ok()?)));
+        if let Some((path, gain)) = found {
+            checked = Err(Invalid(format!(
+                "{}: holds means of 3 x 3 pixels (`protocol` post or roll): give preprocess.spatial_mean=1, \
+                 preprocess.gain={gain}, preprocess.despike=false",
+                path.display()
+            ))
+            .into());
+        }
+    }
+    comm.agree(checked)
+}

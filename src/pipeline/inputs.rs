@@ -1,0 +1,83 @@
+//! Opening the archive on all ranks alike, and setting aside what does not open.
+
+use anyhow::{ensure, Result};
+
+use super::energy;
+use super::leave_out::leave_out;
+use crate::archive::{catalogue, Source};
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::invalid::Invalid;
+use crate::results::SetAside;
+use crate::stream::Cube;
+
+/// The cubes of a run.
+pub struct Inputs {
+    /// To score.
+    pub cubes: Vec<Cube>,
+    /// To train on, where these are others.
+    pub training: Option<Vec<Cube>>,
+    pub set_aside: SetAside,
+}
+
+/// Lists and opens the inputs; `learns`: something is fitted to them, so that what is left out of that counts.
+///
+/// # Collective
+/// # Errors
+/// An empty list, a named input that does not open or has too few energies in common with the first, or of which an
+/// earlier run that is named tells nothing.
+pub fn open(comm: &Comm, config: &Config, learns: bool) -> Result<Inputs> {
+    let sources = list(comm, config.archive.inputs.as_slice())?;
+    open_listed(comm, config, &sources, learns)
+}
+
+/// As [`open`], with `sources` in place of `archive.inputs`.
+///
+/// # Collective
+/// # Errors
+/// As [`open`].
+pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: bool) -> Result<Inputs> {
+    let mut set_aside = SetAside::default();
+    let mut cubes = open_all(comm, config, sources, &mut set_aside)?;
+    let mut training = match &config.archive.train_inputs {
+        Some(inputs) => {
+            let sources = list(comm, inputs.as_slice())?;
+            Some(open_all(comm, config, &sources, &mut set_aside)?)
+        }
+        None => None,
+    };
+    if let (Some(earlier), true) = (&config.archive.train_without, learns) {
+        let learned = training.as_mut().unwrap_or(&mut cubes);
+        leave_out(comm, config, earlier, learned, &mut set_aside)?;
+    }
+    // Before anything is read: what does not belong together is soonest mended.
+    let rebin = config.preprocess.rebin;
+    energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
+    Ok(Inputs { cubes, training, set_aside })
+}
+
+/// The files that `inputs` mean.
+///
+/// # Collective
+/// # Errors
+/// As [`catalogue`], as bad usage.
+pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
+    comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
+}
+
+fn open_all(comm: &Comm, config: &Config, sources: &[Source], set_aside: &mut SetAside) -> Result<Vec<Cube>> {
+    let mut cubes = Vec::new();
+    for source in sources {
+        let path = source.path.display().to_string();
+        if source.named {
+            set_aside.name(path.clone());
+        }
+        match comm.agree(Cube::open(source, config)) {
+            Ok(cube) => cubes.push(cube),
+            Err(error) if source.named => return Err(error),
+            Err(error) => set_aside.record(comm, path, format!("{error:#}")),
+        }
+    }
+    ensure!(!cubes.is_empty(), "none of the {} inputs can be used: {}", sources.len(), set_aside.reasons());
+    Ok(cubes)
+}

@@ -1,0 +1,241 @@
+//! `coreloss run --dry-run`: what a run would do, take and need; nothing is written.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::analyse::analyse;
+use super::baselines::MOST_AUTO;
+use super::clock::Clock;
+use super::energy;
+use super::inputs::{self, Inputs};
+use crate::comm::Comm;
+use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
+use crate::ending::Ending;
+use crate::shard::{Extent, LanePlan};
+use crate::stream::{bound, measure_statistics, Cube, CubeStatistics};
+use crate::train::{self, rehearse, Rehearsal};
+
+/// What a rank takes beside cubes, about.
+pub const BASE_MIB: u64 = 300;
+/// Steps that are measured, after one that warms up.
+const STEPS: usize = 3;
+/// Scoring is measured on the smallest cube where that has at most so many voxels.
+const MOST_VOXELS: usize = 1 << 26;
+
+/// Prints shapes, patches, lanes, steps, memory per rank, size of the output and a guess at the time.
+///
+/// Reads the headers of all cubes and the smallest of them whole; takes a few steps on that.
+///
+/// # Collective
+/// # Errors
+/// Whatever would end the run before its first result.
+pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
+    let mut inputs = inputs::open(comm, config, true)?;
+    let begun = Instant::now();
+    let (place, found) = sample(comm, config, &mut inputs)?;
+    let read = begun.elapsed().as_secs_f64();
+
+    let training = inputs.training.as_deref().unwrap_or(&inputs.cubes);
+    let sample = std::slice::from_ref(&training[place]);
+    let pixels: usize = training.iter().map(|cube| cube.ignored.len()).sum();
+    let mut lines = describe_cubes(&inputs, pixels);
+    // That of all of them: the smallest would choose another.
+    let mut config = config.clone();
+    let shapes = training.iter().map(Cube::shape);
+    config.model.patch = Some(train::patch(&config.model, shapes));
+    let config = &config;
+    let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
+    let extents: Vec<Extent> = training.iter().map(|cube| cube.extent()).collect();
+    let (train, patch) = (&config.train, rehearsal.model.spec.patch);
+    let lanes = LanePlan::new(&extents, patch, train.lanes, train.validation).lanes.len();
+    describe_training(config, &rehearsal, lanes, &mut lines);
+
+    let smallest = voxels(&sample[0]);
+    let scored: usize = inputs.cubes.iter().map(voxels).sum();
+    let mut scoring = None;
+    if smallest <= MOST_VOXELS {
+        let begun = Instant::now();
+        let mut clock = Clock::start();
+        analyse(comm, config, &sample[0], &found, Some(&rehearsal.model), None, &mut clock)?;
+        scoring = Some(begun.elapsed().as_secs_f64());
+    }
+    let share = scored as f64 / smallest.max(1) as f64;
+    let training_s = rehearsal.seconds_per_step * rehearsal.length.steps as f64;
+    let total = scoring.map(|scoring| (read + scoring) * share + training_s);
+    lines.push(match total {
+        Some(total) => format!(
+            "time       about {}: training {}, reading and scoring {} (on {} ranks of {} threads, from {STEPS} steps and \
+             the smallest cube)",
+            duration(total),
+            duration(training_s),
+            duration(total - training_s),
+            comm.size(),
+            rayon::current_num_threads()
+        ),
+        None => format!(
+            "time       training about {}; the smallest cube is too large to guess at scoring",
+            duration(training_s)
+        ),
+    });
+    let pixels: usize = inputs.cubes.iter().map(|cube| cube.ignored.len()).sum();
+    // Weights and both moments, of the last ones and the best.
+    let kept = config.train.keep_checkpoints + 1;
+    let checkpoints = (12 * kept * rehearsal.model.spec.parameters()) as f64 / MIB;
+    let channels = inputs.cubes[0].energy.size;
+    let maps = pixels * bytes_per_pixel(config, rehearsal.model.spec.latent, channels);
+    lines.push(format!(
+        "output     at most {:.1} MiB of maps before compression, {:.1} MiB of checkpoints, below {}",
+        maps as f64 / MIB,
+        checkpoints,
+        config.output.dir.display()
+    ));
+    if comm.is_root() {
+        lines.iter().for_each(|line| println!("{line}"));
+        println!("nothing was written");
+    }
+    Ok(inputs.set_aside.ending())
+}
+
+fn voxels(cube: &Cube) -> usize {
+    cube.shape().iter().product()
+}
+
+/// Reads the smallest cube to train on, and brings all to one axis: its place among these, and what its survey found.
+///
+/// # Collective
+fn sample(comm: &Comm, config: &Config, inputs: &mut Inputs) -> Result<(usize, CubeStatistics)> {
+    let cubes = inputs.training.as_mut().unwrap_or(&mut inputs.cubes);
+    let sizes = cubes.iter().map(voxels).enumerate();
+    let place = sizes.min_by_key(|(_, size)| *size).map_or(0, |(i, _)| i);
+    let reference = cubes[0].dispersion();
+    let mut sample = vec![cubes.remove(place)];
+    let mut found = measure_statistics(comm, &mut sample, config, |_, error| Err(error))?;
+    for mut cube in sample {
+        energy::align(comm, config, &mut cube, &found, reference)?;
+        cubes.insert(place, cube);
+    }
+    // Headers tell the energies of the others as well as they can be known without reading them.
+    let path = cubes[place].info().path.clone();
+    let (training, rebin) = (inputs.training.as_mut(), config.preprocess.rebin);
+    let (cubes, set_aside) = (&mut inputs.cubes, &mut inputs.set_aside);
+    let axis = energy::common(comm, training, cubes, rebin, set_aside)?;
+    let lists = inputs.training.iter_mut().chain([cubes]);
+    lists.flatten().for_each(|cube| cube.conform(&axis));
+    let cubes = inputs.training.as_ref().unwrap_or(&inputs.cubes);
+    let place = cubes.iter().position(|cube| cube.info().path == path);
+    let place = place.with_context(|| inputs.set_aside.reasons())?;
+    found.bound = bound(&cubes[place..=place], &found.noise);
+    Ok((place, found))
+}
+
+fn describe_cubes(inputs: &Inputs, pixels: usize) -> Vec<String> {
+    let training = inputs.training.as_ref().unwrap_or(&inputs.cubes);
+    let mut lines = vec![format!(
+        "cubes      {} to score, {} to train on ({pixels} pixels), {} set aside",
+        inputs.cubes.len(),
+        training.len(),
+        inputs.set_aside.list().len()
+    )];
+    let energy = &inputs.cubes[0].energy;
+    lines.push(format!(
+        "energy     {} channels, {:.1} to {:.1} eV",
+        energy.size,
+        energy.value(0),
+        energy.value(energy.size - 1)
+    ));
+    const SHOWN: usize = 10;
+    for cube in inputs.cubes.iter().take(SHOWN) {
+        let [y, x, channels] = cube.shape();
+        lines.push(format!("           {y} x {x} x {channels}  {}", cube.info().id));
+    }
+    if inputs.cubes.len() > SHOWN {
+        lines.push(format!("           and {} more", inputs.cubes.len() - SHOWN));
+    }
+    lines
+}
+
+const MIB: f64 = (1 << 20) as f64;
+
+fn describe_training(config: &Config, rehearsal: &Rehearsal, lanes: usize, lines: &mut Vec<String>) {
+    let spec = &rehearsal.model.spec;
+    let train = &config.train;
+    let slots = train.global_batch.div_ceil(train.micro_batch);
+    lines.push(format!(
+        "model      {} parameters, patches of {} x {} pixels, {} latent",
+        spec.parameters(),
+        spec.patch[0],
+        spec.patch[1],
+        spec.latent
+    ));
+    lines.push(format!(
+        "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {lanes} lanes, {} steps \
+         per epoch, {:.3} s per step",
+        rehearsal.length.steps,
+        train.global_batch,
+        rehearsal.length.steps_per_epoch,
+        rehearsal.seconds_per_step
+    ));
+    let model = 4.0 * spec.parameters() as f64 * (4 + slots) as f64 / MIB;
+    lines.push(format!(
+        "memory     {:.0} MiB per rank at most: {model:.0} for the model in training, {} for cubes (io.memory_mib), \
+         {BASE_MIB} for libraries",
+        model + (config.io.memory_mib + BASE_MIB) as f64,
+        config.io.memory_mib
+    ));
+}
+
+/// Bytes of the maps of one pixel: the scores of each method with their masks, latent codes, loadings, counts, labels,
+/// estimated shifts, and whatever else the configuration may ask for.
+fn bytes_per_pixel(config: &Config, latent: usize, channels: usize) -> usize {
+    let pca = &config.pca;
+    let fits = match pca.fit {
+        PcaFit::Cube | PcaFit::Training => 1,
+        PcaFit::Both => 2,
+    } + usize::from(pca.robust && pca.fit != PcaFit::Training);
+    let components = pca.components.as_slice();
+    // Of principal components there are two distances beside the scores that every method has.
+    let scores = 4 + fits * (6 * components.len() + 4 * usize::from(pca.mean));
+    let counts = components.iter().map(|count| match count {
+        Auto::Given(count) => *count,
+        Auto::Auto => MOST_AUTO,
+    });
+    let most = counts.max().unwrap_or(0);
+    let preprocess = &config.preprocess;
+    let maps = 3
+        + usize::from(preprocess.thickness)
+        + usize::from(preprocess.align != Align::None)
+        + match config.output.reconstruction {
+            Reconstruction::Window => channels,
+            Reconstruction::Regions | Reconstruction::None => 0,
+        };
+    scores * (4 + 1) + 4 * latent + 8 * most + 4 * maps
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_is_counted() {
+        let bytes = |set: &str| {
+            let set: Vec<String> = set.split(' ').map(str::to_owned).collect();
+            bytes_per_pixel(&Config::parse("test", "", &set).unwrap(), 8, 100)
+        };
+        // Four scores of the CVAE and six of each PCA with masks, codes, five loadings; counts, regions, shift, thickness.
+        let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
+        assert_eq!(bytes("seed=1"), usual);
+        assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
+        assert_eq!(bytes("output.reconstruction=window preprocess.align=edge"), usual + 404);
+    }
+}

@@ -1,0 +1,344 @@
+//! Where the core-loss edges of a cube are, found in its mean spectrum.
+
+use super::background::PowerLaw;
+use super::naming::{named, FoundEdge};
+use crate::config::Window;
+use crate::cube::Axis;
+
+/// The window of a spectrum in which no edge is found: the whole axis, its first fifth as background.
+pub fn whole_axis(energy: &Axis) -> Window {
+    let (first, last) = (energy.value(0), energy.value(energy.size.max(1) - 1));
+    Window { name: "all".into(), range_ev: [first, last], background_ev: [first, first + 0.2 * (last - first)] }
+}
+
+/// Below this energy loss (eV) zero-loss and plasmon tails hide or mimic edges.
+const LOWEST_EV: f64 = 50.0;
+/// Width of the background fit, of the rise looked for, and the gap between them, eV.
+pub(super) const FIT_EV: f64 = 20.0;
+pub(super) const RISE_EV: f64 = 8.0;
+pub(super) const GAP_EV: f64 = 2.0;
+/// Smaller jumps over the background are near-edge structure or curvature of the background.
+const MIN_JUMP: f64 = 0.06;
+const MIN_SIGNIFICANCE: f64 = 8.0;
+/// Structure this far past an onset (eV) belongs to its edge: white lines and near-edge peaks.
+const EDGE_EXTENT_EV: f64 = 40.0;
+/// A rise this far before an onset (eV) is a pre-edge peak of it.
+const PRE_PEAK_EV: f64 = 15.0;
+/// An energy axis may be miscalibrated, but a real background falls, and no faster than this.
+const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;
+/// A window starts this far before the onset and a shift by up to `MARGIN_EV` stays inside it.
+const LEAD_EV: f64 = 8.0;
+const MARGIN_EV: f64 = 13.0;
+const MAX_WINDOWS: usize = 6;
+/// Channels that a window must have: two directions are removed from a residual, and something must be left.
+pub const MIN_CHANNELS: usize = 4;
+
+/// A candidate: where the mean spectrum stands highest above the power law fitted before it.
+struct Rise {
+    channel: usize,
+    /// Mean of `ln(counts / background)` over the rise.
+    ln_jump: f64,
+    significance: f64,
+}
+
+/// An accepted edge.
+struct AcceptedEdge {
+    onset_ev: f64,
+    /// Past the last white line.
+    end_ev: f64,
+    significance: f64,
+}
+
+/// The windows of [`find_edges`], but for those of too few channels to score in.
+pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
+    let windows = find_edges(energy, mean).into_iter().map(|edge| edge.window);
+    let width = |window: &Window| energy.indices(window.range_ev[0], window.range_ev[1]).len();
+    windows.filter(|window| width(window) >= MIN_CHANNELS).collect()
+}
+
+/// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
+///
+/// An edge is a rise over the power law fitted before it, large both in units of its noise and in
+/// units of the background. Empty where nothing rises. Rank-local and pure.
+pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
+    let energies = energy.values();
+    let mut rises = rises(energy, &energies, mean);
+    rises.sort_by(|a, b| b.ln_jump.total_cmp(&a.ln_jump).then(a.channel.cmp(&b.channel)));
+    let mut edges: Vec<AcceptedEdge> = Vec::new();
+    for rise in rises {
+        let at = energies[rise.channel];
+        // A jump is seen best from just before its peak, which may be past the onset.
+        if edges.iter().any(|e| belongs(at, e.onset_ev)) {
+            continue;
+        }
+        let onset_ev = onset(energy, &energies, mean, at);
+        if edges.iter().any(|e| belongs(onset_ev, e.onset_ev) || belongs(e.onset_ev, onset_ev)) {
+            continue;
+        }
+        let end_ev = end_of_white_lines(energy, &energies, mean, onset_ev);
+        edges.push(AcceptedEdge { onset_ev, end_ev, significance: rise.significance });
+    }
+    edges.sort_by(|a, b| b.significance.total_cmp(&a.significance));
+    edges.truncate(MAX_WINDOWS);
+    let onsets: Vec<f64> = edges.iter().map(|e| e.onset_ev).collect();
+    let windows: Vec<Window> = edges.iter().map(|e| window(energy, e, &onsets)).collect();
+    named(energy, mean, &onsets, windows)
+}
+
+/// Whether a rise at `at` is part of the edge that starts at `onset`.
+fn belongs(at: f64, onset: f64) -> bool {
+    (onset - PRE_PEAK_EV..onset + EDGE_EXTENT_EV).contains(&at)
+}
+
+/// How many channels `ev` spans, at least `least`.
+pub(super) fn channels(energy: &Axis, ev: f64, least: usize) -> usize {
+    ((ev / energy.scale).round() as usize).max(least)
+}
+
+/// Channels at either end of the axis that detectors often spoil.
+fn margin(num_channels: usize) -> usize {
+    (num_channels / 100).max(6)
+}
+
+/// Every channel at which the spectrum rises enough to start an edge.
+fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
+    let (fit, rise) = (channels(energy, FIT_EV, 10), channels(energy, RISE_EV, 4));
+    let gap = channels(energy, GAP_EV, 1);
+    let margin = margin(mean.len());
+    let first = fit + gap + margin;
+    let last = mean.len().saturating_sub(rise + margin);
+    (first..last.max(first))
+        .filter(|&i| energies[i - gap - fit] >= LOWEST_EV)
+        .filter_map(|i| {
+            let before = i - gap - fit..i - gap;
+            let law = PowerLaw::fit(&energies[before.clone()], &mean[before.clone()], SLOPES)?;
+            let after = i..i + rise;
+            let ln_jump =
+                after.clone().map(|j| mean[j].max(f64::MIN_POSITIVE).ln() - law.ln_at(energies[j])).sum::<f64>()
+                    / rise as f64;
+            let middle = 0.5 * (energies[i] + energies[i + rise - 1]);
+            // Curvature of the background counts as noise: it misleads the extrapolation as much.
+            let noise = law.residual_sd().max(channel_noise(&mean[before.start..after.end]));
+            let sd = noise * (1.0 / rise as f64 + law.leverage(middle)).sqrt();
+            let significance = ln_jump / sd.max(1e-9);
+            (ln_jump.exp() - 1.0 > MIN_JUMP && significance > MIN_SIGNIFICANCE).then_some(Rise {
+                channel: i,
+                ln_jump,
+                significance,
+            })
+        })
+        .collect()
+}
+
+/// Robust standard deviation of `ln counts` from channel to channel, by second differences.
+fn channel_noise(counts: &[f64]) -> f64 {
+    let ln = |n: f64| n.max(f64::MIN_POSITIVE).ln();
+    let mut steps: Vec<f64> = counts.windows(3).map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs()).collect();
+    steps.sort_by(f64::total_cmp);
+    // 0.6745: median of |N(0, 1)|; 6: variance of a second difference of white noise.
+    steps[steps.len() / 2] / 0.6745 / 6f64.sqrt()
+}
+
+/// `mean` minus the power law fitted in `background`, averaged over about 1 eV; from `from` to `to` (eV).
+pub(super) fn excess(
+    energy: &Axis,
+    energies: &[f64],
+    mean: &[f64],
+    background: [f64; 2],
+    [from, to]: [f64; 2],
+) -> Option<(usize, Vec<f64>)> {
+    let before = energy.indices(background[0], background[1]);
+    let law = PowerLaw::fit(&energies[before.clone()], &mean[before], SLOPES)?;
+    let half = channels(energy, 0.5, 0);
+    let range = energy.indices(from.max(energy.scale), to);
+    let values = range
+        .clone()
+        .map(|i| {
+            let near = i.saturating_sub(half)..(i + half + 1).min(mean.len());
+            let count = near.len() as f64;
+            mean[near].iter().sum::<f64>() / count - law.at(energies[i])
+        })
+        .collect();
+    Some((range.start, values))
+}
+
+/// Where the edge that rises about `at` (eV) leaves its background, eV.
+fn onset(energy: &Axis, energies: &[f64], mean: &[f64], at: f64) -> f64 {
+    let lead = 10.0;
+    let background = [at - lead - GAP_EV - FIT_EV, at - lead - GAP_EV];
+    let Some((start, excess)) = excess(energy, energies, mean, background, [at - lead, at + RISE_EV]) else {
+        return at;
+    };
+    let highest = excess.iter().copied().fold(0.0, f64::max);
+    let peak = excess.iter().position(|&v| v == highest).unwrap_or(0);
+    let below = excess[..peak].iter().rposition(|&v| v < 0.1 * highest);
+    energies[start + below.map_or(0, |i| i + 1)]
+}
+
+/// Past the last white line of the edge at `onset_ev`, with room for a shift, eV.
+fn end_of_white_lines(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -> f64 {
+    let background = [onset_ev - GAP_EV - FIT_EV, onset_ev - GAP_EV];
+    let reach = [onset_ev, onset_ev + EDGE_EXTENT_EV - MARGIN_EV];
+    let Some((start, excess)) = excess(energy, energies, mean, background, reach) else {
+        return onset_ev + EDGE_EXTENT_EV;
+    };
+    let highest = excess.iter().copied().fold(0.0, f64::max);
+    let near = channels(energy, 2.0, 1);
+    let last_line = (near..excess.len().saturating_sub(near)).rfind(|&i| {
+        let around = &excess[i - near..=i + near];
+        let lowest = around.iter().copied().fold(f64::INFINITY, f64::min);
+        around.iter().all(|&v| v <= excess[i]) && excess[i] - lowest > 0.04 * highest
+    });
+    let line_ev = last_line.map_or(onset_ev, |i| energies[start + i]);
+    (line_ev + MARGIN_EV).max(onset_ev + 27.0)
+}
+
+/// The window of `edge`, kept clear of the other `onsets`.
+fn window(energy: &Axis, edge: &AcceptedEdge, onsets: &[f64]) -> Window {
+    let onset = edge.onset_ev;
+    let spoiled = margin(energy.size);
+    let first = energy.value(spoiled).max(LOWEST_EV);
+    let last = energy.value(energy.size - 1 - spoiled);
+    let next = onsets.iter().copied().filter(|&o| o > onset).fold(f64::INFINITY, f64::min);
+    let previous = onsets.iter().copied().filter(|&o| o < onset).fold(f64::NEG_INFINITY, f64::max);
+    let background_end = onset - 5.0;
+    // The tail of the edge before is no power law of its own; some of it is better than too short a fit.
+    let background_start = (background_end - 40.0).max(previous + 25.0).min(background_end - 15.0).max(first);
+    Window {
+        name: format!("edge_{onset:.0}eV"),
+        range_ev: [(onset - LEAD_EV).max(first), edge.end_ev.min(next - 3.0).min(last)],
+        background_ev: [background_start, background_end],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{Options, Reader};
+
+    fn axis(offset: f64, scale: f64, size: usize) -> Axis {
+        Axis::energy_loss(offset, scale, size)
+    }
+
+    /// O K, Fe L3 and L2 and a weak delayed Bi N, as the simulated scenes have.
+    fn bismuth_ferrite(energy: f64) -> f64 {
+        let background = |e: f64| (e / 420.0).powf(-2.9);
+        let line = |at: f64, sd: f64, h: f64| h * (-0.5 * ((energy - at) / sd).powi(2)).exp();
+        let step = |at: f64, width: f64| 1.0 / (1.0 + (-(energy - at) / width).exp());
+        let oxygen = 0.9 * background(532.0);
+        let iron = 0.35 * background(708.0);
+        background(energy)
+            + oxygen * (step(532.0, 1.0) * (energy / 532.0).powi(-3))
+            + oxygen * (line(531.0, 1.0, 0.3) + line(537.0, 2.0, 0.6) + line(543.0, 3.0, 0.4))
+            + oxygen * line(563.0, 5.0, 0.2)
+            + iron * (step(709.5, 1.0) * 2.0 / 3.0 + step(722.6, 1.0) / 3.0)
+            + iron * 3.2 * (line(708.6, 1.0, 0.5) + line(710.3, 1.2, 0.6))
+            + iron * 3.2 * (line(722.0, 1.2, 0.25) + line(724.0, 1.5, 0.2))
+            + 0.1 * background(440.0) * step(450.0, 6.0) * (energy / 440.0).powi(-3)
+    }
+
+    /// Relative noise of a mean over some 10,000 pixels of 85,000 electrons.
+    fn noise(i: usize) -> f64 {
+        let hash = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        1.0 + 1e-3 * ((hash >> 40) as f64 / (1u64 << 23) as f64 - 1.0)
+    }
+
+    fn near(windows: &[Window], onset: f64) -> &Window {
+        windows
+            .iter()
+            .find(|w| w.range_ev[0] < onset && onset < w.range_ev[0] + 14.0)
+            .unwrap_or_else(|| panic!("no edge near {onset} eV in {windows:?}"))
+    }
+
+    #[test]
+    fn finds_oxygen_and_iron_of_bismuth_ferrite() {
+        for axis in [axis(420.0, 0.305, 1312), axis(420.0, 1.67, 240), axis(400.0, 1.0, 480)] {
+            let energies = axis.values();
+            let mean: Vec<f64> =
+                energies.iter().enumerate().map(|(i, &e)| 200.0 * bismuth_ferrite(e) * noise(i)).collect();
+            let found = find_windows(&axis, &mean);
+            let oxygen = near(&found, 531.0);
+            assert!(oxygen.range_ev[1] > 555.0 && oxygen.range_ev[1] < 600.0, "{oxygen:?}");
+            let iron = near(&found, 707.0);
+            assert!(iron.range_ev[1] > 731.0 && iron.range_ev[1] < 745.0, "{iron:?}");
+            assert!(iron.background_ev[0] > 600.0 && iron.background_ev[1] < 706.0, "{iron:?}");
+            assert!(found.len() <= 3, "{found:?}");
+            assert_eq!((&oxygen.name[..], &iron.name[..]), ("O K", "Fe L3"));
+            let clear = found.iter().filter(|w| !w.name.starts_with("edge_"));
+            assert_eq!(clear.count(), 2, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_axis_coarser_than_an_edge_has_no_window_of_a_channel_or_two() {
+        for scale in [15.0, 30.0, 50.0] {
+            let coarse = axis(100.0, scale, 60);
+            let onset = coarse.value(30);
+            let step = |e: f64| 1e9 * e.powf(-2.9) * if e < onset { 1.0 } else { 2.0 };
+            let mean: Vec<f64> = coarse.values().into_iter().map(step).collect();
+            assert!(!find_edges(&coarse, &mean).is_empty());
+            for window in find_windows(&coarse, &mean) {
+                let channels = coarse.indices(window.range_ev[0], window.range_ev[1]);
+                assert!(channels.len() >= MIN_CHANNELS, "{window:?} at {scale} eV");
+            }
+        }
+    }
+
+    #[test]
+    fn a_background_alone_and_tiny_axes_have_no_edge() {
+        let long = axis(420.0, 0.4, 1000);
+        let mean: Vec<f64> = long.values().iter().enumerate().map(|(i, e)| 1e9 * e.powf(-2.9) * noise(i)).collect();
+        assert_eq!(find_windows(&long, &mean), vec![]);
+        assert_eq!(find_windows(&long, &[0.0; 1000]), vec![]);
+        for size in [0, 1, 2, 40] {
+            assert_eq!(find_windows(&axis(0.0, 1.0, size), &vec![1.0; size]), vec![]);
+        }
+    }
+
+    /// The measured cubes lie beside the project and may be absent.
+    #[test]
+    fn finds_the_edges_of_measured_cubes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/real");
+        if !folder.is_dir() {
+            println!("SKIPPED: {} is absent", folder.display());
+            return;
+        }
+        let mean = |name: &str| -> Vec<f64> {
+            let reader = Reader::open(&folder.join(name), &Options::default()).unwrap();
+            let [rows, columns, channels] = reader.info().shape();
+            let cube = reader.read(0..rows, 0..columns, 0..channels).unwrap();
+            let pixels = (cube.shape()[0] * cube.shape()[1]) as f64;
+            (0..cube.shape()[2])
+                .map(|i| {
+                    let channel = cube.slice(ndarray::s![.., .., i]);
+                    channel.iter().map(|&n| f64::from(n)).sum::<f64>() / pixels
+                })
+                .collect()
+        };
+        // Its axis reads about 8 eV low.
+        let cubes = find_windows(&axis(450.0, 0.25, 2048), &mean("fe_oxide_nanocubes.hspy"));
+        println!("{cubes:#?}");
+        near(&cubes, 521.0);
+        let iron = near(&cubes, 698.0);
+        assert!(iron.range_ev[1] > 716.0 && iron.range_ev[1] < 740.0, "{iron:?}");
+        assert!(cubes.len() <= 3, "{cubes:?}");
+
+        let map = find_windows(&axis(-104.834_889_630_397_65, 0.6897, 1028), &mean("ca_carbon_map.hspy"));
+        println!("{map:#?}");
+        near(&map, 284.0);
+        near(&map, 350.0);
+        near(&map, 546.0);
+        assert!(map.len() <= 4, "{map:?}");
+        let names = |windows: &[Window]| {
+            let mut names: Vec<String> = windows.iter().map(|w| w.name.clone()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&cubes), ["Fe L3", "O K"]);
+        assert_eq!(names(&map), ["C K", "Ca L3", "O K"]);
+        let line = find_windows(&axis(400.0, 0.25, 2048), &mean("fecr_linescan.dm3"));
+        assert_eq!(names(&line), ["Cr L3", "Fe L3", "O K"]);
+        let interface = find_windows(&axis(350.0, 0.5, 1024), &mean("sto_lsmo_interface.dm3"));
+        assert_eq!(names(&interface), ["O K", "Ti L3"]);
+    }
+}
