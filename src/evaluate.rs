@@ -69,11 +69,7 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
             // Half way to the next lower score, which keeps clear of both when it is used again.
             best_threshold = pixels.get(start).map_or(score.next_down(), |next| {
                 let middle = next.0 + 0.5 * (score - next.0);
-                if middle < score {
-                    middle
-                } else {
-                    next.0
-                }
+                if middle < score { middle } else { next.0 }
             });
         }
     }

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use coreloss::comm;
-use coreloss::commands::{execute, Cli};
+use coreloss::commands::{Cli, execute};
 use coreloss::doctor;
 use coreloss::ending::Ending;
 
 fn main() -> ExitCode {
     // One thread for each operator: rayon spreads whole micro-batches and tiles over the threads instead, so that their
     // number never changes a sum.
-    std::env::set_var("OMP_NUM_THREADS", "1");
-    std::env::set_var("MKL_NUM_THREADS", "1");
+    for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var(variable, "1") };
+    }
     let cli = Cli::parse();
     doctor::before_mpi();
     let session = match comm::init() {

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::cube::{counts, write_plain};
-use common::{alone, coreloss, finish, folder, Ended};
+use common::{Ended, alone, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::result::maps;
 use common::slurm::Sandbox;
-use common::{alone, coreloss, files, finish, folder, mpirun, send, Job};
+use common::{Job, alone, coreloss, files, finish, folder, mpirun, send};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -184,11 +184,7 @@ fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
         let mut job = start(2, words, &broken);
         let output = case.join(&broken);
         let count = || {
-            if output.is_dir() {
-                files(&output, done).len()
-            } else {
-                0
-            }
+            if output.is_dir() { files(&output, done).len() } else { 0 }
         };
         job.until("something was done", LIMIT, || count() > 0);
         // Each rank by itself, as srun does.

@@ -9,14 +9,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::case::{Case, LIMIT};
 use common::cube::counts;
 use common::result::{assert_equal, findings, maps, summary};
-use common::{alone, files, send, Ended, Job};
+use common::{Ended, Job, alone, files, send};
 use coreloss::train::Checkpoint;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

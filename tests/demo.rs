@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::result::{assert_equal, datasets, findings, metrics, summary, weights};
-use common::{alone, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped, Job};
+use common::{Job, alone, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped};
 
 /// Of a full run: several times what it takes on two cores that others use as well.
 const LIMIT: Duration = Duration::from_secs(600);

@@ -9,7 +9,7 @@ use common::case::Case;
 use common::cube::{counts, write_hspy, write_hspy_from, write_map};
 use common::result::{maps, metrics, summary};
 use common::{alone, skip};
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Poisson};

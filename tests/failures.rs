@@ -11,8 +11,8 @@ use std::time::Duration;
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
 use common::result::{maps, metrics, summary};
-use common::{after, alone, coreloss, files, finish, is_root, mpirun, send, skip, Job};
-use ndarray::{s, Array3};
+use common::{Job, after, alone, coreloss, files, finish, is_root, mpirun, send, skip};
+use ndarray::{Array3, s};
 
 const SHAPE: [usize; 3] = [16, 16, 64];
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy};
 use common::result::summary;
-use common::{alone, finish, Ended};
+use common::{Ended, alone, finish};
 use ndarray::s;
 
 const SHAPE: [usize; 3] = [12, 14, 200];

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::cube::{counts, write_hspy};
 use common::result::{maps, summary};
-use common::{alone, ask_python, coreloss, files, folder, mpirun, skip, Ended, Job};
+use common::{Ended, Job, alone, ask_python, coreloss, files, folder, mpirun, skip};
 use coreloss::archive::{Element, Options, Reader};
 use ndarray::Array3;
 use serde_json::Value;

@@ -10,7 +10,7 @@ use common::cube::{counts, write_hspy};
 use common::result::datasets;
 use common::{alone, folder, mpirun};
 use coreloss::archive::{Options, Reader};
-use ndarray::{s, Array2, Array3, ArrayView1};
+use ndarray::{Array2, Array3, ArrayView1, s};
 
 const SHAPE: [usize; 3] = [8, 9, 400];
 /// Channels of 1 eV from 420 eV; the edge begins at 621 eV.

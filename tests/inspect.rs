@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use common::case::{Case, LIMIT, RANKS};
 use common::cube::{counts, write_hspy};
-use common::{alone, coreloss, finish, skip, Ended};
-use ndarray::{s, Array3};
+use common::{Ended, alone, coreloss, finish, skip};
+use ndarray::{Array3, s};
 use serde_json::Value;
 
 fn inspect(ranks: usize, arguments: &[&str]) -> Ended {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::dm4::write_sparse;
 use common::result::{maps, summary};
-use common::{after, alone, coreloss, finish, folder, Ended};
+use common::{Ended, after, alone, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(600);
 

@@ -15,8 +15,8 @@ use common::{ask_python, finish};
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
-    read_learning_results, read_signal_f32, read_text, signal_path, signal_titles, Data, HspyWriter, LearningResults,
-    Signal, Small, SmallSignal,
+    Data, HspyWriter, LearningResults, Signal, Small, SmallSignal, read_learning_results, read_signal_f32, read_text,
+    signal_path, signal_titles,
 };
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::cube::{counts, write_hspy, write_hspy_from};
 use common::result::metrics;
-use common::{alone, coreloss, files, folder, send, Ended, Job};
+use common::{Ended, Job, alone, coreloss, files, folder, send};
 use ndarray::Array3;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::case::{Case, LIMIT};
 use common::cube::counts;
-use common::{alone, ask_python, finish, skip, Ended};
+use common::{Ended, alone, ask_python, finish, skip};
 use ndarray::s;
 use serde_json::Value;
 

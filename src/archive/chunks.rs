@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdf5::filters::Filter;
 use hdf5::{Dataset, Datatype};
 use hdf5_sys::h5::{herr_t, hsize_t};
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::file;
 
-extern "C" {
+unsafe extern "C" {
     // hdf5-sys lacks it; what that has instead walks through all chunks to find one.
     fn H5Dget_chunk_storage_size(dataset: hid_t, offset: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
 }

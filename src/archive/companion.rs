@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{bail, ensure, Context, Result};
-use hdf5::types::TypeDescriptor;
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::Dataset;
+use hdf5::types::TypeDescriptor;
 use ndarray::Array2;
 
 use super::{file, hspy};

@@ -50,14 +50,14 @@ element!(
 /// The `else` arm gives what a type means that no reader lets through.
 #[macro_export]
 macro_rules! with_element {
-    ($dtype:expr, $element:ident => $call:expr, else $other:expr) => {
+    ($dtype:expr_2021, $element:ident => $call:expr_2021, else $other:expr_2021) => {
         $crate::with_element!(
             @ $dtype, $element, $call, $other,
             "int8" => i8, "bool" | "uint8" => u8, "int16" => i16, "uint16" => u16, "int32" => i32, "uint32" => u32,
             "int64" => i64, "uint64" => u64, "float16" | "float32" => f32, "float64" => f64
         )
     };
-    (@ $dtype:expr, $element:ident, $call:expr, $other:expr, $($($name:literal)|+ => $number:ty),+) => {
+    (@ $dtype:expr_2021, $element:ident, $call:expr_2021, $other:expr_2021, $($($name:literal)|+ => $number:ty),+) => {
         match $dtype {
             $($($name)|+ => {
                 type $element = $number;

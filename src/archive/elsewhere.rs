@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Context, Result};
-use hdf5::plist::dataset_create::Layout;
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::Dataset;
+use hdf5::plist::dataset_create::Layout;
 
 use super::file;
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use hdf5::filters::Filter;
 use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
 use hdf5::{Dataset, File};

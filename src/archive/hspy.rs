@@ -1,10 +1,10 @@
 //! HyperSpy's `.hspy` files (format 3.x): experiments with axes, one of them the cube.
 
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::{File, Group};
 
 use super::attribute::{flag, number, text};
-use super::layout::{in_ev, index_axis, uniform, Layout, Microscope};
+use super::layout::{Layout, Microscope, in_ev, index_axis, uniform};
 use crate::cube::Axis;
 
 /// The cube among the experiments of `file`: the one of most dimensions that is an EELS spectrum image.

@@ -153,12 +153,18 @@ fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, told: &mut
             return;
         }
         *left -= 1;
-        if let Ok(dataset) = group.dataset(&name) {
-            if let Some(value) = single(&dataset) {
-                told.push(Told { path: below(&name), value, units: plain_units(text(&dataset, "units")) });
+        match group.dataset(&name) {
+            Ok(dataset) => {
+                if let Some(value) = single(&dataset) {
+                    told.push(Told { path: below(&name), value, units: plain_units(text(&dataset, "units")) });
+                }
             }
-        } else if let Ok(inner) = group.group(&name) {
-            collect(&inner, &below(&name), depth - 1, left, told);
+            _ => match group.group(&name) {
+                Ok(inner) => {
+                    collect(&inner, &below(&name), depth - 1, left, told);
+                }
+                _ => {}
+            },
         }
     }
 }
@@ -194,8 +200,8 @@ fn plain_units(units: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdf5::types::VarLenUnicode;
     use hdf5::Location;
+    use hdf5::types::VarLenUnicode;
 
     fn set(place: &Location, name: &str, text: &str) {
         let text: VarLenUnicode = text.parse().unwrap();

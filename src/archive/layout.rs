@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use hdf5::datatype::ByteOrder;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Hyperslab, Selection, SliceOrIndex};
@@ -210,11 +210,7 @@ fn selection(part: Vec<Range<usize>>) -> Selection {
 }
 
 fn native_order() -> ByteOrder {
-    if cfg!(target_endian = "big") {
-        ByteOrder::BigEndian
-    } else {
-        ByteOrder::LittleEndian
-    }
+    if cfg!(target_endian = "big") { ByteOrder::BigEndian } else { ByteOrder::LittleEndian }
 }
 
 /// An axis that counts its own indices.

@@ -42,12 +42,14 @@ fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
         if *left == 0 || depth == 0 {
             break;
         }
-        let member = if let Ok(dataset) = group.dataset(&name) {
-            of_dataset(&dataset, left)
-        } else if let Ok(inner) = group.group(&name) {
-            walk(&inner, depth - 1, left)
-        } else {
-            continue;
+        let member = match group.dataset(&name) {
+            Ok(dataset) => of_dataset(&dataset, left),
+            _ => match group.group(&name) {
+                Ok(inner) => walk(&inner, depth - 1, left),
+                _ => {
+                    continue;
+                }
+            },
         };
         if member != Metadata::default() {
             *left = left.saturating_sub(1);

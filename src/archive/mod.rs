@@ -24,14 +24,14 @@ mod unpacked;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{catalogue, Source};
+pub use catalogue::{Source, catalogue};
 pub use companion::{companions, truth, user_mask};
 pub use dm::Picture;
 pub use element::Element;
 pub use layout::Microscope;
 pub use low_loss::low_loss;
 pub use metadata::Metadata;
-pub use reader::{digest, Options, Reader};
-pub use summary::{inspect, Summary};
+pub use reader::{Options, Reader, digest};
+pub use summary::{Summary, inspect};
 
 pub(crate) use file::open as open_hdf5;

@@ -1,13 +1,13 @@
 //! Plain HDF5, NeXus (`NXdata`) and EMD (NCEM's): any numeric dataset, its axes from the datasets beside it.
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::types::{VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, Group};
 
 use super::attribute::{number, text, texts};
 use super::file::numeric_dtype;
 use super::instrument;
-use super::layout::{in_ev, index_axis, uniform, Layout};
+use super::layout::{Layout, in_ev, index_axis, uniform};
 use crate::cube::Axis;
 
 /// Deep enough for any real file, and an end to links that go in circles.
@@ -90,14 +90,20 @@ fn collect(group: &Group, path: &str, seen: &mut Vec<String>, found: &mut Vec<(S
             continue;
         }
         seen.push(identity);
-        if let Ok(dataset) = group.dataset(&name) {
-            if dataset.ndim() > 0 {
-                found.push((below, dataset));
+        match group.dataset(&name) {
+            Ok(dataset) => {
+                if dataset.ndim() > 0 {
+                    found.push((below, dataset));
+                }
             }
-        } else if let Ok(inner) = group.group(&name) {
-            if below.matches('/').count() < DEEPEST {
-                collect(&inner, &below, seen, found)?;
-            }
+            _ => match group.group(&name) {
+                Ok(inner) => {
+                    if below.matches('/').count() < DEEPEST {
+                        collect(&inner, &below, seen, found)?;
+                    }
+                }
+                _ => {}
+            },
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::{Dataset, File};
 use ndarray::{Array3, ArrayD};
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::chunks::Chunks;
 use super::dm::Picture;
 use super::element::Element;
-use super::layout::{read_f32, read_stored, Layout, Microscope};
+use super::layout::{Layout, Microscope, read_f32, read_stored};
 use super::metadata::{self, Metadata};
 use super::{dm, elsewhere, file, hspy, plain, unpacked};
 use crate::config::Config;

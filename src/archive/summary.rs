@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::layout::{Layout, Microscope};
-use super::reader::{find, open_dataset, Options};
+use super::reader::{Options, find, open_dataset};
 use super::{dm, elsewhere, file};
 use crate::cube::Axis;
 

@@ -1,11 +1,11 @@
 //! Attempts by a group of ranks: root holds the file, all ranks know whose turn it is.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{anyhow, Result};
+use anyhow::{Result, anyhow};
 
 use super::{Attempt, Claim, End, Record};
 use crate::comm::Comm;

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 
-pub use allreduce::{allreduce, AllreduceBench};
-pub use io::{io, IoBench};
-pub use pca::{pca, PcaBench};
-pub use reconstruct::{reconstruct, ReconstructBench};
-pub use train::{train, TrainBench};
+pub use allreduce::{AllreduceBench, allreduce};
+pub use io::{IoBench, io};
+pub use pca::{PcaBench, pca};
+pub use reconstruct::{ReconstructBench, reconstruct};
+pub use train::{TrainBench, train};
 
 /// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.
 fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {

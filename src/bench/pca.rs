@@ -13,7 +13,7 @@ use crate::archive::{Options, Reader};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides, PcaSolver};
 use crate::memory::peak_rss_mib;
-use crate::pca::{randomized, Scatter, Spectra};
+use crate::pca::{Scatter, Spectra, randomized};
 use crate::shard::Blocks;
 
 /// What to measure.

@@ -3,7 +3,7 @@
 //! Floating-point addition is not associative; integer addition is. Each contribution is rounded once to a fixed
 //! point chosen from a bound on the total, and what is added after that, locally and over MPI, are integers.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 
 use super::Comm;
 

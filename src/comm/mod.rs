@@ -14,17 +14,17 @@ use std::fmt;
 use std::ops::Range;
 
 use anyhow::Result;
+use mpi::Count;
 use mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
 use mpi::datatype::{Equivalence, Partition, PartitionMut};
 use mpi::topology::{Communicator, SimpleCommunicator};
-use mpi::Count;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use exact::ExactSum;
 pub use gradient::GradientSum;
 pub use nccl::{Nccl, Operation, Values};
-pub use session::{init, Session};
+pub use session::{Session, init};
 use watchdog::{Waiting, Watchdog};
 
 use crate::invalid::Invalid;

@@ -2,9 +2,9 @@
 //!
 //! The library comes with PyTorch's CUDA half and has the same C interface since version 2.0.
 
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 
 use super::Comm;
 use crate::gpu::library::Library;

@@ -3,13 +3,13 @@
 use std::panic;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result, bail};
+use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::topology::Communicator;
-use mpi::Threading;
 
 use super::watchdog::Watchdog;
-use super::{exit_code, AgreedError, Comm};
+use super::{AgreedError, Comm, exit_code};
 
 /// MPI from initialisation to finalisation; dropping it finalises, so it must outlive every [`Comm`].
 pub struct Session {
@@ -28,7 +28,8 @@ pub fn init() -> Result<Session> {
     if given("OMPI_MCA_pml").is_none() && is_on_one_node(given) {
         // Ranks of one node talk through its memory. Of the libraries for clusters' fabrics that Open MPI would load for
         // `cm`, libpsm and libpsm2 wait 0.1 s each to time the processor's clock.
-        std::env::set_var("OMPI_MCA_pml", "^cm");
+        // TODO: Audit that the environment access only happens in single-threaded code.
+        unsafe { std::env::set_var("OMPI_MCA_pml", "^cm") };
     }
     let (universe, threading) =
         mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::startup::read_config;
 use crate::comm::Comm;
-use crate::config::{explain, Config, Explained, Overrides};
+use crate::config::{Config, Explained, Overrides, explain};
 use crate::ending::Ending;
 
 #[derive(Args)]

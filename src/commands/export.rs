@@ -16,12 +16,12 @@ use crate::durable;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::output::{
-    read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv, NexusWriter,
+    NexusWriter, read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
 };
 use crate::report;
 use crate::results::folder::result_files;
 use crate::results::titles::PCA;
-use crate::results::{region_columns, CubeSummary, RegionSummary};
+use crate::results::{CubeSummary, RegionSummary, region_columns};
 
 #[derive(Args)]
 #[command(after_help = "Examples:

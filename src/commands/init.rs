@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::inspect::{measure, Measured};
+use super::inspect::{Measured, measure};
 use super::startup::by_default;
 use crate::archive::{self, Options, Source, Summary};
 use crate::comm::Comm;
-use crate::config::{explain, Config, Overrides};
+use crate::config::{Config, Overrides, explain};
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::startup::configured;
 use super::ConfigArguments;
+use super::startup::configured;
 use crate::comm::Comm;
 use crate::ending::Ending;
 use crate::invalid::Invalid;

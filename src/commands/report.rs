@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::startup::configured;
 use super::ConfigArguments;
+use super::startup::configured;
 use crate::comm::Comm;
 use crate::ending::Ending;
 use crate::report::write_run;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::startup::{configured, listen};
 use super::ConfigArguments;
+use super::startup::{configured, listen};
 use crate::comm::Comm;
 use crate::config::Stage;
 use crate::doctor;

@@ -12,8 +12,8 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
-use crate::results::folder::results;
 use crate::results::Summary;
+use crate::results::folder::results;
 use crate::train::step_of;
 
 #[derive(Args)]

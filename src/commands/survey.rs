@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::startup::{configured, listen};
 use super::ConfigArguments;
+use super::startup::{configured, listen};
 use crate::comm::Comm;
 use crate::doctor;
 use crate::ending::Ending;

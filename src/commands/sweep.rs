@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::startup::{begin, listen};
 use super::ConfigArguments;
+use super::startup::{begin, listen};
 use crate::comm::Comm;
 use crate::doctor;
 use crate::ending::Ending;

@@ -1,10 +1,10 @@
 //! The anomalies of simulated cubes.
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::material::{Material, MaterialEdge};
-use super::places::{default_count, default_radius, within, Places, Shape};
+use super::places::{Places, Shape, default_count, default_radius, within};
 
 /// How a spectrum differs where it is anomalous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::names::check_names;
-use super::places::{default_count, default_radius, within, Places, Shape};
 use super::AnomalyKind;
+use super::names::check_names;
+use super::places::{Places, Shape, default_count, default_radius, within};
 
 /// The cubes of one `coreloss inject`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Materials to simulate: the core-loss edges of their elements and where in the unit cell the atoms sit.
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};

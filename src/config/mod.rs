@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use explain::{explain, Explained};
+pub use explain::{Explained, explain};
 pub use region::{RegionOfInterest, RegionUse};
 pub use sections::{
     Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, PcaSolver, Precision,
@@ -42,7 +42,7 @@ pub use places::{Places, Shape};
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
 pub use stage::Stage;
 pub use survey::{Models, SurveyOptions};
-pub use sweep::{Made, Plot, Point, Sweep, SweepFile, METRICS};
+pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The names of cubes that are made, which become names of files.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 
 /// # Errors
 /// A name that is no plain file name, or that two cubes have: one would replace the other.

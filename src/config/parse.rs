@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
-use super::tree::{compare, given, set};
 use super::Config;
+use super::tree::{compare, given, set};
 use crate::config::{Auto, PcaFit, SurveyOptions};
 use crate::invalid::Invalid;
 

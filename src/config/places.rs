@@ -1,6 +1,6 @@
 //! Where anomalies are put, in simulated and in measured cubes alike.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// The outline of one anomalous place.

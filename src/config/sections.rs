@@ -17,8 +17,8 @@ pub enum Auto<T> {
 }
 
 mod auto_word {
-    use serde::de::{Deserialize, Deserializer, Error};
     use serde::Serializer;
+    use serde::de::{Deserialize, Deserializer, Error};
 
     pub fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("auto")

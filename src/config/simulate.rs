@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::AnomalyKind;
 use super::anomaly::Anomaly;
 use super::material::{Material, MaterialChoice};
 use super::names::check_names;
 use super::places::within;
-use super::AnomalyKind;
 
 /// The cubes of one `coreloss simulate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

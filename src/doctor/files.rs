@@ -11,7 +11,7 @@ use super::{Finding, Verdict};
 use crate::archive::catalogue;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{signal_path, HspyWriter, Small};
+use crate::output::{HspyWriter, Small, signal_path};
 
 /// Checks the folder of the output and the inputs.
 ///
@@ -122,10 +122,7 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
         file.finish(Small::default())
     };
     match write() {
-        Ok(()) => Finding::good(
-            "hdf5",
-            format!("{}, all ranks write one file", crate::output::hdf5_version()),
-        ),
+        Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),
         Err(error) => Finding::of(
             Verdict::Bad,
             "hdf5",

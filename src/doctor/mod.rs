@@ -8,7 +8,7 @@ mod files;
 
 pub use alike::refuse_others;
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::comm::Comm;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 
 /// A library that stays loaded for good, with its symbols open to all: libtorch registers its CUDA half on load.
 pub struct Library {

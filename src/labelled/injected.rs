@@ -6,23 +6,23 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ndarray::{s, Array2, Array3, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView3, s};
 
 use super::{write_labelled, write_map};
 use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
 use crate::invalid::Invalid;
-use crate::output::{read_text, About};
+use crate::output::{About, read_text};
 use crate::pipeline::list;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Blocks;
-use crate::simulate::discs::{place_discs, Disc};
+use crate::simulate::discs::{Disc, place_discs};
 use crate::simulate::inject::{EdgeRange, Injector};
 use crate::simulate::random::{Purpose, Randomness};
 use crate::spectrum::find_windows;
-use crate::stream::{measure_statistics, Cube};
+use crate::stream::{Cube, measure_statistics};
 
 /// The text of a copy that says what was put into it.
 const INJECTED: &str = "injected";
@@ -266,7 +266,7 @@ impl Injection {
             }
             let near = y.saturating_sub(self.reach)..(y + self.reach + 1).min(height);
             let clean = self.clean(read(near.clone())?);
-            for (x, &label) in labels.iter().enumerate().filter(|(_, &label)| label > 0) {
+            for (x, &label) in labels.iter().enumerate().filter(|&(_, &label)| label > 0) {
                 let around = self.mean_around(clean.view(), &near, x);
                 let pixel = (y * width + x) as u64;
                 let mut random = self.randomness.stream(Purpose::Pixel, pixel);

@@ -12,7 +12,7 @@ use ndarray::{Array2, Array3};
 
 use crate::comm::Comm;
 use crate::cube::Axis;
-use crate::output::{parallel, signal_path, About, HspyWriter, Small};
+use crate::output::{About, HspyWriter, Small, parallel, signal_path};
 use crate::shard::Blocks;
 
 pub use injected::write_copy;

@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::convolution::Convolution;
 use super::Spec;
+use super::convolution::Convolution;
 
 /// Least and largest logarithm of a latent variance: beyond them the Kullback-Leibler term overflows.
 const LOG_VARIANCE: (f64, f64) = (-10.0, 5.0);

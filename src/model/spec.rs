@@ -1,6 +1,6 @@
 //! The shapes of a 3D-CVAE: its layers and what follows from them. No tensors here.
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Preset};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use ndarray::{s, Array2, Array3, ArrayView3, ArrayViewMut3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3, Axis, s};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 

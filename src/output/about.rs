@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hdf5::{Group, Location};
 
 use super::hspy::{group, set, set_text};
-use crate::archive::{open_hdf5, Metadata, Microscope, Reader};
+use crate::archive::{Metadata, Microscope, Reader, open_hdf5};
 
 /// Longest name of a group that HDF5 and people can use.
 const LONGEST_NAME: usize = 200;
@@ -137,9 +137,5 @@ fn set_numbers(place: &Location, name: &str, numbers: &[f64]) -> Result<()> {
 fn plain(name: &str) -> String {
     let odd = |c: char| c == '/' || c == '.' || c.is_control();
     let name: String = name.chars().take(LONGEST_NAME).map(|c| if odd(c) { '-' } else { c }).collect();
-    if name.is_empty() {
-        "-".into()
-    } else {
-        name
-    }
+    if name.is_empty() { "-".into() } else { name }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use hdf5::plist::dataset_create::AllocTime;
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type, Location};
@@ -179,11 +179,7 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
 fn add_axis(experiment: &Group, i: usize, axis: &Axis, is_eels: bool) -> Result<()> {
     let described = group(experiment, &format!("axis-{i}"))?;
     let or_none = |text: &str| {
-        if text.is_empty() {
-            "_None_".to_string()
-        } else {
-            text.to_string()
-        }
+        if text.is_empty() { "_None_".to_string() } else { text.to_string() }
     };
     set_text(&described, "_type", "UniformDataAxis")?;
     set_text(&described, "name", &or_none(&axis.name))?;

@@ -18,11 +18,11 @@ mod table;
 mod transfer;
 
 pub use about::About;
-pub use hspy::{index_axis, parallel, signal_path, Data, LearningResults, Signal, Small, SmallSignal};
+pub use hspy::{Data, LearningResults, Signal, Small, SmallSignal, index_axis, parallel, signal_path};
 pub use nexus::NexusWriter;
 pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles};
-pub use table::{write_csv, write_tables, Column, Values};
+pub use table::{Column, Values, write_csv, write_tables};
 
 /// A type that datasets can hold.
 pub use hdf5::H5Type as Value;

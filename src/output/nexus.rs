@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Location};
-use ndarray::{s, Array1, ArrayD, Ix2};
+use ndarray::{Array1, ArrayD, Ix2, s};
 
-use super::hspy::{set, set_text, GZIP};
+use super::hspy::{GZIP, set, set_text};
 use crate::cube::Axis;
 
 /// A file under way, `PATH.partial` until it is finished. Rank-local.

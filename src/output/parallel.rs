@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use hdf5::plist::dataset_create::FillTime;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayViewD;

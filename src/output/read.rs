@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group};
-use ndarray::{s, Array2, ArrayD};
+use ndarray::{Array2, ArrayD, s};
 
-use super::hspy::{signal_path, LearningResults, TEXTS};
+use super::hspy::{LearningResults, TEXTS, signal_path};
 use crate::archive::{hspy, open_hdf5};
 use crate::cube::Axis;
 

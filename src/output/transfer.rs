@@ -9,7 +9,7 @@ use hdf5::{Dataset, Dataspace, Datatype, H5Type, Hyperslab, Selection, SliceOrIn
 use hdf5_sys::h5d::H5Dwrite;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5p::{H5FD_mpio_xfer_t, H5Pclose, H5Pcreate, H5Pset_dxpl_mpio};
-use hdf5_sys::h5s::{H5Sselect_none, H5S_ALL};
+use hdf5_sys::h5s::{H5S_ALL, H5Sselect_none};
 use ndarray::ArrayViewD;
 
 /// Writes `block` of `local` to `dataset`, `local` lying at `start` there; nothing where `block` is none.

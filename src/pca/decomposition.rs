@@ -1,7 +1,7 @@
 //! Principal components, and spectra rebuilt from them.
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, Array2, ArrayView2};
+use anyhow::{Context, Result, ensure};
+use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 

@@ -7,7 +7,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::decomposition::{marchenko_pastur, Decomposition, Eigenvectors};
+use super::decomposition::{Decomposition, Eigenvectors, marchenko_pastur};
 use super::scatter::{Scatter, Spectra};
 use crate::comm::Comm;
 
@@ -235,12 +235,12 @@ impl Krylov {
         let threshold = OUT_OF_NOISE * edge.max(rounding);
         let pairs = || variances.iter().zip(residuals);
         // What is left out may be as large as the first that is not found to the tolerance, whatever stands beside it.
-        let is_open = |(&value, &residual): &(&f64, &f64)| residual > TOLERANCE * value * value;
+        let is_open = |&(&value, &residual): &(&f64, &f64)| residual > TOLERANCE * value * value;
         let open = pairs().find(is_open).map_or(0.0, |(&value, _)| value);
         let beyond = open.max(edge);
         let error = pairs()
             .take(self.num_components)
-            .filter(|(&value, _)| value > threshold)
+            .filter(|&(&value, _)| value > threshold)
             .map(|(value, residual)| residual / ((value - beyond).max(0.0) * value))
             .fold(0.0, f64::max);
         let count = self.num_components;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 use tch::{Kind, TchError, Tensor};
@@ -250,11 +250,7 @@ impl Along {
 
 /// One over `x`; 0 where nothing was counted.
 fn over(x: f64) -> f64 {
-    if x > 0.0 {
-        1.0 / x
-    } else {
-        0.0
-    }
+    if x > 0.0 { 1.0 / x } else { 0.0 }
 }
 
 /// The sum of the squares of `counts`, each times its `inverse`, in an order that does not depend on the machine.

@@ -1,13 +1,13 @@
 //! How far the energies of each pixel of a cube are off: by its zero-loss peak, or by its strongest edge.
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, Array2};
+use anyhow::{Context, Result, ensure};
+use ndarray::{Array2, s};
 
 use crate::comm::Comm;
 use crate::config::{Align, Config, Windows};
 use crate::spectrum::edge_shift::EdgeTemplate;
 use crate::spectrum::find_windows;
-use crate::stream::{mean_spectrum, Cube, CubeStatistics, Shifts};
+use crate::stream::{Cube, CubeStatistics, Shifts, mean_spectrum};
 
 /// Of the pixels that count, more than this share without a shift of their own is no measurement.
 const MOST_UNMEASURED: f64 = 0.1;

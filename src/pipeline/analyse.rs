@@ -1,7 +1,7 @@
 //! One cube scored by every method: the 3D-CVAE's reconstruction and those of a few principal components.
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView2, s};
 
 use super::baselines::{self, Fitted};
 use super::clock::Clock;
@@ -12,7 +12,7 @@ use crate::config::{Auto, Config, PcaFit, Window, Windows};
 use crate::gpu::device;
 use crate::model::Tiles;
 use crate::results::{Method, ScoredCube};
-use crate::score::{rx, LineScorer};
+use crate::score::{LineScorer, rx};
 use crate::spectrum::{find_windows, whole_axis};
 use crate::stream::{Band, Cube, CubeStatistics};
 use crate::train::Model;
@@ -176,11 +176,7 @@ fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {
         Windows::List(windows) => windows.clone(),
         Windows::Auto => find_windows(&cube.energy, mean),
     };
-    if windows.is_empty() {
-        vec![whole_axis(&cube.energy)]
-    } else {
-        windows
-    }
+    if windows.is_empty() { vec![whole_axis(&cube.energy)] } else { windows }
 }
 
 fn describe(comm: &Comm, cube: &Cube, scorer: &LineScorer) {

@@ -6,9 +6,9 @@ use ndarray::{Array2, Axis as Dim};
 use super::lines::sum_lines;
 use crate::comm::Comm;
 use crate::config::{Auto, Config, PcaSolver};
-use crate::pca::{randomized, Decomposition, Scatter, Spectra};
+use crate::pca::{Decomposition, Scatter, Spectra, randomized};
 use crate::score::quantiles;
-use crate::stream::{mean_spectrum, Band, Cube, CubeStatistics};
+use crate::stream::{Band, Cube, CubeStatistics, mean_spectrum};
 
 /// Of the pixels, left out of a robust fit.
 const TRIMMED_SHARE: f64 = 0.08;
@@ -112,11 +112,7 @@ impl Fitted {
                     let channels = spectrum.iter().zip(rebuilt).zip(&self.mean);
                     let square: f64 = channels.map(|((&u, &r), &mean)| f64::from(u - r).powi(2) / mean.max(1e-3)).sum();
                     let total: f64 = spectrum.iter().map(|&u| f64::from(u)).sum();
-                    if valid {
-                        (square / total.max(1.0)) as f32
-                    } else {
-                        f32::NAN
-                    }
+                    if valid { (square / total.max(1.0)) as f32 } else { f32::NAN }
                 }));
             }
             Ok(())
@@ -160,7 +156,7 @@ fn add(comm: &Comm, band: &Band, scatter: &mut Scatter, is_wanted: impl Fn(usize
         for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
             let pixels = line.outer_iter().zip(valid).enumerate();
             pixels
-                .filter(|(x, (_, &valid))| valid && is_wanted(y, *x))
+                .filter(|&(ref x, (_, &valid))| valid && is_wanted(y, *x))
                 .for_each(|(_, (spectrum, _))| values.extend(spectrum));
         }
         let shape = (values.len() / channels, channels);

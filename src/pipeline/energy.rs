@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::align;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::results::{EnergySummary, SetAside};
-use crate::stream::{bound, Cube, CubeStatistics, SAME_DISPERSION};
+use crate::stream::{Cube, CubeStatistics, SAME_DISPERSION, bound};
 
 /// Spectra of one model differ in dispersion by this factor at most. Detectors blur by channels, so that edges are wider in
 /// a coarser cube, which looks like an anomaly. Simulated cubes of 1.25, 0.625 and 0.3125 eV scored as well together as

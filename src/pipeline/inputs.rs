@@ -1,10 +1,10 @@
 //! Opening the archive on all ranks alike, and setting aside what does not open.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 
 use super::energy;
 use super::leave_out::leave_out;
-use crate::archive::{catalogue, Source};
+use crate::archive::{Source, catalogue};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::invalid::Invalid;

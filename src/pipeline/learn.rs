@@ -1,14 +1,14 @@
 //! The second phase: the network trained, or taken as an earlier training left it, and the baselines fitted.
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 
+use super::Run;
 use super::baselines::Fitted;
 use super::prepare::Prepared;
-use super::Run;
 use crate::config::{PcaFit, Stage};
 use crate::preprocess::noise::NoiseModel;
-use crate::stream::{bound, CubeStatistics};
-use crate::train::{train, Checkpoint, Model, Outcome};
+use crate::stream::{CubeStatistics, bound};
+use crate::train::{Checkpoint, Model, Outcome, train};
 
 /// What a run has learned before it scores.
 pub struct Learned {

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, Array2, ArrayView2, Ix2};
+use anyhow::{Context, Result, ensure};
+use ndarray::{Array2, ArrayView2, Ix2, s};
 
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::output::{read_signal_f32, read_text};
 use crate::results::titles::REGIONS;
-use crate::results::{result_path, SetAside};
+use crate::results::{SetAside, result_path};
 use crate::stream::Cube;
 
 /// Pixels around what was flagged that are left out with it: rims are flagged last.
@@ -119,7 +119,7 @@ fn is_of_one_file(one: &str, other: &str) -> bool {
 fn grow(labels: ArrayView2<f32>, untrained: &mut Array2<bool>) {
     let size = labels.dim();
     let around = |at: usize, size: usize| at.saturating_sub(MARGIN)..(at + MARGIN + 1).min(size);
-    for ((y, x), _) in labels.indexed_iter().filter(|(_, &label)| label > 0.0) {
+    for ((y, x), _) in labels.indexed_iter().filter(|&(_, &label)| label > 0.0) {
         let beside = s![around(y, size.0), around(x, size.1)];
         untrained.slice_mut(beside).fill(true);
     }

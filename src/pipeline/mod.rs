@@ -28,8 +28,8 @@ use crate::comm::Comm;
 use crate::config::{Config, Stage};
 use crate::ending::Ending;
 use crate::memory;
-use crate::results::{folder, CubeSummary, Start};
-use crate::stream::{measure_statistics, Cube};
+use crate::results::{CubeSummary, Start, folder};
+use crate::stream::{Cube, measure_statistics};
 use crate::train::Model;
 
 use clock::Clock;
@@ -39,7 +39,7 @@ use prepare::Prepared;
 pub use averaged::AVERAGED;
 pub use inputs::list;
 pub use lines::sum_lines;
-pub use rehearsal::{dry_run, BASE_MIB};
+pub use rehearsal::{BASE_MIB, dry_run};
 
 /// What every phase of a run needs.
 struct Run<'a> {

@@ -1,13 +1,13 @@
 //! The first phase: inputs opened, measured, and brought to one energy axis.
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 
 use super::averaged::check_averaged;
 use super::inputs::{self, Inputs};
-use super::{energy, Run};
+use super::{Run, energy};
 use crate::archive::Source;
-use crate::results::{folder, SetAside, Start};
-use crate::stream::{measure_statistics, Cube, CubeStatistics};
+use crate::results::{SetAside, Start, folder};
+use crate::stream::{Cube, CubeStatistics, measure_statistics};
 
 /// The cubes of a run, ready to be learned from and scored.
 pub struct Prepared {

@@ -1,7 +1,7 @@
 //! From reconstructed lines to scores, alike for every method.
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3, ArrayView2, Axis as Dim};
+use ndarray::{Array2, Array3, ArrayView2, Axis as Dim, s};
 use rayon::prelude::*;
 
 use crate::comm::{Comm, ExactSum};
@@ -62,7 +62,7 @@ impl<'a> Collector<'a> {
             .map(|pair| {
                 let mut sum = vec![0f64; pair.counts.ncols()];
                 let lines = pair.reconstruction.outer_iter().zip(&pair.valid);
-                for (spectrum, _) in lines.filter(|(_, &valid)| valid) {
+                for (spectrum, _) in lines.filter(|&(_, &valid)| valid) {
                     for (sum, &value) in sum.iter_mut().zip(spectrum) {
                         *sum += value as f64;
                     }
@@ -110,7 +110,7 @@ pub fn score_cvae(
             let counts = prepared.counts.index_axis_move(Dim(0), 0);
             let valid = prepared.valid.row(0).to_vec();
             let y = line.y - band.lines.start;
-            for (x, _) in valid.iter().enumerate().filter(|(_, &valid)| valid) {
+            for (x, _) in valid.iter().enumerate().filter(|&(_, &valid)| valid) {
                 codes.slice_mut(s![.., y, x]).assign(&line.latent.row(x));
             }
             collector.push(Pair {

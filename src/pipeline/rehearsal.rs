@@ -13,8 +13,8 @@ use crate::comm::Comm;
 use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::shard::{Extent, LanePlan};
-use crate::stream::{bound, measure_statistics, Cube, CubeStatistics};
-use crate::train::{self, rehearse, Rehearsal};
+use crate::stream::{Cube, CubeStatistics, bound, measure_statistics};
+use crate::train::{self, Rehearsal, rehearse};
 
 /// What a rank takes beside cubes, about.
 pub const BASE_MIB: u64 = 300;

@@ -2,19 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 
+use super::Run;
 use super::analyse::analyse;
 use super::baselines::Fitted;
 use super::clock::Clock;
 use super::learn::Learned;
 use super::prepare::Prepared;
-use super::Run;
 use crate::comm::Comm;
 use crate::config::{Config, Stage};
 use crate::preprocess::noise::NoiseModel;
 use crate::results::{self, CubeSummary, Failure};
-use crate::stream::{bound, Cube, CubeStatistics};
+use crate::stream::{Cube, CubeStatistics, bound};
 use crate::train::Model;
 
 /// Scores the cubes of `prepared` that no earlier run has scored; `None` after a signal.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{s, Array2, Array3, ArrayView3, Axis as Dim};
+use ndarray::{Array2, Array3, ArrayView3, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::noise::NoiseModel;

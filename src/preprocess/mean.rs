@@ -66,7 +66,7 @@ pub fn mean_row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{array, Array3};
+    use ndarray::{Array3, array};
 
     #[test]
     fn the_mean_is_over_valid_finite_neighbours() {

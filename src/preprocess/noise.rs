@@ -3,7 +3,7 @@
 //! [`NoiseStatistics`] is a table of integer counts: ranks and threads fill their own and add them, and the fit is the
 //! same whatever the order.
 
-use ndarray::{s, ArrayView1, ArrayView3};
+use ndarray::{ArrayView1, ArrayView3, s};
 use serde::{Deserialize, Serialize};
 
 use super::log_bins::LogBins;
@@ -199,11 +199,7 @@ fn fit_line(levels: &[Level]) -> (f64, f64) {
         return (middle, 0.0);
     }
     let (a, b) = (descend(levels, middle, 0.0), descend(levels, middle, floor));
-    if b.2 < a.2 {
-        (b.0, b.1)
-    } else {
-        (a.0, a.1)
-    }
+    if b.2 < a.2 { (b.0, b.1) } else { (a.0, a.1) }
 }
 
 /// `(gain, offset, cost)` at the minimum nearest to a start.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{concatenate, s, Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis};
+use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis, concatenate, s};
 use rayon::prelude::*;
 
 use super::despike::despike;

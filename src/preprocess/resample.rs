@@ -63,11 +63,7 @@ impl Resampling {
 
 fn on_edge(place: f64) -> f64 {
     let edge = place.round();
-    if (place - edge).abs() < ON_EDGE {
-        edge
-    } else {
-        place
-    }
+    if (place - edge).abs() < ON_EDGE { edge } else { place }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub fn whiten(counts: ArrayView3<f32>, mean: &[f32], mut out: ArrayViewMut3<f32>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{array, Array3};
+    use ndarray::{Array3, array};
 
     #[test]
     fn sigmas_by_hand_and_no_signal_is_zero() {

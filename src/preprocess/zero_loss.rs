@@ -106,11 +106,7 @@ pub fn log_ratio(spectrum: ArrayView1<f32>, energy: &Axis, zero_loss_ev: f64, th
             elastic += f64::from(value) * (end - i as f64).clamp(0.0, 1.0);
         }
     }
-    if elastic > 0.0 && total > 0.0 {
-        (total / elastic).ln() as f32
-    } else {
-        f32::NAN
-    }
+    if elastic > 0.0 && total > 0.0 { (total / elastic).ln() as f32 } else { f32::NAN }
 }
 
 #[cfg(test)]

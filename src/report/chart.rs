@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ndarray::Array2;
 
-use super::plot::{svg, Area, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
 use super::{Cube, LossPoint, Map, Region};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::plot::{svg, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::plot::{BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::escape;
 

@@ -119,11 +119,7 @@ fn planted() -> Cube {
             .enumerate()
             .map(|(i, &e)| {
                 let edge = |onset: f64| {
-                    if e > onset {
-                        90.0 * (-(e - onset) / 60.0).exp()
-                    } else {
-                        0.0
-                    }
+                    if e > onset { 90.0 * (-(e - onset) / 60.0).exp() } else { 0.0 }
                 };
                 let smooth = 400.0 * (e / 440.0).powi(-3) + edge(456.0) + 0.7 * edge(532.0 + shift);
                 smooth + 6.0 * (noise(i + seed) - 0.5)

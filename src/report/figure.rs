@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use base64::prelude::{Engine as _, BASE64_STANDARD};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ndarray::Array2;
 
+use super::picture::{Picture, Quantity, REGION_COLOR, SHADES, Span, TRUTH_COLOR};
 use super::picture::{marks, shrink_factor, shrink_marks, shrink_values};
-use super::picture::{Picture, Quantity, Span, REGION_COLOR, SHADES, TRUTH_COLOR};
 use super::text::{escape, number, round_down};
 use super::{Map, Region};
 

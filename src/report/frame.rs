@@ -1,6 +1,6 @@
 //! What every page is wrapped in: its head with style and policy, its script.
 
-use base64::prelude::{Engine as _, BASE64_STANDARD};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sha2::{Digest, Sha256};
 
 use super::figure;

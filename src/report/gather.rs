@@ -11,12 +11,12 @@ use crate::archive::{self, Microscope};
 use crate::config::{Config, Window};
 use crate::cube::{Axis, CubeInfo};
 use crate::output::{
-    read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles, LearningResults,
+    LearningResults, read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles,
 };
 use crate::results::titles::{
-    map_title, COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGIONS, REGION_RECONSTRUCTIONS, REGION_SPECTRA, THICKNESS,
+    COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGION_RECONSTRUCTIONS, REGION_SPECTRA, REGIONS, THICKNESS, map_title,
 };
-use crate::results::{path, told, CubeSummary, ScoreSummary, Summary};
+use crate::results::{CubeSummary, ScoreSummary, Summary, path, told};
 use crate::spectrum::find_edges;
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.

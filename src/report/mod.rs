@@ -19,15 +19,15 @@ mod text;
 #[cfg(test)]
 mod example;
 
-pub use compare::{comparison, Line};
+pub use compare::{Line, comparison};
 pub use gather::write_run;
-pub use ranking::{ranking_html, RankedCube, RankedRegion};
+pub use ranking::{RankedCube, RankedRegion, ranking_html};
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::Array2;
 use page::Page;
 use sha2::{Digest, Sha256};

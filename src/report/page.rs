@@ -9,7 +9,7 @@ use super::frame;
 use super::plot::{BLUE, VERMILLION};
 use super::section::{self, chart_figure};
 use super::text::{counted, escape, number};
-use super::{chart, Cube, Report, StepPoint, MOST_CUBES};
+use super::{Cube, MOST_CUBES, Report, StepPoint, chart};
 
 /// What is shown of the cubes so far, as HTML.
 #[derive(Default)]
@@ -136,11 +136,7 @@ fn row(cube: &Cube, name: &str) -> String {
 }
 
 fn figure_or_dash(value: f64) -> String {
-    if value.is_finite() {
-        number(value)
-    } else {
-        "&ndash;".into()
-    }
+    if value.is_finite() { number(value) } else { "&ndash;".into() }
 }
 
 fn training(html: &mut String, report: &Report) -> Result<()> {

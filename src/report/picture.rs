@@ -3,7 +3,7 @@
 //! Knows arrays and pixels only; colour bars and words are `figure`'s.
 
 use anyhow::{Context, Result};
-use ndarray::{s, Array2};
+use ndarray::{Array2, s};
 
 /// Wanted length of the longer side of a small map, in picture pixels.
 const READABLE_SIDE: usize = 340;

@@ -224,7 +224,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         let mut taken = [f64::NEG_INFINITY; 3];
         let mut sorted: Vec<_> =
             windows.iter().filter_map(|(name, [low, high])| Some((name, visible(*low, *high, &x)?))).collect();
-        sorted.sort_by(|a, b| a.1 .0.total_cmp(&b.1 .0));
+        sorted.sort_by(|a, b| a.1.0.total_cmp(&b.1.0));
         for (name, (low, high)) in sorted {
             let name = shortened(name);
             let half = 0.5 * (letter * name.chars().count() as f64).min(x.end - x.start);
@@ -253,11 +253,7 @@ fn visible(low: f64, high: f64, range: &Range<f64>) -> Option<(f64, f64)> {
 
 fn shortened(name: &str) -> String {
     const MOST: usize = 24;
-    if name.chars().count() <= MOST {
-        name.into()
-    } else {
-        name.chars().take(MOST - 3).chain("...".chars()).collect()
-    }
+    if name.chars().count() <= MOST { name.into() } else { name.chars().take(MOST - 3).chain("...".chars()).collect() }
 }
 
 /// At most about `most` of `points`: the least and greatest of each run, so that no spike is lost.

@@ -69,11 +69,7 @@ impl<'a> Scale<'a> {
 
     /// The text of the tick at `place`, one of `ticks`.
     pub fn text(&self, place: f64, ticks: &[f64]) -> String {
-        if self.log {
-            number(10f64.powf(place))
-        } else {
-            tick_label(place, ticks)
-        }
+        if self.log { number(10f64.powf(place)) } else { tick_label(place, ticks) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::chart;
-use super::figure::{self, css, key, Overlay, NUMBERED};
+use super::figure::{self, NUMBERED, Overlay, css, key};
 use super::inside;
 use super::picture::Quantity;
 use super::plot::{BLUE, INK, VERMILLION};
@@ -65,11 +65,7 @@ fn strongest_first(cube: &Cube) -> Vec<&Region> {
     let mut regions: Vec<&Region> = cube.regions.iter().collect();
     // NaN last.
     let strength = |region: &Region| {
-        if region.max_score.is_nan() {
-            f64::NEG_INFINITY
-        } else {
-            region.max_score
-        }
+        if region.max_score.is_nan() { f64::NEG_INFINITY } else { region.max_score }
     };
     regions.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
     regions

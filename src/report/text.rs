@@ -25,11 +25,7 @@ fn printable(c: char) -> char {
     let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     // Noncharacters are legal in Rust's strings and not in HTML.
     let noncharacter = matches!(c as u32 & 0xffff, 0xfffe | 0xffff);
-    if (c.is_control() && c != '\n' && c != '\t') || turns || noncharacter {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        c
-    }
+    if (c.is_control() && c != '\n' && c != '\t') || turns || noncharacter { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// `value` with four significant digits at most, trailing zeros dropped.
@@ -39,11 +35,7 @@ pub fn number(value: f64) -> String {
 
 /// `value` as a share in percent.
 pub fn percent(value: f64) -> String {
-    if value > 0.0 && value < 1e-4 {
-        "below 0.01 %".into()
-    } else {
-        format!("{} %", digits(value * 100.0, 2))
-    }
+    if value > 0.0 && value < 1e-4 { "below 0.01 %".into() } else { format!("{} %", digits(value * 100.0, 2)) }
 }
 
 /// `count` and `noun`, in the plural where it is not one.
@@ -71,11 +63,7 @@ fn digits(value: f64, significant: usize) -> String {
 }
 
 fn trimmed(decimal: &str) -> String {
-    if decimal.contains('.') {
-        decimal.trim_end_matches('0').trim_end_matches('.').into()
-    } else {
-        decimal.into()
-    }
+    if decimal.contains('.') { decimal.trim_end_matches('0').trim_end_matches('.').into() } else { decimal.into() }
 }
 
 /// The largest of 1, 2, 5 times a power of ten that is `value` or less; `value` is positive.

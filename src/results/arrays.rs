@@ -8,7 +8,7 @@ use super::set_aside::Failure;
 use super::titles::{LATENT, PCA, RECONSTRUCTION};
 use crate::comm::Comm;
 use crate::cube::Axis;
-use crate::output::{index_axis, parallel, signal_path, Data, HspyWriter, LearningResults, Signal, SmallSignal};
+use crate::output::{Data, HspyWriter, LearningResults, Signal, SmallSignal, index_axis, parallel, signal_path};
 use crate::stream::Cube;
 
 /// The blended latent means of the CVAE.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use ndarray::{s, Array2, ArrayView, IxDyn};
+use ndarray::{Array2, ArrayView, IxDyn, s};
 
 use serde::de::DeserializeOwned;
 
@@ -14,13 +14,13 @@ use super::regions::{region_spectra, summarise};
 use super::scored_cube::{Method, ScoredCube};
 use super::set_aside::Failure;
 use super::summary::{Choice, CubeSummary, ScoreSummary};
-use super::titles::{map_title, mask_title, COUNTS, ENERGY_SHIFT, MEAN, REGIONS, SHIFT, THICKNESS};
+use super::titles::{COUNTS, ENERGY_SHIFT, MEAN, REGIONS, SHIFT, THICKNESS, map_title, mask_title};
 use crate::archive::{self, Microscope};
 use crate::comm::Comm;
 use crate::config::{Config, Reconstruction, Rule};
 use crate::evaluate::{detection, ranking, separation};
-use crate::output::{parallel, read_text, signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal, Value};
-use crate::score::{flag, regions, Flags, Meaning};
+use crate::output::{About, Data, HspyWriter, Signal, Small, SmallSignal, Value, parallel, read_text, signal_path};
+use crate::score::{Flags, Meaning, flag, regions};
 use crate::stream::Cube;
 
 /// The scores of a method by name, and what they mean.

@@ -10,7 +10,7 @@ use super::summary::{Difference, KindSummary, RegionSummary};
 use super::titles::{REGION_RECONSTRUCTIONS, REGION_SPECTRA};
 use crate::comm::{Comm, ExactSum};
 use crate::cube::Axis;
-use crate::output::{index_axis, Data, Signal, SmallSignal};
+use crate::output::{Data, Signal, SmallSignal, index_axis};
 use crate::score::{Family, Kind, Region};
 use crate::stream::Cube;
 
@@ -83,11 +83,7 @@ fn differing(energy: &Axis, measured: &[f64], explained: &[f64]) -> Vec<[f64; 2]
         .collect();
     // A run keeps its sign: what an edge has lost on one side it may have won on the other.
     let differs = |value: f64| {
-        if value.abs() > DIFFERS {
-            value.signum()
-        } else {
-            0.0
-        }
+        if value.abs() > DIFFERS { value.signum() } else { 0.0 }
     };
     let mut start = 0;
     let mut runs = Vec::new();

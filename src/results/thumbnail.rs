@@ -5,7 +5,7 @@ use ndarray::{Array2, Ix2};
 
 use super::cube_file::path;
 use super::summary::CubeSummary;
-use super::titles::{map_title, COUNTS, REGIONS};
+use super::titles::{COUNTS, REGIONS, map_title};
 use crate::config::Config;
 use crate::output::read_signal_f32;
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-use super::covariance::{Columns, Whitening, PIXELS_PER_DIMENSION, TRIMMED};
+use super::covariance::{Columns, PIXELS_PER_DIMENSION, TRIMMED, Whitening};
 use super::line::LineFeatures;
 use super::quantile::quantiles;
 use crate::comm::{Comm, ExactSum};

@@ -165,7 +165,7 @@ impl Whitening {
         let kept = |distance: f32| f64::from(distance) <= cut;
         let lengths = columns.map(squared_length);
         let largest =
-            lengths.iter().zip(distances).filter(|(_, &d)| kept(d)).map(|(&l, _)| f64::from(l)).fold(1.0, f64::max);
+            lengths.iter().zip(distances).filter(|&(_, &d)| kept(d)).map(|(&l, _)| f64::from(l)).fold(1.0, f64::max);
         let num_pixels = comm.sum_u64(distances.len() as u64) as f64;
         // |sum c_i c_j| <= n max |c|^2, and |sum c_i| <= n max(1, |c|^2); f32 rounded the lengths.
         let bound = 1.01 * num_pixels.max(1.0) * comm.max_f64(largest);

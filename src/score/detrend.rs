@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use ndarray::{s, Array2, ArrayView2, Zip};
+use ndarray::{Array2, ArrayView2, Zip, s};
 
 use super::line::LineFeatures;
-use super::pixels::{known, Pixels, WithHalo};
+use super::pixels::{Pixels, WithHalo, known};
 use super::quantile::quantiles;
 
 /// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.

@@ -1,6 +1,6 @@
 //! Which pixels of a score map are anomalous: above the threshold, part of something certain, and not a neighbour's blur.
 
-use ndarray::{s, Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 
 use super::regions::regions;
 use super::threshold::{certain, threshold};
@@ -71,7 +71,7 @@ fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [u
         s![y.saturating_sub(reach)..(y + reach + 1).min(height), x.saturating_sub(reach)..(x + reach + 1).min(width)];
     let near = scores.slice(part);
     let flags = flagged.slice(part);
-    let pairs = near.iter().zip(flags).filter(|(_, &flag)| flag);
+    let pairs = near.iter().zip(flags).filter(|&(_, &flag)| flag);
     pairs.map(|(&score, _)| score).fold(0.0, f32::max)
 }
 

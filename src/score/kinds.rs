@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use ndarray::{s, Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip};
+use ndarray::{Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip, s};
 
 use super::features::dot;
 use super::group::{Family, Group};
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
             return;
         };
         let WithHalo { map, own } = self.pixels.beside(odds.view(), BLUR);
-        for ((y, x), _) in map.indexed_iter().filter(|(_, &odds)| odds > 0.0) {
+        for ((y, x), _) in map.indexed_iter().filter(|&(_, &odds)| odds > 0.0) {
             // Lines of this rank's, from its first.
             let local = |y: usize| y.clamp(own.start, own.end) - own.start;
             let blur = s![

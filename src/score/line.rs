@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use anyhow::{ensure, Result};
-use ndarray::{s, Array1, ArrayView1, ArrayView2};
+use anyhow::{Result, ensure};
+use ndarray::{Array1, ArrayView1, ArrayView2, s};
 
 use super::features::{Projection, Residual};
 use super::pcc::pcc_score;

@@ -29,10 +29,9 @@ pub fn mean_field(
     let mut odds = Array2::from_elem(evidence.dim(), f32::NAN);
     for _ in 0..ROUNDS {
         // From -1, normal, to 1; 0 where nothing is known.
-        let leaning =
-            ndarray::Zip::from(&*belief)
-                .and(evidence)
-                .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
+        let leaning = ndarray::Zip::from(&*belief)
+            .and(evidence)
+            .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
         let WithHalo { map, own: lines } = beside(leaning.view());
         odds.axis_iter_mut(Dim(0)).into_par_iter().zip(belief.axis_iter_mut(Dim(0))).enumerate().for_each(
             |(y, (mut odds, mut belief))| {
@@ -93,7 +92,7 @@ mod tests {
         });
         let errors = |odds: &Array2<f32>| {
             let pairs = odds.iter().zip(&truth);
-            pairs.filter(|(&odds, &truth)| (odds > 0.0) != truth).count()
+            pairs.filter(|(odds, truth)| (**odds > 0.0) != **truth).count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
         let odds = mean_field(evidence.view(), &mut belief, whole);

@@ -26,13 +26,13 @@ mod templates;
 mod threshold;
 
 pub use drift::Drift;
-pub use flag::{flag, Flags, Meaning};
+pub use flag::{Flags, Meaning, flag};
 pub use group::Family;
 pub use kinds::Kind;
 pub use line::{LineFeatures, LineScorer};
 pub use quantile::quantiles;
 pub use refit::shifted;
-pub use regions::{regions, Region};
-pub use rx::{rx, Rx};
+pub use regions::{Region, regions};
+pub use rx::{Rx, rx};
 pub use scores::Scores;
 pub use threshold::threshold;

@@ -62,11 +62,7 @@ fn nth(values: &[f32], mut place: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
 /// Bits that are in the order of the values.
 fn ascending(value: f32) -> u32 {
     let bits = value.to_bits();
-    if bits >> 31 == 1 {
-        !bits
-    } else {
-        bits | 1 << 31
-    }
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
 fn from_ascending(bits: u32) -> f32 {

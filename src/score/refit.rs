@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use super::features::{dot, remove, Projection, Residual};
+use super::features::{Projection, Residual, dot, remove};
 
 /// A line's shift is believed if its standard error (eV) is below this.
 const MAX_ERROR_EV: f64 = 0.25;

@@ -90,11 +90,7 @@ fn ring_means(map: &[f64], width: usize) -> Vec<f64> {
         .map(|i| {
             let (large, small) = (square(i / width, i % width, outer), square(i / width, i % width, inner - 1));
             let (sum, count) = (large.0 - small.0, large.1 - small.1);
-            if count > 0.5 {
-                sum / count
-            } else {
-                whole.0 / whole.1.max(1.0)
-            }
+            if count > 0.5 { sum / count } else { whole.0 / whole.1.max(1.0) }
         })
         .collect()
 }

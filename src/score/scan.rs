@@ -1,10 +1,10 @@
 //! Where residuals are more than chance leaves, looked for in discs of two sizes.
 
 use anyhow::Result;
-use ndarray::{s, Array1, Array2, ArrayView1, Ix1, SliceInfo, SliceInfoElem, Zip};
+use ndarray::{Array1, Array2, ArrayView1, Ix1, SliceInfo, SliceInfoElem, Zip, s};
 use rayon::prelude::*;
 
-use super::pixels::{known, Pixels, WithHalo};
+use super::pixels::{Pixels, WithHalo, known};
 use super::quantile::quantiles;
 use crate::comm::ExactSum;
 
@@ -99,11 +99,7 @@ impl<'a> Scan<'a> {
     fn spread(&self, map: &Array2<f32>) -> f32 {
         let sizes: Vec<f32> = map.iter().map(|v| v.abs()).collect();
         let found = quantiles(self.pixels.comm, &sizes, &[0.6827])[0] as f32;
-        if found.is_nan() {
-            1.0
-        } else {
-            found.max(0.5)
-        }
+        if found.is_nan() { 1.0 } else { found.max(0.5) }
     }
 
     /// Median, and the distance from there to the 84th percentile.
@@ -113,11 +109,7 @@ impl<'a> Scan<'a> {
         let values: Vec<f32> = map.iter().copied().collect();
         let found = quantiles(self.pixels.comm, &values, &[0.5, 0.8413]);
         let (median, sigma) = (found[0], found[1] - found[0]);
-        if sigma > 0.0 {
-            (median, sigma)
-        } else {
-            (0.0, f64::INFINITY)
-        }
+        if sigma > 0.0 { (median, sigma) } else { (0.0, f64::INFINITY) }
     }
 
     /// Sum over all lags within reach, 0 included, of the correlation of a map with itself.
@@ -172,11 +164,7 @@ fn smoothed(beside: &WithHalo, radius: f64) -> Array2<f32> {
 fn overlap(dx: isize, width: usize) -> [Slice1; 2] {
     let lag = dx.unsigned_abs().min(width);
     let (near, far) = (s![..width - lag], s![lag..]);
-    if dx < 0 {
-        [far, near]
-    } else {
-        [near, far]
-    }
+    if dx < 0 { [far, near] } else { [near, far] }
 }
 
 type Slice1 = SliceInfo<[SliceInfoElem; 1], Ix1, Ix1>;
@@ -257,14 +245,14 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let white = Array2::from_shape_fn((60, 60), |_| StandardNormal.sample(&mut random));
         let lumps = Array2::from_shape_fn((60, 60), |(y, x)| white[[y / 3 * 3, x / 3 * 3]]);
-        let relation = |map: Array2<f32>| {
+        let correlation_of = |map: Array2<f32>| {
             let mut sums = vec![0.0; 2 * LAGS.len()];
             for line in products(&whole(map)) {
                 sums.iter_mut().zip(line).for_each(|(sum, of)| *sum += of);
             }
             super::noise_correlation(&sums)
         };
-        assert!((noise_correlation(white) - 1.0).abs() < 0.3);
-        assert!(noise_correlation(lumps) > 4.0);
+        assert!((correlation_of(white) - 1.0).abs() < 0.3);
+        assert!(correlation_of(lumps) > 4.0);
     }
 }

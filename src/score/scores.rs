@@ -1,12 +1,12 @@
 //! From the features of all scan lines to one score per pixel and method.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use ndarray::Array2;
 
 use super::calibrate::calibrate;
 use super::detrend::detrend;
 use super::group::{Family, Group};
-use super::kinds::{find_kinds, Found, Kind};
+use super::kinds::{Found, Kind, find_kinds};
 use super::line::{LineFeatures, LineScorer};
 use super::pixels::Pixels;
 use crate::comm::Comm;

@@ -41,11 +41,7 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
             let split = otsu(&sorted);
             let tail = NullTail::fit(&sorted);
             let normal = tail.probability(split.threshold) < POT_RATE;
-            if split.has_two_groups() && normal {
-                split.threshold
-            } else {
-                tail.false_discovery_threshold(&sorted)
-            }
+            if split.has_two_groups() && normal { split.threshold } else { tail.false_discovery_threshold(&sorted) }
         }
     }
 }
@@ -178,11 +174,7 @@ fn median_deviations(sorted: &[f32]) -> f32 {
     deviations.sort_by(f64::total_cmp);
     // 0.6745: the median of |N(0, 1)|.
     let sigma = deviations[middle] / 0.6745;
-    if sigma > 0.0 {
-        (median + MAD_SIGMAS * sigma).powi(2) as f32
-    } else {
-        sorted[middle]
-    }
+    if sigma > 0.0 { (median + MAD_SIGMAS * sigma).powi(2) as f32 } else { sorted[middle] }
 }
 
 /// An exponential tail of the normal pixels, read off where anomalies do not reach.

@@ -1,6 +1,6 @@
 //! Where the anomalies lie: discs and single pixels that neither overlap nor leave the specimen.
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use rand::RngExt;
 
 use super::random::{Purpose, Randomness};
@@ -64,11 +64,7 @@ pub fn place_discs(
                 let room = length as f64 - 1.0 - 2.0 * radius;
                 // Where there is no room for a disc it lies across: a line scan has segments.
                 let at = if room > 0.0 { radius + room * random.random::<f64>() } else { 0.5 * (length as f64 - 1.0) };
-                if radius < low || radius == 0.0 {
-                    at.round()
-                } else {
-                    at
-                }
+                if radius < low || radius == 0.0 { at.round() } else { at }
             };
             let mut candidate = |gap: f64| {
                 (0..TRIES).find_map(|_| {

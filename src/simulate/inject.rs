@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::Array1;
 use rand::{Rng, RngExt};
 
-use super::spectra::{blurred, SIGMA_OF_FWHM};
+use super::spectra::{SIGMA_OF_FWHM, blurred};
 use crate::config::{AnomalyKind, EdgeAnomaly};
 use crate::cube::Axis;
 use crate::score::shifted;
@@ -85,11 +85,7 @@ impl Injector {
     /// The shift in channels: whole ones unless it is interpolated.
     fn channels(&self) -> f64 {
         let channels = self.amount / self.dispersion_ev;
-        if self.interpolate {
-            channels
-        } else {
-            channels.round()
-        }
+        if self.interpolate { channels } else { channels.round() }
     }
 
     /// What is done, for the log.

@@ -1,12 +1,12 @@
 //! One simulated cube, row by row.
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3};
-use rand::seq::SliceRandom;
+use ndarray::{Array2, Array3, s};
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use super::detector::{Detector, SPREAD};
-use super::discs::{place_discs, Disc};
+use super::discs::{Disc, place_discs};
 use super::expected::Components;
 use super::random::{Purpose, Randomness};
 use super::specimen::{ProbedPoint, Specimen};

@@ -24,7 +24,7 @@ impl PowerLaw {
     /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 4.4.2.
     pub fn fit(energies: &[f64], counts: &[f64], slopes: RangeInclusive<f64>) -> Option<PowerLaw> {
         let logs: Vec<(f64, f64)> =
-            energies.iter().zip(counts).filter(|(&e, &n)| e > 0.0 && n > 0.0).map(|(e, n)| (e.ln(), n.ln())).collect();
+            energies.iter().zip(counts).filter(|&(&e, &n)| e > 0.0 && n > 0.0).map(|(e, n)| (e.ln(), n.ln())).collect();
         if logs.len() < 3 {
             return None;
         }

@@ -8,4 +8,4 @@ mod windows;
 
 pub use background::PowerLaw;
 pub use naming::FoundEdge;
-pub use windows::{find_edges, find_windows, whole_axis, MIN_CHANNELS};
+pub use windows::{MIN_CHANNELS, find_edges, find_windows, whole_axis};

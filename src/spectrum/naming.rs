@@ -1,7 +1,7 @@
 //! What the edges found in a mean spectrum are called: after an element where that is clear.
 
-use super::elements::{identify, Onset};
-use super::windows::{channels, excess, FIT_EV, GAP_EV, RISE_EV};
+use super::elements::{Onset, identify};
+use super::windows::{FIT_EV, GAP_EV, RISE_EV, channels, excess};
 use crate::config::Window;
 use crate::cube::Axis;
 

@@ -1,7 +1,7 @@
 //! Where the core-loss edges of a cube are, found in its mean spectrum.
 
 use super::background::PowerLaw;
-use super::naming::{named, FoundEdge};
+use super::naming::{FoundEdge, named};
 use crate::config::Window;
 use crate::cube::Axis;
 

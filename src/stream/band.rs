@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
 use super::Cube;
 use crate::preprocess::noise::NoiseModel;

@@ -7,21 +7,21 @@ mod statistics;
 
 use std::ops::Range;
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, Array2, Array3};
+use anyhow::{Context, Result, ensure};
+use ndarray::{Array2, Array3, s};
 
 use crate::archive::{self, Microscope, Options, Reader, Source};
 use crate::config::{Align, Config};
 use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
-use crate::preprocess::prepare::{prepare_rows, Onto, PrepareOptions, Prepared, HALO};
+use crate::preprocess::prepare::{HALO, Onto, PrepareOptions, Prepared, prepare_rows};
 use crate::preprocess::resample::Resampling;
 use crate::shard::{Blocks, Extent};
 
 pub use band::Band;
 pub use low_loss::LowLoss;
-pub use statistics::{bound, mean_spectrum, measure_statistics, CubeStatistics, Mean};
+pub use statistics::{CubeStatistics, Mean, bound, mean_spectrum, measure_statistics};
 
 /// In how many pieces lines to keep are read. Preparing a piece takes twice its size beside what is kept; a piece reads a
 /// few lines of its neighbours again.
@@ -39,11 +39,7 @@ pub const SAME_DISPERSION: f64 = 0.01;
 /// core losses.
 fn core_loss(axis: &Axis) -> Range<usize> {
     let last = axis.value(axis.size - 1);
-    if axis.value(0) <= 0.0 && last >= REACHES_CORE_LOSS_EV {
-        axis.indices(CORE_LOSS_EV, last)
-    } else {
-        0..axis.size
-    }
+    if axis.value(0) <= 0.0 && last >= REACHES_CORE_LOSS_EV { axis.indices(CORE_LOSS_EV, last) } else { 0..axis.size }
 }
 
 /// By how much the pixels of a cube read too high.

@@ -1,7 +1,7 @@
 //! Which pixels of a cube the regions of a configuration mean.
 
-use anyhow::{ensure, Result};
-use ndarray::{s, Array2};
+use anyhow::{Result, ensure};
+use ndarray::{Array2, s};
 
 use crate::config::{RegionOfInterest, RegionUse};
 

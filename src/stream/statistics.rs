@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use ndarray::s;
 
 use super::Cube;
@@ -137,7 +137,7 @@ fn read_raw(
 /// Which pixels to ignore, 1 each, from the totals of all of them. Rank-local.
 fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
     let candidates: Vec<f32> =
-        totals.iter().zip(&cube.ignored).filter(|(_, &ignored)| !ignored).map(|(&total, _)| total).collect();
+        totals.iter().zip(&cube.ignored).filter(|&(_, &ignored)| !ignored).map(|(&total, _)| total).collect();
     let floor = signal_floor(&candidates);
     let vacuum = if vacuum { vacuum_threshold(&candidates) } else { None };
     let ignored: Vec<u8> = totals

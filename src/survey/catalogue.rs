@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result, bail};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{catalogue, Source};
+use crate::archive::{Source, catalogue};
 use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
 use crate::config::Config;

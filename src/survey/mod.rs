@@ -11,11 +11,11 @@ mod surprise;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::attempt::{self, End, Turn};
 use crate::comm::Comm;
@@ -23,7 +23,7 @@ use crate::config::Stage;
 use crate::config::{Config, Models as Which};
 use crate::ending::Ending;
 use crate::pipeline;
-use crate::results::{folder, Start};
+use crate::results::{Start, folder};
 
 use catalogue::{Catalogue, Entry};
 use models::Models;

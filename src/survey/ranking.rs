@@ -3,13 +3,13 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{share, Catalogue, Entry};
+use super::catalogue::{Catalogue, Entry, share};
 use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{write_csv, write_tables, Column, Values};
-use crate::report::{ranking_html, RankedCube, RankedRegion};
-use crate::results::{read_thumbnail, region_columns, scored_before, CubeSummary, RegionSummary};
+use crate::output::{Column, Values, write_csv, write_tables};
+use crate::report::{RankedCube, RankedRegion, ranking_html};
+use crate::results::{CubeSummary, RegionSummary, read_thumbnail, region_columns, scored_before};
 use crate::stream::Cube;
 
 /// What a rank reads of a scored cube.

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use super::status::state;
 use super::{folders, repeats};
 use crate::comm::Comm;
-use crate::config::{Made, Plot, Sweep, METRICS};
+use crate::config::{METRICS, Made, Plot, Sweep};
 use crate::ending::Ending;
-use crate::output::{write_csv, write_tables, Column, Values};
-use crate::report::{comparison, Line};
+use crate::output::{Column, Values, write_csv, write_tables};
+use crate::report::{Line, comparison};
 use crate::results::Summary;
 
 /// A score of a method on a cube in a point; of a point without results, only what it was to be.

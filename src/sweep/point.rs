@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
-use crate::attempt::{claim, once, train_once, Turn};
+use crate::attempt::{Turn, claim, once, train_once};
 use crate::comm::Comm;
 use crate::config::Stage;
 use crate::config::{Config, Made, Point, Sweep};

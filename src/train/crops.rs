@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3};
+use ndarray::{Array2, Array3, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -17,7 +17,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
-use crate::shard::{owned, reflect, Extent, LanePlan, Lines};
+use crate::shard::{Extent, LanePlan, Lines, owned, reflect};
 use crate::stream::Cube;
 
 /// Most patches that validation looks at.

@@ -15,7 +15,7 @@ mod step;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use tch::Device;
 
 use crate::comm::Comm;
@@ -24,7 +24,7 @@ use crate::gpu::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
 
-pub use checkpoint::{step_of, Checkpoint, LeftOut, Model};
+pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
 pub use crops::{CropOrigin, MicroBatch};
 pub use gpu::{GpuSum, Kernels, Stream};
 pub use log::StepLine;

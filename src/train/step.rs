@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use ndarray::Array3;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
+use super::Length;
 use super::checkpoint::{Checkpoint, Model};
 use super::crops::{Crops, MicroBatch};
 use super::gpu::Gpu;
-use super::host::{tensors, Host};
+use super::host::{Host, tensors};
 use super::log::StepLine;
 use super::optimiser::{one_cycle, warm_up};
-use super::Length;
 use crate::comm::Comm;
 use crate::config::{Config, Reduction};
 use crate::model::{Loss, Network};

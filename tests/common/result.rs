@@ -72,13 +72,21 @@ pub fn datasets(path: &Path) -> Datasets {
 fn walk(group: &hdf5::Group, place: &str, found: &mut Datasets) {
     for name in group.member_names().expect("a group lists its members") {
         let place = format!("{place}/{name}");
-        if let Ok(inner) = group.group(&name) {
-            walk(&inner, &place, found);
-        } else if let Ok(dataset) = group.dataset(&name) {
-            // Every type that is written fits an f64 without loss, and NaN has its bits.
-            let values = dataset.read_raw::<f64>().unwrap_or_else(|e| panic!("{place}: {e}"));
-            let bits = values.into_iter().map(f64::to_bits).collect();
-            found.insert(place, (dataset.shape(), bits));
+        match group.group(&name) {
+            Ok(inner) => {
+                walk(&inner, &place, found);
+            }
+            _ => {
+                match group.dataset(&name) {
+                    Ok(dataset) => {
+                        // Every type that is written fits an f64 without loss, and NaN has its bits.
+                        let values = dataset.read_raw::<f64>().unwrap_or_else(|e| panic!("{place}: {e}"));
+                        let bits = values.into_iter().map(f64::to_bits).collect();
+                        found.insert(place, (dataset.shape(), bits));
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 }

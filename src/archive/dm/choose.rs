@@ -1,6 +1,6 @@
 //! Which image of a Gatan file is the cube.
 
-use anyhow::{anyhow, bail, ensure, Result};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::image::{Image, Values};
 use super::number::Number;

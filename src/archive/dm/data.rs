@@ -4,11 +4,11 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use anyhow::{ensure, Context, Result};
-use ndarray::{s, ArrayD, ArrayView3, Axis as Dimension, Ix3, ShapeBuilder};
+use anyhow::{Context, Result, ensure};
+use ndarray::{ArrayD, ArrayView3, Axis as Dimension, Ix3, ShapeBuilder, s};
 
 use super::number::Number;
-use crate::archive::element::{decode, Element};
+use crate::archive::element::{Element, decode};
 
 /// Bytes that are read over rather than asked for apart: a request costs more, on a cluster's file system above all.
 const GAP: usize = 64 << 10;

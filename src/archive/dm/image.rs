@@ -3,7 +3,7 @@
 use super::number::Number;
 use super::tags::{Array, Tag, Tree};
 use crate::archive::dates;
-use crate::archive::layout::{in_ev, index_axis, Microscope};
+use crate::archive::layout::{Microscope, in_ev, index_axis};
 use crate::cube::Axis;
 
 /// One image.
@@ -209,11 +209,7 @@ impl Image {
 
     /// DigitalMicrograph stores cubes with the energy slowest, lines and spectra with the energy fastest.
     fn usual_energy(&self) -> usize {
-        if self.axes.len() == 3 {
-            0
-        } else {
-            self.axes.len() - 1
-        }
+        if self.axes.len() == 3 { 0 } else { self.axes.len() - 1 }
     }
 
     /// Whether the zero-loss peak is in the range of energy axis `dim`.

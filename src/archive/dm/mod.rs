@@ -25,8 +25,8 @@ use tags::{Tag, Tree};
 
 pub(crate) use data::Stored;
 pub(crate) use number::Number;
-pub(crate) use picture::pictures;
 pub use picture::Picture;
+pub(crate) use picture::pictures;
 #[cfg(test)]
 pub(crate) use tags::read as read_tags;
 
@@ -121,11 +121,7 @@ impl Parsed {
 }
 
 fn format_of(tree: &Tree) -> &'static str {
-    if tree.version == 3 {
-        "dm3"
-    } else {
-        "dm4"
-    }
+    if tree.version == 3 { "dm3" } else { "dm4" }
 }
 
 /// The image of `path` that holds the low-loss spectra of `[y, x]` pixels beside a core-loss one. Rank-local.

@@ -9,7 +9,7 @@ use ndarray::ArrayD;
 
 use super::data::Stored;
 use super::image::{Image, Values};
-use super::{choose, format_of, Parsed};
+use super::{Parsed, choose, format_of};
 use crate::archive::element::Element;
 use crate::cube::Axis;
 

@@ -9,7 +9,7 @@
 
 use std::io::{BufReader, Read, Seek};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::number::Number;
 

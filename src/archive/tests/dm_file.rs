@@ -49,11 +49,7 @@ impl Form {
     }
 
     fn word(self, value: u64) -> Vec<u8> {
-        if self.version == 4 {
-            value.to_be_bytes().to_vec()
-        } else {
-            (value as u32).to_be_bytes().to_vec()
-        }
+        if self.version == 4 { value.to_be_bytes().to_vec() } else { (value as u32).to_be_bytes().to_vec() }
     }
 
     fn entry(self, encoding: &[u64], data: &[u8]) -> Vec<u8> {

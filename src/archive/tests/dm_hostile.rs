@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::dm_file::{document, energy_first, Form, Node};
+use super::dm_file::{Form, Node, document, energy_first};
 use super::*;
 use crate::archive::dm;
 

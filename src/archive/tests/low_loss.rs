@@ -1,6 +1,6 @@
 //! The low-loss cube of a core-loss one: where it is looked for, and in which order.
 
-use super::dm_file::{document, energy_first, Form, Spec};
+use super::dm_file::{Form, Spec, document, energy_first};
 use super::*;
 use crate::archive::low_loss;
 

@@ -24,7 +24,7 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type};
 use ndarray::{Array3, ArrayD, Axis as Dimension, IxDyn};
 
-use super::{inspect, truth, user_mask, Options, Reader};
+use super::{Options, Reader, inspect, truth, user_mask};
 
 fn text(group: &Group, name: &str, value: &str) {
     let value: VarLenUnicode = value.parse().unwrap();

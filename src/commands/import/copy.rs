@@ -5,17 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ndarray::Array3;
 
 use super::checksum::Checksum;
 use super::pieces::Pieces;
-use super::{existing, pictures, speed, Outcome};
+use super::{Outcome, existing, pictures, speed};
 use crate::archive::{Element, Options, Reader, Source};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
-use crate::output::{signal_path, About, Data, HspyWriter, Signal, Small, SmallSignal};
+use crate::output::{About, Data, HspyWriter, Signal, Small, SmallSignal, signal_path};
 use crate::results::Failure;
 use crate::with_element;
 

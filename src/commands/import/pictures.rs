@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::archive::{Element, Options, Picture, Reader};
 use crate::comm::Comm;
-use crate::output::{signal_path, Data, HspyWriter, Signal, Small, SmallSignal};
+use crate::output::{Data, HspyWriter, Signal, Small, SmallSignal, signal_path};
 use crate::with_element;
 
 /// Writes the small images of the file that `reader` has open as `X.survey.hspy` beside `output`, `X.hspy`; says

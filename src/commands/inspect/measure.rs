@@ -1,10 +1,10 @@
 //! What the spectra of one cube tell, found as a run would find it: noise, spikes, vacuum, edges and drift.
 
 use anyhow::Result;
-use ndarray::{s, ArrayView2};
+use ndarray::{ArrayView2, s};
 use serde::Serialize;
 
-use super::counts::{count, dark, Counts};
+use super::counts::{Counts, count, dark};
 use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Window};
@@ -13,8 +13,8 @@ use crate::pipeline::sum_lines;
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::prepare::Prepared;
 use crate::score::Drift;
-use crate::spectrum::{find_edges, FoundEdge};
-use crate::stream::{measure_statistics, Band, Cube};
+use crate::spectrum::{FoundEdge, find_edges};
+use crate::stream::{Band, Cube, measure_statistics};
 
 /// A channel with fewer electrons in all pixels is too noisy to be called dead or hot.
 const MIN_ELECTRONS: f64 = 400.0;

@@ -17,7 +17,7 @@ use crate::comm::Comm;
 use crate::config::{Config, Overrides};
 use crate::ending::Ending;
 
-pub use measure::{measure, Measured};
+pub use measure::{Measured, measure};
 
 #[derive(Args)]
 #[command(after_help = "Examples:

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
 use super::point::hash;

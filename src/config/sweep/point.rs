@@ -96,9 +96,5 @@ fn label(columns: &[String], values: &[String]) -> String {
         .collect();
     let plain: String =
         parts.join("-").chars().filter(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c)).take(LONGEST).collect();
-    if plain.is_empty() {
-        "point".into()
-    } else {
-        plain.trim_start_matches('.').into()
-    }
+    if plain.is_empty() { "point".into() } else { plain.trim_start_matches('.').into() }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::MaterialChoice;
 use crate::preprocess::noise::NoiseStatistics;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
 fn anomaly(kind: AnomalyKind, amount: f64) -> Anomaly {
     Anomaly {

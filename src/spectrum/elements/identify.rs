@@ -1,6 +1,6 @@
 //! Which elements' edges a set of onsets may be, on an axis that may be calibrated wrongly.
 
-use super::{edges, ElementEdge};
+use super::{ElementEdge, edges};
 
 /// An onset that is read from a spectrum lies this far (eV, sd) from the tabulated one: valence, resolution, noise.
 const ONSET_SD_EV: f64 = 2.5;
@@ -107,11 +107,7 @@ fn unknown(onset: &Onset, onsets: &[Onset]) -> f64 {
         let distance = onset.energy_ev - other.energy_ev;
         distance > 0.0 && distance < STRUCTURE_EV
     };
-    if !onset.is_sharp && onsets.iter().any(follows) {
-        STRUCTURE
-    } else {
-        UNKNOWN
-    }
+    if !onset.is_sharp && onsets.iter().any(follows) { STRUCTURE } else { UNKNOWN }
 }
 
 /// The errors of the axis that are tried; of its dispersion only where several onsets can tell.

@@ -7,7 +7,7 @@ mod identify;
 
 use std::sync::LazyLock;
 
-pub use identify::{identify, Identification, Onset};
+pub use identify::{Identification, Onset, identify};
 
 /// The energies that the table covers, eV. Edges of one pair that straddle an end are both in it.
 pub const RANGE_EV: [f64; 2] = [50.0, 2000.0];

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use tch::Device;
 
 use crate::gpu::library::Library;

@@ -1,8 +1,8 @@
 //! CUDA kernels of our own, compiled where they run by the compiler that comes with PyTorch's CUDA half.
 
-use std::ffi::{c_char, c_int, c_uint, c_void, CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::graph::Stream;
 use crate::gpu::library::Library;

@@ -9,20 +9,20 @@ mod sum;
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use ndarray::Array3;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use super::Length;
 use super::checkpoint::Checkpoint;
 use super::crops::{CropOrigin, MicroBatch};
 use super::optimiser::Adam;
 use super::step::{Done, StepPlan, Times};
-use super::Length;
 use crate::comm::Comm;
 use crate::config::{Auto, Config, Reduction};
 use crate::gpu::device::{self, Choice};
-use crate::model::{whitened, Loss, Network, Spec, Unread};
+use crate::model::{Loss, Network, Spec, Unread, whitened};
 use crate::shard::Lines;
 
 use graph::Graph;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use crate::comm::{Comm, Nccl, Operation, Values};
@@ -10,7 +10,7 @@ use crate::config::Backend;
 use crate::gpu::device;
 
 use super::graph::Stream;
-use super::kernel::{argument, Kernels};
+use super::kernel::{Kernels, argument};
 
 /// Parameters that share a scale.
 const SCALED: i64 = 1024;
