@@ -28,7 +28,7 @@ pub fn init() -> Result<Session> {
     if given("OMPI_MCA_pml").is_none() && is_on_one_node(given) {
         // Ranks of one node talk through its memory. Of the libraries for clusters' fabrics that Open MPI would load for
         // `cm`, libpsm and libpsm2 wait 0.1 s each to time the processor's clock.
-        // TODO: Audit that the environment access only happens in single-threaded code.
+        // SAFETY: MPI is not started, and no other thread runs yet.
         unsafe { std::env::set_var("OMPI_MCA_pml", "^cm") };
     }
     let (universe, threading) =
