@@ -21,7 +21,7 @@
 //! * **A material.** None of this: `simulate` takes a YAML file of edges, like those in `config/materials`.
 //! * **A preset of the network.** A name in [`config::Preset`], and its widths, patch and latent size in
 //!   [`model::Spec::new`].
-//! * **A key of the configuration.** A documented field in `config/sections.rs` with its default; `coreloss config
+//! * **A key of the configuration.** A documented field with its default in the file of its section, `config/train.rs` for `train`; `coreloss config
 //!   --explain` reads the very text.
 
 pub mod archive;
