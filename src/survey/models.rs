@@ -61,13 +61,16 @@ fn chosen(config: &Config, catalogue: &Catalogue, group: &str, folder: &Path) ->
         Err(error) if error.kind() == ErrorKind::NotFound => (),
         Err(error) => return Err(error).with_context(place),
     }
-    let members = catalogue.entries.iter();
-    let members: Vec<&Entry> = members.filter(|entry| entry.group == group).collect();
-    let stride = members.len().div_ceil(config.survey.train_cubes).max(1);
-    let chosen = members.iter().step_by(stride);
-    let chosen: Vec<Source> = chosen.map(|entry| unnamed(&entry.source)).collect();
+    let chosen: Vec<Source> = learned_from(config, catalogue, group).map(|entry| unnamed(&entry.source)).collect();
     durable::write(&path, serde_json::to_vec(&chosen)?)?;
     Ok(chosen)
+}
+
+/// The cubes that a new model of `group` learns from: at most `survey.train_cubes`, spread over the group.
+pub fn learned_from<'a>(config: &Config, catalogue: &'a Catalogue, group: &str) -> impl Iterator<Item = &'a Entry> {
+    let members: Vec<&Entry> = catalogue.entries.iter().filter(|entry| entry.group == group).collect();
+    let stride = members.len().div_ceil(config.survey.train_cubes).max(1);
+    members.into_iter().step_by(stride)
 }
 
 /// The model of `group`.

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Length;
 use crate::comm::Comm;
+use crate::config::TrainingLength;
 use crate::durable;
 
 /// Between two log lines where there is no terminal to draw a bar on.
@@ -68,7 +68,7 @@ impl Log {
     ///
     /// # Errors
     /// A history that cannot be read, an output that cannot be written.
-    pub fn open(comm: &Comm, directory: &Path, step: usize, length: Length) -> Result<(Log, Vec<f64>)> {
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: TrainingLength) -> Result<(Log, Vec<f64>)> {
         if !comm.is_root() {
             return Ok((Log { root: None }, Vec::new()));
         }
