@@ -7,7 +7,7 @@ use crate::invalid::Invalid;
 
 /// The sources of all types that a configuration is made of.
 const SOURCES: [&str; 18] = [
-    include_str!("mod.rs"),
+    include_str!("sections.rs"),
     include_str!("output.rs"),
     include_str!("archive.rs"),
     include_str!("region.rs"),
@@ -24,7 +24,7 @@ const SOURCES: [&str; 18] = [
     include_str!("material.rs"),
     include_str!("anomaly.rs"),
     include_str!("places.rs"),
-    include_str!("sweep/mod.rs"),
+    include_str!("sweep/file.rs"),
 ];
 /// Where the keys of a sweep file are told of: they stand at its top, which is not a configuration's.
 const SWEEP: &str = "sweep";
@@ -248,5 +248,20 @@ mod tests {
         assert!(sweep.iter().any(|one| one.key == "sweep.plots.by"));
         let error = explain("train.stepz").unwrap_err();
         assert!(error.0.contains("train.steps"), "{error}");
+    }
+
+    #[test]
+    fn texts_have_the_numbers_of_the_program() {
+        let meaning = |key: &str| explain(key).unwrap().remove(0).meaning;
+        let config = Config::default();
+        let [small, large] = [[12, 12], [24, 24]].map(|patch| config.train.length(1, patch).steps);
+        let steps = format!("at least {small} of patches of 12 x 12 pixels, {large} of 24 x 24");
+        assert!(meaning("train.steps").contains(&steps), "{steps}");
+        let patch = |shape: [usize; 3]| config.model.patch_for([shape].into_iter());
+        assert_eq!(patch([48, 48, 2048]), [24, 24]);
+        assert_eq!([patch([47, 48, 2048]), patch([48, 48, 2049])], [[12, 12]; 2]);
+        let text = "24 x 24, with the compact preset 12 x 12 where a cube to train on has fewer than 48 lines or columns, or \
+                    more than 2048 channels";
+        assert!(meaning("model.patch").contains(text));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::AnomalyKind;
+use super::anomaly::AnomalyKind;
 use super::names::check_names;
 use super::places::{Places, Shape, default_count, default_radius, within};
 

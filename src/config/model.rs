@@ -68,7 +68,6 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::explain;
 
     #[test]
     fn patches_are_large_where_every_cube_has_room_for_some() {
@@ -82,14 +81,5 @@ mod tests {
         assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
         let given = Model { patch: Some([8, 16]), ..usual };
         assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-    }
-
-    #[test]
-    fn the_text_of_the_key_has_these_numbers() {
-        let told = &explain("model.patch").unwrap()[0].meaning;
-        let [large, small] = [LARGE_PATCH, SMALL_PATCH].map(|[y, x]| format!("{y} x {x}"));
-        for number in [large, small, ROOMY.to_string(), MOST_CHANNELS.to_string()] {
-            assert!(told.contains(&number), "{number}: {told}");
-        }
     }
 }

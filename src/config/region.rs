@@ -51,32 +51,3 @@ pub enum RegionUse {
     Ignore,
     Train,
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::config::Config;
-
-    #[test]
-    fn a_region_is_a_box_or_a_polygon() {
-        let parse = |regions: &str| Config::parse("run.yaml", &format!("archive: {{regions: [{regions}]}}\n"), &[]);
-        for good in [
-            "{y: [0, 2], x: [3, 9], use: ignore}",
-            "{polygon: [[0, 0], [4.5, 0], [2, 7]], use: train, cubes: monday/*}",
-        ] {
-            let config = parse(good).unwrap();
-            let again = Config::parse("again", &config.to_yaml(), &[]).unwrap();
-            assert_eq!(config, again);
-        }
-        for (bad, word) in [
-            ("{y: [2, 2], x: [3, 9], use: ignore}", "one past last"),
-            ("{y: [0, 2], use: ignore}", "y and x, or a polygon"),
-            ("{y: [0, 2], x: [0, 1], polygon: [[0, 0], [1, 0], [1, 1]], use: train}", "or a polygon"),
-            ("{polygon: [[0, 0], [1, 0]], use: train}", "at least three corners"),
-            ("{polygon: [[0, 0], [1, 0], [.nan, 1]], use: train}", "at least three corners"),
-            ("{y: [0, 2], x: [3, 9], use: ignore, cubes: '[a'}", "no valid glob"),
-        ] {
-            let message = parse(bad).unwrap_err().to_string();
-            assert!(message.contains("archive.regions") && message.contains(word), "{message}");
-        }
-    }
-}

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::AnomalyKind;
-use super::anomaly::Anomaly;
+use super::anomaly::{Anomaly, AnomalyKind};
 use super::material::{Material, MaterialChoice};
 use super::names::check_names;
 use super::places::within;

@@ -57,15 +57,3 @@ pub enum Models {
     /// Trained before, by `coreloss train` or `run`.
     Pretrained,
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::Config;
-
-    #[test]
-    fn a_tag_needs_globs() {
-        let refused = |text: &str| Config::parse("s.yaml", text, &[]).unwrap_err().to_string();
-        let message = refused("survey: {tags: {steel: ['a/*', 'b[']}}");
-        assert!(message.contains("survey.tags: steel: `b[` is no glob"), "{message}");
-    }
-}

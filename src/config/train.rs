@@ -169,7 +169,6 @@ pub enum Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::explain;
 
     #[test]
     fn steps_are_those_given_or_enough() {
@@ -182,7 +181,5 @@ mod tests {
         assert_eq!(steps(&given, 576 * 16 * 300, [24, 24]), 7);
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
-        let told = &explain("train.steps").unwrap()[0].meaning;
-        assert!(told.contains("800 of patches of 12 x 12 pixels, 200 of 24 x 24"), "{told}");
     }
 }

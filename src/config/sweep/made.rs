@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use super::point::hash;
+use super::hash::hash;
 use crate::config::tree::given;
 use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Simulate};
 use crate::invalid::Invalid;
