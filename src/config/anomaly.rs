@@ -1,13 +1,14 @@
 //! The anomalies of simulated cubes.
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::material::{Material, MaterialEdge};
 use super::places::{Places, Shape, default_count, default_radius, within};
 
 /// How a spectrum differs where it is anomalous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
     /// The edge lies `amount` eV higher (lower where negative).
@@ -29,7 +30,7 @@ pub enum AnomalyKind {
 }
 
 /// One kind of anomaly and the places that show it, in a simulated cube.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anomaly {
     pub kind: AnomalyKind,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Problems, increasing};
@@ -9,7 +10,7 @@ use super::region::RegionOfInterest;
 use super::values::OneOrMany;
 
 /// Which cubes, and which part of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Archive {
     /// Paths and globs of the cubes to score; trained on too unless `train_inputs` is given.

@@ -1,9 +1,10 @@
 //! `comm`: how ranks talk to one another.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How ranks talk to one another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommOptions {
     /// How gradients travel between GPUs: `mpi` over the hosts, which works everywhere; `nccl` where each rank has a GPU of
@@ -19,7 +20,7 @@ impl Default for CommOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     #[default]

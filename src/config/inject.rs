@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::anomaly::AnomalyKind;
@@ -10,7 +11,7 @@ use super::names::check_names;
 use super::places::{Places, Shape, default_count, default_radius, within};
 
 /// The cubes of one `coreloss inject`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inject {
     /// Folder for the copies and their truth; made if absent.
@@ -27,7 +28,7 @@ impl Default for Inject {
 }
 
 /// One copy and the name of its file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InjectedCube {
     /// File name without extension.
@@ -47,7 +48,7 @@ pub struct InjectedCube {
 }
 
 /// One kind of anomaly, the edge that it changes and the places that show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeAnomaly {
     pub kind: AnomalyKind,

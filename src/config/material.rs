@@ -1,6 +1,7 @@
 //! Materials to simulate: the core-loss edges of their elements and where in the unit cell the atoms sit.
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ const SHIPPED: [(&str, &str); 3] = [
 ];
 
 /// A background and the edges above it, in a square cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Material {
     /// The background falls as `energy^-background_exponent`, 0 to 6.
@@ -34,7 +35,7 @@ pub struct Material {
 }
 
 /// One element's edge.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaterialEdge {
     pub element: String,
@@ -53,7 +54,7 @@ pub struct MaterialEdge {
 }
 
 /// A rise of the continuum, falling off as a power law above it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     pub energy_ev: f64,
@@ -66,7 +67,7 @@ pub struct Step {
 }
 
 /// A line on top of an edge: a Gaussian.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
     pub energy_ev: f64,
@@ -153,7 +154,7 @@ impl MaterialEdge {
 }
 
 /// A material by the name of one that ships, or described.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MaterialChoice {
     Named(String),

@@ -1,11 +1,12 @@
 //! `model`: the shape of the 3D-CVAE, and the patches that it sees where none are given.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 
 /// The shape of the 3D-CVAE.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     pub preset: Preset,
@@ -45,7 +46,7 @@ impl Model {
 }
 
 /// Layers of the 3D-CVAE.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// 8-16-32-64 channels, 16 latent: for CPUs and small cubes.

@@ -1,12 +1,13 @@
 //! `pca`: the linear baselines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::{Auto, OneOrMany};
 
 /// The linear baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pca {
     /// Numbers of components; each gives a method `pca3`, `pca4`, ... `auto`: as many as stand out of the noise, the
@@ -51,7 +52,7 @@ impl Pca {
 }
 
 /// What the linear baselines are fitted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PcaFit {
     /// The cube that is scored.
@@ -64,7 +65,7 @@ pub enum PcaFit {
 }
 
 /// How principal components are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PcaSolver {
     /// From the scatter matrix of all channels, in one pass.

@@ -1,12 +1,13 @@
 //! `preprocess`: from stored values to electrons per channel.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::Auto;
 
 /// From stored values to electrons per channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Preprocess {
     /// Stored units per electron; `auto`: fitted.
@@ -71,7 +72,7 @@ impl Preprocess {
 }
 
 /// How the energies of a cube's pixels are brought in line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
     /// As they were recorded; scoring follows the drift from line to line by itself.

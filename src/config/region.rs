@@ -1,9 +1,10 @@
 //! Parts of cubes, as a user draws them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Some pixels of every cube, or of those that `cubes` names: a box (`y` and `x`) or a `polygon`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegionOfInterest {
     /// First and one-past-last scan line.
@@ -45,7 +46,7 @@ impl RegionOfInterest {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegionUse {
     Ignore,

@@ -1,12 +1,13 @@
 //! `score`: where spectra are scored, and what is flagged.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Problems, increasing};
 use super::values::auto_word;
 
 /// Where and how spectra are scored, and what is flagged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Score {
     /// `auto`: around the edges that are found in the mean spectrum; else a list of `{name, range_ev, background_ev}`, eV.
@@ -32,17 +33,18 @@ impl Score {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "`auto` or a list of {name, range_ev, background_ev}")]
 pub enum Windows {
     List(Vec<Window>),
     #[default]
     #[serde(with = "auto_word")]
+    #[schemars(with = "String")]
     Auto,
 }
 
 /// Energies in which a score looks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     pub name: String,
@@ -53,7 +55,7 @@ pub struct Window {
 }
 
 /// How a threshold is found from the scores alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Otsu where the scores fall into two groups, else the tail.

@@ -1,5 +1,6 @@
 //! A whole configuration, section by section.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::archive::Archive;
@@ -18,7 +19,7 @@ use super::train::Train;
 use crate::invalid::Invalid;
 
 /// A whole configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where results go: a folder, or `{dir, reconstruction}`.

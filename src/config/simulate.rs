@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::anomaly::{Anomaly, AnomalyKind};
@@ -11,7 +12,7 @@ use super::names::check_names;
 use super::places::within;
 
 /// The cubes of one `coreloss simulate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Simulate {
     /// Folder for the cubes and their truth; made if absent.
@@ -52,7 +53,7 @@ impl Simulate {
 }
 
 /// One cube and the name of its file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CubeSpec {
     /// File name without extension.
@@ -62,7 +63,7 @@ pub struct CubeSpec {
 }
 
 /// When the anomalies come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The specimen is changed before the electrons are counted: as in a microscope.
@@ -77,7 +78,7 @@ pub enum Protocol {
 }
 
 /// A crystalline scene; the defaults are the project's demonstration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneOptions {
     /// `simulate.material` by default.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::OneOrMany;
 
 /// What `coreloss survey` does beside scoring.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SurveyOptions {
     /// Which cubes share a trained model.
@@ -46,7 +47,7 @@ impl SurveyOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Models {
     /// Each cube its own, trained on it.

@@ -1,5 +1,6 @@
 //! `train`: how the 3D-CVAE is trained, and for how many steps where none are given.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::SMALL_PATCH;
@@ -7,7 +8,7 @@ use super::problems::Problems;
 use super::values::Auto;
 
 /// How the 3D-CVAE is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// Passes over the archive; over `steps` when given.
@@ -134,7 +135,7 @@ impl Train {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reduction {
     /// Equal to the bit for any number of ranks and threads.
@@ -144,7 +145,7 @@ pub enum Reduction {
     Fast,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     #[default]
@@ -154,7 +155,7 @@ pub enum Device {
 }
 
 /// What the network's layers are worked out in while it is trained on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// `bf16`.

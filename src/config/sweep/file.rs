@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
@@ -16,7 +17,7 @@ use crate::config::tree::{lay, set};
 use crate::invalid::Invalid;
 
 /// A sweep as it is written down.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SweepFile {
     /// Folder of all points, what they share and what is collected.
@@ -26,18 +27,23 @@ pub struct SweepFile {
     store: Option<PathBuf>,
     /// What the points have in common: a configuration, or the path of one.
     #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
     base: Value,
     /// Keys with a value for all points, laid over the base.
     #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
     set: Mapping,
     /// Keys with lists of values: every combination is a point.
     #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
     grid: Mapping,
     /// Keys with lists of equal length: the first values together, the second together, and so on.
     #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
     zip: Mapping,
     /// Points or parts of them spelled out: keys with a value each, and `name` for the table.
     #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
     list: Vec<Mapping>,
     /// Varied keys that only repeat the measurement (seeds): `collect` takes the medians over them.
     #[serde(default)]
@@ -55,7 +61,7 @@ fn yes() -> bool {
 }
 
 /// A figure of a metric by a varied key, one line for each method and score.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plot {
     /// A varied key, or the end of it that names its column.
