@@ -1,4 +1,4 @@
-//! `coreloss bench train`: the training step on made-up patches, as `coreloss train` takes it.
+//! `coreloss bench train`: training steps on made-up patches, taken as in `coreloss train`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use crate::train::{Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, Mic
 /// What to measure.
 #[derive(Args)]
 pub struct TrainBench {
-    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    /// JSON file with the layers; by default the configuration's preset at 480 channels.
     #[arg(long)]
     pub spec: Option<PathBuf>,
     /// Patches per rank and step, a multiple of train.micro_batch.
@@ -41,7 +41,7 @@ pub struct TrainBench {
     /// Steps before them.
     #[arg(long, default_value_t = 3)]
     pub warmup: usize,
-    /// Steps alone, without the rates of matrix products and reductions beside them.
+    /// Only measures steps, not the rates of matrix products and of sums over ranks.
     #[arg(long)]
     pub steps_only: bool,
     /// One line of JSON.
@@ -51,7 +51,7 @@ pub struct TrainBench {
     pub overrides: Overrides,
 }
 
-/// Channels where no specification says.
+/// Channels if no specification is given.
 const ENERGY: usize = 480;
 
 /// Medians over the steps.
@@ -65,9 +65,9 @@ struct Findings {
     parameters: usize,
     step_ms: f64,
     samples_per_s: f64,
-    /// Of a step, on root.
+    /// Shares of a step, on root.
     share: Times,
-    /// By the plain layers' sums, all ranks together.
+    /// Rate of the layers' multiplications and additions, all ranks together.
     gflop_per_s: f64,
     #[serde(flatten)]
     beside: Option<StepShares>,
@@ -76,10 +76,10 @@ struct Findings {
     peak_rss_mib: Vec<f64>,
 }
 
-/// What the steps are held against.
+/// What the steps are compared with.
 #[derive(Serialize)]
 struct StepShares {
-    /// One reduction by itself, and what exactness costs of a step.
+    /// Time of one sum over ranks, exact and fast, and the share of a step that exactness costs.
     exact_ms: f64,
     fast_ms: f64,
     price_of_exact: f64,
@@ -87,11 +87,11 @@ struct StepShares {
     share_of_matrix_product: f64,
 }
 
-/// Times optimiser steps, noise, full loss, clipping and Adam included, but for reading patches.
+/// Times optimiser steps: noise, full loss, clipping and Adam, but no reading of patches.
 ///
 /// # Collective
 /// # Errors
-/// A specification that does not read, or a batch that micro-batches do not fill.
+/// A specification that cannot be read; a batch that is not a multiple of the micro-batch.
 pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
     let mut config = config.clone();
@@ -106,7 +106,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let state = untrained(&spec, &config);
     let mut engine = Engine::new(comm, &config, device, length, state)?;
     if device != Device::Cpu {
-        // As in a training whose lines fit the GPU.
+        // As in a training whose data fit on the GPU.
         for micro_batch in &mut batch {
             let patches = micro_batch.places.iter().zip(micro_batch.patches.drain(..));
             let lines = patches.map(|(place, patch)| {
@@ -180,7 +180,7 @@ fn check(bench: &TrainBench, micro_batch: usize) -> Result<()> {
     Ok(())
 }
 
-/// The layers of the JSON file at `path`, or the configuration's. Rank-local.
+/// The layers from the JSON file at `path`, or from the configuration. Rank-local.
 pub(super) fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
     let Some(path) = path else {
         return Spec::new(&config.model, ENERGY);
@@ -226,7 +226,7 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
     }
 }
 
-/// The median of every part of a step.
+/// The median share of each part of a step.
 fn shares(times: &[Times], step: f64) -> Times {
     let share = |part: fn(&Times) -> f64| median(times.iter().map(part).collect()) / step;
     Times {
@@ -240,7 +240,7 @@ fn shares(times: &[Times], step: f64) -> Times {
     }
 }
 
-/// Matrix products of `kind` on all threads of all ranks at once, or on their GPUs, GFLOP/s together.
+/// Rate of matrix products of `kind` on all threads of all ranks at once, or on their GPUs, GFLOP/s in total.
 ///
 /// # Collective
 fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
@@ -252,7 +252,7 @@ fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
     comm.all_gather(&rate).iter().sum::<f64>() / 1e9
 }
 
-/// Seconds of one reduction of this many gradients per rank, exact and fast, taken in turns.
+/// Seconds of one exact and one fast sum of this many gradients per rank; the two take turns.
 ///
 /// # Collective
 fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] {

@@ -37,7 +37,7 @@ pub struct Anomaly {
     /// eV for `shift` (at most 40 either way) and `broaden`, electrons for `spike`, an exponent for `slope`, else a
     /// fraction.
     pub amount: f64,
-    /// Whose edge; the material's anomalous element by default.
+    /// The element whose edge changes; the material's anomalous element by default.
     #[serde(default)]
     pub element: Option<String>,
     /// `mixture`: how much higher the edge of the other valence lies, eV.

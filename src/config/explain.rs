@@ -1,4 +1,4 @@
-//! What each key of a configuration means: the comments of the fields that hold it, as their JSON schema has them.
+//! What each key of a configuration means, from the JSON schema of its fields, which holds their comments.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Config, SweepFile};
 use crate::invalid::Invalid;
 
-/// Where the keys of a sweep file are told of: they stand at its top, which is not a configuration's.
+/// The prefix of the keys of a sweep file, which is not a section of a configuration.
 const SWEEP: &str = "sweep";
 
 /// One key.
@@ -17,9 +17,9 @@ pub struct Explained {
     pub key: String,
     /// What it is, with units and range.
     pub meaning: String,
-    /// As YAML; none where it is a section, or belongs to the items of a list.
+    /// As YAML; none for a section or a key that must be given.
     pub default: Option<String>,
-    /// Words that it may be, each with its meaning.
+    /// The words that it accepts, each with its meaning.
     pub choices: Vec<(String, String)>,
 }
 
@@ -75,7 +75,7 @@ fn walk(schema: &Value, path: &str, defaults: Option<&Value>, found: &mut Vec<Ex
     }
 }
 
-/// A schema with the alternatives and items in it, which are `auto` or a number, one or a list, or a list's items.
+/// A schema, its alternatives (`auto` or a number, one or a list) and the items of its lists, at any depth.
 fn parts(schema: &Value) -> Vec<&Value> {
     let alternatives = ["anyOf", "oneOf"].into_iter().filter_map(|word| schema.get(word)?.as_array()).flatten();
     let inner = alternatives.chain(schema.get("items")).flat_map(parts);
@@ -162,7 +162,7 @@ mod tests {
         let meaning = |key: &str| explain(key).unwrap().remove(0).meaning;
         let config = Config::default();
         let [small, large] = [[12, 12], [24, 24]].map(|patch| config.train.length(1, patch).steps);
-        let steps = format!("at least {small} of patches of 12 x 12 pixels, {large} of 24 x 24");
+        let steps = format!("at least {small} with patches of 12 x 12 pixels, or {large} with 24 x 24");
         assert!(meaning("train.steps").contains(&steps), "{steps}");
         let patch = |shape: [usize; 3]| config.model.patch_for([shape].into_iter());
         assert_eq!(patch([48, 48, 2048]), [24, 24]);

@@ -36,14 +36,14 @@ pub struct InjectedCube {
     /// The measured cube, relative to the working directory; `inject.input` by default.
     #[serde(default)]
     pub input: Option<String>,
-    /// Copies with one seed and places alike have their anomalies on the same pixels.
+    /// Copies with the same seed and the same options of places have their anomalies on the same pixels.
     #[serde(default)]
     pub seed: u64,
-    /// An edge is separated from its background in the mean over the pixels so far away in y and x, 0 to 20: its noise
-    /// must not enter the copy.
+    /// An edge is separated from its background in the mean of the pixels up to so far away in y and x, 0 to 20, so
+    /// that its noise does not enter the copy.
     #[serde(default = "default_neighbours")]
     pub neighbours_px: usize,
-    /// In the truth map, the first anomaly is 1.
+    /// The anomalies; the truth map numbers them from 1.
     pub anomalies: Vec<EdgeAnomaly>,
 }
 
@@ -53,10 +53,10 @@ pub struct InjectedCube {
 pub struct EdgeAnomaly {
     pub kind: AnomalyKind,
     /// `shift`: eV. `scale`: what is added to the edge, as a share of it. `broaden`: full width at half maximum of the
-    /// added width, eV. `ratio`: what is added to the edge below `split_ev`, as a share of it. `slope`: what is added to
-    /// the background's exponent. `spike`: stored units. 0 makes a control: everything is done, nothing changed.
+    /// added width, eV. `ratio`: what is added to the edge below `split_ev`, as a share of it. `slope`: what is added
+    /// to the background's exponent. `spike`: stored units. 0 makes a control, in which nothing changes.
     pub amount: f64,
-    /// Nominal onset, eV: stands for the edge that is found nearest to it. Instead of the two ranges.
+    /// Nominal onset, eV: the edge that is found nearest to it is changed. Takes the place of the two ranges.
     #[serde(default)]
     pub edge_ev: Option<f64>,
     /// The edge, up to the next one or the end of the axis, eV.

@@ -17,12 +17,12 @@ pub struct Model {
     pub latent: Option<usize>,
 }
 
-/// A disc of a few pixels is less of what a larger patch has to tell, so less of it is learned
-/// (`configs/experiments/e10_network.yaml`); cubes with fewer lines or columns than `ROOMY` hold too few large patches.
+/// An anomaly of a few pixels is a smaller part of a larger patch, so less of it is learned as normal
+/// (`configs/experiments/e10_network.yaml`). Cubes with fewer lines or columns than `ROOMY` hold too few large patches.
 const LARGE_PATCH: [usize; 2] = [24, 24];
 pub(super) const SMALL_PATCH: [usize; 2] = [12, 12];
 const ROOMY: usize = 48;
-/// With more channels than these the weights of a network for large patches would take gigabytes.
+/// With more channels, the weights of a network for large patches would take gigabytes.
 const MOST_CHANNELS: usize = 2048;
 
 impl Model {

@@ -1,4 +1,4 @@
-//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and the mend.
+//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and what to do.
 
 use anyhow::Result;
 use serde_yaml::{Mapping, Value};
@@ -69,7 +69,7 @@ fn read(name: &str, tree: Value) -> Result<Config> {
     Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?)
 }
 
-/// serde's message, with the nearest known key where one was not known.
+/// serde's message; with the nearest known key where a key is unknown.
 pub(super) fn in_words(error: &serde_yaml::Error) -> String {
     let message = error.to_string();
     let Some(rest) = message.split("unknown field `").nth(1) else {

@@ -1,4 +1,4 @@
-//! Where anomalies are put, in simulated and in measured cubes alike.
+//! Where anomalies are put, in simulated and in measured cubes.
 
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
@@ -37,7 +37,7 @@ impl Places {
     }
 }
 
-/// Discs at random places leave no room for more.
+/// More would not fit as discs at random places.
 const MOST_ANOMALOUS: f64 = 0.5;
 
 pub(super) fn default_count() -> usize {

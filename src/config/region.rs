@@ -13,11 +13,11 @@ pub struct RegionOfInterest {
     /// First and one-past-last pixel of a line.
     #[serde(default)]
     pub x: Option<[usize; 2]>,
-    /// Corners `[[y, x], ...]` in pixels, whole numbers being the centres of pixels. A pixel belongs to it whose centre
-    /// lies inside; where the polygon crosses itself, by the even-odd rule.
+    /// Corners `[[y, x], ...]` in pixels, whole numbers being the centres of pixels. A pixel belongs to the polygon if
+    /// its centre lies inside, by the even-odd rule where the polygon crosses itself.
     #[serde(default)]
     pub polygon: Option<Vec<[f64; 2]>>,
-    /// A glob of the ids of the cubes it is meant for; all by default.
+    /// A glob of the ids of the cubes that it applies to; all by default.
     #[serde(default)]
     pub cubes: Option<String>,
     /// `ignore` these pixels, or `train` on these only.
@@ -26,7 +26,7 @@ pub struct RegionOfInterest {
 
 impl RegionOfInterest {
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with the region, in words.
     pub fn validate(&self) -> Result<(), String> {
         match (self.y, self.x, &self.polygon) {
             (Some(y), Some(x), None) if y[0] < y[1] && x[0] < x[1] => (),

@@ -24,7 +24,7 @@ use crate::invalid::Invalid;
 pub struct Config {
     /// Where results go: a folder, or `{dir, reconstruction}`.
     pub output: Output,
-    /// Every random number follows from it.
+    /// Seed of every random number.
     pub seed: u64,
     pub archive: Archive,
     pub preprocess: Preprocess,
@@ -38,7 +38,7 @@ pub struct Config {
     pub simulate: Simulate,
     /// What `coreloss inject` writes.
     pub inject: Inject,
-    /// What `coreloss survey` does beside scoring.
+    /// What `coreloss survey` does besides scoring.
     pub survey: SurveyOptions,
 }
 

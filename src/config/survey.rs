@@ -1,4 +1,4 @@
-//! How many cubes are surveyed.
+//! `survey`: how many cubes are scored by shared models.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::problems::Problems;
 use super::values::OneOrMany;
 
-/// What `coreloss survey` does beside scoring.
+/// What `coreloss survey` does besides scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SurveyOptions {
@@ -17,11 +17,12 @@ pub struct SurveyOptions {
     pub models: Models,
     /// Folders of runs whose models are used, each for the cubes of its energy axis (`models: pretrained`).
     pub pretrained: Option<OneOrMany<String>>,
-    /// Groups of what belongs together: a name and globs on cube ids. Cubes of one energy axis and name share a model.
+    /// Groups of cubes that belong together: a name and globs of cube ids. Cubes of one group and one energy axis share
+    /// a model.
     pub tags: BTreeMap<String, OneOrMany<String>>,
-    /// Cubes of a group that its model learns from, at most; spread over the group.
+    /// Most cubes of a group that its model learns from; they are spread over the group.
     pub train_cubes: usize,
-    /// Cubes that the page shows with their maps.
+    /// Number of cubes that the page shows with their maps.
     pub shown: usize,
 }
 
@@ -50,7 +51,7 @@ impl SurveyOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Models {
-    /// Each cube its own, trained on it.
+    /// Each cube has its own, trained on it.
     PerCube,
     /// One for each energy axis and tag.
     #[default]

@@ -12,7 +12,7 @@ pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
         Invalid(format!("--set {assignment}: write it as key=value, for example --set train.steps=800"))
     })?;
     let value: Value = serde_yaml::from_str(text).map_err(|error| {
-        // The commonest of them: to YAML, *.hspy is an alias.
+        // The most common mistake: to YAML, *.hspy is an alias.
         let mend = if text.contains('*') {
             "; put a glob that begins with * in quotes, as in --set 'archive.inputs=[\"*.hspy\"]'"
         } else {
@@ -33,7 +33,7 @@ pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) 
     if part.is_empty() {
         return Err("the key has an empty part".into());
     }
-    // `output` may be a plain folder; a key below it makes it a mapping that keeps the folder.
+    // `output` may be a plain folder; a key below it turns it into a mapping that keeps the folder.
     if depth == 1 && path[0] == "output" && node.is_string() {
         let mut fields = Mapping::new();
         fields.insert("dir".into(), node.clone());
@@ -63,7 +63,7 @@ pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) 
     }
 }
 
-/// The keys of `value` that differ from their defaults, with their values: the same after a key is added to the program.
+/// The keys of `value` that differ from their defaults, with their values: unchanged when the program gets a new key.
 pub(super) fn given<T: Serialize + Default>(value: &T) -> Vec<(String, String)> {
     let tree = |value: &T| serde_yaml::to_value(value).expect("a configuration has plain types");
     let mut found = Vec::new();

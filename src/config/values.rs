@@ -30,7 +30,7 @@ pub(super) mod auto_word {
     }
 }
 
-/// One value where a list is meant is a list of one.
+/// A list, or a single value that stands for a list of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a value or a list of values")]
 pub enum OneOrMany<T> {

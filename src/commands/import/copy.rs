@@ -20,14 +20,14 @@ use crate::output::{About, Data, HspyWriter, Signal, Small, SmallSignal, signal_
 use crate::results::Failure;
 use crate::with_element;
 
-/// Arrays of the size of a piece that are in memory at once: as stored, in order, compressed, and what HDF5 and the
-/// cache of decoded chunks take beside.
+/// Arrays of the size of a piece that are in memory at once: as stored, in order, compressed, and those of HDF5 and of
+/// the cache of decoded chunks.
 const COPIES: usize = 6;
 
-/// Decoding the same chunks so many times costs more than a file between.
+/// Decoding the same chunks this often costs more than an unpacked file in between.
 const OFTEN: usize = 4;
 
-/// Copies the cube of `source` to `output`, unless it is there.
+/// Copies the cube of `source` to `output`, unless it is there already.
 ///
 /// # Collective
 pub fn copy(
@@ -82,7 +82,7 @@ fn bytes_of(dtype: &str) -> usize {
     with_element!(dtype, T => size_of::<T>(), else 0)
 }
 
-/// One cube on its way.
+/// One cube being copied.
 struct Job<'a> {
     comm: &'a Comm,
     options: &'a Options,
@@ -95,7 +95,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Chunks, checksum, and where the small images are.
+    /// Copies; gives the chunks, the checksum, and the file of the small images.
     ///
     /// # Collective
     fn copy<T: Element>(&mut self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
@@ -110,7 +110,8 @@ impl Job<'_> {
 
         let mut sum = Checksum::default();
         for round in 0..pieces.count().div_ceil(comm.size()) {
-            // Ranks side by side: where the energy is stored first, they read neighbouring parts of each plane.
+            // Ranks take neighbouring pieces: where the energy is stored first, they read neighbouring parts of each
+            // plane.
             let [lines, columns] = pieces.of(round * comm.size() + comm.rank());
             let start = [lines.start, columns.start, 0];
             let read = self.reader.read_stored::<T>(lines, columns, 0..shape[2]);
@@ -122,7 +123,7 @@ impl Job<'_> {
 
         file.describe(comm.on_root(|| About::of(&self.reader)).map_err(Failure::Source)?);
         let texts = comm.agree(self.texts(&sum)).map_err(Failure::Source)?;
-        // Before the cube has its name: one that is whole has its small images.
+        // Before the cube gets its name: a whole copy has its small images.
         let pictures = pictures::write(comm, self.options, &self.reader, self.output, &texts);
         let pictures = pictures.map_err(Failure::Source)?;
         let small = Small { signals: vec![self.signal()], texts };
@@ -130,8 +131,8 @@ impl Job<'_> {
         Ok((pieces.chunk, sum, pictures))
     }
 
-    /// HDF5 decodes whole chunks. Where those are of many lines each, all of them would be decoded again for every
-    /// piece: such a cube is unpacked first, into a file that takes its whole size and is gone when it has been read.
+    /// HDF5 decodes whole chunks. Chunks of many lines would all be decoded again for every piece. Such a cube is first
+    /// unpacked into a file of its whole size, which is removed when it has been read.
     ///
     /// # Collective
     fn unpack_where_needed<T: Element>(&mut self, pieces: &Pieces) -> Result<()> {
@@ -161,14 +162,14 @@ impl Job<'_> {
             Ok(()) => comm.agree(self.reader.unpacked::<T>(&place)),
             Err(error) => Err(error),
         };
-        // Open files are read to their end.
+        // A removed file can still be read where it is open.
         if comm.is_root() {
             let _ = fs::remove_file(&place);
         }
         opened
     }
 
-    /// The energy axis: what the reader took for eV is in eV.
+    /// The energy axis, in eV: what the reader took for eV is written as such.
     fn energy(&self) -> Axis {
         let mut axis = self.reader.info().energy.clone();
         if !axis.units.is_empty() {
@@ -190,7 +191,7 @@ impl Job<'_> {
         }
     }
 
-    /// What the copy remembers of its source. Rank-local.
+    /// What the copy records about its source. Rank-local.
     fn texts(&self, sum: &Checksum) -> Result<BTreeMap<String, String>> {
         let info = self.reader.info();
         let texts = [
@@ -208,7 +209,7 @@ impl Job<'_> {
         Ok(texts.map(|(name, text)| (name.into(), text)).collect())
     }
 
-    /// Holds what was written to what was read.
+    /// Compares what was written with what was read.
     ///
     /// # Collective
     /// # Errors
@@ -222,7 +223,7 @@ impl Job<'_> {
             let [lines, columns] = pieces.of(i);
             let start = [lines.start, columns.start];
             let values: Result<Array3<T>> = written.read_stored(lines, columns, 0..channels);
-            // A rank that fails waits at the end for the others.
+            // A rank that fails goes on to the agreement of all ranks.
             match values {
                 Ok(values) => found.add(&values, start, width),
                 Err(error) => return comm.agree(Err(error)),
@@ -241,7 +242,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Rank-local.
+    /// Opens the partial file, whose axes must be those of the source. Rank-local.
     fn open_written(&self, partial: &Path) -> Result<Reader> {
         let options = Options { memory: self.options.memory, ..Options::default() };
         let written = Reader::open(partial, &options)?;
@@ -252,7 +253,7 @@ impl Job<'_> {
         Ok(written)
     }
 
-    /// Removes what a failed attempt has left. Root only; what stays is replaced by the next attempt.
+    /// Removes the partial file of a failed copy. Root only; what stays is replaced by the next attempt.
     fn clear(&self) {
         if self.comm.is_root() {
             Partial::of(self.output).discard();
@@ -260,7 +261,7 @@ impl Job<'_> {
     }
 }
 
-/// An empty file of `size` bytes, in a folder that is made where it is missing. Root only.
+/// Makes a file of `size` zero bytes, and its folder if missing. Root only.
 fn make(place: &Path, size: u64) -> Result<()> {
     let made = || {
         if let Some(folder) = place.parent() {

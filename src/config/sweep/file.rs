@@ -1,7 +1,7 @@
-//! From a sweep file to its points: index to configuration, without a look at any file.
+//! A sweep file and its expansion into points, without a look at any other file.
 //!
-//! A point is known by a hash of what its results depend on. Values that are left at their default do not count, so that
-//! a key added to the grid, or to the program, keeps the points that were there.
+//! A point is known by a hash of what its results depend on. Values at their default do not count, so that a key added
+//! to the grid, or to the program, keeps the earlier points.
 
 use std::path::{Path, PathBuf};
 
@@ -41,14 +41,14 @@ pub struct SweepFile {
     #[serde(default)]
     #[schemars(with = "serde_json::Value")]
     zip: Mapping,
-    /// Points or parts of them spelled out: keys with a value each, and `name` for the table.
+    /// Points, or parts of them, one by one: keys with a value each, and `name` for the table.
     #[serde(default)]
     #[schemars(with = "serde_json::Value")]
     list: Vec<Mapping>,
     /// Varied keys that only repeat the measurement (seeds): `collect` takes the medians over them.
     #[serde(default)]
     repeats: Vec<String>,
-    /// False: the principal components and what else needs no trained model.
+    /// Whether a network is trained; without one, only the methods that need none are scored.
     #[serde(default = "yes")]
     train: bool,
     /// What `collect` draws; by default F1 by the first key that has numbers.
@@ -66,7 +66,7 @@ fn yes() -> bool {
 pub struct Plot {
     /// A varied key, or the end of it that names its column.
     pub x: String,
-    /// One of [`METRICS`].
+    /// A metric, such as `f1`, `average_precision` or `auroc`.
     pub y: String,
     /// Another varied key: a line for each of its values too.
     #[serde(default)]
@@ -94,10 +94,10 @@ pub const METRICS: [&str; 11] = [
     "estimated_shift_ev",
 ];
 
-/// A mistyped grid is refused before it fills the memory.
+/// More points are taken for a mistake in the grid, and refused before they fill the memory.
 const MOST_POINTS: usize = 20_000;
 
-/// Columns of the collected table that are no keys.
+/// Columns of the collected table that are not keys.
 const TAKEN: [&str; 7] = ["point", "state", "cube", "method", "score", "default_score", "hash"];
 
 /// All points of a sweep.

@@ -1,4 +1,4 @@
-//! One point of a sweep: its configuration, where the cubes that it reads come from, and what it is known by.
+//! One point of a sweep: its configuration, the cubes that it reads, and the hashes that it is known by.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::config::tree::lay;
 use crate::config::{Config, OneOrMany, Work};
 use crate::invalid::Invalid;
 
-/// What `name:` of a list's entry gives; it is no key of the configuration.
+/// The name of an entry of `list`; not a key of the configuration.
 const NAME: &str = "name";
 
 /// One configuration of a sweep.
@@ -19,15 +19,15 @@ const NAME: &str = "name";
 pub struct Point {
     /// `amount_2.4-latent_16`: what varies, fit for a file name.
     pub label: String,
-    /// Of what its results depend on.
+    /// Hash of what its results depend on.
     pub hash: String,
     /// By column, as text; empty where a list leaves the key out.
     pub values: Vec<String>,
-    /// Reads the sweep's own cubes where these are; its output is still the base's.
+    /// Its inputs are the sweep's own cubes where there are such; its output is still that of the base.
     pub config: Config,
     /// The sweep's own cubes that it reads, to be made first, in this order.
     pub made: Vec<Made>,
-    /// Of what its trained model depends on: points that share it train once.
+    /// Hash of what its trained model depends on: points that share it train once.
     pub training: String,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn configured(place: &str, mut tree: Value, combination: &[(String, V
     Config::from_tree(place, tree)
 }
 
-/// What is given of the keys that the result of `work` depends on.
+/// The values given for the keys that the result of `work` depends on.
 fn given(config: &Config, work: Work) -> String {
     let config = config.with_neutral_keys_of(&Config::default(), work);
     format!("{:?}", config.given())
