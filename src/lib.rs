@@ -42,30 +42,50 @@
 //! * **A material.** No code: `simulate` takes a YAML file of edges, like those in `config/materials`.
 //! * **A preset of the network.** A name in [`config::Preset`], and its widths, patch and latent size in
 //!   [`model::Spec::new`].
-//! * **A key of the configuration.** A documented field in `config/sections.rs` with its default; `coreloss config
-//!   --explain` reads the same text.
+//! * **A key of the configuration.** A documented field with its default in the file of its section, `config/train.rs` for
+//!   `train`; `coreloss config --explain` reads the same text.
 //! * **A command.** A file in `commands/` with its arguments, and a line in [`commands::Command`].
 
+// The ground.
 pub mod ending;
-pub mod evaluate;
+pub mod invalid;
+mod memory;
+pub mod durable;
 #[cfg(test)]
 mod fuzz;
-pub mod gpu;
-pub mod invalid;
-pub mod labelled;
-mod memory;
-pub mod model;
-pub mod output;
-pub mod pca;
-pub mod pipeline;
-pub mod preprocess;
-pub mod report;
-pub mod results;
-pub mod score;
-pub mod shard;
-pub mod simulate;
+
+// What the user asked for, and who works on it.
+pub mod config;
+pub mod comm;
+
+// Cubes in.
+pub mod cube;
 pub mod spectrum;
+pub mod archive;
+pub mod shard;
+pub mod preprocess;
 pub mod stream;
-pub mod survey;
-pub mod sweep;
+
+// Models and what they leave unexplained.
+pub mod gpu;
+pub mod model;
 pub mod train;
+pub mod pca;
+pub mod score;
+pub mod evaluate;
+
+// Results out.
+pub mod output;
+pub mod results;
+pub mod report;
+
+// The work of the commands.
+pub mod pipeline;
+pub mod simulate;
+pub mod labelled;
+pub mod attempt;
+pub mod doctor;
+pub mod sweep;
+pub mod survey;
+pub mod bench;
+pub mod commands;

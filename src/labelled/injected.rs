@@ -245,7 +245,7 @@ impl Injection {
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy of a measurement is as well documented as that.
-        let about = comm.agree(if comm.is_root() { About::of(&self.original.reader) } else { Ok(About::default()) })?;
+        let about = comm.on_root(|| About::of(&self.original.reader))?;
         write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| self.lines(rows))
     }
 

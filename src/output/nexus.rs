@@ -1,8 +1,6 @@
 //! NeXus files: signals as `NXdata` with axes, for programs that know that format and not HyperSpy's.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use hdf5::types::VarLenUnicode;
@@ -11,11 +9,11 @@ use ndarray::{Array1, ArrayD, Ix2, s};
 
 use super::hspy::{GZIP, set, set_text};
 use crate::cube::Axis;
+use crate::durable::Partial;
 
 /// A file under way, `PATH.partial` until it is finished. Rank-local.
 pub struct NexusWriter {
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     file: File,
     first: Option<String>,
 }
@@ -24,18 +22,16 @@ impl NexusWriter {
     /// # Errors
     /// A folder that cannot be written.
     pub fn create(path: &Path) -> Result<NexusWriter> {
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = Partial::of(path);
         let file = File::with_options()
             .with_fapl(|fapl| fapl.file_locking(false))
-            .create(&partial)
-            .with_context(|| format!("cannot write {}", partial.display()))?;
+            .create(partial.path())
+            .with_context(|| format!("cannot write {}", partial.path().display()))?;
         set_text(&file, "NX_class", "NXroot")?;
         set_text(&file, "default", "entry")?;
         let entry = file.create_group("entry")?;
         set_text(&entry, "NX_class", "NXentry")?;
-        Ok(NexusWriter { path: path.to_path_buf(), partial, file, first: None })
+        Ok(NexusWriter { partial, file, first: None })
     }
 
     /// Adds `title` with a value for each place of `axes`: all of one or two dimensions is `plane(0)`, three come plane by
@@ -94,7 +90,7 @@ impl NexusWriter {
             set_text(&entry, "default", first)?;
         }
         self.file.close()?;
-        fs::rename(&self.partial, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
+        self.partial.commit()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Tables out: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +8,7 @@ use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescripto
 use hdf5::{Datatype, File};
 
 use super::transfer::write_records;
-use crate::durable;
+use crate::durable::{self, Partial};
 
 /// A named column; all of a table are equally long.
 pub struct Column {
@@ -64,8 +63,7 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
         }
         text.push('\n');
     }
-    durable::replace(path, |file| Ok(file.write_all(text.as_bytes())?))
-        .with_context(|| format!("cannot write {}", path.display()))
+    durable::write(path, text)
 }
 
 /// Writes each table as a dataset of records, by a temporary name. Rank-local.
@@ -74,16 +72,16 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
 /// # Errors
 /// A folder that cannot be written, columns of unequal length.
 pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
-    let partial = path.with_extension("h5.partial");
+    let partial = Partial::of(path);
     let write = || -> Result<()> {
-        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(&partial)?;
+        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(partial.path())?;
         for (name, table) in tables {
             add(&file, name, table).with_context(|| format!("table {name}"))?;
         }
-        file.close()?;
-        Ok(fs::rename(&partial, path)?)
+        Ok(file.close()?)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    partial.commit()
 }
 
 fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
@@ -120,6 +118,8 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn table() -> Vec<Column> {
