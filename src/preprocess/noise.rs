@@ -7,6 +7,7 @@ use ndarray::{ArrayView1, ArrayView3, s};
 use serde::{Deserialize, Serialize};
 
 use super::log_bins::LogBins;
+use crate::spectrum::{MAD_OF_SD, weighted_median};
 
 /// Channels between the members of a difference. Detectors spread an electron over its neighbours, so that near channels
 /// vary together (by .63, .30, .14, .07, .04 one to five apart in the measured nanocubes) and their difference shows too
@@ -146,8 +147,8 @@ impl NoiseStatistics {
             }
             let (low, high) = LEVELS.edges(index);
             let mean = if index == 0 { 0.0 } else { 0.5 * (low + high) };
-            // Of a normal deviate, half lie below 0.6745 sigma and 95.45 % below 2 sigma.
-            let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / 0.6745).powi(2);
+            // Of the absolute values of a normal deviate, 95.45 % lie below 2 sigma.
+            let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / MAD_OF_SD).powi(2);
             let tail = (DIFFERENCES.quantile(histogram, 0.9545) / 2.0).powi(2);
             // With less than an electron per voxel most differences are nil and their median says nothing; structure
             // cannot reach the tail there, because it is no larger than the level.
@@ -174,23 +175,14 @@ struct Level {
 /// Reweighted least squares on relative misfits with Cauchy's weights: levels where the specimen adds its own
 /// variation (a zero-loss peak that wanders) lose their say. Two starts, because the weights make several minima.
 fn fit_line(levels: &[Level]) -> (f64, f64) {
-    let mut ratios: Vec<(f64, f64)> =
+    let ratios: Vec<(f64, f64)> =
         levels.iter().filter(|l| l.mean > 0.0).map(|l| (l.variance / l.mean, l.weight)).collect();
     let floor = levels.iter().map(|l| l.variance).fold(f64::INFINITY, f64::min);
     let floor = if floor.is_finite() { floor } else { 0.0 };
     if ratios.is_empty() {
         return (0.0, floor);
     }
-    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let half = ratios.iter().map(|r| r.1).sum::<f64>() / 2.0;
-    let mut below = 0.0;
-    let middle = ratios
-        .iter()
-        .find(|r| {
-            below += r.1;
-            below >= half
-        })
-        .map_or(0.0, |r| r.0);
+    let middle = weighted_median(ratios);
     // Levels within a factor of four cannot tell an offset from a slope.
     let means = levels.iter().map(|l| l.mean);
     let widest = means.clone().fold(0.0, f64::max);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::despike::despike;
 use super::mean::{mean_row, valid_pixels};
 use super::noise::NoiseModel;
-use super::resample::Resampling;
+use crate::spectrum::Resampling;
 
 /// Rows that a row's result depends on, on either side: one for the spikes, one for the mean.
 pub const HALO: usize = 2;

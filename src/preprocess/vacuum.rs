@@ -5,6 +5,8 @@
 
 use ndarray::{Array2, ArrayView3};
 
+use crate::spectrum::{Middle, median};
+
 /// Pixels that a two-class split needs.
 const MIN_PIXELS: usize = 16;
 /// Largest ratio of the median totals of vacuum and specimen. The tails of the probe and the detector leave a tenth
@@ -37,8 +39,8 @@ pub fn vacuum_threshold(totals: &[f32]) -> Option<f32> {
         return None;
     }
     let dark = otsu_split(&sorted)?;
-    let middle = |values: &[f64]| values[values.len() / 2];
-    let (vacuum, specimen) = (middle(&sorted[..dark]), middle(&sorted[dark..]));
+    let [vacuum, specimen] =
+        [&sorted[..dark], &sorted[dark..]].map(|class| median(class.iter().copied(), Middle::Upper));
     let limit = if 2 * dark > sorted.len() { MAX_RATIO_MAJORITY } else { MAX_RATIO };
     if specimen <= 0.0 || vacuum > limit * specimen {
         return None;

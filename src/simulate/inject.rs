@@ -13,11 +13,8 @@ use rand::{Rng, RngExt};
 use super::spectra::{SIGMA_OF_FWHM, blurred};
 use crate::config::{AnomalyKind, EdgeAnomaly};
 use crate::cube::Axis;
-use crate::score::shifted;
-use crate::spectrum::PowerLaw;
+use crate::spectrum::{NATURAL_SLOPES, PowerLaw, shifted};
 
-/// Exponents that a real background has.
-const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;
 /// A background is fitted to at least so many channels.
 const MIN_CHANNELS: usize = 3;
 /// Beyond the range that it is measured in an edge goes on with this exponent, from its mean over the last eV.
@@ -138,10 +135,9 @@ impl Injector {
     fn separate(&self, spectrum: &[f32], around: &[f64]) -> Result<Separated> {
         let before = self.background.clone();
         let [low, high] = [before.start, before.end - 1].map(|i| self.energies[i]);
-        let law =
-            PowerLaw::fit(&self.energies[before.clone()], &around[before.clone()], SLOPES).with_context(|| {
-                format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels")
-            })?;
+        let law = PowerLaw::fit(&self.energies[before.clone()], &around[before.clone()], NATURAL_SLOPES).with_context(
+            || format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels"),
+        )?;
         let mean: Vec<f64> = self.energies.iter().map(|&e| if e > 0.0 { law.at(e) } else { 0.0 }).collect();
         let scale = self.share(spectrum, before, |i| mean[i], |_| 0.0);
         let background: Vec<f64> = mean.iter().map(|value| scale * value).collect();
