@@ -28,6 +28,7 @@ mod naming;
 mod quantile;
 mod resample;
 mod shift;
+mod sum;
 mod zero_loss;
 
 pub use background::{NATURAL_SLOPES, NOISY_SLOPES, PowerLaw, inverse_cube};
@@ -37,4 +38,5 @@ pub use naming::FoundEdge;
 pub use quantile::{MAD_OF_SD, Middle, median, quantile, quantile_index, weighted_median};
 pub use resample::Resampling;
 pub use shift::shifted;
+pub use sum::sum_spectra;
 pub use zero_loss::{log_ratio, zero_loss_ev};
