@@ -16,8 +16,8 @@ use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::{HALO, Onto, PrepareOptions, Prepared, prepare_rows};
-use crate::preprocess::resample::Resampling;
 use crate::shard::{Blocks, Extent};
+use crate::spectrum::Resampling;
 
 pub use band::Band;
 pub use low_loss::LowLoss;
