@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::inspect::{Measured, measure};
 use super::startup::by_default;
-use crate::archive::{self, Options, Source, Summary};
+use crate::archive::{self, Description, Options, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides, explain};
 use crate::ending::Ending;
@@ -59,7 +59,7 @@ fn save(output: &Path, text: &str) -> Result<()> {
     fs::write(output, text).map_err(|error| Invalid(format!("cannot write {}: {error}", output.display())).into())
 }
 
-fn text(summary: &Summary, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
+fn text(summary: &Description, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
     let mut yaml = String::new();
     let sizes: Vec<String> = summary.shape.iter().map(usize::to_string).collect();
     comment(
