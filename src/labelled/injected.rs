@@ -13,7 +13,7 @@ use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
 use crate::invalid::Invalid;
-use crate::output::{About, read_text};
+use crate::output::{Measurement, read_text};
 use crate::pipeline::list;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
@@ -239,8 +239,8 @@ impl Injection {
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy of a measurement is as well documented as that.
-        let about = comm.on_root(|| About::of(&self.original.reader))?;
-        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| self.lines(rows))
+        let measurement = comm.on_root(|| Measurement::of(&self.original.reader))?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, measurement, |rows| self.lines(rows))
     }
 
     /// Whole lines with their anomalies, and the truth. Rank-local.
