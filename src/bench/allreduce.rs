@@ -24,7 +24,7 @@ pub struct AllreduceBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -53,8 +53,8 @@ struct Size {
 /// None.
 pub fn allreduce(comm: &Comm, json: bool) -> Result<()> {
     let sizes = MIB.iter().map(|&mib| time(comm, mib)).collect();
-    let findings = Findings { what: "allreduce", ranks: comm.size(), threads: rayon::current_num_threads(), sizes };
-    print(comm, &findings, json);
+    let figures = Figures { what: "allreduce", ranks: comm.size(), threads: rayon::current_num_threads(), sizes };
+    print(comm, &figures, json);
     Ok(())
 }
 

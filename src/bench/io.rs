@@ -28,7 +28,7 @@ pub struct IoBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     shape: [usize; 3],
@@ -61,7 +61,7 @@ pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
     let file = comm.agree(about)?.len();
     let dtype = reader.info().dtype.clone();
     let array_mb = (shape.iter().product::<usize>() * bytes(&dtype)) as f64 / 1e6;
-    let findings = Findings {
+    let figures = Figures {
         what: "io",
         ranks: comm.size(),
         shape,
@@ -72,7 +72,7 @@ pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
         read_mb_s: array_mb / seconds,
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 

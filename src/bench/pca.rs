@@ -32,7 +32,7 @@ pub struct PcaBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -95,7 +95,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     };
     comm.barrier();
     let seconds = begun.elapsed().as_secs_f64();
-    let findings = Findings {
+    let figures = Figures {
         what: "pca",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -111,7 +111,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
         explained_variance_ratio: found.explained_variance_ratio[..found.num_components()].to_vec(),
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 

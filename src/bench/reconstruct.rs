@@ -41,7 +41,7 @@ pub struct ReconstructBench {
 
 /// Medians over the rounds.
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -92,7 +92,7 @@ pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Re
     }
     let all = comm.all_gather(&squares);
     let seconds = median(seconds);
-    let findings = Findings {
+    let figures = Figures {
         what: "reconstruct",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -102,7 +102,7 @@ pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Re
         mean_square: all.iter().flatten().sum::<f64>() / shape.iter().product::<usize>() as f64,
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 

@@ -56,7 +56,7 @@ const ENERGY: usize = 480;
 
 /// Medians over the steps.
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -147,7 +147,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
             share_of_matrix_product: flops / rate,
         })
     };
-    let findings = Findings {
+    let figures = Figures {
         what: "train",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -163,7 +163,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         last_loss: losses[losses.len() - 1],
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 

@@ -68,7 +68,7 @@ enum Form {
 }
 
 /// One signal of a result file.
-struct Signal<'a> {
+struct StoredSignal<'a> {
     path: &'a Path,
     title: String,
     axes: Vec<Axis>,
@@ -157,7 +157,7 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         if title == PCA {
             continue;
         }
-        let signal = Signal { axes: signal_axes(path, &title)?, path, title };
+        let signal = StoredSignal { axes: signal_axes(path, &title)?, path, title };
         let title = &signal.title;
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
@@ -202,7 +202,7 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
     }
 }
 
-impl Signal<'_> {
+impl StoredSignal<'_> {
     /// The whole signal if it has one or two dimensions, else plane `plane` of the first of three.
     fn plane(&self, plane: usize) -> Result<ArrayD<f32>> {
         read_signal_plane(self.path, &self.title, plane)

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::inspect::{Measured, measure};
 use super::startup::by_default;
-use crate::archive::{self, Options, Source, Summary};
+use crate::archive::{self, Description, Options, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides, explain};
 use crate::durable;
@@ -59,7 +59,7 @@ fn save(output: &Path, text: &str) -> Result<()> {
     durable::write(output, text).map_err(|error| Invalid(format!("{error:#}")).into())
 }
 
-fn text(summary: &Summary, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
+fn text(summary: &Description, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
     let mut yaml = String::new();
     let sizes: Vec<String> = summary.shape.iter().map(usize::to_string).collect();
     comment(

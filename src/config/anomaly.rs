@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::material::{Material, MaterialEdge};
-use super::places::{Places, Shape, default_count, default_radius, within};
+use super::places::{Outline, Places, default_count, default_radius, within};
 
 /// How a spectrum differs where it is anomalous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub struct Anomaly {
     #[serde(default)]
     pub valence_shift_ev: Option<f64>,
     #[serde(default)]
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of discs or single pixels, unless `concentration` is given.
     #[serde(default = "default_count", alias = "count")]
     pub discs: usize,

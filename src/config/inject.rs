@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::anomaly::AnomalyKind;
 use super::names::check_names;
-use super::places::{Places, Shape, default_count, default_radius, within};
+use super::places::{Outline, Places, default_count, default_radius, within};
 
 /// The cubes of one `coreloss inject`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub struct EdgeAnomaly {
     #[serde(default)]
     pub interpolate: bool,
     #[serde(default)]
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of discs or single pixels, unless `concentration` is given.
     #[serde(default = "default_count", alias = "count")]
     pub discs: usize,

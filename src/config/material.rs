@@ -42,7 +42,7 @@ pub struct MaterialEdge {
     /// The whole step in units of the background at the first step.
     pub jump: f64,
     /// One for each subshell; an L2,3 edge has two.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Rise>,
     #[serde(default)]
     pub peaks: Vec<Peak>,
     /// Places of the atom columns in the projected unit cell, fractions of its side; none where the signal does not vary.
@@ -56,7 +56,7 @@ pub struct MaterialEdge {
 /// A rise of the continuum, falling off as a power law above it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct Rise {
     pub energy_ev: f64,
     /// Share of the edge's whole step.
     #[serde(default = "whole")]

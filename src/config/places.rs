@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The outline of one anomalous place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Shape {
+pub enum Outline {
     #[default]
     Disc,
     /// One pixel.
@@ -17,7 +17,7 @@ pub enum Shape {
 /// The places of one anomaly: so many of a shape, or as many as cover a share of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Places {
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of places, unless `concentration` is given.
     pub count: usize,
     /// Smallest and largest radius of a disc, pixels.

@@ -14,7 +14,7 @@ use super::values::OneOrMany;
 #[serde(deny_unknown_fields, default)]
 pub struct SurveyOptions {
     /// Which cubes share a trained model.
-    pub models: Models,
+    pub models: ModelScope,
     /// Folders of runs whose models are used, each for the cubes of its energy axis (`models: pretrained`).
     pub pretrained: Option<OneOrMany<String>>,
     /// Groups of cubes that belong together: a name and globs of cube ids. Cubes of one group and one energy axis share
@@ -28,14 +28,20 @@ pub struct SurveyOptions {
 
 impl Default for SurveyOptions {
     fn default() -> Self {
-        SurveyOptions { models: Models::PerGroup, pretrained: None, tags: BTreeMap::new(), train_cubes: 32, shown: 100 }
+        SurveyOptions {
+            models: ModelScope::PerGroup,
+            pretrained: None,
+            tags: BTreeMap::new(),
+            train_cubes: 32,
+            shown: 100,
+        }
     }
 }
 
 impl SurveyOptions {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.require(
-            (self.models == Models::Pretrained) == self.pretrained.is_some(),
+            (self.models == ModelScope::Pretrained) == self.pretrained.is_some(),
             "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
         );
         problems.require(self.train_cubes > 0, "survey.train_cubes: at least 1");
@@ -50,7 +56,7 @@ impl SurveyOptions {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Models {
+pub enum ModelScope {
     /// Each cube has its own, trained on it.
     PerCube,
     /// One for each energy axis and tag.

@@ -12,7 +12,7 @@ use super::{Finding, Verdict};
 use crate::archive::catalogue;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{HspyWriter, Small, signal_path};
+use crate::output::{Contents, HspyWriter, signal_path};
 
 /// Checks the output folder and the inputs.
 ///
@@ -118,7 +118,7 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
         file.create_dataset::<i32>(&name, &[comm.size(), 8], &[1, 8])?;
         let mine = Array2::from_elem((1, 8), comm.rank() as i32);
         file.write(&name, &[comm.rank(), 0], mine.view().into_dyn())?;
-        file.finish(Small::default())
+        file.finish(Contents::default())
     };
     match write() {
         Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),

@@ -1,6 +1,6 @@
-//! Tables out: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
+//! Writes tables: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
 
-use std::fmt::Write as _;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ pub struct Column {
 }
 
 pub enum Values {
-    /// NaN where there is none.
+    /// NaN for a missing value.
     Float(Vec<f64>),
     Integer(Vec<i64>),
     Text(Vec<String>),
@@ -37,38 +37,32 @@ impl Column {
     }
 }
 
-/// Writes a table as CSV (RFC 4180), by a temporary name; a number that is none is left empty. Rank-local.
+/// Writes a table as CSV (RFC 4180, lines ending in `\n`), whole or not at all; a missing value is an empty field.
+/// Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be written.
 pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
-    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_string(),
-    };
-    let names: Vec<String> = table.iter().map(|column| quoted(&column.name)).collect();
-    let mut text = names.join(",") + "\n";
-    for row in 0..table.first().map_or(0, Column::rows) {
-        for (i, column) in table.iter().enumerate() {
-            if i > 0 {
-                text.push(',');
-            }
-            // Writing to a String cannot fail.
-            let _ = match &column.values {
-                Values::Float(values) if values[row].is_nan() => Ok(()),
-                Values::Float(values) => write!(text, "{}", values[row]),
-                Values::Integer(values) => write!(text, "{}", values[row]),
-                Values::Text(values) => write!(text, "{}", quoted(&values[row])),
-            };
+    let write = |file: &mut dyn Write| -> Result<()> {
+        let mut csv = csv::Writer::from_writer(file);
+        csv.write_record(table.iter().map(|column| &column.name))?;
+        for row in 0..table.first().map_or(0, Column::rows) {
+            csv.write_record(table.iter().map(|column| match &column.values {
+                Values::Float(values) if values[row].is_nan() => String::new(),
+                Values::Float(values) => values[row].to_string(),
+                Values::Integer(values) => values[row].to_string(),
+                Values::Text(values) => values[row].clone(),
+            }))?;
         }
-        text.push('\n');
-    }
-    durable::write(path, text)
+        Ok(csv.flush()?)
+    };
+    durable::replace(path, write)
 }
 
-/// Writes each table as a dataset of records, by a temporary name. Rank-local.
+/// Writes each table as a dataset of records, whole or not at all. Rank-local.
 ///
 /// `pandas.DataFrame(h5py.File(path)[name][:])` reads it; texts are UTF-8 of fixed length.
+///
 /// # Errors
 /// A folder that cannot be written, columns of unequal length.
 pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::comm::Comm;
 use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::shard::{Extent, LanePlan};
-use crate::stream::{Cube, CubeStatistics, bound, measure_statistics};
+use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
 use crate::train::{Rehearsal, rehearse};
 
 /// What a rank takes beside cubes, about.
@@ -125,7 +125,7 @@ fn sample(comm: &Comm, config: &Config, inputs: &mut Inputs) -> Result<(usize, C
     let cubes = inputs.training.as_ref().unwrap_or(&inputs.cubes);
     let place = cubes.iter().position(|cube| cube.info().path == path);
     let place = place.with_context(|| inputs.set_aside.reasons())?;
-    found.bound = bound(&cubes[place..=place], &found.noise);
+    found.bound = electron_bound(&cubes[place..=place], &found.noise);
     Ok((place, found))
 }
 

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::attempt::{self, End, Turn};
 use crate::comm::Comm;
 use crate::config::Stage;
-use crate::config::{Config, Models as Which};
+use crate::config::{Config, ModelScope};
 use crate::ending::Ending;
 use crate::pipeline;
 use crate::results::{Start, folder};
@@ -49,13 +49,13 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
         );
     }
     let models = match config.survey.models {
-        Which::PerGroup => match train_groups(comm, config, &catalogue, &new, began, stop)? {
+        ModelScope::PerGroup => match train_groups(comm, config, &catalogue, &new, began, stop)? {
             Some(failed) => Models::PerGroup(failed),
             None => return Ok(Ending::Stopped),
         },
-        Which::Pretrained if !new.is_empty() => Models::Pretrained(models::pretrained(comm, config)?),
-        Which::Pretrained => Models::Pretrained(Vec::new()),
-        Which::PerCube => Models::PerCube,
+        ModelScope::Pretrained if !new.is_empty() => Models::Pretrained(models::pretrained(comm, config)?),
+        ModelScope::Pretrained => Models::Pretrained(Vec::new()),
+        ModelScope::PerCube => Models::PerCube,
     };
     let costs = costs(config, &catalogue, &new);
     let stopped = share_out(comm, &costs, stop, |ranks, i| score_entry(ranks, config, new[i], &models, began, stop))?;

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::startup::by_default;
-use crate::archive::{self, Options, Source, Summary};
+use crate::archive::{self, Description, Options, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides};
 use crate::ending::Ending;
@@ -43,7 +43,7 @@ pub struct InspectArguments {
 #[derive(Serialize)]
 struct Described<'a> {
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a Description,
     #[serde(flatten)]
     measured: &'a Measured,
 }
@@ -102,7 +102,7 @@ fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) 
     comm.agree(printed)
 }
 
-fn print(summary: &Summary, measured: &Measured, json: bool) -> Result<()> {
+fn print(summary: &Description, measured: &Measured, json: bool) -> Result<()> {
     if json {
         let line = serde_json::to_string(&Described { summary, measured })
             .with_context(|| format!("{}: cannot be put as JSON", summary.path.display()))?;
