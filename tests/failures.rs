@@ -29,7 +29,7 @@ fn a_missing_file_is_named_with_its_nearest() {
     case.refused(&["archive.inputs=[cubes.hspy]"], 2, &["cubes.hspy: no such file", "did you mean", "cube.hspy?"]);
     case.refused(&["archive.inputs=[./*.dm4]"], 2, &["*.dm4 matches no file"]);
     // An alias, to YAML.
-    case.refused(&["archive.inputs=[*.dm4]"], 2, &["no YAML", "[\"*.hspy\"]"]);
+    case.refused(&["archive.inputs=[*.dm4]"], 2, &["not valid YAML", "[\"*.hspy\"]"]);
     case.refused(&["archive.inputs=[]"], 2, &["archive.inputs is empty"]);
 }
 

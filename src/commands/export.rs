@@ -111,7 +111,9 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
         }
     }
     if files.is_empty() {
-        return Err(Invalid("no *.coreloss.hspy in what was named: give results of a run".into()).into());
+        return Err(
+            Invalid("none of these is or holds a *.coreloss.hspy file: give the results of a run".into()).into()
+        );
     }
     check_names(&files)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;

@@ -18,7 +18,7 @@ pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
         } else {
             ""
         };
-        Invalid(format!("--set {assignment}: the value is no YAML: {error}{mend}"))
+        Invalid(format!("--set {assignment}: the value is not valid YAML: {error}{mend}"))
     })?;
     let parts: Vec<&str> = key.trim().split('.').collect();
     lay(tree, &parts, 0, &value).map_err(|problem| Invalid(format!("--set {assignment}: {problem}")).into())
@@ -55,11 +55,11 @@ pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) 
             let item = part.parse().ok().and_then(|i: usize| items.get_mut(i));
             let list = path[..depth].join(".");
             let item = item.ok_or_else(|| {
-                format!("{list} is a list of {count}: name an item by its place from 0, or all by *, not {part}")
+                format!("{list} is a list of {count}: name an item by its number from 0, or all by *, not {part}")
             })?;
             lay(item, path, depth + 1, value)
         }
-        _ => Err(format!("{} is no section", path[..depth].join("."))),
+        _ => Err(format!("{} is not a section", path[..depth].join("."))),
     }
 }
 

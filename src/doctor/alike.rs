@@ -28,12 +28,12 @@ pub fn refuse_others(comm: &Comm) -> Result<()> {
     for (rank, (other, theirs)) in all.iter().enumerate() {
         if other != program {
             bail!(Invalid(format!(
-                "rank {rank} runs another program than rank 0 ({other}, and {program}): start one file on all nodes"
+                "rank {rank} runs another program than rank 0 ({other}, not {program}): start the same file on all nodes"
             )));
         }
         if theirs != arguments {
             bail!(Invalid(format!(
-                "rank {rank} was started with `{theirs}` and rank 0 with `{arguments}`: give all ranks the same"
+                "rank {rank} was started with `{theirs}` and rank 0 with `{arguments}`: give all ranks the same arguments"
             )));
         }
     }

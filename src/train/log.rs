@@ -78,7 +78,7 @@ impl Log {
         let losses = kept.lines().filter_map(|line| loss_after(line, epoch_began));
         let losses = losses.collect();
         // A run that is killed again at once keeps its history.
-        durable::write(&path, &kept).with_context(|| unwritable(&path))?;
+        durable::write(&path, &kept).context("make room, mend its permissions or choose another `output`")?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();

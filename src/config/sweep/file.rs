@@ -245,10 +245,9 @@ impl SweepFile {
         let points = axes.iter().map(|axis| axis.len().max(1));
         let points = points.fold(1usize, |product, values| product.saturating_mul(values));
         if points > MOST_POINTS {
-            return Err(Invalid(format!(
-                "{name}: these are {points} points, and more than {MOST_POINTS} are not for one sweep"
-            ))
-            .into());
+            return Err(
+                Invalid(format!("{name}: this makes {points} points; a sweep has at most {MOST_POINTS}")).into()
+            );
         }
         let mut all = vec![Vec::new()];
         for axis in axes {
