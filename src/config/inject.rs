@@ -18,6 +18,7 @@ pub struct Inject {
     pub dir: PathBuf,
     /// The measured cube that is copied where a cube of the list names none; `--set inject.input=FILE` reaches it.
     pub input: Option<String>,
+    /// The copies to write.
     pub cubes: Vec<InjectedCube>,
 }
 

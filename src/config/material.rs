@@ -31,6 +31,7 @@ pub struct Material {
     /// The element whose edge an anomaly changes unless it names another; the first by default.
     #[serde(default)]
     pub anomalous: Option<String>,
+    /// The edges of the elements.
     pub edges: Vec<MaterialEdge>,
 }
 
@@ -38,11 +39,13 @@ pub struct Material {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaterialEdge {
+    /// Symbol of the element, once in the list.
     pub element: String,
     /// The whole step in units of the background at the first step.
     pub jump: f64,
     /// One for each subshell; an L2,3 edge has two.
     pub steps: Vec<Rise>,
+    /// Lines on top of the edge.
     #[serde(default)]
     pub peaks: Vec<Peak>,
     /// Places of the atom columns in the projected unit cell, fractions of its side; none where the signal does not vary.
@@ -57,6 +60,7 @@ pub struct MaterialEdge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rise {
+    /// Where it rises, eV.
     pub energy_ev: f64,
     /// Share of the edge's whole step.
     #[serde(default = "whole")]
@@ -70,7 +74,9 @@ pub struct Rise {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
+    /// Its maximum, eV.
     pub energy_ev: f64,
+    /// Full width at half maximum, eV.
     pub fwhm_ev: f64,
     /// In units of the edge's whole step.
     pub height: f64,

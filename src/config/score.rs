@@ -47,6 +47,7 @@ pub enum Windows {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
+    /// Its name in results.
     pub name: String,
     /// The edge, eV.
     pub range_ev: [f64; 2],
