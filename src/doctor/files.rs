@@ -71,10 +71,10 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
 /// # Collective
 fn remove(comm: &Comm, folder: &Path) {
     comm.barrier();
-    if comm.is_root() {
-        if let Err(error) = fs::remove_dir_all(folder) {
-            log::warn!("{}: {error}", folder.display());
-        }
+    if comm.is_root()
+        && let Err(error) = fs::remove_dir_all(folder)
+    {
+        log::warn!("{}: {error}", folder.display());
     }
 }
 
