@@ -109,8 +109,8 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         // As in a training whose data fit on the GPU.
         for micro_batch in &mut batch {
             let patches = micro_batch.places.iter().zip(micro_batch.patches.drain(..));
-            let lines = patches.map(|(place, patch)| {
-                let (cube, rows) = (place.cube, 0..spec.patch[0]);
+            let lines = patches.map(|(origin, patch)| {
+                let (cube, rows) = (origin.cube, 0..spec.patch[0]);
                 (Lines { cube, rows }, patch)
             });
             engine.hold(lines.collect());
@@ -185,10 +185,10 @@ pub(super) fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
     let Some(path) = path else {
         return Spec::new(&config.model, ENERGY);
     };
-    let place = || format!("the specification {}", path.display());
-    let text = fs::read_to_string(path).with_context(place)?;
-    let spec: Spec = serde_json::from_str(&text).with_context(place)?;
-    spec.check().with_context(place)?;
+    let what = || format!("the specification {}", path.display());
+    let text = fs::read_to_string(path).with_context(what)?;
+    let spec: Spec = serde_json::from_str(&text).with_context(what)?;
+    spec.check().with_context(what)?;
     Ok(spec)
 }
 

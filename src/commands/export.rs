@@ -145,17 +145,17 @@ fn check_names(files: &[(PathBuf, String)]) -> Result<()> {
 
 /// Exports one file to `stem`, which lacks signal and extension.
 fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
-    let place = |what: &str, extension: &str| {
-        let mut place = stem.as_os_str().to_owned();
-        place.push(format!(".{what}.{extension}"));
-        PathBuf::from(place)
+    let target = |what: &str, extension: &str| {
+        let mut name = stem.as_os_str().to_owned();
+        name.push(format!(".{what}.{extension}"));
+        PathBuf::from(name)
     };
     let mut nexus = match form {
-        Form::Nexus => Some(NexusWriter::create(&place("results", "nxs"))?),
+        Form::Nexus => Some(NexusWriter::create(&target("results", "nxs"))?),
         _ => None,
     };
     for title in signal_titles(path)? {
-        // Its data are zeros in place of the cube; the components are exported below.
+        // Its data are zeros in target of the cube; the components are exported below.
         if title == PCA {
             continue;
         }
@@ -164,13 +164,13 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
                 let text = signal.table()?;
-                save(&place(title, "csv"), text)?;
+                save(&target(title, "csv"), text)?;
             }
-            (Form::Npy, _) => signal.write_npy(&place(title, "npy"))?,
+            (Form::Npy, _) => signal.write_npy(&target(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
                 let values = signal.plane(0)?.into_dimensionality::<Ix2>()?;
                 let png = report::picture(&values, title.starts_with("10_"), title)?;
-                save(&place(title, "png"), png)?;
+                save(&target(title, "png"), png)?;
             }
             _ => (),
         }
@@ -182,24 +182,24 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         Form::Csv => {
             let summary: CubeSummary = serde_json::from_str(&read_text(path, "summary")?)?;
             let regions: Vec<&RegionSummary> = summary.regions.iter().collect();
-            let target = place("regions", "csv");
-            write_csv(&target, &region_columns(&regions))?;
-            say(&target)?;
+            let regions_file = target("regions", "csv");
+            write_csv(&regions_file, &region_columns(&regions))?;
+            say(&regions_file)?;
             let factors = table_of_factors(path)?;
-            save(&place("pca_factors", "csv"), factors)
+            save(&target("pca_factors", "csv"), factors)
         }
         Form::Npy => {
             let (results, loadings) = read_learning_results(path, PCA)?;
             for (what, values) in [("pca_factors", &results.factors), ("pca_loadings", &loadings)] {
                 let values: Array2<f32> = values.mapv(|value| value as f32);
-                write_npy(&place(what, "npy"), values.shape(), 1, |_| Ok(values.clone().into_dyn()))?;
+                write_npy(&target(what, "npy"), values.shape(), 1, |_| Ok(values.clone().into_dyn()))?;
             }
             Ok(())
         }
         Form::Png => Ok(()),
         Form::Nexus => nexus.map_or(Ok(()), |nexus| {
             nexus.finish()?;
-            say(&place("results", "nxs"))
+            say(&target("results", "nxs"))
         }),
     }
 }

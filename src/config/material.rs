@@ -152,7 +152,7 @@ impl MaterialEdge {
             within("height", peak.height, 0.0, 1e3)?;
         }
         ensure!(
-            self.sites.iter().flatten().all(|place| (0.0..=1.0).contains(place)),
+            self.sites.iter().flatten().all(|part| (0.0..=1.0).contains(part)),
             "`sites` are fractions of the cell, [0, 0] to [1, 1]"
         );
         Ok(())

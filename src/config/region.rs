@@ -32,7 +32,7 @@ impl RegionOfInterest {
             (Some(y), Some(x), None) if y[0] < y[1] && x[0] < x[1] => (),
             (Some(_), Some(_), None) => return Err("y and x are [first, one past last]".into()),
             (None, None, Some(corners)) => {
-                let finite = corners.iter().flatten().all(|place| place.is_finite());
+                let finite = corners.iter().flatten().all(|number| number.is_finite());
                 if corners.len() < 3 || !finite {
                     return Err("polygon: at least three corners [y, x]".into());
                 }

@@ -142,29 +142,29 @@ impl Job<'_> {
             return Ok(());
         }
         let comm = self.comm;
-        let mut place = self.output.as_os_str().to_owned();
-        place.push(".unpacked.partial");
-        let place = PathBuf::from(place);
+        let mut unpacked_path = self.output.as_os_str().to_owned();
+        unpacked_path.push(".unpacked.partial");
+        let unpacked_path = PathBuf::from(unpacked_path);
         let size = (self.reader.info().shape().iter().product::<usize>() * size_of::<T>()) as u64;
         comm.on_root(|| {
             log::info!(
                 "{}: each of its chunks holds many lines: unpacking it into {} first, {} MB",
                 self.source.path.display(),
-                place.display(),
+                unpacked_path.display(),
                 size / 1_000_000
             );
-            make(&place, size)
+            make(&unpacked_path, size)
         })?;
         let share = [comm.rank(), comm.size()];
-        let unpacked = self.reader.write_uncompressed_copy::<T>(&place, share, self.memory);
+        let unpacked = self.reader.write_uncompressed_copy::<T>(&unpacked_path, share, self.memory);
         let unpacked = comm.agree(unpacked);
         let opened = match unpacked {
-            Ok(()) => comm.agree(self.reader.use_uncompressed_copy::<T>(&place)),
+            Ok(()) => comm.agree(self.reader.use_uncompressed_copy::<T>(&unpacked_path)),
             Err(error) => Err(error),
         };
         // A removed file can still be read where it is open.
         if comm.is_root() {
-            let _ = fs::remove_file(&place);
+            let _ = fs::remove_file(&unpacked_path);
         }
         opened
     }
@@ -187,7 +187,7 @@ impl Job<'_> {
     fn texts(&self, sum: &Checksum) -> Result<BTreeMap<String, String>> {
         let info = self.reader.info();
         let texts = [
-            ("source", existing::place(self.source)?),
+            ("source", existing::absolute_path(self.source)?),
             ("dataset", self.reader.dataset().into()),
             ("source_format", info.format.clone()),
             ("source_dtype", info.dtype.clone()),
@@ -254,12 +254,12 @@ impl Job<'_> {
 }
 
 /// Makes a file of `size` zero bytes, and its folder if missing. Root only.
-fn make(place: &Path, size: u64) -> Result<()> {
+fn make(path: &Path, size: u64) -> Result<()> {
     let made = || {
-        if let Some(folder) = place.parent() {
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::File::create(place)?.set_len(size)
+        fs::File::create(path)?.set_len(size)
     };
-    made().with_context(|| format!("{}: cannot be made", place.display()))
+    made().with_context(|| format!("{}: cannot be made", path.display()))
 }

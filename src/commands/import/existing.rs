@@ -33,7 +33,7 @@ pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Optio
         return Ok(Some(checksum));
     }
     // A source that has changed is copied again; the copy of another cube is kept.
-    let path = place(source)?;
+    let path = absolute_path(source)?;
     let of = (text("source"), text("dataset"));
     ensure!(
         of == (Some(path), Some(reader.dataset().into())),
@@ -45,7 +45,7 @@ pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Optio
 }
 
 /// The absolute path of a source, as its copy records it.
-pub fn place(source: &Source) -> Result<String> {
+pub fn absolute_path(source: &Source) -> Result<String> {
     let path =
         std::path::absolute(&source.path).with_context(|| format!("{}: no absolute path", source.path.display()))?;
     Ok(path.display().to_string())

@@ -92,11 +92,11 @@ mod tests {
             let pieces = Pieces::new([rows, columns, channels], bytes, memory, ranks);
             let mut seen = vec![0; rows * columns];
             for i in 0..pieces.count() + 1 {
-                let [lines, places] = pieces.of(i);
+                let [lines, columns_of_piece] = pieces.of(i);
                 prop_assert_eq!(lines.start % pieces.chunk[0], 0);
-                prop_assert_eq!(places.start % pieces.chunk[1], 0);
+                prop_assert_eq!(columns_of_piece.start % pieces.chunk[1], 0);
                 for y in lines {
-                    places.clone().for_each(|x| seen[y * columns + x] += 1);
+                    columns_of_piece.clone().for_each(|x| seen[y * columns + x] += 1);
                 }
             }
             prop_assert!(seen.iter().all(|&times| times == 1));

@@ -78,11 +78,11 @@ pub(super) fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Made>
 
 /// Adds `cube` to `wanted`; gives its name as an input.
 fn want(cube: Made, wanted: &mut Vec<Made>) -> String {
-    let place = format!("{MADE}{}", cube.name());
+    let input = format!("{MADE}{}", cube.name());
     if !wanted.contains(&cube) {
         wanted.push(cube);
     }
-    place
+    input
 }
 
 /// Those of `simulate.cubes` that `input` means.

@@ -54,8 +54,8 @@ impl Point {
         let kind = if train { "" } else { "untrained " };
         let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
         for inputs in [Some(&mut config.archive.inputs), config.archive.train_inputs.as_mut()].into_iter().flatten() {
-            let places = inputs.as_slice().iter();
-            *inputs = OneOrMany::Many(places.map(|input| kept_in(archive, input)).collect());
+            let given = inputs.as_slice().iter();
+            *inputs = OneOrMany::Many(given.map(|input| kept_in(archive, input)).collect());
         }
         let made = wanted.into_iter().map(|cube| cube.kept_in(archive)).collect();
         Ok(Point { label, hash, values, config, made, training })
@@ -68,16 +68,16 @@ pub(super) fn values_of(keys: &[String], combination: &[(String, Value)]) -> Vec
     keys.iter().map(|key| value(key).map_or(String::new(), |(_, value)| text(value))).collect()
 }
 
-/// The configuration of `combination` laid over `tree`; `place` is for messages.
+/// The configuration of `combination` laid over `tree`; `name` is for messages.
 ///
 /// # Errors
 /// [`Invalid`]: a key that is none, a value that is not valid.
-pub(super) fn configured(place: &str, mut tree: Value, combination: &[(String, Value)]) -> Result<Config> {
+pub(super) fn configured(name: &str, mut tree: Value, combination: &[(String, Value)]) -> Result<Config> {
     for (key, value) in combination.iter().filter(|(key, _)| key != NAME) {
         let path: Vec<&str> = key.split('.').collect();
-        lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{place}: {key}: {problem}")))?;
+        lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{name}: {key}: {problem}")))?;
     }
-    Config::from_tree(place, tree)
+    Config::from_tree(name, tree)
 }
 
 /// The values given for the keys that the result of `work` depends on.
