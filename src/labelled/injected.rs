@@ -12,6 +12,7 @@ use super::{write_labelled, write_map};
 use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
+use crate::cube::neighbourhood;
 use crate::invalid::Invalid;
 use crate::output::{About, read_text};
 use crate::pipeline::list;
@@ -258,7 +259,7 @@ impl Injection {
             if labels.iter().all(|&label| label == 0) {
                 continue;
             }
-            let near = y.saturating_sub(self.reach)..(y + self.reach + 1).min(height);
+            let near = neighbourhood(y, self.reach, height);
             let clean = self.clean(read(near.clone())?);
             for (x, &label) in labels.iter().enumerate().filter(|&(_, &label)| label > 0) {
                 let around = self.mean_around(clean.view(), &near, x);
@@ -286,7 +287,7 @@ impl Injection {
     /// The mean spectrum of the specimen's pixels around column `x` of `lines`, which are the rows `near` of the cube.
     fn mean_around(&self, lines: ArrayView3<f32>, near: &Range<usize>, x: usize) -> Vec<f64> {
         let (_, width, channels) = lines.dim();
-        let columns = x.saturating_sub(self.reach)..(x + self.reach + 1).min(width);
+        let columns = neighbourhood(x, self.reach, width);
         let ignored: &Array2<bool> = &self.original.cube.ignored;
         let mut sums = vec![(0f64, 0f64); channels];
         for (line, y) in lines.outer_iter().zip(near.clone()) {

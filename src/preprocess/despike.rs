@@ -6,7 +6,7 @@ use ndarray::{Array2, Array3, ArrayView3, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::noise::NoiseModel;
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
 /// A spike is this many standard deviations above the median.
 const SIGMAS: f64 = 8.0;
@@ -86,7 +86,7 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
     let value = raw[[row, x, e]];
     let (height, width, channels) = raw.dim();
     let spectral_median = |y: usize, x: usize| {
-        let window = e.saturating_sub(2)..(e + 3).min(channels);
+        let window = neighbourhood(e, 2, channels);
         median(window.map(|i| raw[[y, x, i]]))
     };
     let spectral = spectral_median(row, x)?;
@@ -94,12 +94,11 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
         return None;
     }
     let around = || {
-        let ys = row.saturating_sub(1)..(row + 2).min(height);
-        ys.flat_map(move |y| (x.saturating_sub(1)..(x + 2).min(width)).map(move |x| (y, x)))
-            .filter(move |&pixel| pixel != (row, x))
+        let ys = neighbourhood(row, 1, height);
+        ys.flat_map(move |y| neighbourhood(x, 1, width).map(move |x| (y, x))).filter(move |&pixel| pixel != (row, x))
     };
     let spatial = median(around().map(|(y, x)| raw[[y, x, e]]))?;
-    let near = e.saturating_sub(1)..(e + 2).min(channels);
+    let near = neighbourhood(e, 1, channels);
     let shared = || around().any(|(y, x)| near.clone().any(|i| raw[[y, x, i]] >= value));
     // A line of the specimen shows in neighbours too, though lower where there is less of the element.
     let is_line = |(y, x)| {

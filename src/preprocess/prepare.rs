@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::despike::despike;
 use super::mean::{mean_row, valid_pixels};
 use super::noise::NoiseModel;
+use crate::cube::neighbourhood;
 use crate::spectrum::Resampling;
 
 /// Rows on either side that the result of a row depends on: one for the spikes, one for the mean.
@@ -114,10 +115,7 @@ pub fn prepare_rows(
     let reach = options.window / 2;
     let share = Array2::from_shape_fn((wanted.len(), width), |(line, x)| {
         let row = inner.start + line;
-        let window = s![
-            row.saturating_sub(reach)..(row + reach + 1).min(near_valid.nrows()),
-            x.saturating_sub(reach)..(x + reach + 1).min(width)
-        ];
+        let window = s![neighbourhood(row, reach, near_valid.nrows()), neighbourhood(x, reach, width)];
         let averaged = near_valid.slice(window).iter().filter(|&&valid| valid).count();
         averaged as f32 / (options.window * options.window) as f32
     });

@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView2, Zip, s};
 use super::bands::{Bands, WithHalo, values_and_presence};
 use super::line::LineFeatures;
 use super::quantile::quantiles;
+use crate::cube::neighbourhood;
 
 /// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.
 const SIGMA_PX: f64 = 6.0;
@@ -125,7 +126,7 @@ fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32
     let mut blurred = Array2::zeros((own.len(), width));
     Zip::indexed(blurred.rows_mut()).par_for_each(|line, mut out| {
         let (y, reach) = (own.start + line, weights.len() - 1);
-        for near in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+        for near in neighbourhood(y, reach, height) {
             out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
         }
     });

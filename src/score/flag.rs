@@ -6,6 +6,7 @@ use ndarray::{Array2, ArrayView2, s};
 use super::regions::regions;
 use super::threshold::{certain, threshold};
 use crate::config::Rule;
+use crate::cube::neighbourhood;
 
 /// The root of a distance is proportional to the share of anomalous pixels in a spatial mean: a third or less just outside an
 /// anomaly, more than half just inside. A smaller share of the strongest neighbour is blur.
@@ -68,8 +69,7 @@ fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
 /// The highest flagged score within `reach` pixels.
 fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [usize; 2], reach: usize) -> f32 {
     let (height, width) = scores.dim();
-    let part =
-        s![y.saturating_sub(reach)..(y + reach + 1).min(height), x.saturating_sub(reach)..(x + reach + 1).min(width)];
+    let part = s![neighbourhood(y, reach, height), neighbourhood(x, reach, width)];
     let near = scores.slice(part);
     let flags = flagged.slice(part);
     let pairs = near.iter().zip(flags).filter(|&(_, &flag)| flag);

@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
 
 use super::bands::WithHalo;
+use crate::cube::neighbourhood;
 
 /// Log odds that each neighbour adds where it is certainly anomalous, and subtracts where it certainly is not.
 const COUPLING: f64 = 0.6;
@@ -59,8 +60,8 @@ pub fn mean_field(
 fn neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
     let (height, width) = map.dim();
     let (mut sum, mut count) = (0.0, 0.0);
-    for ny in y.saturating_sub(1)..(y + 2).min(height) {
-        for nx in x.saturating_sub(1)..(x + 2).min(width) {
+    for ny in neighbourhood(y, 1, height) {
+        for nx in neighbourhood(x, 1, width) {
             sum += f64::from(map[[ny, nx]]);
             count += 1.0;
         }

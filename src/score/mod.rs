@@ -8,7 +8,7 @@
 //! 5. `calibrate.rs`: subtracts what the model's own prediction explains, `detrend.rs` what varies slowly over the field;
 //! 6. `subspace.rs`: whitens each window and family of anomalies (`covariance.rs`, trimmed) and makes `templates.rs`;
 //! 7. `scan.rs`: tests discs for residuals that chance does not explain, and measures how far noise is correlated;
-//! 8. `kinds.rs`: grows each kind of anomaly from its most surprising pixel, learning its mean residual and its members;
+//! 8. `kinds.rs`: grows each kind of anomaly from the most surprising pixel (`seeds.rs`), learning its mean residual and members;
 //! 9. `mean_field.rs`: turns likelihood ratios into posterior odds, given the neighbours: the scores;
 //! 10. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
@@ -32,6 +32,7 @@ mod regions;
 mod rx;
 mod scan;
 mod scores;
+mod seeds;
 mod subspace;
 mod templates;
 mod threshold;

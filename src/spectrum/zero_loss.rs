@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView1;
 
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
 /// The first smoothing, full width at half maximum, eV and channels: wide enough for a peak to win over a spike.
 const FIRST_EV: f64 = 0.8;
@@ -70,7 +70,7 @@ fn highest_of(channels: std::ops::Range<usize>, value: impl Fn(usize) -> f64) ->
 fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
     let sigma = width / 2.3548;
     let reach = (3.0 * sigma).ceil() as usize;
-    let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
+    let near = neighbourhood(i, reach, values.len());
     let (mut sum, mut weights) = (0.0, 0.0);
     for j in near {
         let weight = (-0.5 * ((j as f64 - i as f64) / sigma).powi(2)).exp();
@@ -82,7 +82,7 @@ fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
 
 /// The full width at half maximum, in channels, of the peak within `reach` of channel `i`.
 fn width(values: &[f32], i: usize, reach: usize) -> f64 {
-    let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
+    let near = neighbourhood(i, reach, values.len());
     let top = highest_of(near, |j| f64::from(values[j]));
     let half = 0.5 * values[top];
     let below = values[..top].iter().rev().take_while(|&&v| v >= half).count();
@@ -146,9 +146,9 @@ mod tests {
             for spike in 0..spikes {
                 // Each one channel wide and far above the peak, anywhere but on its very top.
                 let part = energy.size / spikes;
-                let place = spike * part + random.random_range(0..part - 3);
-                if (energy.value(place) - at).abs() > 1.5 * energy.scale {
-                    counts[place] += 50.0 * peak as f32;
+                let channel = spike * part + random.random_range(0..part - 3);
+                if (energy.value(channel) - at).abs() > 1.5 * energy.scale {
+                    counts[channel] += 50.0 * peak as f32;
                 }
             }
             let error = zero_loss_ev(counts.view(), energy, 10.0).expect("a peak") - at;
