@@ -14,7 +14,7 @@ use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
 use crate::cube::neighbourhood;
 use crate::invalid::Invalid;
-use crate::output::{About, read_text};
+use crate::output::{Measurement, read_text};
 use crate::pipeline::list;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
@@ -240,8 +240,8 @@ impl Injection {
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy keeps the metadata of the measurement.
-        let about = comm.agree(if comm.is_root() { About::of(&self.original.reader) } else { Ok(About::default()) })?;
-        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| self.lines(rows))
+        let measurement = comm.on_root(|| Measurement::of(&self.original.reader))?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, measurement, |rows| self.lines(rows))
     }
 
     /// Lines with their anomalies, and their truth. Rank-local.

@@ -50,7 +50,7 @@ pub fn shifts(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatis
         unmeasured,
         by,
     };
-    let [lowest, median, highest] = shifts.extent();
+    let [lowest, median, highest] = shifts.lowest_median_highest();
     if comm.is_root() {
         log::info!(
             "{}: energies read {lowest:.3} to {highest:.3} eV too high, {median:.3} in the median, by {}; {unmeasured} \

@@ -10,7 +10,7 @@ use super::summary::{Difference, KindSummary, RegionSummary};
 use super::titles::{REGION_RECONSTRUCTIONS, REGION_SPECTRA};
 use crate::comm::{Comm, ExactSum};
 use crate::cube::Axis;
-use crate::output::{Data, Signal, SmallSignal, index_axis};
+use crate::output::{Data, Signal};
 use crate::score::{Family, Kind, Region};
 use crate::spectrum::sum_spectra;
 use crate::stream::Cube;
@@ -105,7 +105,7 @@ fn differing(energy: &Axis, measured: &[f64], explained: &[f64]) -> Vec<[f64; 2]
 #[derive(Default)]
 pub struct RegionSpectra {
     /// `[region, energy]`.
-    pub signals: Vec<SmallSignal>,
+    pub signals: Vec<Signal>,
     /// Of each region, where it differs from what the CVAE makes of it, eV.
     pub energies_ev: Vec<Vec<[f64; 2]>>,
 }
@@ -157,15 +157,8 @@ pub fn region_spectra(comm: &Comm, cube: &Cube, analysis: &ScoredCube, labels: &
         for (mut spectrum, area) in values.outer_iter_mut().zip(&areas) {
             spectrum.mapv_inplace(|sum| sum / area);
         }
-        SmallSignal {
-            signal: Signal {
-                title: title.into(),
-                axes: vec![index_axis("region", count), cube.energy.clone()],
-                signal_type: "EELS".into(),
-            },
-            data: Data::F64(values.into_dyn()),
-            learning_results: None,
-        }
+        let axes = vec![Axis::of_indices("region", count, true), cube.energy.clone()];
+        Signal::new(title, axes, "EELS", Data::F64(values.into_dyn()))
     };
     let mut spectra = RegionSpectra { signals: vec![signal(REGION_SPECTRA, &measured)], energies_ev: Vec::new() };
     if analysis.tiles.is_some() {
