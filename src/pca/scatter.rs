@@ -9,6 +9,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::decomposition::{Decomposition, Eigenvectors, over};
 use crate::comm::{Comm, ExactSum};
+use crate::spectrum::sum_products;
 
 /// Channels of a panel: products are formed panel by panel, because only their lower triangle is needed.
 const PANEL: usize = 256;
@@ -214,7 +215,7 @@ impl Along {
         for spectrum in block.rows() {
             let row = if is_scaled { over(total(spectrum)) } else { 1.0 };
             let counts = spectrum.to_slice().expect("blocks are in C order");
-            trace += row * squares(counts, &self.inverse);
+            trace += row * sum_products(counts, &self.inverse, |n, inverse| f64::from(n * inverse).powi(2));
             rows.push(row as f32);
         }
         let counts = block.to_slice().expect("blocks are in C order");
@@ -239,35 +240,10 @@ impl Along {
     }
 }
 
-/// The sum of the squares of `counts` times `inverse`, in an order that does not depend on the machine's vector width.
-fn squares(counts: &[f32], inverse: &[f32]) -> f64 {
-    // Independent partial sums need not wait for each other.
-    let mut sums = [0f64; 8];
-    let wholes = counts.chunks_exact(sums.len());
-    let rest = counts.len() / sums.len() * sums.len();
-    for (counts, inverse) in wholes.zip(inverse.chunks_exact(sums.len())) {
-        for ((sum, n), inverse) in sums.iter_mut().zip(counts).zip(inverse) {
-            *sum += f64::from(n * inverse).powi(2);
-        }
-    }
-    let rest = counts[rest..].iter().zip(&inverse[rest..]);
-    let rest = rest.map(|(n, inverse)| f64::from(n * inverse).powi(2));
-    sums.iter().sum::<f64>() + rest.sum::<f64>()
-}
-
-/// The sum of a spectrum, in an order that does not depend on the machine's vector width.
+/// The sum of a spectrum.
 fn total(spectrum: ArrayView1<f32>) -> f64 {
-    // Independent partial sums need not wait for each other.
-    let mut sums = [0f64; 8];
     let counts = spectrum.to_slice().expect("blocks are in C order");
-    let whole = counts.chunks_exact(sums.len());
-    let rest: f64 = whole.remainder().iter().map(|&n| f64::from(n)).sum();
-    for counts in whole {
-        for (sum, &n) in sums.iter_mut().zip(counts) {
-            *sum += f64::from(n);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    sum_products(counts, counts, |n, _| f64::from(n))
 }
 
 /// `rows^T rows` of `rows` with `width` columns: the lower triangle, packed row by row.

@@ -23,6 +23,14 @@ pub struct WithHalo {
     pub own: Range<usize>,
 }
 
+#[cfg(test)]
+impl WithHalo {
+    /// A map that is all here.
+    pub fn whole(map: ArrayView2<f32>) -> WithHalo {
+        WithHalo { map: map.to_owned(), own: 0..map.nrows() }
+    }
+}
+
 impl<'a> Bands<'a> {
     /// This rank holds `lines` lines of `width` pixels, after those of the lower ranks; `valid` of their pixels are valid.
     ///

@@ -143,8 +143,7 @@ mod tests {
     const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
 
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        let whole = |map: ArrayView2<f32>| WithHalo { map: map.to_owned(), own: 0..map.nrows() };
-        super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), whole)
+        super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), WithHalo::whole)
     }
 
     fn noise() -> Array2<f32> {

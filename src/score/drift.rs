@@ -7,9 +7,6 @@ use super::line_shift::line_shift;
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// The drift is measured on the channels themselves: no coefficients are needed.
-const NO_COEFFICIENTS: usize = 0;
-
 /// Measures the drift of lines on one edge of a cube.
 pub struct Drift {
     edge: Projection,
@@ -22,7 +19,8 @@ impl Drift {
     pub fn new(energy: &Axis, window: &Window, mean: &[f64]) -> Drift {
         let range = energy.indices(window.range_ev[0], window.range_ev[1]);
         Drift {
-            edge: Projection::new(&energy.values(), range, NO_COEFFICIENTS),
+            // The drift is measured on the channels themselves: no coefficients are needed.
+            edge: Projection::new(&energy.values(), range, 0),
             scale_ev: energy.scale,
             mean: mean.to_vec(),
         }

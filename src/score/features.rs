@@ -5,12 +5,10 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use crate::spectrum::inverse_cube;
+use crate::spectrum::{inverse_cube, sum_products};
 
 /// A pixel's background directions and the common ones are too different if the determinant of their cosines is smaller.
 const LEAST_ALIKE: f64 = 0.7;
-/// Partial sums of a product of vectors.
-const LANES: usize = 8;
 
 /// The steps from a residual to coefficients in one window of `[E]` spectra.
 #[derive(Clone, Debug)]
@@ -125,19 +123,9 @@ impl Projection {
     }
 }
 
-/// `sum a_i b_i`, in an order that does not depend on the machine's vector width.
+/// `sum a_i b_i`.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Independent partial sums need not wait for each other.
-    let mut sums = [0f64; LANES];
-    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = whole_a.remainder().iter().zip(whole_b.remainder());
-    let rest: f64 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in whole_a.zip(whole_b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    sum_products(a, b, |a, b| a * b)
 }
 
 /// `vector` scaled to length 1; zero stays zero.

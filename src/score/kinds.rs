@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip, s};
 
 use super::bands::{Bands, WithHalo};
 use super::features::dot;
-use super::line::{Family, LineFeatures, LineScorer};
+use super::line::{Family, LineFeatures};
 use super::mean_field::mean_field;
 use super::scan::Scan;
 use super::seeds::Seeds;
@@ -70,13 +70,8 @@ pub struct Odds {
 /// Finds the kinds of anomaly in all `subspaces`, whose noise correlations it sets.
 ///
 /// # Collective
-pub fn find_kinds(
-    bands: &Bands,
-    scorer: &LineScorer,
-    lines: &[LineFeatures],
-    subspaces: &mut [Subspace],
-) -> Result<Found> {
-    let mut search = Search::new(bands, scorer, lines, subspaces)?;
+pub fn find_kinds(bands: &Bands, lines: &[LineFeatures], subspaces: &mut [Subspace]) -> Result<Found> {
+    let mut search = Search::new(bands, lines, subspaces)?;
     for _ in 0..MAX_KINDS {
         let Some((subspace, seed)) = search.seeds.next(bands) else {
             break;
@@ -90,7 +85,6 @@ pub fn find_kinds(
 /// The state of a search; maps are this rank's bands.
 struct Search<'a> {
     bands: &'a Bands<'a>,
-    scorer: &'a LineScorer,
     lines: &'a [LineFeatures],
     seeds: Seeds,
     kinds: Vec<Kind>,
@@ -111,18 +105,13 @@ struct Grown {
 
 impl<'a> Search<'a> {
     /// # Collective
-    fn new(
-        bands: &'a Bands,
-        scorer: &'a LineScorer,
-        lines: &'a [LineFeatures],
-        subspaces: &mut [Subspace],
-    ) -> Result<Search<'a>> {
+    fn new(bands: &'a Bands, lines: &'a [LineFeatures], subspaces: &mut [Subspace]) -> Result<Search<'a>> {
         let tests = (subspaces.len() * Scan::num_tests()) as f64;
         let limit = (bands.num_valid as f64 * tests / FALSE_SEEDS).ln() as f32;
         let mut seeds = Seeds::none(bands.shape());
         for (index, subspace) in subspaces.iter_mut().enumerate() {
             let mut scan = Scan::new(bands);
-            let along = |direction: &[f64]| bands.map(subspace.project(scorer, lines, direction));
+            let along = |direction: &[f64]| bands.map(subspace.project(lines, direction));
             for coordinate in 0..subspace.dimensions() {
                 let mut direction = vec![0.0; subspace.dimensions()];
                 direction[coordinate] = 1.0;
@@ -137,7 +126,6 @@ impl<'a> Search<'a> {
         }
         Ok(Search {
             bands,
-            scorer,
             lines,
             seeds,
             kinds: Vec::new(),
@@ -167,10 +155,10 @@ impl<'a> Search<'a> {
                 break;
             }
             let weights: Vec<f32> = belief.iter().copied().collect();
-            let mean = subspace.mean(comm, self.scorer, self.lines, &weights, total)?;
+            let mean = subspace.mean(comm, self.lines, &weights, total)?;
             let signature = subspace.shrunk(&mean, total);
             let square = dot(&signature, &signature);
-            let mut evidence = subspace.project(self.scorer, self.lines, &signature);
+            let mut evidence = subspace.project(self.lines, &signature);
             // Neighbours share noise: their evidence is not independent.
             for value in &mut evidence {
                 *value = ((f64::from(*value) - 0.5 * square) / subspace.noise_correlation) as f32;
@@ -231,7 +219,7 @@ impl<'a> Search<'a> {
             let blur = s![local(y.saturating_sub(BLUR))..local(y + BLUR + 1), neighbourhood(x, BLUR, map.ncols())];
             self.seeds.explained.slice_mut(blur).fill(true);
         }
-        let window = &self.scorer.scored_windows()[subspace.window].window.name;
+        let window = subspace.window_name();
         if grown.area as f64 > MAX_SHARE * self.bands.num_valid as f64 {
             if self.bands.comm.is_root() {
                 log::info!(
@@ -256,7 +244,7 @@ impl<'a> Search<'a> {
             }
         });
         self.kinds.push(Kind {
-            window: window.clone(),
+            window: window.into(),
             family: subspace.family,
             area_px: grown.area,
             strength: grown.strength,

@@ -76,11 +76,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
-    fn whole(map: ArrayView2<f32>) -> WithHalo {
-        let own = 0..map.nrows();
-        WithHalo { map: map.to_owned(), own }
-    }
-
     #[test]
     fn an_area_is_found_that_single_pixels_do_not_show() {
         let mut random = ChaCha8Rng::seed_from_u64(4);
@@ -96,7 +91,7 @@ mod tests {
             pairs.filter(|(odds, truth)| (**odds > 0.0) != **truth).count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
-        let odds = mean_field(evidence.view(), &mut belief, whole);
+        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
         assert!(errors(&evidence) > 150);
         assert!(errors(&odds) < 8, "{}", errors(&odds));
     }
@@ -106,7 +101,7 @@ mod tests {
         let mut evidence = Array2::from_elem((3, 3), 5.0f32);
         evidence[[1, 1]] = f32::NAN;
         let mut belief = Array2::from_elem((3, 3), 0.5f32);
-        let odds = mean_field(evidence.view(), &mut belief, whole);
+        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
         assert!(odds[[1, 1]].is_nan() && belief[[1, 1]] == 0.0);
         // A corner has two neighbours with values, and five beyond the border.
         assert!((odds[[0, 0]] - (5.0 + (2.0 - 5.0) * 0.6)).abs() < 0.1);

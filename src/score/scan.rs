@@ -218,11 +218,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
-    fn whole(map: Array2<f32>) -> WithHalo {
-        let own = 0..map.nrows();
-        WithHalo { map, own }
-    }
-
     #[test]
     fn surprise_is_the_normal_tail() {
         assert!((surprise(0.0) - 2f64.ln()).abs() < 1e-12);
@@ -233,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_disc_keeps_the_spread_of_white_noise_up_to_the_border() {
-        let map = whole(Array2::from_elem((9, 9), 1f32));
+        let map = WithHalo::whole(Array2::from_elem((9, 9), 1f32).view());
         let smooth = smoothed(&map, 1.5);
         assert_eq!((smooth[[4, 4]], smooth[[0, 0]]), (3.0, 2.0));
         assert!((smoothed(&map, 2.3)[[4, 4]] - 21f32.sqrt()).abs() < 1e-6);
@@ -246,7 +241,7 @@ mod tests {
         let lumps = Array2::from_shape_fn((60, 60), |(y, x)| white[[y / 3 * 3, x / 3 * 3]]);
         let correlation_of = |map: Array2<f32>| {
             let mut sums = vec![0.0; 2 * LAGS.len()];
-            for line in products(&whole(map)) {
+            for line in products(&WithHalo::whole(map.view())) {
                 sums.iter_mut().zip(line).for_each(|(sum, of)| *sum += of);
             }
             super::noise_correlation(&sums)

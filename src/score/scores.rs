@@ -85,7 +85,7 @@ impl LineScorer {
                 subspaces.push(Subspace::new(comm, self, &lines, of, mean_reconstruction, valid)?);
             }
         }
-        let Found { kinds, odds, kind_of } = find_kinds(&bands, self, &lines, &mut subspaces)?;
+        let Found { kinds, odds, kind_of } = find_kinds(&bands, &lines, &mut subspaces)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }

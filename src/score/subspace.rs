@@ -23,7 +23,9 @@ const LEAST_EXPLAINED: f64 = 0.5;
 
 /// The features of one window and family, in whitened coordinates.
 pub struct Subspace<'a> {
-    pub window: usize,
+    scorer: &'a LineScorer,
+    /// The index of the window.
+    window: usize,
     pub family: Family,
     start: usize,
     len: usize,
@@ -54,6 +56,7 @@ impl<'a> Subspace<'a> {
         let columns = columns(scorer, lines, range.start, range.len()).at_most_for(num_valid);
         let whitening = Whitening::trimmed(comm, &columns)?;
         let mut subspace = Subspace {
+            scorer,
             window,
             family,
             start: range.start,
@@ -78,15 +81,20 @@ impl<'a> Subspace<'a> {
         Ok(subspace)
     }
 
+    /// The name of the window.
+    pub fn window_name(&self) -> &str {
+        &self.scorer.scored_windows()[self.window].window.name
+    }
+
     /// Number of whitened coordinates.
     pub fn dimensions(&self) -> usize {
         self.whitening.dimensions()
     }
 
     /// The coordinate of this rank's pixels along `direction`, NaN where they are not valid. Rank-local.
-    pub fn project(&self, scorer: &LineScorer, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
+    pub fn project(&self, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
         let (weights, offset) = self.whitening.along(direction);
-        columns(scorer, lines, self.start, self.len).map(|pixel| {
+        columns(self.scorer, lines, self.start, self.len).map(|pixel| {
             let sum: f64 = pixel.iter().zip(&weights).map(|(&v, w)| f64::from(v) * w).sum();
             (sum - offset) as f32
         })
@@ -95,15 +103,8 @@ impl<'a> Subspace<'a> {
     /// The weighted mean of all pixels' whitened coordinates; this rank's `weights` sum to `total` over all ranks.
     ///
     /// # Collective
-    pub fn mean(
-        &self,
-        comm: &Comm,
-        scorer: &LineScorer,
-        lines: &[LineFeatures],
-        weights: &[f32],
-        total: f64,
-    ) -> Result<Vec<f64>> {
-        let sums = columns(scorer, lines, self.start, self.len).weighted_sum(comm, weights)?;
+    pub fn mean(&self, comm: &Comm, lines: &[LineFeatures], weights: &[f32], total: f64) -> Result<Vec<f64>> {
+        let sums = columns(self.scorer, lines, self.start, self.len).weighted_sum(comm, weights)?;
         let means: Vec<f32> = sums.iter().map(|sum| (sum / total) as f32).collect();
         Ok(self.whitening.pixel(&means))
     }

@@ -26,8 +26,7 @@ const MAX_BETWEEN: f64 = 0.15;
 ///
 /// Infinite without scores. Rank-local; the order of the scores does not count.
 pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
-    let mut sorted: Vec<f32> = scores.iter().copied().filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores.iter().copied());
     if sorted.is_empty() {
         return f32::INFINITY;
     }
@@ -50,12 +49,18 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
 ///
 /// Rank-local.
 pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
-    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores);
     if sorted.is_empty() {
         return f32::INFINITY;
     }
     NullTail::fit(&sorted).exceeded_with(FALSE_SEEDS / sorted.len() as f64)
+}
+
+/// The scores without NaN, ascending.
+fn ascending(scores: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    sorted
 }
 
 /// The best split of the roots of scores into two groups.

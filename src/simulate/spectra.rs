@@ -56,10 +56,6 @@ pub struct Variant {
 }
 
 impl Variant {
-    pub fn shifted(shift_ev: f64) -> Variant {
-        Variant { shift_ev, ..Variant::default() }
-    }
-
     /// The edge in units of its whole step, before broadening.
     fn at(&self, edge: &MaterialEdge, energy_ev: f64) -> f64 {
         let energy_ev = energy_ev - self.shift_ev;

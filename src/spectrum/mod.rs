@@ -15,6 +15,8 @@
 //! * [`Resampling`]: counts, conserved, onto another axis. Measured spectra.
 //! * [`shifted`]: cubic interpolation. Smooth models and edges, where no count needs to be conserved.
 //!
+//! Sums: [`sum_spectra`], [`sum_products`], in an order that does not depend on ranks, threads or the machine.
+//!
 //! Edges: [`find_edges`] finds them in a mean spectrum and names them by the table of `elements.rs`; [`find_windows`] gives
 //! the windows to score them in.
 
@@ -38,5 +40,5 @@ pub use naming::FoundEdge;
 pub use quantile::{MAD_OF_SD, Middle, median, quantile, quantile_index, weighted_median};
 pub use resample::Resampling;
 pub use shift::shifted;
-pub use sum::sum_spectra;
+pub use sum::{sum_products, sum_spectra};
 pub use zero_loss::{log_ratio, zero_loss_ev};
