@@ -195,7 +195,7 @@ fn counted(shape: [usize; 3], gain: f64, spike_rate: f64) -> Array3<f32> {
     cube
 }
 
-/// The names of the windows found in the mean spectrum of a measured cube, in order; none where the cube is absent.
+/// The name and range of each window found in the mean spectrum of a measured cube, by name; `None` where the cube is absent.
 fn windows(name: &str) -> Option<Vec<(String, [f64; 2])>> {
     let (energy, raw) = measured(name, f64::NEG_INFINITY)?;
     let pixels = (raw.dim().0 * raw.dim().1) as f64;

@@ -12,7 +12,7 @@ const MAD_SIGMAS: f64 = 3.5;
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The tail of normal pixels is fitted between these quantiles, below any anomalies.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
-/// Normal pixels of a map that count as certain anomalies, on average.
+/// Normal pixels of a map that pass for certainly anomalous, on average.
 const FALSE_SEEDS: f64 = 0.1;
 /// A larger share of flagged pixels is another phase, not anomalies.
 const MAX_FLAGGED: f64 = 0.25;
@@ -24,7 +24,7 @@ const MAX_BETWEEN: f64 = 0.15;
 
 /// The threshold that `rule` gives for `scores` (at least 0, NaN left out): pixels above it are flagged.
 ///
-/// Infinite without scores. Rank-local; the order of the scores does not count.
+/// Infinite without scores. Rank-local; the order of the scores does not matter.
 pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
     let sorted = ascending(scores.iter().copied());
     if sorted.is_empty() {
@@ -45,9 +45,9 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
     }
 }
 
-/// The score that on average a tenth of a normal pixel of the map exceeds: certain anomalies lie above. Infinite without scores.
+/// The score that a normal map exceeds in 0.1 pixels on average: pixels above it are certainly anomalous.
 ///
-/// Rank-local.
+/// Infinite without scores. Rank-local.
 pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
     let sorted = ascending(scores);
     if sorted.is_empty() {
@@ -63,9 +63,10 @@ fn ascending(scores: impl Iterator<Item = f32>) -> Vec<f32> {
     sorted
 }
 
-/// The best split of the roots of scores into two groups.
+/// The best split of the roots of the scores into two groups.
 struct Split {
     threshold: f32,
+    /// Share of the pixels above the threshold.
     flagged: f64,
     /// Ashman's D of the groups.
     separation: f64,
@@ -122,8 +123,8 @@ fn otsu(sorted: &[f32]) -> Split {
     }
 }
 
-/// The split of ascending scores that maximises the variance between groups, times a power of how high it lies in the
-/// range of the scores.
+/// The split of ascending scores that maximises the variance between groups, times a power of its height within the range of
+/// the scores.
 ///
 /// # Source
 /// Sultanov et al., Small 2025, 21(33), 2503019: the exponent .95 and the range are those of their published code.
