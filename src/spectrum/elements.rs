@@ -227,11 +227,11 @@ mod tests {
         let order = ["K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5", "N1", "N2", "N3", "N4", "O1", "O2", "O3"];
         let depth = |edge: &ElementEdge| order.iter().position(|shell| *shell == edge.shell);
         for (a, b) in edges().iter().flat_map(|a| edges().iter().map(move |b| (a, b))) {
-            if a.atomic_number == b.atomic_number {
-                if let (Some(deep), Some(shallow)) = (depth(a), depth(b)) {
-                    assert!(deep >= shallow || a.onset_ev >= b.onset_ev, "{a:?} {b:?}");
-                    assert!(deep != shallow || a == b, "twice: {a:?}");
-                }
+            if a.atomic_number == b.atomic_number
+                && let (Some(deep), Some(shallow)) = (depth(a), depth(b))
+            {
+                assert!(deep >= shallow || a.onset_ev >= b.onset_ev, "{a:?} {b:?}");
+                assert!(deep != shallow || a == b, "twice: {a:?}");
             }
             // Filled 4d and 5d shells of neighbours cross within an eV or two.
             if a.atomic_number + 1 == b.atomic_number && a.shell == b.shell {
