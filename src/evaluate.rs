@@ -78,8 +78,8 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
 
 /// How far the scores of anomalous pixels (truth above 0) lie from those of normal ones.
 ///
-/// NaN scores are not counted. `None` without both a positive and a negative among the rest. D is infinite where neither class
-/// has any spread.
+/// NaN scores are not counted. `None` without both a positive and a negative among the rest. D is infinite where
+/// neither class has any spread.
 ///
 /// # Source
 /// Ashman, Bird & Zepf, Astron. J. 108 (1994) 2348; the overlap is 1 minus the Kolmogorov-Smirnov distance.

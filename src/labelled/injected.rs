@@ -38,8 +38,8 @@ const CLEAR_EV: f64 = 3.0;
 ///
 /// # Collective
 /// # Errors
-/// An input that cannot be read; a copy that would replace a file that is not one; an edge that is not found; anomalies that do
-/// not fit on the specimen; a folder that cannot be written.
+/// An input that cannot be read; a copy that would replace a file that is not one; an edge that is not found; anomalies
+/// that do not fit on the specimen; a folder that cannot be written.
 pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
     let original = Original::open(comm, config, copy)?;
     let edges = original.edges(comm, copy)?;
@@ -230,7 +230,7 @@ impl Injection {
         .into();
         let mask = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?;
         if let Some(mask) = mask {
-            // What the original ignores its copy must ignore too. The mask comes first, so that no copy is ever without it.
+            // A copy ignores what its original ignores. The mask comes first, so that no copy is ever without it.
             let blocks = Blocks::new(info.shape());
             let band = blocks.band(comm.rank(), comm.size());
             let local = mask.slice(s![band, ..]).iter().map(|&flag| flag as i32).collect();

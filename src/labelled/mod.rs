@@ -23,7 +23,8 @@ pub type LabelledLines = (Array3<f32>, Vec<i32>);
 
 /// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`; each rank makes its own blocks of lines with `make`.
 ///
-/// `axes` are y, x and energy; `texts` tell the origin of the cube, and `measurement` (root's is used) how it was measured.
+/// `axes` are y, x and energy; `texts` tell the origin of the cube, and `measurement` (root's is used) how it was
+/// measured.
 ///
 /// # Collective
 /// # Errors

@@ -10,8 +10,8 @@ use tch::{TchError, Tensor};
 pub struct Decomposition {
     /// `[E, components]`; with Poisson scaling in counts again, so not of unit length.
     pub factors: Array2<f64>,
-    /// `S^2 / n` of every component, `[E]`, descending. The randomised solver estimates those that it did not compute, as noise
-    /// with the variance that is left.
+    /// `S^2 / n` of every component, `[E]`, descending. The randomised solver estimates those that it did not compute,
+    /// as noise with the variance that is left.
     pub explained_variance: Vec<f64>,
     /// `explained_variance` with sum 1; zeros where all spectra are.
     pub explained_variance_ratio: Vec<f64>,
@@ -32,8 +32,8 @@ pub(super) struct Eigenvectors {
 }
 
 impl Eigenvectors {
-    /// Those of the largest eigenvalues of the scatter matrix of `size` channels whose lower triangle, packed row by row, is
-    /// `triangle`. Rank-local.
+    /// Those of the largest eigenvalues of the scatter matrix of `size` channels whose lower triangle, packed row by
+    /// row, is `triangle`. Rank-local.
     ///
     /// # Errors
     /// Errors of libtorch's eigendecomposition.
@@ -148,8 +148,8 @@ impl Decomposition {
     /// How many components exceed the noise of `num_pixels` independent spectra: at least 1, at most those kept.
     ///
     /// # Source
-    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise from the median eigenvalue, as in Gavish &
-    /// Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
+    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise from the median eigenvalue, as in Gavish
+    /// & Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
     pub fn significant(&self, num_pixels: f64) -> usize {
         let channels = self.explained_variance.len() as f64;
         let few = channels.min(num_pixels).max(1.0);
@@ -179,8 +179,8 @@ impl Decomposition {
     }
 }
 
-/// The expected eigenvalues of noise of variance 1, with `ratio` dimensions per sample (at most 1): `count` quantiles of their
-/// distribution, descending.
+/// The expected eigenvalues of noise of variance 1, with `ratio` dimensions per sample (at most 1): `count` quantiles
+/// of their distribution, descending.
 ///
 /// # Source
 /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457.

@@ -16,9 +16,9 @@ const MORE: usize = 40;
 const MAX_PASSES: usize = 12;
 /// Largest relative error of the variance of a component above the noise.
 const TOLERANCE: f64 = 1e-4;
-/// A component is above the noise if its variance is this many times the largest that white noise would have. That edge may be
-/// estimated up to a third too high, and noise that a detector spreads over channels reaches nearly as far: components within
-/// it converge slowly.
+/// A component is above the noise if its variance is this many times the largest that white noise would have. That edge
+/// may be estimated up to a third too high, and noise that a detector spreads over channels reaches nearly as far:
+/// components within it converge slowly.
 const ABOVE_NOISE: f64 = 2.0;
 /// A variance below that has converged if it grows by no more than this factor from one pass to the next.
 const CONVERGED: f64 = 1.05;
@@ -56,10 +56,10 @@ impl Pass {
 
 /// The first `num_components` principal components of the `num_pixels` spectra that `add_to` adds to a scatter.
 ///
-/// `add_to` is called once per pass, until all variances above twice the largest of white noise are accurate to 1e-4, but at
-/// most 12 times; a warning tells if that is too few. `independent` is the number of spectra with independent noise, from which
-/// the largest variance of noise follows. Variances beyond the directions of a pass are estimated, as noise with the variance
-/// that is left.
+/// `add_to` is called once per pass, until all variances above twice the largest of white noise are accurate to 1e-4,
+/// but at most 12 times; a warning tells if that is too few. `independent` is the number of spectra with independent
+/// noise, from which the largest variance of noise follows. Variances beyond the directions of a pass are estimated, as
+/// noise with the variance that is left.
 ///
 /// # Collective
 /// Every rank of `comm`; `add_to` must end in the same way on all.
@@ -68,8 +68,9 @@ impl Pass {
 /// Those of `add_to`; counts that are not finite; errors of libtorch.
 ///
 /// # Source
-/// Musco & Musco, NIPS 28 (2015) 1396, algorithm 2 (block Krylov), with as many powers as it takes. The bound on the error is
-/// the square of the residual over the gap to the variances left out: Mathias, SIAM J. Matrix Anal. Appl. 19 (1998) 541.
+/// Musco & Musco, NIPS 28 (2015) 1396, algorithm 2 (block Krylov), with as many powers as it takes. The bound on the
+/// error is the square of the residual over the gap to the variances left out: Mathias, SIAM J. Matrix Anal. Appl. 19
+/// (1998) 541.
 pub fn randomized(
     comm: &Comm,
     spectra: &Spectra,
@@ -158,8 +159,8 @@ impl Krylov {
         let (count, channels) = (self.count(), self.channels());
         let new = self.width.min(channels - count);
         let next = if count == 0 {
-            // With the mean among them, the first component, which may be a million times the others, does not dominate the f32
-            // products of the rest.
+            // With the mean among them, the first component, which may be a million times the others, does not dominate
+            // the f32 products of the rest.
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             let mut random = || -> f64 { StandardNormal.sample(&mut rng) };
             let elements: Vec<f64> = (self.mean.iter())
@@ -184,8 +185,8 @@ impl Krylov {
         Tensor::f_from_slice(elements)?.f_view([self.channels() as i64, -1])
     }
 
-    /// Takes in a pass: `sums` are `A Q` for the `directions` Q, and the trace of A. Returns the eigenvectors of A that all passes
-    /// so far determine (Rayleigh-Ritz).
+    /// Takes in a pass: `sums` are `A Q` for the `directions` Q, and the trace of A. Returns the eigenvectors of A that
+    /// all passes so far determine (Rayleigh-Ritz).
     fn absorb(&mut self, directions: &[f32], sums: &[f64]) -> Result<Pass, TchError> {
         // Rounded to f32 they are orthonormal to 1e-7 only: too little for a weak component next to a strong one.
         let rounded: Vec<f64> = directions.iter().map(|&v| f64::from(v)).collect();
@@ -212,14 +213,16 @@ impl Krylov {
         Ok(self.judge(&values(&variances)?, &values(&residuals)?, &values(&vectors)?, trace))
     }
 
-    /// Judges a pass: `variances` `[m]`, descending, the squares of their `residuals`, and the first `vectors` `[E, components]`.
+    /// Judges a pass: `variances` `[m]`, descending, the squares of their `residuals`, and the first `vectors` `[E,
+    /// components]`.
     fn judge(&self, variances: &[f64], residuals: &[f64], vectors: &[f64], trace: f64) -> Pass {
         // Noise spans no more directions than there are independent spectra.
         let channels = self.channels() as f64;
         let few = channels.min(self.independent).max(1.0);
         let (samples, ratio) = (few as usize, few / channels.max(self.independent).max(1.0));
         let noise = marchenko_pastur(ratio, samples);
-        // Until all directions are known, only the first of several passes' variances are estimates of the largest ones.
+        // Until all directions are known, only the first of several passes' variances are estimates of the largest
+        // ones.
         let is_whole = self.count() == self.channels();
         let known = if is_whole { self.count() } else { self.width };
         let noise = &noise[known.min(samples)..];
@@ -284,7 +287,8 @@ mod tests {
         panic!("no end");
     }
 
-    /// For a scatter matrix with the eigenvalues `truth`: the number of passes, the decomposition, and the true eigenvectors.
+    /// For a scatter matrix with the eigenvalues `truth`: the number of passes, the decomposition, and the true
+    /// eigenvectors.
     fn solved(truth: &[f64], pixels: f64, k: usize) -> (usize, Decomposition, DMatrix<f64>) {
         let channels = truth.len();
         let mut rng = ChaCha8Rng::seed_from_u64(1);

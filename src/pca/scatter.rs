@@ -27,7 +27,8 @@ pub struct Spectra {
 }
 
 impl Spectra {
-    /// Spectra whose counts sum to `sums` `[E]`, equal on all ranks; with `poisson` scaled to uniform Poisson noise. Rank-local.
+    /// Spectra whose counts sum to `sums` `[E]`, equal on all ranks; with `poisson` scaled to uniform Poisson noise.
+    /// Rank-local.
     ///
     /// Counts must not be negative: the bound relies on sums of squares being at most the squares of sums.
     pub fn new(sums: &[f64], poisson: bool) -> Spectra {
@@ -45,8 +46,8 @@ impl Spectra {
     }
 }
 
-/// The scatter matrix `Z^T Z` of the pixels added so far, its lower triangle packed row by row; or its products with a few
-/// directions.
+/// The scatter matrix `Z^T Z` of the pixels added so far, its lower triangle packed row by row; or its products with a
+/// few directions.
 pub struct Scatter {
     spectra: Spectra,
     along: Option<Along>,
@@ -104,8 +105,8 @@ impl Scatter {
 
     /// The contribution of one block (`[pixels, E]` counts) to the sum.
     ///
-    /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block must hold the same
-    /// pixels whatever the number of ranks, valid ones only.
+    /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block must hold
+    /// the same pixels whatever the number of ranks, valid ones only.
     ///
     /// # Errors
     /// A block of another width; errors of libtorch.
@@ -128,8 +129,8 @@ impl Scatter {
         }
     }
 
-    /// Adds one block (`[pixels, E]` counts): a scan line, or several that are on one rank whatever the number of ranks. The order
-    /// of blocks does not matter. Rank-local.
+    /// Adds one block (`[pixels, E]` counts): a scan line, or several that are on one rank whatever the number of
+    /// ranks. The order of blocks does not matter. Rank-local.
     ///
     /// # Errors
     /// Those of `Scatter::product`.
@@ -173,8 +174,9 @@ impl Scatter {
 
 /// `Z^T Z` of the counts `block`, scaled to uniform noise.
 ///
-/// If all spectra were alike, Z would be `sqrt(totals) expected^T`, which holds nearly all of its length. The rest is mostly
-/// noise: single precision is enough for its own products. Its products with the main part are formed in double precision.
+/// If all spectra were alike, Z would be `sqrt(totals) expected^T`, which holds nearly all of its length. The rest is
+/// mostly noise: single precision is enough for its own products. Its products with the main part are formed in double
+/// precision.
 fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let whole: f64 = scale.iter().map(|s| s * s).sum();
     let inverse: Vec<f64> = scale.iter().map(|&s| over(s)).collect();

@@ -16,9 +16,9 @@ pub fn valid_pixels(raw: ArrayView3<f32>, ignored: ArrayView2<bool>) -> Array2<b
 
 /// Writes `u = max(mean, 0)` of row `row` to `out` `[x, energy]`, in electrons.
 ///
-/// `values` is `[row, x, energy]` in ADU, with the rows next to `row` wherever the cube has them; `valid` is `[row, x]`. The mean
-/// is over the finite voxels of the valid pixels of a `window` x `window` square (1 or 3). It is 0 where there are none, and in
-/// pixels that are not valid. Sums are f64 in a fixed order.
+/// `values` is `[row, x, energy]` in ADU, with the rows next to `row` wherever the cube has them; `valid` is `[row,
+/// x]`. The mean is over the finite voxels of the valid pixels of a `window` x `window` square (1 or 3). It is 0 where
+/// there are none, and in pixels that are not valid. Sums are f64 in a fixed order.
 pub fn mean_row(
     values: ArrayView3<f32>,
     valid: ArrayView2<bool>,

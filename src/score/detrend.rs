@@ -1,5 +1,5 @@
-//! Removes slow trends over the field from the residuals: strain, valence or drift that the model has not followed. An anomaly
-//! is smaller than the scale of a trend, and stays.
+//! Removes slow trends over the field from the residuals: strain, valence or drift that the model has not followed. An
+//! anomaly is smaller than the scale of a trend, and stays.
 
 use std::ops::Range;
 
@@ -49,8 +49,8 @@ pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, ra
     }
 }
 
-/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise explains the
-/// smoothed map.
+/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
+/// explains the smoothed map.
 ///
 /// `median` is over the values of all ranks, `with_halo` adds a halo of [`reach`] lines.
 ///
@@ -108,7 +108,8 @@ fn smoothed(map: &WithHalo) -> Array2<f32> {
     total
 }
 
-/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1, ...
+/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1,
+/// ...
 fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32> {
     let (height, width) = map.dim();
     let mut along = Array2::zeros((height, width));

@@ -26,8 +26,8 @@ impl Drift {
         }
     }
 
-    /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None` where
-    /// the edge is too weak to tell. Rank-local and pure.
+    /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None`
+    /// where the edge is too weak to tell. Rank-local and pure.
     pub fn of_line(&self, u: ArrayView2<f32>, valid: &[bool]) -> Option<f64> {
         let whole: f64 = self.mean.iter().sum();
         let totals: Vec<f64> = u.outer_iter().map(|spectrum| spectrum.iter().map(|&n| f64::from(n)).sum()).collect();

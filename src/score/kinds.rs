@@ -140,7 +140,8 @@ impl<'a> Search<'a> {
     /// # Collective
     /// # Source
     /// Expectation-maximisation, Dempster, Laird & Rubin, J. R. Stat. Soc. B 39 (1977) 1, with the mean field for the
-    /// expectation. The evidence of a pixel is its log likelihood ratio for a mean of `signature` against 0 in white noise.
+    /// expectation. The evidence of a pixel is its log likelihood ratio for a mean of `signature` against 0 in white
+    /// noise.
     fn grow(&self, subspace: &Subspace, seed: [usize; 2]) -> Result<Grown> {
         let Bands { comm, .. } = *self.bands;
         let mut belief = Array2::zeros(self.bands.shape());

@@ -1,4 +1,5 @@
-//! The posterior odds of each pixel given its own spectrum and its neighbours: anomalies are areas, chance is scattered.
+//! The posterior odds of each pixel given its own spectrum and its neighbours: anomalies are areas, chance is
+//! scattered.
 
 use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
@@ -15,9 +16,9 @@ const CERTAIN: f64 = 50.0;
 
 /// The posterior log odds `[y, x]` that each pixel is anomalous; on return `belief` holds their probabilities.
 ///
-/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief` holds the
-/// probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one line. The result is
-/// the same for any number of ranks and threads.
+/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief`
+/// holds the probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one
+/// line. The result is the same for any number of ranks and threads.
 ///
 /// # Source
 /// The mean-field solution of an Ising prior with eight neighbours: Besag, J. R. Stat. Soc. B 48 (1986) 259, for the

@@ -12,7 +12,8 @@ use crate::comm::ExactSum;
 const RADII: [f64; 2] = [1.5, 2.3];
 /// Lines on either side that a disc reaches.
 const REACH: usize = 2;
-/// Lags `(y, x)`, in pixels, within which the noise of neighbours may be correlated: 0 first, then one of each opposite pair.
+/// Lags `(y, x)`, in pixels, within which the noise of neighbours may be correlated: 0 first, then one of each opposite
+/// pair.
 const LAGS: [(usize, isize); 13] =
     [(0, 0), (0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)];
 /// Values are clipped to this when the noise correlation is measured: anomalies must not pass for correlated noise.
@@ -76,7 +77,8 @@ impl<'a> Scan<'a> {
         2 * RADII.len()
     }
 
-    /// The surprise of each pixel, and the noise correlation: the sum of the correlations within reach, 1 for white noise.
+    /// The surprise of each pixel, and the noise correlation: the sum of the correlations within reach, 1 for white
+    /// noise.
     ///
     /// # Collective
     /// # Source
@@ -168,8 +170,8 @@ fn overlap(dx: isize, width: usize) -> [Slice1; 2] {
 
 type Slice1 = SliceInfo<[SliceInfoElem; 1], Ix1, Ix1>;
 
-/// For each line of the band and each of [`LAGS`]: the sum of the products of its pixels with those at the lag, and their
-/// number.
+/// For each line of the band and each of [`LAGS`]: the sum of the products of its pixels with those at the lag, and
+/// their number.
 fn products(map: &WithHalo) -> Vec<Vec<f64>> {
     let (values, presence) = values_and_presence(map.map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
     let width = map.map.ncols();
@@ -189,7 +191,8 @@ fn products(map: &WithHalo) -> Vec<Vec<f64>> {
     lines.into_par_iter().map(of_line).collect()
 }
 
-/// The sum of the autocorrelations at all lags within reach, 0 included, from the sums and numbers of products at [`LAGS`].
+/// The sum of the autocorrelations at all lags within reach, 0 included, from the sums and numbers of products at
+/// [`LAGS`].
 fn noise_correlation(sums: &[f64]) -> f64 {
     let correlations = sums.chunks_exact(2).map(|of| of[0] / of[1].max(1.0));
     let correlations: Vec<f64> = correlations.collect();

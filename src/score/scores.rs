@@ -43,8 +43,8 @@ impl Scores {
 }
 
 impl LineScorer {
-    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean reconstruction
-    /// (`[E]` counts).
+    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean
+    /// reconstruction (`[E]` counts).
     ///
     /// `lines` are this rank's, in the order of the cube.
     ///

@@ -18,7 +18,8 @@ const FALSE_SEEDS: f64 = 0.1;
 const MAX_FLAGGED: f64 = 0.25;
 /// Exponent of the biased rule's preference for high thresholds.
 const BIAS: f64 = 0.95;
-/// Two groups are distinct if Ashman's D is at least the first, and the share of pixels half way between at most the second.
+/// Two groups are distinct if Ashman's D is at least the first, and the share of pixels half way between at most the
+/// second.
 const MIN_SEPARATION: f64 = 3.0;
 const MAX_BETWEEN: f64 = 0.15;
 
@@ -123,8 +124,8 @@ fn otsu(sorted: &[f32]) -> Split {
     }
 }
 
-/// The split of ascending scores that maximises the variance between groups, times a power of its height within the range of
-/// the scores.
+/// The split of ascending scores that maximises the variance between groups, times a power of its height within the
+/// range of the scores.
 ///
 /// # Source
 /// Sultanov et al., Small 2025, 21(33), 2503019: the exponent .95 and the range are those of their published code.

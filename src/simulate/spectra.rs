@@ -115,7 +115,8 @@ impl Component {
         Component { fine: (0..sharp.len()).map(mean).collect(), grid }
     }
 
-    /// Samples the spectrum while all energies read `drift_ev` too high, from `before` channels below the grid's first on.
+    /// Samples the spectrum while all energies read `drift_ev` too high, from `before` channels below the grid's first
+    /// on.
     ///
     /// Linear between the points of the fine grid, constant beyond its ends.
     pub fn sample(&self, drift_ev: f64, before: usize, out: &mut [f32]) {

@@ -1,7 +1,7 @@
 //! The core-loss edges of the elements between 50 and 2000 eV.
 //!
-//! A pair of edges that straddles an end of that range is in the table whole. Lithium is the lightest element with an edge
-//! in the range: hydrogen and helium have theirs below it.
+//! A pair of edges that straddles an end of that range is in the table whole. Lithium is the lightest element with an
+//! edge in the range: hydrogen and helium have theirs below it.
 
 use std::sync::LazyLock;
 
@@ -39,9 +39,9 @@ impl ElementEdge {
 /// Element by element from hydrogen: the major edges, `|`, the minor ones; onsets in eV.
 ///
 /// # Source
-/// Electron binding energies of the X-ray Data Booklet (LBNL, sec. 1.1: Bearden & Burr 1967; Cardona & Ley 1978; Fuggle &
-/// Martensson 1980), rounded. Where spectra of solids start elsewhere (K of N, O and F, which are tabulated as gases, and
-/// L2,3 and M4,5 edges with strong excitons) the onsets, and everywhere the choice of the major edges, follow Ahn &
+/// Electron binding energies of the X-ray Data Booklet (LBNL, sec. 1.1: Bearden & Burr 1967; Cardona & Ley 1978; Fuggle
+/// & Martensson 1980), rounded. Where spectra of solids start elsewhere (K of N, O and F, which are tabulated as gases,
+/// and L2,3 and M4,5 edges with strong excitons) the onsets, and everywhere the choice of the major edges, follow Ahn &
 /// Krivanek, EELS Atlas (Gatan, 1983).
 const TABLE: &str = "
 H  K 14

@@ -4,7 +4,8 @@ use ndarray::ArrayView2;
 
 /// The sum `[E]` of the spectra of `line` `[x, E]` for which `is_wanted(x)`.
 ///
-/// A scan line is the unit of all exact sums of spectra: it is summed in the order of x, in f64, on whatever rank it is.
+/// A scan line is the unit of all exact sums of spectra: it is summed in the order of x, in f64, on whatever rank it
+/// is.
 pub fn sum_spectra(line: ArrayView2<f32>, is_wanted: impl Fn(usize) -> bool) -> Vec<f64> {
     let mut sums = vec![0f64; line.ncols()];
     for (_, spectrum) in line.outer_iter().enumerate().filter(|&(x, _)| is_wanted(x)) {

@@ -10,12 +10,12 @@ const FIRST_CHANNELS: f64 = 3.0;
 /// The peak exceeds the lower quartile of the channels within the bound by this factor.
 const MIN_CONTRAST: f32 = 4.0;
 
-/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, searched within `bound_ev` of 0; `None` where no peak
-/// stands out there.
+/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, searched within `bound_ev` of 0; `None` where no
+/// peak stands out there.
 ///
 /// Spikes are not taken for the peak: each channel is limited to twice the median of it and its two neighbours, and the
-/// spectrum is smoothed with the peak's own width. The maximum to a fraction of a channel comes from the parabola through the
-/// logarithms of three smoothed channels, which is exact for a Gaussian.
+/// spectrum is smoothed with the peak's own width. The maximum to a fraction of a channel comes from the parabola
+/// through the logarithms of three smoothed channels, which is exact for a Gaussian.
 pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> Option<f64> {
     let near = energy.indices(-bound_ev, bound_ev);
     if near.len() < 5 {
@@ -38,8 +38,8 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
         (counts.iter().zip(&medians)).map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt()).collect();
     let first = (FIRST_EV / energy.scale).max(FIRST_CHANNELS);
     let found = highest_of(near.clone(), |i| smoothed(&roots, i, first));
-    // A Gaussian as wide as the peak is least sensitive to noise; less than two channels wide it would follow the channels.
-    // The root of a Gaussian is a Gaussian sqrt(2) times as wide.
+    // A Gaussian as wide as the peak is least sensitive to noise; less than two channels wide it would follow the
+    // channels. The root of a Gaussian is a Gaussian sqrt(2) times as wide.
     let own = width(&medians, found, first.ceil() as usize).max(2.0) * 2f64.sqrt();
     let reach = first.ceil() as usize;
     let close = found.saturating_sub(reach).max(near.start)..(found + reach + 1).min(near.end);
@@ -90,8 +90,8 @@ fn width(values: &[f32], i: usize, reach: usize) -> f64 {
     (below + above) as f64
 }
 
-/// The thickness in inelastic mean free paths: `ln(I / I_0)`, with `I` all counts and `I_0` those up to `threshold_ev` past
-/// the zero-loss peak at `zero_loss_ev`. NaN where the peak holds no counts.
+/// The thickness in inelastic mean free paths: `ln(I / I_0)`, with `I` all counts and `I_0` those up to `threshold_ev`
+/// past the zero-loss peak at `zero_loss_ev`. NaN where the peak holds no counts.
 ///
 /// # Source
 /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 5.1 (log-ratio).
