@@ -16,7 +16,8 @@ use coreloss::simulate::random::{Purpose, Randomness};
 use coreloss::spectrum::find_windows;
 use ndarray::{Array1, Array2, Array3, Axis as Dim};
 
-/// A measured cube `[y, x, energy]` from the energy `from_ev` on; none, with a word on stderr, where the data are absent.
+/// A measured cube `[y, x, energy]` from the energy `from_ev` on; none, with a word on stderr, where the data are
+/// absent.
 fn measured(name: &str, from_ev: f64) -> Option<(Axis, Array3<f32>)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("../shared/data/real").join(name);
@@ -195,7 +196,8 @@ fn counted(shape: [usize; 3], gain: f64, spike_rate: f64) -> Array3<f32> {
     cube
 }
 
-/// The names of the windows found in the mean spectrum of a measured cube, in order; none where the cube is absent.
+/// The name and range of each window found in the mean spectrum of a measured cube, by name; `None` where the cube is
+/// absent.
 fn windows(name: &str) -> Option<Vec<(String, [f64; 2])>> {
     let (energy, raw) = measured(name, f64::NEG_INFINITY)?;
     let pixels = (raw.dim().0 * raw.dim().1) as f64;
