@@ -5,6 +5,9 @@ use std::fs;
 /// Blocks up to this stay in the heap, and as much free memory is kept at its top; the most that every glibc takes.
 const KEPT: libc::c_int = 32 << 20;
 
+/// What a rank holds beside cubes and model, about: libtorch, HDF5, MPI.
+pub const LIBRARIES_MIB: u64 = 300;
+
 /// Has the allocator keep freed memory until dropped. Every step of a training and every row of tiles frees and asks for the
 /// same large blocks: without this, page faults take a sixth of a training step and a tenth of a reconstruction.
 pub struct KeptHeap(());

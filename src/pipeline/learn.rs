@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use super::Run;
-use super::baselines::Fitted;
+use super::linear_fit::LinearFit;
 use super::prepare::Prepared;
+use super::run::Run;
 use crate::config::{PcaFit, Stage};
 use crate::preprocess::noise::NoiseModel;
 use crate::stream::{CubeStatistics, bound};
@@ -15,8 +15,8 @@ pub struct Learned {
     /// The network; none where only the linear methods score.
     pub model: Option<Model>,
     /// The linear baselines, where they are fitted to the training cubes.
-    pub baselines: Option<Fitted>,
-    /// The noise model that everything is scored with.
+    pub baselines: Option<LinearFit>,
+    /// What every cube is scored with.
     pub noise: NoiseModel,
 }
 
@@ -40,7 +40,7 @@ impl Learned {
         let baselines = if stage != Stage::Train && config.pca.fit != PcaFit::Cube {
             let cubes = prepared.learned_from();
             let statistics = CubeStatistics { noise, bound: bound(cubes, &noise) };
-            Some(Fitted::to_training(run.comm, config, cubes, &statistics)?)
+            Some(LinearFit::to_training(run.comm, config, cubes, &statistics)?)
         } else {
             None
         };

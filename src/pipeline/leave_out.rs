@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::output::{read_signal_f32, read_text};
 use crate::results::titles::REGIONS;
-use crate::results::{SetAside, result_path};
+use crate::results::{SetAside, cube_path};
 use crate::stream::Cube;
 
 /// Pixels around what was flagged that are left out with it: rims are flagged last.
@@ -63,7 +63,7 @@ fn check_folder(output: &Path, earlier: &Path) -> Result<()> {
 /// Rank-local; root tells how much it is.
 fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result<()> {
     let input = cube.info().path.display().to_string();
-    let path = result_path(earlier, &cube.info().id);
+    let path = cube_path(earlier, &cube.info().id);
     let refused = || {
         format!(
             "archive.train_without: {} tells nothing of {input}: score it there first, with `output: {}`",

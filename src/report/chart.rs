@@ -1,12 +1,13 @@
 //! The charts of a report: histogram, loss, scree, spectra.
 
 use anyhow::Result;
-use ndarray::Array2;
+use maud::Markup;
+use ndarray::{Array2, ArrayView1};
 
+use super::contents::{Cube, LossPoint, Map};
 use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
-use super::{Cube, LossPoint, Map, Region};
 
 // Narrower than the page shows them: two beside each other stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
@@ -14,7 +15,7 @@ const TALL: [u32; 2] = [430, 320];
 const WIDE: [u32; 2] = [860, 240];
 
 /// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
-pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String>> {
+pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup>> {
     const BINS: usize = 80;
     let mut finite: Vec<f32> = map.values.iter().copied().filter(|v| v.is_finite()).collect();
     if finite.is_empty() {
@@ -24,7 +25,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     let at = |share: f64| finite[(share * (finite.len() - 1) as f64) as usize] as f64;
     // A few extreme scores would squeeze all others into one bar: those share the last one.
     let knee = at(0.5) + 15.0 * (at(0.99) - at(0.5));
-    let threshold = map.threshold as f64;
+    let threshold = f64::from(map.threshold());
     let mut high = if knee > at(0.5) { at(1.0).min(knee) } else { at(1.0) };
     let gathers = high < at(1.0);
     let mut low = at(0.0);
@@ -54,7 +55,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     // From below one, so that a bar of a single pixel has a height.
     let heights = counts.iter().flatten().copied().chain([0.7, 10.0]);
     let y = Scale::log("pixels", heights, 0.0).headroom(0.1);
-    let label = format!("Histogram of the {} {} score", map.method, map.score);
+    let label = format!("Histogram of the {} score", map.title());
     svg(SIZE, &label, &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.bars(&edges, &counts[0], BLUE)?;
@@ -67,7 +68,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
 }
 
 /// Training and validation loss by step, on a log axis where the losses are positive and span more than a factor of five.
-pub fn loss(points: &[LossPoint]) -> Result<String> {
+pub fn loss(points: &[LossPoint]) -> Result<Markup> {
     let train: Vec<(f64, f64)> = points.iter().map(|p| (p.step as f64, p.train)).collect();
     let validation: Vec<(f64, f64)> = points.iter().filter_map(|p| Some((p.step as f64, p.validation?))).collect();
     let losses = || train.iter().chain(&validation).map(|p| p.1).filter(|v| v.is_finite());
@@ -91,7 +92,7 @@ pub fn loss(points: &[LossPoint]) -> Result<String> {
 }
 
 /// Share of the variance by component, log axis; the first `MOST` components.
-pub fn scree(ratios: &[f64]) -> Result<String> {
+pub fn scree(ratios: &[f64]) -> Result<Markup> {
     const MOST: usize = 50;
     let points: Vec<(f64, f64)> =
         ratios.iter().take(MOST).enumerate().map(|(i, &ratio)| (i as f64 + 1.0, ratio)).collect();
@@ -105,7 +106,7 @@ pub fn scree(ratios: &[f64]) -> Result<String> {
 }
 
 /// A factor of a principal component by eV, with the shaded `windows`.
-pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])]) -> Result<String> {
+pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])]) -> Result<Markup> {
     let points = points(energy_ev, factor.iter().copied());
     let x = energy_scale(&points);
     let y = Scale::linear("factor", points.iter().map(|p| p.1).chain([0.0]), 0.05).headroom(0.15);
@@ -119,14 +120,14 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
 }
 
 /// A quantity of training by step, on a log axis.
-pub fn training(words: &str, points: &[(f64, f64)]) -> Result<String> {
+pub fn training(words: &str, points: &[(f64, f64)]) -> Result<Markup> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
     let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
     svg(SIZE, words, &x, |area| Panel::new(area, &x, &y)?.line(points, BLUE))
 }
 
 /// The mean spectrum (counts by eV) of `cube` with its shaded windows and its edges.
-pub fn mean_spectrum(cube: &Cube) -> Result<String> {
+pub fn mean_spectrum(cube: &Cube) -> Result<Markup> {
     let points = points(&cube.energy_ev, cube.mean_spectrum.iter().copied());
     let x = energy_scale(&points);
     let y = counts_scale("mean counts", &[&points]);
@@ -136,14 +137,20 @@ pub fn mean_spectrum(cube: &Cube) -> Result<String> {
     })
 }
 
-/// A region's mean spectrum (counts by eV) with the shaded `windows`; where it has one, its reconstruction over it and
+/// A region's mean spectrum (counts by eV) with the shaded `windows`; where there is a reconstruction, that over it and
 /// the residual below.
-pub fn region(energy_ev: &[f64], region: &Region, windows: &[(String, [f64; 2])]) -> Result<String> {
-    let measured = points(energy_ev, region.spectrum.iter().map(|&v| v as f64));
-    let modelled = points(energy_ev, region.reconstruction.iter().map(|&v| v as f64));
+pub fn region(
+    energy_ev: &[f64],
+    label: i32,
+    spectrum: ArrayView1<f32>,
+    reconstruction: Option<ArrayView1<f32>>,
+    windows: &[(String, [f64; 2])],
+) -> Result<Markup> {
+    let measured = points(energy_ev, spectrum.iter().map(|&v| v as f64));
+    let modelled = reconstruction.map_or(Vec::new(), |values| points(energy_ev, values.iter().map(|&v| v as f64)));
     let x = energy_scale(&measured);
     let y = counts_scale("counts", &[&measured, &modelled]);
-    let label = format!("Spectrum of region {}", region.label);
+    let label = format!("Spectrum of region {label}");
     if modelled.is_empty() {
         return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }

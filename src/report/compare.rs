@@ -1,12 +1,11 @@
 //! One figure that compares lines, as an SVG file of its own.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
+use maud::html;
 
 use super::plot::{BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
-use super::text::escape;
+use super::text::printable;
 
 /// Okabe and Ito's colours, the strong ones first.
 const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x9f, 0x00], [0x56, 0xb4, 0xe9], INK];
@@ -38,26 +37,22 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
         Ok(())
     })?;
     let [width, height] = SIZE;
-    let whole = height + 30 + LEGEND_LINE * lines.len() as u32;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{whole}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"62\" y=\"18\" font-weight=\"bold\">{}</text>\n<g transform=\"translate(0,20)\">{chart}</g>\n",
-        escape(title)
-    );
-    for (i, line) in lines.iter().enumerate() {
-        let [r, g, b] = color(i);
-        let top = height + 26 + LEGEND_LINE * i as u32;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "<rect x=\"62\" y=\"{top}\" width=\"14\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
-             <text x=\"82\" y=\"{}\">{}</text>",
-            top + 10,
-            escape(&line.name)
-        );
-    }
-    Ok(text + "</svg>\n")
+    let document = html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height + 30 + LEGEND_LINE * lines.len() as u32)
+            font-family="sans-serif" font-size="12"
+        {
+            rect width="100%" height="100%" fill="white" {}
+            text x="62" y="18" font-weight="bold" { (title) }
+            g transform="translate(0,20)" { (chart) }
+            @for (i, line) in lines.iter().enumerate() {
+                @let [r, g, b] = color(i);
+                @let top = height + 26 + LEGEND_LINE * i as u32;
+                rect x="62" y=(top) width="14" height="10" fill={ "rgb(" (r) "," (g) "," (b) ")" } {}
+                text x="82" y=(top + 10) { (line.name) }
+            }
+        }
+    };
+    Ok(printable(&document.into_string()) + "\n")
 }
 
 /// The median of the points at each x, in order.

@@ -1,31 +1,14 @@
-//! Numbers and names as text: escaped, rounded, ticked.
+//! Numbers and names as text: rounded, ticked, printable.
 
-/// `text` for HTML, in content and in quoted attributes; control characters (and those that turn the reading direction) become U+FFFD.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(printable(c)),
-        }
-    }
-    escaped
-}
-
-/// `text` with what an SVG must not hold replaced; its markup is escaped by whoever writes it.
-pub fn plain(text: &str) -> String {
-    text.chars().map(printable).collect()
-}
-
-fn printable(c: char) -> char {
-    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    // Noncharacters are legal in Rust's strings and not in HTML.
-    let noncharacter = matches!(c as u32 & 0xffff, 0xfffe | 0xffff);
-    if (c.is_control() && c != '\n' && c != '\t') || turns || noncharacter { char::REPLACEMENT_CHARACTER } else { c }
+/// `text` with control characters, and those that turn the reading direction, replaced by U+FFFD. Markup is left alone.
+pub fn printable(text: &str) -> String {
+    let is_printable = |c: char| {
+        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // Noncharacters are legal in Rust's strings and not in HTML.
+        let noncharacter = matches!(c as u32 & 0xffff, 0xfffe | 0xffff);
+        (!c.is_control() || c == '\n' || c == '\t') && !turns && !noncharacter
+    };
+    text.chars().map(|c| if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// `value` with four significant digits at most, trailing zeros dropped.
@@ -104,9 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_and_control_characters_are_disarmed() {
-        assert_eq!(escape("<a b='c' d=\"e\">&"), "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;");
-        assert_eq!(escape("a\u{0}\u{202e}b\n"), "a\u{fffd}\u{fffd}b\n");
+    fn control_characters_are_disarmed() {
+        assert_eq!(printable("a\u{0}\u{202e}b\n<\u{ffff}"), "a\u{fffd}\u{fffd}b\n<\u{fffd}");
     }
 
     #[test]

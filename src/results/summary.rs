@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::energy::EnergySummary;
-use super::set_aside::SetAside;
+use super::set_aside::{FailedInput, SetAside};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::durable;
@@ -27,12 +27,6 @@ pub struct Summary {
     pub timings_s: BTreeMap<String, f64>,
     /// Most memory of each rank, MiB.
     pub peak_rss_mib: Vec<f64>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FailedInput {
-    pub path: String,
-    pub reason: String,
 }
 
 /// Findings in one cube.
@@ -73,7 +67,7 @@ impl Choice {
 }
 
 /// One score map; the label metrics are null without truth.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ScoreSummary {
     /// Null where nothing can be above it.
     pub threshold: Option<f32>,
@@ -186,11 +180,7 @@ impl Summary {
             ranks: comm.size(),
             threads: rayon::current_num_threads(),
             cubes,
-            failed_inputs: set_aside
-                .list()
-                .iter()
-                .map(|(path, reason)| FailedInput { path: path.clone(), reason: reason.clone() })
-                .collect(),
+            failed_inputs: set_aside.list().to_vec(),
             timings_s: timings.iter().cloned().collect(),
             peak_rss_mib: comm.all_gather(&peak_rss_mib()),
         }

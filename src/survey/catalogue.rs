@@ -13,7 +13,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::invalid::Invalid;
-use crate::results;
+use crate::results::{self, SetAside};
 use crate::stream::Cube;
 
 /// A cube that can be opened.
@@ -53,8 +53,7 @@ impl Entry {
 pub struct Catalogue {
     /// In the order of their paths.
     pub entries: Vec<Entry>,
-    /// Path and reason.
-    pub set_aside: Vec<(String, String)>,
+    pub set_aside: SetAside,
 }
 
 impl Catalogue {
@@ -68,17 +67,12 @@ impl Catalogue {
             catalogue(config.archive.inputs.as_slice()).map_err(|error| Invalid(format!("{error:#}")).into())
         })?;
         let opened = share(comm, &sources, |source| entry(source, config).map_err(|error| format!("{error:#}")));
-        let mut found = Catalogue { entries: Vec::new(), set_aside: Vec::new() };
+        let mut found = Catalogue { entries: Vec::new(), set_aside: SetAside::default() };
         for (source, opened) in sources.iter().zip(opened) {
             match opened {
                 Ok(entry) => found.entries.push(entry),
                 Err(reason) if source.named => bail!(reason),
-                Err(reason) => {
-                    if comm.is_root() {
-                        log::warn!("set aside: {reason}");
-                    }
-                    found.set_aside.push((source.path.display().to_string(), reason));
-                }
+                Err(reason) => found.set_aside.record(comm, source.path.display().to_string(), reason),
             }
         }
         Ok(found)
@@ -118,18 +112,11 @@ impl Catalogue {
                     kept.push(value);
                 }
                 Err(reason) => {
-                    let path = entry.source.path.display().to_string();
-                    self.set_aside.push((path, reason));
+                    self.set_aside.add(entry.source.path.display().to_string(), &reason);
                 }
             }
         }
         kept
-    }
-
-    /// Why what was set aside was, in one line.
-    pub fn reasons(&self) -> String {
-        let reasons: Vec<&str> = self.set_aside.iter().map(|(_, reason)| &reason[..]).collect();
-        reasons.join("; ")
     }
 }
 

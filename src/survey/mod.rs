@@ -45,7 +45,7 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
             catalogue.entries.len(),
             catalogue.groups().len(),
             new.len(),
-            catalogue.set_aside.len()
+            catalogue.set_aside.list().len()
         );
     }
     let models = match config.survey.models {
@@ -65,13 +65,10 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
     catalogue.look_again(comm, config);
     let found = ranking::read(comm, config, &mut catalogue);
     if catalogue.entries.is_empty() {
-        bail!("no cube could be scored: {}", catalogue.reasons());
+        bail!("no cube could be scored: {}", catalogue.set_aside.reasons());
     }
     ranking::write(comm, config, &catalogue, &found)?;
-    Ok(match catalogue.set_aside.is_empty() {
-        true => Ending::Done,
-        false => Ending::SomeSetAside,
-    })
+    Ok(catalogue.set_aside.ending())
 }
 
 /// Trains the models of the groups that `new` are of; gives, by group, why a training failed, and none after a signal.

@@ -181,7 +181,8 @@ mod tests {
     fn a_group_learns_from_the_cubes_that_were_chosen_first() {
         let folder = tempfile::tempdir().unwrap();
         let choose = |ids: &[&str]| {
-            let catalogue = Catalogue { entries: ids.iter().map(|id| entry(id)).collect(), set_aside: Vec::new() };
+            let catalogue =
+                Catalogue { entries: ids.iter().map(|id| entry(id)).collect(), set_aside: Default::default() };
             let mut config = Config::default();
             config.survey.train_cubes = 2;
             chosen(&config, &catalogue, "one", folder.path())

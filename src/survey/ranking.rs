@@ -123,14 +123,14 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
                 .collect(),
         });
     }
-    let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, &catalogue.set_aside)?;
+    let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, catalogue.set_aside.list())?;
     std::fs::write(path("ranking.html"), page)
         .with_context(|| format!("cannot write {}", path("ranking.html").display()))?;
     for (rank, cube) in shown.iter().take(10).enumerate() {
         println!("{:>3}  {:>8.1}  {} regions  {}", rank + 1, cube.surprise, cube.regions.len(), cube.name);
     }
-    for (path, reason) in &catalogue.set_aside {
-        println!("set aside: {path}: {reason}");
+    for failed in catalogue.set_aside.list() {
+        println!("set aside: {}: {}", failed.path, failed.reason);
     }
     println!("ranking of {} cubes: {}", shown.len(), path("ranking.html").display());
     Ok(())
