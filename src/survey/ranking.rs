@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Catalogue, Entry, share};
+use super::catalogue::{Catalogue, Entry};
+use super::distribute::map_over_ranks;
 use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
@@ -12,35 +13,37 @@ use crate::report::{RankedCube, RankedRegion, ranking_html};
 use crate::results::{CubeSummary, RegionSummary, read_thumbnail, region_columns, scored_before};
 use crate::stream::Cube;
 
-/// What a rank reads of a scored cube.
+/// What the ranking needs of a scored cube.
 #[derive(Serialize, Deserialize)]
 pub struct Found {
     /// As JSON, since maps have no fixed layout between ranks.
     summary: String,
+    /// The highest score.
     highest: f32,
-    /// Pixels that count.
+    /// Pixels that are not ignored.
     pixels: usize,
 }
 
-/// A scored cube with what its place in the ranking follows from.
+/// A scored cube with its surprise.
 struct Ranked<'a> {
     entry: &'a Entry,
     summary: CubeSummary,
-    /// Of the strongest region; where none is flagged, of the highest pixel, but not above 0.
+    /// Of the most surprising region; without regions that of the highest pixel, not above 0.
     surprise: f64,
-    /// Of each region, in their order.
+    /// The surprise of each region, in their order.
     regions: Vec<f64>,
 }
 
-/// What was found in each cube of `catalogue`; sets aside those whose results or files cannot be read.
+/// Reads the results of each cube of `catalogue`; sets aside those that cannot be read.
 ///
 /// # Collective
 pub fn read(comm: &Comm, config: &Config, catalogue: &mut Catalogue) -> Vec<Found> {
-    let found = share(comm, &catalogue.entries, |entry| read_one(config, entry).map_err(|error| format!("{error:#}")));
+    let found =
+        map_over_ranks(comm, &catalogue.entries, |entry| read_one(config, entry).map_err(|error| format!("{error:#}")));
     catalogue.keep(found)
 }
 
-/// What was found in one cube. Rank-local.
+/// Reads the results of one cube. Rank-local.
 fn read_one(config: &Config, entry: &Entry) -> Result<Found> {
     let path = entry.source.path.display();
     let cube = Cube::open(&entry.source, config)?;

@@ -1,0 +1,72 @@
+//! What scoring a cube of a survey costs: estimated from its shape, and corrected by what others took.
+
+use crate::config::{Auto, Config, Models};
+
+/// Cost of a training step for each voxel of its patches, in voxels scored by all methods.
+const STEP: f64 = 1.5;
+/// Steps and patch of the usual training.
+const USUAL_STEPS: usize = 800;
+const USUAL_PATCH: usize = 12 * 12;
+
+/// The cost of scoring a cube, in voxels scored, with its training if it has a model of its own. An estimate.
+pub fn cost(config: &Config, shape: [usize; 3]) -> f64 {
+    let voxels = shape.iter().product::<usize>() as f64;
+    match config.survey.models {
+        Models::PerCube => voxels + training_cost(config, shape[2]),
+        Models::PerGroup | Models::Pretrained => voxels,
+    }
+}
+
+/// The cost of training a model of so many channels, in voxels scored. An estimate.
+pub fn training_cost(config: &Config, channels: usize) -> f64 {
+    let steps = match config.train.steps {
+        Auto::Given(steps) => steps,
+        Auto::Auto => USUAL_STEPS,
+    };
+    let patch = config.model.patch.map_or(USUAL_PATCH, |[y, x]| y * x);
+    STEP * (steps * config.train.global_batch * patch * channels) as f64
+}
+
+/// How long a cube took that was scored before.
+pub struct Measured<'a> {
+    pub group: &'a str,
+    /// Its [`cost`].
+    pub cost: f64,
+    /// Seconds on one rank.
+    pub took_s: f64,
+}
+
+/// The `cost` of a cube of `group` in seconds on one rank, by the cubes of its group that were `measured`, or by all where
+/// none of its group was; unchanged where none was at all.
+pub fn measured_cost(measured: &[Measured], group: &str, cost: f64) -> f64 {
+    let rate = |group: Option<&str>| {
+        let alike = |one: &&Measured| group.is_none_or(|group| one.group == group);
+        let (took, of) =
+            measured.iter().filter(alike).fold((0.0, 0.0), |(took, of), one| (took + one.took_s, of + one.cost));
+        (took > 0.0).then_some(took / of)
+    };
+    cost * rate(Some(group)).or(rate(None)).unwrap_or(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cubes_took_tells_what_others_will() {
+        let one = |group, cost, took_s| Measured { group, cost, took_s };
+        let measured = [one("a", 10.0, 1.0), one("a", 30.0, 3.0), one("b", 10.0, 5.0)];
+        let cost = |group| measured_cost(&measured, group, 50.0);
+        assert_eq!([cost("a"), cost("b"), cost("new")], [5.0, 25.0, 9.0]);
+        assert_eq!(measured_cost(&[], "a", 20.0), 20.0);
+    }
+
+    #[test]
+    fn a_model_of_its_own_costs_more_than_scoring() {
+        let mut config = Config::default();
+        let shape = [64, 64, 240];
+        let scored = cost(&config, shape);
+        config.survey.models = Models::PerCube;
+        assert!(cost(&config, shape) > 10.0 * scored);
+    }
+}
