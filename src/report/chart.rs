@@ -9,12 +9,13 @@ use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
 
-// Narrower than the page shows them: two beside each other stay readable on paper.
+// Narrower than on the page: two side by side stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
 const TALL: [u32; 2] = [430, 320];
 const WIDE: [u32; 2] = [860, 240];
 
-/// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
+/// Histogram of the pixels by score with the threshold, log counts; normal and anomalous pixels apart where there is `truth`
+/// `[y, x]`. `None` without a finite score.
 pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup>> {
     const BINS: usize = 80;
     let mut finite: Vec<f32> = map.values.iter().copied().filter(|v| v.is_finite()).collect();
@@ -23,7 +24,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
     }
     finite.sort_unstable_by(f32::total_cmp);
     let at = |share: f64| finite[(share * (finite.len() - 1) as f64) as usize] as f64;
-    // A few extreme scores would squeeze all others into one bar: those share the last one.
+    // A few extreme scores would squeeze all others into one bar: they share the last one instead.
     let knee = at(0.5) + 15.0 * (at(0.99) - at(0.5));
     let threshold = f64::from(map.threshold());
     let mut high = if knee > at(0.5) { at(1.0).min(knee) } else { at(1.0) };
@@ -52,7 +53,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
         format!("{} score", map.score)
     };
     let x = Scale::linear(&words, edges.iter().copied(), 0.01);
-    // From below one, so that a bar of a single pixel has a height.
+    // The axis begins below one, so that a bar of a single pixel has a height.
     let heights = counts.iter().flatten().copied().chain([0.7, 10.0]);
     let y = Scale::log("pixels", heights, 0.0).headroom(0.1);
     let label = format!("Histogram of the {} score", map.title());
@@ -91,7 +92,7 @@ pub fn loss(points: &[LossPoint]) -> Result<Markup> {
     })
 }
 
-/// Share of the variance by component, log axis; the first `MOST` components.
+/// Explained variance ratio of the first `MOST` components, log axis.
 pub fn scree(ratios: &[f64]) -> Result<Markup> {
     const MOST: usize = 50;
     let points: Vec<(f64, f64)> =
@@ -119,14 +120,14 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
     })
 }
 
-/// A quantity of training by step, on a log axis.
+/// A figure of the training by step, on a log axis.
 pub fn training(words: &str, points: &[(f64, f64)]) -> Result<Markup> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
     let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
     svg(SIZE, words, &x, |area| Panel::new(area, &x, &y)?.line(points, BLUE))
 }
 
-/// The mean spectrum (counts by eV) of `cube` with its shaded windows and its edges.
+/// The mean spectrum (counts by eV) of `cube`, its windows shaded, its edges marked.
 pub fn mean_spectrum(cube: &Cube) -> Result<Markup> {
     let points = points(&cube.energy_ev, cube.mean_spectrum.iter().copied());
     let x = energy_scale(&points);
@@ -155,7 +156,7 @@ pub fn region(
         return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }
     let residual: Vec<(f64, f64)> = measured.iter().zip(&modelled).map(|(m, r)| (m.0, m.1 - r.1)).collect();
-    // The panels share their energies: the words stand once, below.
+    // The panels share the energy axis: its label stands once, below.
     let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
     let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
     svg(TALL, &label, &x, |area| {

@@ -1,4 +1,4 @@
-//! One figure that compares lines, as an SVG file of its own.
+//! A figure that compares lines, as an SVG file of its own.
 
 use anyhow::Result;
 use maud::html;
@@ -12,7 +12,7 @@ const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x
 const SIZE: [u32; 2] = [640, 360];
 const LEGEND_LINE: u32 = 18;
 
-/// A named line through the medians of its points, which are shown too.
+/// A named line through the medians of its points, which are drawn too.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
@@ -21,11 +21,11 @@ pub struct Line {
 /// An SVG document of `lines` over `x`, with a legend below.
 ///
 /// # Errors
-/// Nothing that a caller could mend.
+/// A chart that cannot be drawn.
 pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let x = Scale::linear(x, points().map(|point| point.0), 0.04);
-    // F1 and its like are seen best from 0.
+    // Metrics such as F1 are compared from 0.
     let y = Scale::linear(y, points().map(|point| point.1).chain([0.0]), 0.04);
     let color = |i: usize| COLORS[i % COLORS.len()];
     let chart = svg(SIZE, title, &x, |area| {

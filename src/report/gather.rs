@@ -1,4 +1,4 @@
-//! The report of a run, from the files that the run wrote.
+//! The report of a run, gathered from the files that the run wrote.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::spectrum::find_edges;
 /// Results that cannot be read; a folder that cannot be written.
 pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
     let directory = &config.output.dir;
-    // The report shows the first in full: those with the highest scores.
+    // The highest scores first: the page shows only the first cubes in full.
     let mut cubes: Vec<&CubeSummary> = summary.cubes.iter().collect();
     let highest = |cube: &CubeSummary| {
         let scores = cube.regions.iter().map(|region| region.max_score);
@@ -103,7 +103,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     }
     let mean: Vec<f64> = mean.iter().map(|&value| value as f64).collect();
     let edges = find_edges(energy, &mean).into_iter();
-    // A truth that is gone or no longer fits is no reason to lose the report.
+    // A truth that is gone or no longer fits must not cost the report.
     let truth = archive::truth(&info.path, [summary.shape[0], summary.shape[1]]).unwrap_or(None);
     Ok(Cube {
         name: summary.name.clone(),
@@ -129,7 +129,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     })
 }
 
-/// Components and latent dimensions that a report shows.
+/// Principal components and latent dimensions that a report shows.
 const SHOWN: usize = 4;
 
 /// The first principal components of a cube of `shape`, whose loadings are `[pixels, k]`.
@@ -144,7 +144,7 @@ fn components(results: &LearningResults, loadings: &Array2<f64>, [rows, columns,
         .collect()
 }
 
-/// The dimensions of the latent code that differ most over the cube. Rank-local.
+/// The latent dimensions that vary most over the cube. Rank-local.
 fn latent(path: &Path) -> Result<Vec<Property>> {
     let mut shown: Vec<(f64, Property)> = Vec::new();
     for index in 0..signal_axes(path, LATENT)?[0].size {
@@ -168,7 +168,7 @@ fn latent(path: &Path) -> Result<Vec<Property>> {
     Ok(shown.into_iter().map(|(_, property)| property).collect())
 }
 
-/// Where a cube comes from.
+/// Where a cube comes from, by name.
 fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
     let microscope: Microscope = read_json(path, "microscope")?;
     let angles = [
@@ -198,7 +198,7 @@ fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
     Ok(told.map(|(name, value)| (name.to_string(), value)).collect())
 }
 
-/// The epochs' losses, and of each step the rest; none where nothing was trained.
+/// The losses of the epochs, and the other figures of the steps; none where nothing was trained.
 fn read_training(path: &Path) -> Result<(Vec<LossPoint>, Vec<StepPoint>)> {
     if !path.exists() {
         return Ok((Vec::new(), Vec::new()));

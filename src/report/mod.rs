@@ -27,4 +27,4 @@ pub use compare::{Line, comparison};
 pub use figure::picture_png;
 pub use gather::write_run;
 pub use picture::Quantity;
-pub use ranking::{RankedCube, RankedRegion, ranking_html};
+pub use ranking::{RankedCube, ranking_html};

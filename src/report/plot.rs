@@ -1,4 +1,4 @@
-//! Panels, lines and shades as inline SVG: the little that the charts need of `plotters`.
+//! Panels, lines and shades as inline SVG, drawn by `plotters`.
 
 use std::ops::Range;
 
@@ -20,10 +20,10 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Coordinate, Co
 
 /// Charts are drawn this much larger than they are shown, since `plotters` rounds to whole units.
 const OVERSAMPLING: u32 = 4;
-/// Room beside the axes for the y axis' numbers and for the end of the x axis' last one, CSS pixels.
+/// Room for the numbers of the y axis, and for the end of the last number of the x axis, CSS pixels.
 const LEFT: u32 = 62;
 const RIGHT: u32 = 16;
-/// Most points of a line: more than a chart has columns to show.
+/// Most points of a line: more than a chart has columns.
 const MOST_POINTS: usize = 1200;
 
 pub type Rgb = [u8; 3];
@@ -136,7 +136,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         Ok(())
     }
 
-    /// A dashed vertical line at `x`, with `words` beside its upper end.
+    /// A dashed vertical line at `x`, labelled at its upper end.
     pub fn marker(&mut self, x: f64, words: &str) -> Result<()> {
         let Range { start, end } = self.y.range;
         let place = self.x.place(x);
@@ -159,8 +159,8 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         self.words(place, end, side, &words)
     }
 
-    /// A dashed line at each onset of `edges` (name, eV) in view, its name along it from the x axis up; names that
-    /// would cover the one before are left out.
+    /// A dashed line at each onset of `edges` (name, eV) in view, with its name along it; names that would overlap are left
+    /// out.
     pub fn onsets(&mut self, edges: &[(String, f64)]) -> Result<()> {
         let (x, y) = (self.x.range.clone(), self.y.range.clone());
         let (columns, _) = self.chart.plotting_area().dim_in_pixel();
@@ -201,7 +201,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         for (low, high) in windows.iter().filter_map(|(_, [low, high])| visible(*low, *high, &x)) {
             let corners = [(low, y.start), (high, y.end)];
             self.chart.draw_series([Rectangle::new(corners, shade.filled())])?;
-            // Neighbours touch: their borders tell them apart.
+            // Windows may touch: their borders tell them apart.
             for border in [low, high] {
                 let ends = [(border, y.start), (border, y.end)];
                 self.chart.draw_series([PathElement::new(ends, shade.stroke_width(OVERSAMPLING))])?;
@@ -210,7 +210,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         Ok(())
     }
 
-    /// The names of `windows` at the upper edge, each on the first of three lines where it covers none before it.
+    /// The names of `windows` at the upper edge, each on the first of three lines where it overlaps no other.
     pub fn shade_names(&mut self, windows: &[(String, [f64; 2])]) -> Result<()> {
         let (x, y) = (self.x.range.clone(), self.y.range.clone());
         let (columns, rows) = self.chart.plotting_area().dim_in_pixel();
@@ -251,7 +251,7 @@ fn shortened(name: &str) -> String {
     if name.chars().count() <= MOST { name.into() } else { name.chars().take(MOST - 3).chain("...".chars()).collect() }
 }
 
-/// At most about `most` of `points`: the least and greatest of each run, so that no spike is lost.
+/// At most about `most` of `points`: minimum and maximum of each run, so that no spike is lost.
 fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     if points.len() <= most {
         return points.to_vec();

@@ -1,4 +1,4 @@
-//! The page of a survey: cubes from the most surprising down, for a person to work through.
+//! The page of a survey: its cubes, the most surprising first.
 
 use anyhow::Result;
 use maud::{Markup, html};
@@ -8,30 +8,22 @@ use super::figure::{self, Overlay};
 use super::frame;
 use super::picture::Quantity;
 use super::text::{counted, number};
-use crate::results::FailedInput;
+use crate::results::{FailedInput, RegionSummary, Thumbnail};
 
-/// A cube in its place.
+/// A cube of the ranking.
 pub struct RankedCube {
     pub name: String,
     pub group: String,
-    /// The file that it is from, and its results, relative to the page.
     pub input: String,
+    /// Its results, relative to the page.
     pub output: String,
     pub shape: [usize; 3],
-    /// Decades; below 0: nothing is flagged.
+    /// Decimal logarithm; up to 0 where nothing is flagged.
     pub surprise: f64,
-    /// Mean image, score and region of each pixel `[y, x]`, where they are shown.
-    pub maps: Option<(Array2<f32>, Array2<f32>, Array2<i32>)>,
-    pub regions: Vec<RankedRegion>,
-}
-
-pub struct RankedRegion {
-    /// Its centre, in pixels.
-    pub y: f64,
-    pub x: f64,
-    pub area: usize,
-    pub surprise: f64,
-    pub estimated_shift_ev: Option<f64>,
+    /// None where the page shows no maps of the cube.
+    pub maps: Option<Thumbnail>,
+    /// Each with its surprise.
+    pub regions: Vec<(RegionSummary, f64)>,
 }
 
 /// Regions of a cube that the page lists.
@@ -88,10 +80,10 @@ fn row(i: usize, cube: &RankedCube) -> Markup {
 
 /// The section of one cube; nothing where its maps are not shown.
 fn section(i: usize, cube: &RankedCube) -> Result<Markup> {
-    let Some((image, score, labels)) = &cube.maps else {
+    let Some(maps) = &cube.maps else {
         return Ok(html! {});
     };
-    let overlay = Overlay::outlines(labels);
+    let overlay = Overlay::outlines(&maps.labels);
     let map = |values: &Array2<f32>, quantity: Quantity, words: &str| {
         figure::map(values, quantity, None, &overlay, &format!("{words} of {}", cube.name), html! { (words) })
     };
@@ -100,19 +92,19 @@ fn section(i: usize, cube: &RankedCube) -> Result<Markup> {
             h2 { (i + 1) ". " (cube.name) }
             p.note { (cube.input) " → " (cube.output) }
             .maps {
-                (map(image, Quantity::Intensity, "Mean counts")?)
-                (map(score, Quantity::Score, "Score")?)
+                (map(&maps.mean_image, Quantity::Intensity, "Mean counts")?)
+                (map(&maps.score, Quantity::Score, "Score")?)
             }
             @if !cube.regions.is_empty() {
                 table {
                     thead { tr { @for name in ["y", "x", "pixels", "surprise", "shift, eV"] { th.n { (name) } } } }
                     tbody {
-                        @for region in cube.regions.iter().take(LISTED) {
+                        @for (region, surprise) in cube.regions.iter().take(LISTED) {
                             tr {
                                 td.n { (format!("{:.0}", region.y)) }
                                 td.n { (format!("{:.0}", region.x)) }
                                 td.n { (region.area) }
-                                td.n { (number(region.surprise)) }
+                                td.n { (number(*surprise)) }
                                 td.n { (region.estimated_shift_ev.map_or("–".into(), number)) }
                             }
                         }
@@ -136,8 +128,12 @@ mod tests {
             output: "c".into(),
             shape: [2, 3, 4],
             surprise: f64::NEG_INFINITY,
-            maps: Some((Array2::zeros((2, 3)), Array2::from_elem((2, 3), f32::NAN), Array2::zeros((2, 3)))),
-            regions: vec![RankedRegion { y: 1.0, x: 0.0, area: 2, surprise: 3.25, estimated_shift_ev: None }],
+            maps: Some(Thumbnail {
+                mean_image: Array2::zeros((2, 3)),
+                score: Array2::from_elem((2, 3), f32::NAN),
+                labels: Array2::zeros((2, 3)),
+            }),
+            regions: vec![(RegionSummary { y: 1.0, area: 2, ..RegionSummary::default() }, 3.25)],
         };
         let page = ranking_html("t", &[cube], &[FailedInput { path: "<p>".into(), reason: "no".into() }]).unwrap();
         frame::assert_self_contained(&page);

@@ -86,7 +86,7 @@ impl SetAside {
         }
     }
 
-    /// Sets the input at `path` aside without a word; false if it was already, as one both scored and trained on may be.
+    /// Sets the input at `path` aside without logging it; false if it was already, as one both scored and trained on may be.
     pub fn add(&mut self, path: String, reason: &str) -> bool {
         let is_new = self.failed.iter().all(|failed| failed.path != path);
         if is_new {

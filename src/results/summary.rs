@@ -1,4 +1,4 @@
-//! What a run found, as `summary.json` and the terminal tell it.
+//! What a run found: `summary.json`, and its table on the terminal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::durable;
 use crate::memory::peak_rss_mib;
 use crate::output::{Column, Values};
 
-/// A run's findings.
+/// What a run found, as in `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     pub version: String,
@@ -25,35 +25,35 @@ pub struct Summary {
     pub cubes: Vec<CubeSummary>,
     pub failed_inputs: Vec<FailedInput>,
     pub timings_s: BTreeMap<String, f64>,
-    /// Most memory of each rank, MiB.
+    /// Peak resident memory of each rank, MiB.
     pub peak_rss_mib: Vec<f64>,
 }
 
-/// Findings in one cube.
+/// What was found in one cube.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CubeSummary {
     /// The cube id.
     pub name: String,
     /// `[y, x, energy]` as scored.
     pub shape: [usize; 3],
-    /// Pixels that no score looks at.
+    /// Number of pixels that are not scored.
     pub ignored: usize,
     pub energy: EnergySummary,
-    /// By method, then score.
+    /// By method, then by score.
     pub methods: BTreeMap<String, BTreeMap<String, ScoreSummary>>,
     pub default: Choice,
-    /// Of the default method and score, the most anomalous first.
+    /// Of the default map, the highest score first.
     pub regions: Vec<RegionSummary>,
 }
 
 impl CubeSummary {
-    /// Whether the network scored it, or the linear methods alone.
+    /// Whether the CVAE scored it, not the linear methods alone.
     pub fn has_cvae(&self) -> bool {
         self.methods.contains_key("cvae")
     }
 }
 
-/// The map that regions are drawn from.
+/// A method and a score: the map that regions are drawn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     pub method: String,
@@ -69,7 +69,7 @@ impl Choice {
 /// One score map; the label metrics are null without truth.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ScoreSummary {
-    /// Null where nothing can be above it.
+    /// Null where it is infinite.
     pub threshold: Option<f32>,
     pub flagged: usize,
     pub auroc: Option<f64>,
@@ -78,7 +78,7 @@ pub struct ScoreSummary {
     pub f1: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
-    /// How far the two classes of pixels lie apart, as [`Separation`](crate::evaluate::Separation) says it.
+    /// As in [`Separation`](crate::evaluate::Separation).
     #[serde(default)]
     pub ashman_d: Option<f64>,
     #[serde(default)]
@@ -86,7 +86,7 @@ pub struct ScoreSummary {
 }
 
 /// A connected region above the threshold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RegionSummary {
     pub label: i32,
     /// Centroid in pixels.
@@ -99,14 +99,14 @@ pub struct RegionSummary {
     pub columns: [usize; 2],
     pub max_score: f32,
     pub mean_score: f64,
-    /// By which the edge moved, where it did, eV, and the standard error.
+    /// Energy by which the edge moved, where it did, and its standard error.
     pub estimated_shift_ev: Option<f64>,
     #[serde(default)]
     pub shift_error_ev: Option<f64>,
-    /// What gives the region away; none where its score looks for no kinds.
+    /// None where no kind of anomaly was found in it.
     #[serde(default)]
     pub kind: Option<KindSummary>,
-    /// Where its mean spectrum differs most from what the network makes of it, the most significant first, eV.
+    /// Where its mean spectrum differs most from the reconstruction, the most significant first, eV.
     #[serde(default)]
     pub energies_ev: Vec<[f64; 2]>,
 }
@@ -146,10 +146,10 @@ pub fn region_columns(regions: &[&RegionSummary]) -> Vec<Column> {
 /// The kind of anomaly that most pixels of a region belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindSummary {
-    /// Name of the window in which it shows.
+    /// Name of the window that shows it.
     pub window: String,
     pub differs: Difference,
-    /// Length of one pixel's residual in units of its noise.
+    /// Norm of one pixel's residual in units of its noise.
     pub sigma: f64,
 }
 
@@ -173,6 +173,8 @@ impl fmt::Display for Difference {
 }
 
 impl Summary {
+    /// Of a run on all ranks.
+    ///
     /// # Collective
     pub fn new(comm: &Comm, cubes: Vec<CubeSummary>, set_aside: &SetAside, timings: &[(String, f64)]) -> Summary {
         Summary {
@@ -194,6 +196,8 @@ impl Summary {
             .with_context(|| format!("cannot write {}: make room, or choose another `output`", path.display()))
     }
 
+    /// Reads `summary.json`. Rank-local.
+    ///
     /// # Errors
     /// A folder without a finished run.
     pub fn read(directory: &Path) -> Result<Summary> {
@@ -203,7 +207,7 @@ impl Summary {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
-    /// Tells root's terminal what was found and where it is.
+    /// Prints what was found, and where the results are. Rank-local.
     pub fn print(&self, config: &Config) {
         for cube in &self.cubes {
             println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);

@@ -9,7 +9,7 @@ use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{Column, Values, write_csv, write_tables};
-use crate::report::{RankedCube, RankedRegion, ranking_html};
+use crate::report::{RankedCube, ranking_html};
 use crate::results::{CubeSummary, RegionSummary, read_thumbnail, region_columns, scored_before};
 use crate::stream::Cube;
 
@@ -102,11 +102,6 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
     let mut shown = Vec::new();
     for (i, ranked) in cubes.iter().enumerate() {
         let (entry, summary) = (ranked.entry, &ranked.summary);
-        let regions = summary.regions.iter().zip(&ranked.regions);
-        let maps = match i < config.survey.shown {
-            true => Some(read_thumbnail(config, summary)?),
-            false => None,
-        };
         shown.push(RankedCube {
             name: summary.name.clone(),
             group: entry.group.clone(),
@@ -114,16 +109,8 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
             output: format!("{}.coreloss.hspy", summary.name),
             shape: summary.shape,
             surprise: ranked.surprise,
-            maps: maps.map(|maps| (maps.mean_image, maps.score, maps.labels)),
-            regions: regions
-                .map(|(region, &surprise)| RankedRegion {
-                    y: region.y,
-                    x: region.x,
-                    area: region.area,
-                    surprise,
-                    estimated_shift_ev: region.estimated_shift_ev,
-                })
-                .collect(),
+            maps: (i < config.survey.shown).then(|| read_thumbnail(config, summary)).transpose()?,
+            regions: summary.regions.iter().cloned().zip(ranked.regions.iter().copied()).collect(),
         });
     }
     let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, catalogue.set_aside.list())?;
