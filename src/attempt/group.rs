@@ -34,7 +34,7 @@ pub struct GroupLease {
 /// # Errors
 /// A folder that cannot be written.
 pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<GroupClaim> {
-    let claimed = comm.agree(if comm.is_root() { Lease::claim(folder, stop).map(Some) } else { Ok(None) })?;
+    let claimed = comm.on_root(|| Lease::claim(folder, stop).map(Some))?;
     let (mine, before, theirs) = match claimed {
         Some(Claim::Mine(lease)) => {
             let before = lease.before.clone();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::record::{EXPIRY, End, LastAttempt, Record, attempt_file, last_attempt_seen_by, last_number};
+use crate::durable;
 
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -105,10 +106,7 @@ impl Lease {
         // The thread cannot panic; if it did, the end must be recorded all the same.
         let _ = thread.join();
         self.record.ended = Some(end);
-        let partial = self.path.with_extension("partial");
-        fs::write(&partial, serde_json::to_vec(&self.record)?)
-            .and_then(|()| fs::rename(&partial, &self.path))
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        durable::write(&self.path, serde_json::to_vec(&self.record)?)
     }
 }
 

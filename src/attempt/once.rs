@@ -1,15 +1,15 @@
 //! Work that several processes may want: done once, by one of them.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use super::group::{GroupClaim, claim};
 use crate::comm::Comm;
+use crate::durable;
 use crate::ending::Ending;
 
 /// Does `work` once among all processes: the file `done` says that it is done, and while another process is at it this one
@@ -71,7 +71,7 @@ pub fn train_once(
     run_once(comm, &folder.join("attempts"), &done, since, stop, || {
         let ending = train()?;
         if ending != Ending::Stopped {
-            comm.on_root(|| fs::write(&done, "").with_context(|| format!("cannot write {}", done.display())))?;
+            comm.on_root(|| durable::write(&done, ""))?;
         }
         Ok(ending)
     })

@@ -14,8 +14,8 @@ use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::memory::LIBRARIES_MIB;
 use crate::shard::{Extent, LanePlan};
-use crate::stream::{Cube, CubeStatistics, bound, measure_statistics};
-use crate::train::{self, Rehearsal, rehearse};
+use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
+use crate::train::{Rehearsal, rehearse};
 
 /// Steps that are measured, after one that warms up.
 const STEPS: usize = 3;
@@ -40,7 +40,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     let pixels: usize = training.iter().map(|cube| cube.ignored.len()).sum();
     // The patch that suits all cubes: the smallest alone would get another.
     let mut config = config.clone();
-    config.model.patch = Some(train::patch(&config.model, training.iter().map(Cube::shape)));
+    config.model.patch = Some(config.model.patch_for(training.iter().map(Cube::shape)));
     let config = &config;
     let rehearsal = rehearse(comm, config, sample, &statistics, pixels, STEPS)?;
     let mut scoring_s = None;
@@ -92,7 +92,7 @@ fn read_smallest(comm: &Comm, config: &Config, inputs: &mut Inputs) -> Result<(u
     let cubes = inputs.training.as_ref().unwrap_or(&inputs.cubes);
     let place = cubes.iter().position(|cube| cube.info().path == path);
     let place = place.with_context(|| inputs.set_aside.reasons())?;
-    found.bound = bound(&cubes[place..=place], &found.noise);
+    found.bound = electron_bound(&cubes[place..=place], &found.noise);
     Ok((place, found))
 }
 

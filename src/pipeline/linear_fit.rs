@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
 
-use super::sum_spectra::{SpectrumSum, sum_spectra};
+use super::sum_cube::{SpectrumSum, sum_cube};
 use crate::comm::Comm;
 use crate::config::{Auto, Config, PcaSolver};
 use crate::pca::{Decomposition, Scatter, Spectra, randomized};
@@ -87,7 +87,7 @@ impl LinearFit {
             let width = band.cube.size()[1];
             let first = band.lines.start;
             let is_kept = |y: usize, x: usize| f64::from(errors[(y - first) * width + x]) <= limit;
-            let sum = sum_spectra(comm, band, bound, is_kept)?;
+            let sum = sum_cube(comm, band, bound, is_kept)?;
             let add_to = |scatter: &mut Scatter| add(comm, band, scatter, is_kept);
             fitted = LinearFit::new(comm, config, &sum.electrons, sum.pixels, add_to)?;
         }

@@ -19,7 +19,7 @@ mod score;
 mod score_cube;
 mod score_linear;
 mod score_reconstruction;
-mod sum_spectra;
+mod sum_cube;
 mod summarise;
 
 use std::sync::atomic::AtomicBool;
@@ -41,7 +41,7 @@ pub use averaged::AVERAGED;
 pub use dry_run::dry_run;
 pub use inputs::list_inputs;
 pub use score::score_one;
-pub use sum_spectra::sum_spectra;
+pub use sum_cube::sum_cube;
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
 ///

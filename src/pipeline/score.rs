@@ -15,7 +15,7 @@ use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Stage};
 use crate::results::{CubeSummary, Failure, finished, write_cube};
-use crate::stream::{Cube, CubeStatistics, bound, measure_statistics};
+use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
 use crate::train::Model;
 
 /// Scores the cubes of `prepared` that no earlier run has scored; `None` after a signal.
@@ -26,7 +26,7 @@ use crate::train::Model;
 pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> Result<Option<Vec<CubeSummary>>> {
     let (comm, config) = (run.comm, run.config);
     let mut found: Vec<CubeSummary> = Vec::new();
-    let statistics = CubeStatistics { noise: learned.noise, bound: bound(&prepared.cubes, &learned.noise) };
+    let statistics = CubeStatistics { noise: learned.noise, bound: electron_bound(&prepared.cubes, &learned.noise) };
     for cube in &prepared.cubes {
         if comm.any(run.stop.load(Ordering::Relaxed)) {
             return Ok(None);
@@ -61,7 +61,7 @@ pub fn score_one(comm: &Comm, config: &Config, source: &Source, models: &[Model]
     let own = measure_statistics(comm, &mut cubes, config, |_, error| Err(error))?;
     let axes: Vec<_> = models.iter().map(|model| &model.energy).collect();
     let model = &models[energy_axis::choose_model(comm, config, &mut cubes[0], &own, &axes)?];
-    let statistics = CubeStatistics { noise: model.noise, bound: bound(&cubes, &model.noise) };
+    let statistics = CubeStatistics { noise: model.noise, bound: electron_bound(&cubes, &model.noise) };
     Ok(score_and_write(comm, config, &cubes[0], &statistics, (Some(model), None), &mut Clock::start())?)
 }
 

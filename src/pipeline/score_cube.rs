@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::linear_fit::LinearFit;
 use super::score_linear::score_linear;
 use super::score_reconstruction::Scoring;
-use super::sum_spectra::sum_spectra;
+use super::sum_cube::sum_cube;
 use crate::comm::Comm;
 use crate::config::{Config, Window, Windows};
 use crate::gpu::device;
@@ -41,7 +41,7 @@ pub fn score_cube<'a>(
     let halo = tiles.as_ref().map_or(lines.clone(), |tiles| tiles.halo(&lines));
     let opened = Band::open(cube, statistics.noise, lines, halo, config.io.memory_mib << 20);
     let band = comm.agree(opened)?;
-    let sum = sum_spectra(comm, &band, bound, |_, _| true)?;
+    let sum = sum_cube(comm, &band, bound, |_, _| true)?;
     let mean = sum.mean();
     let thickness = thickness(comm, config, &band)?;
     let windows = windows(config, cube, &mean);

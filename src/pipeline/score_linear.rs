@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2, s};
 use super::clock::Clock;
 use super::linear_fit::{LinearFit, loadings};
 use super::score_reconstruction::Scoring;
-use super::sum_spectra::SpectrumSum;
+use super::sum_cube::SpectrumSum;
 use crate::config::{Auto, Config, PcaFit};
 use crate::pca::Decomposition;
 use crate::results::{Method, electrons};

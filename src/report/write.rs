@@ -1,7 +1,6 @@
 //! The files of a report: `report.html`, and a PNG of each map.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -29,11 +28,11 @@ pub fn write(directory: &Path, report: &Report, cubes: impl Iterator<Item = Resu
         for map in &cube.maps {
             let name = format!("{stem}.{}.{}.png", map.method, map.score);
             let bytes = figure::map_png(map, &cube).with_context(|| format!("drawing {name}"))?;
-            replace(directory, &name, &bytes)?;
+            durable::write(&directory.join(name), bytes)?;
         }
         page.add(&cube)?;
     }
-    replace(directory, "report.html", page.html(report)?.as_bytes())
+    durable::write(&directory.join("report.html"), page.html(report)?)
 }
 
 /// Refuses a cube whose maps differ in shape: they are drawn over one another.
@@ -76,17 +75,7 @@ pub fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
             end -= 1;
         }
         stem.truncate(end);
-        stem.push('-');
-        for byte in &Sha256::digest(name)[..6] {
-            // Writing to a String cannot fail.
-            let _ = write!(stem, "{byte:02x}");
-        }
+        stem.push_str(&format!("-{:.12x}", Sha256::digest(name)));
     }
     stem
-}
-
-/// Writes `bytes` to `directory/name`, whole or not at all.
-fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let path = directory.join(name);
-    durable::replace(&path, |file| Ok(file.write_all(bytes)?)).with_context(|| format!("writing {}", path.display()))
 }

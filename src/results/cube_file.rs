@@ -12,9 +12,7 @@ use super::titles::{LATENT, MEAN, PCA, RECONSTRUCTION};
 use crate::archive::Microscope;
 use crate::comm::Comm;
 use crate::cube::Axis;
-use crate::output::{
-    About, Data, HspyWriter, LearningResults, Signal, Small, SmallSignal, Value, index_axis, parallel, signal_path,
-};
+use crate::output::{Contents, Data, HspyWriter, LearningResults, Measurement, Signal, Value, signal_path};
 use crate::stream::Cube;
 
 /// The file of one cube, and the signals that were written to it so far.
@@ -22,7 +20,7 @@ pub struct CubeFile<'c, 's> {
     comm: &'c Comm,
     scored: &'s ScoredCube<'s>,
     writer: HspyWriter<'c>,
-    signals: Vec<SmallSignal>,
+    signals: Vec<Signal>,
     /// Scan lines of a chunk.
     chunk_rows: usize,
 }
@@ -36,7 +34,7 @@ impl<'c, 's> CubeFile<'c, 's> {
     pub fn create(comm: &'c Comm, path: &Path, scored: &'s ScoredCube<'s>) -> Result<CubeFile<'c, 's>> {
         let cube = scored.band.cube;
         let mut writer = HspyWriter::create(comm, path)?;
-        writer.describe(about(cube));
+        writer.describe(measurement(cube));
         Ok(CubeFile { comm, scored, writer, signals: Vec::new(), chunk_rows: cube.blocks().rows(0).len() })
     }
 
@@ -66,20 +64,20 @@ impl<'c, 's> CubeFile<'c, 's> {
         self.writer.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])?;
         self.writer.write(&name, &[self.scored.band.lines.start, 0], local)?;
         let axes = self.map_axes(navigate);
-        self.signals.push(parallel(title, axes.to_vec(), ""));
+        self.signals.push(Signal::written(title, axes.to_vec(), ""));
         Ok(())
     }
 
     /// Adds a signal that root alone writes, in the end.
-    pub fn add(&mut self, title: &str, axes: Vec<Axis>, data: Data, learning_results: Option<LearningResults>) {
-        let signal = Signal { title: title.into(), axes, signal_type: "EELS".into() };
-        self.signals.push(SmallSignal { signal, data, learning_results });
+    pub fn add(&mut self, signal: Signal) {
+        self.signals.push(signal);
     }
 
     /// The mean spectrum.
     pub fn mean_spectrum(&mut self) {
         let mean = ArrayView::from(&self.scored.mean[..]).to_owned().into_dyn();
-        self.add(MEAN, vec![self.scored.band.cube.energy.clone()], Data::F64(mean), None);
+        let energy = self.scored.band.cube.energy.clone();
+        self.add(Signal::new(MEAN, vec![energy], "EELS", Data::F64(mean)));
     }
 
     /// The blended latent means of the CVAE.
@@ -96,7 +94,7 @@ impl<'c, 's> CubeFile<'c, 's> {
         self.writer.create_dataset::<f32>(&name, &[size, height, width], &[1, self.chunk_rows, width])?;
         self.writer.write(&name, &[0, self.scored.band.lines.start, 0], latent.view().into_dyn())?;
         let [y, x] = self.map_axes(false);
-        self.signals.push(parallel(LATENT, vec![index_axis("latent dimension", size), y, x], ""));
+        self.signals.push(Signal::written(LATENT, vec![Axis::of_indices("latent dimension", size, true), y, x], ""));
         Ok(())
     }
 
@@ -121,7 +119,8 @@ impl<'c, 's> CubeFile<'c, 's> {
         let energy = self.scored.band.cube.energy.clone();
         let data = Data::Declared { chunk: vec![self.chunk_rows, width, energy.size] };
         let [y, x] = self.map_axes(true);
-        self.add(PCA, vec![y, x, energy], data, Some(learning_results));
+        let signal = Signal::new(PCA, vec![y, x, energy], "EELS", data);
+        self.add(Signal { learning_results: Some(learning_results), ..signal });
         Ok(())
     }
 
@@ -157,7 +156,7 @@ impl<'c, 's> CubeFile<'c, 's> {
             written.map_err(Failure::Fatal)?;
         }
         let [y, x] = self.map_axes(true);
-        self.signals.push(parallel(RECONSTRUCTION, vec![y, x, energy.slice(channels)], "EELS"));
+        self.signals.push(Signal::written(RECONSTRUCTION, vec![y, x, energy.slice(channels)], "EELS"));
         Ok(())
     }
 
@@ -167,7 +166,7 @@ impl<'c, 's> CubeFile<'c, 's> {
     /// # Errors
     /// An output that cannot be written.
     pub fn finish(self, texts: BTreeMap<String, String>) -> Result<()> {
-        self.writer.finish(Small { signals: self.signals, texts })
+        self.writer.finish(Contents { signals: self.signals, texts })
     }
 
     fn size(&self) -> [usize; 2] {
@@ -182,9 +181,9 @@ impl<'c, 's> CubeFile<'c, 's> {
 }
 
 /// The instrument, for every signal; not the scale of the stored intensities, which the results do not share.
-fn about(cube: &Cube) -> About {
+fn measurement(cube: &Cube) -> Measurement {
     let name = cube.info().path.file_name().map(|name| name.to_string_lossy().into_owned());
     let microscope =
         Microscope { gain_factor: None, gain_offset: None, intensity_units: None, ..cube.microscope().clone() };
-    About { microscope, original_filename: name, ..About::default() }
+    Measurement { microscope, original_filename: name, ..Measurement::default() }
 }

@@ -8,7 +8,8 @@ use super::scored_cube::ScoredCube;
 use super::titles::{REGION_RECONSTRUCTIONS, REGION_SPECTRA};
 use crate::comm::{Comm, ExactSum};
 use crate::cube::Axis;
-use crate::output::{Data, index_axis};
+use crate::output::{Data, Signal};
+use crate::spectrum::sum_spectra;
 
 /// Regions whose spectra are kept.
 const MOST_SPECTRA: usize = 20;
@@ -48,8 +49,8 @@ pub fn write_region_spectra(
         for (mut spectrum, area) in means.outer_iter_mut().zip(&areas) {
             spectrum.mapv_inplace(|sum| sum / area);
         }
-        let axes = vec![index_axis("region", count), cube.energy.clone()];
-        file.add(title, axes, Data::F64(means.into_dyn()), None);
+        let axes = vec![Axis::of_indices("region", count, true), cube.energy.clone()];
+        file.add(Signal::new(title, axes, "EELS", Data::F64(means.into_dyn())));
     };
     add(REGION_SPECTRA, &measured);
     if scored.tiles.is_none() {
@@ -75,15 +76,9 @@ fn sum_regions(comm: &Comm, scored: &ScoredCube, labels: &[i32], count: usize) -
     let mut explained = ExactSum::new(count * channels, bound);
     let line_labels = |y: usize| &labels[y * width..(y + 1) * width];
     let add = |sum: &mut ExactSum, y: usize, line: &Array2<f32>| {
-        let mut values = vec![0f64; count * channels];
-        for (x, &label) in line_labels(y).iter().enumerate() {
-            if let Some(index) = index_of(label, count) {
-                for (value, &u) in values[index * channels..].iter_mut().zip(line.row(x)) {
-                    *value += u as f64;
-                }
-            }
-        }
-        sum.add(&values);
+        let labels = line_labels(y);
+        let of_region = |label: usize| sum_spectra(line.view(), |x| labels[x] == label as i32);
+        sum.add(&(1..=count).flat_map(of_region).collect::<Vec<f64>>());
     };
     let holds_region = |&y: &usize| line_labels(y).iter().any(|&label| index_of(label, count).is_some());
     let lines: Vec<usize> = scored.band.lines.clone().filter(holds_region).collect();

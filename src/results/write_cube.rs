@@ -32,7 +32,7 @@ type Methods = BTreeMap<String, BTreeMap<String, ScoreSummary>>;
 pub fn write_cube(comm: &Comm, config: &Config, scored: &ScoredCube) -> Result<CubeSummary, Failure> {
     let cube = scored.band.cube;
     // What may fail for the cube's own fault comes before there is a file, which all ranks have to close together.
-    let truth = comm.agree(if comm.is_root() { archive::truth(&cube.info().path, cube.size()) } else { Ok(None) });
+    let truth = comm.on_root(|| archive::truth(&cube.info().path, cube.size()));
     let truth: Option<Vec<i32>> = truth.map_err(Failure::Source)?.map(|truth| truth.into_iter().collect());
     let fingerprint = comm.agree(cube.fingerprint(config)).map_err(Failure::Source)?;
     let path = cube_path(&config.output.dir, &cube.info().id);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::attempt::{End, LastAttempt, last_attempt};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
+use crate::durable;
 use crate::pipeline::list_inputs;
 use crate::results::{self, SetAside};
 use crate::stream::Cube;
@@ -45,8 +46,7 @@ impl Entry {
     /// # Errors
     /// A folder that cannot be written.
     pub fn keep_time(&self, config: &Config, took_s: f64) -> Result<()> {
-        let path = self.attempts(config).join(TOOK);
-        fs::write(&path, took_s.to_string()).with_context(|| format!("cannot write {}", path.display()))
+        durable::write(&self.attempts(config).join(TOOK), took_s.to_string())
     }
 }
 
@@ -133,7 +133,6 @@ fn attempts(config: &Config, source: &Source) -> PathBuf {
 /// Opens a cube and keeps what the survey needs to know of it. Rank-local.
 fn entry(source: &Source, config: &Config) -> Result<Entry> {
     let cube = Cube::open(source, config)?;
-    // A file that was cut short counts as none.
     let took = fs::read_to_string(attempts(config, source).join(TOOK)).ok();
     Ok(Entry {
         shape: cube.shape(),

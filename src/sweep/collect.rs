@@ -10,6 +10,7 @@ use super::repeats;
 use super::rows::{read_rows, table};
 use crate::comm::Comm;
 use crate::config::Sweep;
+use crate::durable;
 use crate::ending::Ending;
 use crate::output::{write_csv, write_tables};
 
@@ -55,7 +56,7 @@ fn write(sweep: &Sweep) -> Result<()> {
     }
     for plot in &plots {
         let target = path(&format!("{}.svg", figure_name(sweep, plot)?));
-        fs::write(&target, draw(sweep, plot, &rows)?).with_context(|| format!("cannot write {}", target.display()))?;
+        durable::write(&target, draw(sweep, plot, &rows)?)?;
         println!("{}", target.display());
     }
     Ok(())
