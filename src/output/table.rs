@@ -56,7 +56,7 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
         }
         Ok(csv.flush()?)
     };
-    durable::replace(path, write).with_context(|| format!("cannot write {}", path.display()))
+    durable::replace(path, write)
 }
 
 /// Writes each table as a dataset of records, whole or not at all. Rank-local.
