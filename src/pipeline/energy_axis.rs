@@ -81,7 +81,7 @@ impl Common {
     /// The channels of the coarsest axis within the common energies, each `rebin` of them made one.
     fn axis(&self, rebin: usize) -> Result<Axis> {
         let place = |ev: f64| (ev - self.axis.span()[0]) / self.axis.scale;
-        // Axes that agree but for rounding lose no channel.
+        // Axes that differ by rounding alone lose no channel.
         let start = (place(self.low) - 0.01).ceil().max(0.0) as usize;
         let end = ((place(self.high) + 0.01).floor().max(0.0) as usize).min(self.axis.size);
         let axis = self.axis.slice(start.min(end)..end).rebinned(rebin);

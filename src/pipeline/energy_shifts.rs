@@ -23,7 +23,7 @@ const LARGEST_REACH: usize = 4;
 ///
 /// # Collective
 /// # Errors
-/// No low-loss spectra, no edge, too many pixels whose shift cannot be told.
+/// No low-loss spectra, no edge, too many pixels whose shift cannot be measured.
 pub fn measure_shifts(
     comm: &Comm,
     config: &Config,
@@ -149,7 +149,7 @@ fn edge_shifts(
                 pixels += 1.0;
             }
             spectrum.iter_mut().for_each(|sum| *sum /= pixels);
-            // Spatial means overlap: one of them alone is of so many pixels.
+            // Spatial means overlap, so the pixels summed here may be fewer than those of a single mean.
             let pixels = f64::max(pixels, f64::from(read.share[[y, x]]) * (side * side) as f64);
             let shift = template.shift_ev(&spectrum, pixels);
             found.push(shift.map_or(f32::NAN, |shift| shift as f32));

@@ -1,4 +1,4 @@
-//! Opening the archive on all ranks alike, and setting aside what does not open.
+//! The inputs of a run, opened by all ranks; those that do not open are set aside.
 
 use anyhow::{Result, ensure};
 
@@ -50,7 +50,7 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
         let learned = training.as_mut().unwrap_or(&mut cubes);
         leave_out(comm, config, earlier, learned, &mut set_aside)?;
     }
-    // Checked on headers, before anything is read: the user learns soonest of cubes that do not belong together.
+    // From the headers, so that cubes which do not belong together are told before anything is read.
     let rebin = config.preprocess.rebin;
     energy_axis::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
     Ok(Inputs { cubes, training, set_aside })
@@ -60,7 +60,7 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
 ///
 /// # Collective
 /// # Errors
-/// As [`catalogue`], as bad usage.
+/// As [`catalogue`]; they count as bad usage.
 pub fn list_inputs(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
     comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
 }

@@ -1,4 +1,4 @@
-//! The second phase: the network trained, or taken as an earlier training left it, and the baselines fitted.
+//! The second phase: the network trained, or read from the last checkpoint, and the linear baselines fitted.
 
 use anyhow::{Result, bail};
 
@@ -16,7 +16,7 @@ pub struct Learned {
     pub model: Option<Model>,
     /// The linear baselines, where they are fitted to the training cubes.
     pub baselines: Option<LinearFit>,
-    /// What every cube is scored with.
+    /// The noise model that every cube is scored with.
     pub noise: NoiseModel,
 }
 
@@ -25,7 +25,7 @@ impl Learned {
     ///
     /// # Collective
     /// # Errors
-    /// No model to score with; those of the training; unreadable data.
+    /// No model to score with; a training that fails; unreadable data.
     pub fn from(run: &mut Run, prepared: &Prepared) -> Result<Option<Learned>> {
         let (config, stage) = (run.config, run.stage);
         let model = match stage {
@@ -49,7 +49,7 @@ impl Learned {
     }
 }
 
-/// The trained model: trained now, or (for [`Stage::Score`]) as the last training left it. `None` after a signal.
+/// The network: trained now, or of the newest checkpoint for [`Stage::Score`]. `None` after a signal.
 ///
 /// # Collective
 fn model(run: &Run, prepared: &Prepared) -> Result<Option<Model>> {

@@ -1,4 +1,4 @@
-//! What the linear baselines are fitted with: principal components and mean of a cube, or of the training cubes.
+//! The fit of the linear baselines: principal components and mean of one cube, or of the training cubes.
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
@@ -30,7 +30,7 @@ const AVERAGED_FACTOR: f64 = 4.457;
 pub const MOST_AUTO: usize = 16;
 
 impl LinearFit {
-    /// Fits the spectra that `add_to` adds to a scatter matrix: `pixels` of them, which sum up to the electrons `sums`.
+    /// Fits the spectra that `add_to` adds to a scatter matrix: `pixels` of them, whose sum is `sums` `[energy]`, electrons.
     ///
     /// # Collective
     fn new(
@@ -74,7 +74,7 @@ impl LinearFit {
         LinearFit::new(comm, config, &sum.electrons, sum.pixels, |scatter| add(comm, band, scatter, |_, _| true))
     }
 
-    /// Fits the cube again without the pixels that this fit explains worst, and once more without the worst of that.
+    /// Fits the cube again, twice, each time without the pixels that the fit before explains worst.
     ///
     /// # Collective
     /// # Source
@@ -128,7 +128,7 @@ impl LinearFit {
         LinearFit::new(comm, config, &sums, pixels, |scatter| {
             for cube in cubes {
                 let lines = cube.blocks().band(comm.rank(), comm.size());
-                // Memory for nothing: each block is read when it is added.
+                // Nothing is kept in memory: each block is read when it is added.
                 let opened = Band::open(cube, statistics.noise, lines, 0..0, 0);
                 let band = comm.agree(opened)?;
                 add(comm, &band, scatter, |y, x| cube.is_trained_on(y, x))?;

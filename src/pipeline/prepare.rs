@@ -16,7 +16,7 @@ pub struct Prepared {
     pub cubes: Vec<Cube>,
     /// To train on, where these are others.
     pub training: Option<Vec<Cube>>,
-    /// Of the cubes that are trained on.
+    /// Of the cubes to train on.
     pub statistics: CubeStatistics,
     pub set_aside: SetAside,
 }

@@ -16,7 +16,7 @@ pub struct Scoring<'a> {
     pub comm: &'a Comm,
     pub scorer: &'a LineScorer,
     pub band: &'a Band<'a>,
-    /// On the electrons of one channel, summed over all pixels.
+    /// Bound on the electrons of one channel, summed over all pixels.
     pub bound: f64,
 }
 
@@ -48,7 +48,7 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn new(scoring: &Scoring<'a>) -> Self {
         let cube = scoring.band.cube;
-        // A model may answer more electrons in a channel than were counted there.
+        // A reconstruction may have more electrons in a channel than were counted.
         let bound = scoring.bound.max(1.0) * 1024.0;
         Collector {
             scorer: scoring.scorer,

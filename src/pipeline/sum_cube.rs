@@ -6,7 +6,7 @@ use crate::comm::{Comm, ExactSum};
 use crate::spectrum::sum_spectra;
 use crate::stream::Band;
 
-/// The sum of spectra over a cube, equal on all ranks but for `totals`.
+/// The sum of spectra over a cube, equal on all ranks except for `totals`.
 pub struct SpectrumSum {
     /// Electrons `[energy]`.
     pub electrons: Vec<f64>,

@@ -151,7 +151,7 @@ fn folder(config: &Config, name: &str) -> PathBuf {
     config.output.dir.join("models").join(name)
 }
 
-/// As if a glob had found it, so that it is set aside where it fails: the training goes on with the others.
+/// The source as if a glob had found it: if it fails it is set aside, and the training goes on with the others.
 fn unnamed(source: &Source) -> Source {
     Source { named: false, ..source.clone() }
 }
