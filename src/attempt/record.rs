@@ -142,22 +142,6 @@ pub fn last_number(folder: &Path) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_dead_are_known_at_once_where_they_can_be() {
-        let me = Record::mine();
-        let gone = Record { pid: 4_194_305, ..me.clone() };
-        assert!(gone.surely_gone(&me) && !me.surely_gone(&me));
-        assert!(!Record::elsewhere().surely_gone(&me));
-        // The job was queued again, on another node.
-        let again = Record { host: "other".into(), restarts: Some("1".into()), ..Record::elsewhere() };
-        assert!(Record::elsewhere().surely_gone(&again));
-    }
-}
-
-#[cfg(test)]
 impl Record {
     /// Of a job on another node.
     pub fn elsewhere() -> Record {
@@ -170,5 +154,21 @@ impl Record {
             began: 0,
             ended: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dead_are_known_at_once_where_they_can_be() {
+        let me = Record::mine();
+        let gone = Record { pid: 4_194_305, ..me.clone() };
+        assert!(gone.surely_gone(&me) && !me.surely_gone(&me));
+        assert!(!Record::elsewhere().surely_gone(&me));
+        // The job was queued again, on another node.
+        let again = Record { host: "other".into(), restarts: Some("1".into()), ..Record::elsewhere() };
+        assert!(Record::elsewhere().surely_gone(&again));
     }
 }

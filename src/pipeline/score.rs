@@ -32,11 +32,11 @@ pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> R
             return Ok(None);
         }
         // A stage that was asked for by name is done again.
-        if run.stage == Stage::All {
-            if let Some(done) = finished(comm, config, cube)? {
-                found.push(done);
-                continue;
-            }
+        if run.stage == Stage::All
+            && let Some(done) = finished(comm, config, cube)?
+        {
+            found.push(done);
+            continue;
         }
         let models = (learned.model.as_ref(), learned.baselines.as_ref());
         match score_and_write(comm, config, cube, &statistics, models, &mut run.clock) {

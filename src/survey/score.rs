@@ -40,10 +40,10 @@ pub fn score_entry(
         Some(End::Stopped) | None => score(comm, config, entry, models, stop),
     };
     lease.end(comm, &result)?;
-    if let Err(error) = &result {
-        if comm.is_root() {
-            log::warn!("set aside: {}: {error:#}", entry.source.path.display());
-        }
+    if let Err(error) = &result
+        && comm.is_root()
+    {
+        log::warn!("set aside: {}: {error:#}", entry.source.path.display());
     }
     Ok(result.unwrap_or(Ending::SomeSetAside))
 }

@@ -104,7 +104,7 @@ impl Pooled {
         let ranked = ranking(&pixels.scores, &pixels.truth);
         let detected = detection(&pixels.scores, &pixels.truth, &pixels.flagged);
         let counted = pixels.scores.iter().zip(&pixels.truth);
-        let normal = counted.zip(&pixels.flagged).filter(|&((ref score, &truth), _)| !score.is_nan() && truth == 0);
+        let normal = counted.zip(&pixels.flagged).filter(|&((score, &truth), _)| !score.is_nan() && truth == 0);
         let (count, flagged) =
             normal.fold((0.0, 0.0), |(count, flagged), (_, &flag)| (count + 1.0, flagged + f64::from(u8::from(flag))));
         let nan = f64::NAN;
