@@ -52,7 +52,7 @@ pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<
 /// # Errors
 /// A folder that cannot be written.
 pub fn clear(comm: &Comm, config: &Config) -> Result<()> {
-    comm.on_root(|| remove_results(&config.output.dir).and_then(|()| write_config(config)))
+    comm.on_root(|| remove_run_files(&config.output.dir).and_then(|()| write_config(config)))
 }
 
 fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
@@ -70,7 +70,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
         return Ok(State::Open);
     }
     let path = directory.join("config.yaml");
-    let found = results(directory)?;
+    let found = run_files(directory)?;
     // A run that failed before its first result, say by a mistyped name, left nothing that could be lost.
     let begun =
         found.iter().any(|result| *result != path) || stage == Stage::Survey && directory.join("models").exists();
@@ -156,7 +156,7 @@ fn is_of_training(result: &Path) -> bool {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn results(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn run_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = files(directory, |folder| !folder.join("config.yaml").exists())?;
     found.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -201,8 +201,8 @@ fn files(directory: &Path, is_entered: impl Fn(&Path) -> bool) -> Result<Vec<Pat
 }
 
 /// Removes what the run of `directory` wrote, and nothing else.
-fn remove_results(directory: &Path) -> Result<()> {
-    for path in results(directory)? {
+fn remove_run_files(directory: &Path) -> Result<()> {
+    for path in run_files(directory)? {
         fs::remove_file(&path).with_context(|| {
             format!("cannot remove {}: mend the permissions of its folder, or choose another `output`", path.display())
         })?;
@@ -247,13 +247,13 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let mut found = results(folder.path()).unwrap();
+        let mut found = run_files(folder.path()).unwrap();
         found.sort();
         let mut expected = own.map(|name| folder.path().join(name));
         expected.sort();
         assert_eq!(found, expected);
         assert_eq!(result_files(folder.path()).unwrap().len(), 4);
-        remove_results(folder.path()).unwrap();
+        remove_run_files(folder.path()).unwrap();
         assert!(own.iter().all(|name| !folder.path().join(name).exists()));
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
     }

@@ -1,9 +1,9 @@
 //! What a run leaves in its output folder, and how it is read again.
 
 mod cube_file;
-mod energy;
+mod energy_summary;
 pub mod folder;
-mod pixels;
+mod scored_pixels;
 mod region_spectra;
 mod region_table;
 mod score_maps;
@@ -15,10 +15,10 @@ mod thumbnail;
 pub mod titles;
 mod write_cube;
 
-pub use energy::EnergySummary;
+pub use energy_summary::EnergySummary;
 pub use folder::Start;
-pub use pixels::ScoredPixels;
 pub use scored_cube::{Method, ScoredCube, electrons};
+pub use scored_pixels::ScoredPixels;
 pub use set_aside::{FailedInput, Failure, SetAside};
 pub use stored::{cube_path, finished, read_json, scored_before};
 pub use summary::{CubeSummary, Difference, KindSummary, RegionSummary, ScoreSummary, Summary, region_columns};

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::energy::EnergySummary;
+use super::energy_summary::EnergySummary;
 use super::set_aside::{FailedInput, SetAside};
 use crate::comm::Comm;
 use crate::config::Config;

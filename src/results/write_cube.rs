@@ -6,7 +6,7 @@ use anyhow::Result;
 use ndarray::{Array2, s};
 
 use super::cube_file::CubeFile;
-use super::energy::EnergySummary;
+use super::energy_summary::EnergySummary;
 use super::region_spectra::write_region_spectra;
 use super::region_table::region_table;
 use super::score_maps::{flag_map, score_maps, summarise_score};
