@@ -36,7 +36,7 @@
 //!   branch in [`archive::Reader::open`] and [`archive::inspect`]. `tests` hold it against RosettaSciIO.
 //! * **A score.** A field of [`score::Scores`] (a value per pixel, larger is more anomalous, NaN where ignored), filled in
 //!   `score/scores.rs` from the features of [`score::LineFeatures`], and its name with what it means in `score_maps` of
-//!   `results/cube_file.rs`: thresholds, maps, masks, metrics and the report take it from there.
+//!   `results/score_maps.rs`: thresholds, maps, masks, metrics and the report take it from there.
 //! * **An anomaly.** A kind of [`config::AnomalyKind`] with its bounds in `config/anomaly.rs`, and what it does to the
 //!   expected counts in `simulate/expected.rs`; for measured cubes `config/inject.rs` and `simulate/inject.rs`.
 //! * **A material.** No code: `simulate` takes a YAML file of edges, like those in `config/materials`.

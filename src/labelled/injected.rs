@@ -15,7 +15,7 @@ use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
 use crate::cube::neighbourhood;
 use crate::invalid::Invalid;
 use crate::output::{Measurement, read_text};
-use crate::pipeline::list;
+use crate::pipeline::list_inputs;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Blocks;
@@ -77,7 +77,7 @@ impl Original {
     fn open(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<Original> {
         let input = copy.input.as_ref().or(config.inject.input.as_ref());
         let input = input.context("`input` is not given")?;
-        let found = list(comm, std::slice::from_ref(input))?;
+        let found = list_inputs(comm, std::slice::from_ref(input))?;
         let [source] = &found[..] else {
             let words = format!("`input` {input} means {} files: name one", found.len());
             return Err(Invalid(words).into());

@@ -10,18 +10,20 @@ pub struct EnergySummary {
     /// Middle of the first and the last channel in use.
     pub first_ev: f64,
     pub last_ev: f64,
-    /// Of a channel in use.
+    /// Width of a channel in use.
     pub dispersion_ev: f64,
-    /// At which the cube was recorded.
+    /// Width of a channel as recorded.
     pub recorded_dispersion_ev: f64,
-    /// Energies that were asked for and left out: not measured in every pixel of every cube.
+    /// Energies that were asked for but are not measured in every pixel of every cube.
     pub left_out_ev: Vec<[f64; 2]>,
-    /// How the pixels were brought in line; null where they were not.
+    /// How the energies of the pixels were aligned; null where they were not.
     pub align: Option<AlignSummary>,
 }
 
+/// The shifts that were taken out of the energies of the pixels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AlignSummary {
+    /// What they were measured by.
     pub by: String,
     pub lowest_shift_ev: f64,
     pub median_shift_ev: f64,
@@ -31,6 +33,7 @@ pub struct AlignSummary {
 }
 
 impl EnergySummary {
+    /// Of a cube as it is scored. Rank-local.
     pub fn of(cube: &Cube) -> EnergySummary {
         let ([asked_low, asked_high], [low, high]) = (cube.asked().span(), cube.energy.span());
         let ends = [[asked_low, low.min(asked_high)], [high.max(asked_low), asked_high]];

@@ -1,33 +1,33 @@
-//! One energy axis for all cubes of a run: the pixels' energies are brought in line and the cubes' axes made one.
+//! One energy axis for all cubes of a run: the energies of the pixels are aligned, and the axes of the cubes made one.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::align;
+use super::energy_shifts::measure_shifts;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::results::{EnergySummary, SetAside};
 use crate::stream::{Cube, CubeStatistics, SAME_DISPERSION, electron_bound};
 
-/// Spectra of one model differ in dispersion by this factor at most. Detectors blur by channels, so that edges are wider in
-/// a coarser cube, which looks like an anomaly. Simulated cubes of 1.25, 0.625 and 0.3125 eV scored as well together as
-/// three of 1.25 eV but for the weak anomaly in the finest (F1 .66 for .74); more than that was not tried.
+/// Cubes that share a model differ in dispersion by this factor at most. Detectors blur by channels, so edges are wider in
+/// a coarser cube, which looks like an anomaly. Simulated cubes of 1.25, 0.625 and 0.3125 eV together scored as well as
+/// three of 1.25 eV, except for the weak anomaly in the finest (F1 .66 instead of .74). Larger factors were not tried.
 const MOST_COARSER: f64 = 4.0;
-/// The common energies are at least this share of those of every cube.
+/// The common energies are at least this share of the energies of every cube.
 const LEAST_COMMON: f64 = 0.5;
-/// A model's energies reach beyond those of a cube by this much of a channel at most: resampling completes a little more.
+/// A model's energies may reach beyond those of a cube by this share of a channel: resampling can fill in a little more.
 const MOST_BEYOND: f64 = 0.015;
 
 /// What the cubes admitted so far have in common.
 struct Common {
     /// The coarsest of their axes, whole.
     axis: Axis,
-    /// Energies (eV) that all of them hold.
+    /// The energies (eV) that all of them cover.
     low: f64,
     high: f64,
-    /// The first of them, which the others are held to.
+    /// The first cube, which error messages compare others with.
     first: PathBuf,
     first_width: f64,
 }
@@ -38,6 +38,8 @@ impl Common {
         Common { axis: cube.asked().clone(), low, high, first: cube.info().path.clone(), first_width: high - low }
     }
 
+    /// Narrows the common energies to those that `cube` covers too.
+    ///
     /// # Errors
     /// A cube that has too little in common with those before; names both.
     fn admit(&mut self, cube: &Cube) -> Result<()> {
@@ -69,17 +71,17 @@ impl Common {
             both()
         );
         (self.low, self.high) = (low, high);
-        // Splitting wide channels would invent noise that is tied together: narrow ones are joined.
+        // Narrow channels are joined: wide ones, split, would have correlated noise.
         if own.scale > mine.scale * (1.0 + SAME_DISPERSION) {
             self.axis = own.clone();
         }
         Ok(())
     }
 
-    /// The channels of the coarsest axis that lie in what is common, `rebin` of them made one.
+    /// The channels of the coarsest axis within the common energies, each `rebin` of them made one.
     fn axis(&self, rebin: usize) -> Result<Axis> {
         let place = |ev: f64| (ev - self.axis.span()[0]) / self.axis.scale;
-        // Axes that agree but for rounding lose no channel.
+        // Axes that differ by rounding alone lose no channel.
         let start = (place(self.low) - 0.01).ceil().max(0.0) as usize;
         let end = ((place(self.high) + 0.01).floor().max(0.0) as usize).min(self.axis.size);
         let axis = self.axis.slice(start.min(end)..end).rebinned(rebin);
@@ -94,12 +96,13 @@ impl Common {
     }
 }
 
-/// The energies that all cubes have in common, `rebin` channels made one; those that do not belong go to `set_aside`.
+/// The energies that all cubes have in common, each `rebin` channels made one; cubes with too little in common with the
+/// first go to `set_aside`.
 ///
-/// The first list, or the second where there is no first, has the cube that the others are held to.
+/// The first cube is that of `training`, or of `cubes` where there is no training list. Rank-local.
 ///
 /// # Errors
-/// Those of `set_aside`; equal on all ranks.
+/// A named cube that would be set aside; no cube left. Equal on all ranks.
 pub fn common(
     comm: &Comm,
     training: Option<&mut Vec<Cube>>,
@@ -127,11 +130,11 @@ pub fn common(
     common.context("a run has inputs")?.axis(rebin)
 }
 
-/// Brings the pixels of all cubes in line, and all cubes to one axis.
+/// Aligns the energies of the pixels of all cubes, and brings all cubes to one axis.
 ///
 /// # Collective
 /// # Errors
-/// Those of `set_aside`; nothing in common.
+/// A named cube that cannot be aligned or has too little in common with the first; no cube left.
 pub fn unify(
     comm: &Comm,
     config: &Config,
@@ -165,12 +168,12 @@ pub fn unify(
     Ok(())
 }
 
-/// Brings the pixels of a lone `cube` in line, and the cube to that of the energy axes `models` which suits it best; gives
-/// the place of that one.
+/// Aligns the energies of the pixels of a lone `cube`, and brings it to the widest of the axes `models` that suits it.
+/// Gives the index of that axis.
 ///
 /// # Collective
 /// # Errors
-/// Those of [`align`]; where none suits, with the cube's energies and those of the models.
+/// As [`align`]; no axis that suits, with the energies of the cube and of the models.
 pub fn choose_model(
     comm: &Comm,
     config: &Config,
@@ -209,8 +212,8 @@ pub fn choose_model(
     Ok(chosen)
 }
 
-/// Whether a model of the energies `axis` can score a cube that holds the energies `[low, high]` (eV) in channels of
-/// `dispersion` eV, `rebin` of them made one.
+/// Whether a model of the energies `axis` can score a cube that covers `[low, high]` (eV) in channels of `dispersion` eV,
+/// each `rebin` of them made one.
 fn suits(axis: &Axis, [low, high]: [f64; 2], dispersion: f64, rebin: usize) -> bool {
     let (first, last) = (axis.span()[0], axis.span()[1]);
     let beyond = MOST_BEYOND * dispersion;
@@ -220,20 +223,21 @@ fn suits(axis: &Axis, [low, high]: [f64; 2], dispersion: f64, rebin: usize) -> b
         && last - first >= LEAST_COMMON * (high - low)
 }
 
-/// Measures how far the energies of each pixel of `cube` are off, beside cubes of the dispersion `reference`.
+/// Measures how far the energies of each pixel of `cube` are off. A cube of another dispersion than `reference` is not
+/// judged by the noise of the others.
 ///
 /// # Collective
 /// # Errors
-/// Those of [`align::shifts`].
+/// As [`measure_shifts`].
 pub fn align(comm: &Comm, config: &Config, cube: &mut Cube, statistics: &CubeStatistics, reference: f64) -> Result<()> {
     if !cube.has_dispersion(reference) {
         cube.use_own_noise();
     }
-    cube.shifts = align::shifts(comm, config, cube, statistics)?;
+    cube.shifts = measure_shifts(comm, config, cube, statistics)?;
     Ok(())
 }
 
-/// Says what a user would not expect of the energies.
+/// Logs what a user may not expect of the energies.
 fn describe(cube: &Cube) {
     let summary = EnergySummary::of(cube);
     let id = &cube.info().id;

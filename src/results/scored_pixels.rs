@@ -1,16 +1,16 @@
-//! The pixels of a finished run one by one, for those who pool runs.
+//! Scores, flags and truth of all pixels of a finished run: repeated runs are evaluated together.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::cube_file::{result_path, told};
+use super::stored::{cube_path, read_json};
 use super::titles::{map_title, mask_title};
 use crate::archive;
 use crate::cube::CubeInfo;
 use crate::output::read_signal_f32;
 
-/// One score of a cube; all in C order.
+/// The pixels of one score map, in C order.
 #[derive(Clone, Debug, Default)]
 pub struct ScoredPixels {
     /// NaN where a pixel was ignored.
@@ -21,13 +21,13 @@ pub struct ScoredPixels {
 }
 
 impl ScoredPixels {
-    /// Of `method` and `score` of the cube `id` in the run of `directory`; `None` where the truth is not known. Rank-local.
+    /// Reads `method` and `score` of the cube `id` in the run of `directory`; `None` without truth. Rank-local.
     ///
     /// # Errors
     /// Results that are gone or damaged.
     pub fn read(directory: &Path, id: &str, method: &str, score: &str) -> Result<Option<ScoredPixels>> {
-        let path = result_path(directory, id);
-        let info: CubeInfo = told(&path, "cube")?;
+        let path = cube_path(directory, id);
+        let info: CubeInfo = read_json(&path, "cube")?;
         let Some(truth) = archive::truth(&info.path, [info.y.size, info.x.size])? else {
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! How far the energies of each pixel of a cube are off: by its zero-loss peak, or by its strongest edge.
+//! How far the energies of each pixel of a cube are off, measured by its zero-loss peak or by its strongest edge.
 
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, s};
@@ -9,22 +9,28 @@ use crate::cube::neighbourhood;
 use crate::spectrum::{EdgeTemplate, Middle, find_windows, median};
 use crate::stream::{Cube, CubeStatistics, Shifts, mean_spectrum};
 
-/// Of the pixels that count, more than this share without a shift of their own is no measurement.
+/// The measurement fails if more than this share of the pixels that are not ignored have no shift of their own.
 const MOST_UNMEASURED: f64 = 0.1;
-/// Energies do not jump back and forth by more than this (eV) within so many pixels of a line: what does is a mistake.
+/// A shift that differs from the median of its neighbours in the line by more than this (eV) is taken for an error.
 const MOST_APART_EV: f32 = 1.0;
+/// Neighbours on either side.
 const NEAR: usize = 3;
-/// Spectra are summed over a square of pixels until the standard error of an edge's place is below this, eV.
+/// Spectra are summed over a square of pixels that is large enough for this standard error of an edge's position, eV.
 const GOOD_ERROR_EV: f64 = 0.1;
 /// Pixels from the middle of the largest square to its side.
 const LARGEST_REACH: usize = 4;
 
-/// The shift of every pixel of `cube` that counts, as the configuration wants it measured.
+/// The shift of every pixel of `cube`, measured as `preprocess.align` says; none for `none`.
 ///
 /// # Collective
 /// # Errors
-/// No low-loss spectra, no edge, too many pixels whose shift cannot be told.
-pub fn shifts(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatistics) -> Result<Option<Shifts>> {
+/// No low-loss spectra, no edge, too many pixels whose shift cannot be measured.
+pub fn measure_shifts(
+    comm: &Comm,
+    config: &Config,
+    cube: &Cube,
+    statistics: &CubeStatistics,
+) -> Result<Option<Shifts>> {
     let place = || format!("{}: preprocess.align", cube.info().path.display());
     let (measured, by) = match config.preprocess.align {
         Align::None => return Ok(None),
@@ -62,7 +68,7 @@ pub fn shifts(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatis
     Ok(Some(shifts))
 }
 
-/// Of this rank's lines.
+/// The shifts (eV) of this rank's lines by the zero-loss peak, NaN where not measured, and what they were measured by.
 ///
 /// # Collective
 fn by_low_loss(comm: &Comm, config: &Config, cube: &Cube) -> Result<(Vec<f32>, String)> {
@@ -79,7 +85,7 @@ fn by_low_loss(comm: &Comm, config: &Config, cube: &Cube) -> Result<(Vec<f32>, S
     Ok((measured, format!("the zero-loss peak in {}", low_loss.path())))
 }
 
-/// Of this rank's lines, against the cube's mean spectrum.
+/// The same by the first edge of the cube's mean spectrum.
 ///
 /// # Collective
 fn by_edge(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatistics) -> Result<(Vec<f32>, String)> {
@@ -109,8 +115,8 @@ fn by_edge(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatistic
     Ok((measured, by))
 }
 
-/// The shifts of this rank's lines, of spectra summed over the pixels up to `reach` away; `side` is that of the spatial
-/// mean which they are already. Rank-local.
+/// The shifts of this rank's lines, from means over the pixels up to `reach` away; `side` is that of the spatial mean that
+/// was taken before. Rank-local.
 fn edge_shifts(
     comm: &Comm,
     cube: &Cube,
@@ -120,7 +126,7 @@ fn edge_shifts(
     side: usize,
 ) -> Result<Vec<f32>> {
     let ([height, width], blocks) = (cube.size(), cube.blocks());
-    // A mean of three pixels reaches one further than its middle.
+    // The spatial mean reaches beyond the middle of its pixels already.
     let reach = reach - side / 2;
     let mut found = Vec::new();
     for block in blocks.owned(comm.rank(), comm.size()) {
@@ -144,7 +150,7 @@ fn edge_shifts(
                 pixels += 1.0;
             }
             spectrum.iter_mut().for_each(|sum| *sum /= pixels);
-            // Means of neighbours share pixels: so many are in it at least.
+            // Spatial means overlap, so the pixels summed here may be fewer than those of a single mean.
             let pixels = f64::max(pixels, f64::from(read.share[[y, x]]) * (side * side) as f64);
             let shift = template.shift_ev(&spectrum, pixels);
             found.push(shift.map_or(f32::NAN, |shift| shift as f32));
@@ -153,11 +159,11 @@ fn edge_shifts(
     Ok(found)
 }
 
-/// The whole map `[y, x]` of `measured` shifts with one for each pixel that counts, NaN where `ignored`, and how many had
-/// none of their own that is to be believed: they take the median of those near them in their line. Rank-local.
+/// Completes the whole map `[y, x]` of `measured` shifts: pixels without a plausible one take the median of their
+/// neighbours in the line; NaN where `ignored`. Gives how many pixels that were. Rank-local.
 ///
 /// # Errors
-/// Too many without.
+/// Too many of them.
 fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result<(Vec<f32>, usize)> {
     let width = ignored.ncols();
     let mut map = measured;

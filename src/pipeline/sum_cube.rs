@@ -1,4 +1,4 @@
-//! Sums over the lines of a cube.
+//! The sum of all spectra of a cube.
 
 use anyhow::Result;
 
@@ -6,17 +6,31 @@ use crate::comm::{Comm, ExactSum};
 use crate::spectrum::sum_spectra;
 use crate::stream::Band;
 
-/// The spectrum `[energy]` and, last, the number of pixels that count and that `is_wanted(y, x)`, summed over the cube;
-/// electrons of each pixel of the band.
+/// The sum of spectra over a cube, equal on all ranks except for `totals`.
+pub struct SpectrumSum {
+    /// Electrons `[energy]`.
+    pub electrons: Vec<f64>,
+    /// Number of spectra in the sum.
+    pub pixels: f64,
+    /// Electrons of each pixel of this rank's band `[lines, x]`; NaN where it is not in the sum.
+    pub totals: Vec<f32>,
+}
+
+impl SpectrumSum {
+    /// Mean electrons `[energy]` of a pixel.
+    pub fn mean(&self) -> Vec<f64> {
+        self.electrons.iter().map(|sum| sum / self.pixels.max(1.0)).collect()
+    }
+}
+
+/// Sums the spectra of the pixels that are valid and that `is_wanted(y, x)`; `bound` is that on the sum of one channel.
 ///
 /// # Collective
-pub fn sum_lines(
-    comm: &Comm,
-    band: &Band,
-    bound: f64,
-    is_wanted: impl Fn(usize, usize) -> bool,
-) -> Result<(Vec<f64>, Vec<f32>)> {
+/// # Errors
+/// Unreadable data.
+pub fn sum_cube(comm: &Comm, band: &Band, bound: f64, is_wanted: impl Fn(usize, usize) -> bool) -> Result<SpectrumSum> {
     let channels = band.cube.energy.size;
+    // The last entry counts pixels.
     let mut sum = ExactSum::new(channels + 1, bound.max(band.cube.ignored.len() as f64));
     let mut totals = Vec::new();
     let summed = band.each_block(|rows, prepared| {
@@ -34,5 +48,7 @@ pub fn sum_lines(
         Ok(())
     });
     comm.agree(summed)?;
-    Ok((sum.total(comm)?, totals))
+    let mut electrons = sum.total(comm)?;
+    let pixels = electrons.pop().unwrap_or(0.0);
+    Ok(SpectrumSum { electrons, pixels, totals })
 }

@@ -1,36 +1,36 @@
-//! The principal components of a cube or of the training cubes, and where a cube's pixels lie among them.
+//! The fit of the linear baselines: principal components and mean of one cube, or of the training cubes.
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, Axis as Dim};
 
-use super::lines::sum_lines;
+use super::sum_cube::{SpectrumSum, sum_cube};
 use crate::comm::Comm;
 use crate::config::{Auto, Config, PcaSolver};
 use crate::pca::{Decomposition, Scatter, Spectra, randomized};
 use crate::score::quantiles;
 use crate::stream::{Band, Cube, CubeStatistics, mean_spectrum};
 
-/// Of the pixels, left out of a robust fit.
+/// Share of the pixels that a robust fit leaves out.
 const TRIMMED_SHARE: f64 = 0.08;
 const TRIMMING_ROUNDS: usize = 2;
 
-/// What the linear baselines know of one cube or of several.
+/// Principal components and mean of one cube or of several.
 #[derive(Clone)]
-pub struct Fitted {
+pub struct LinearFit {
     pub decomposition: Decomposition,
     /// Mean electrons `[energy]` of a pixel.
     pub mean: Vec<f64>,
-    /// Components that stand out of the noise.
+    /// Number of components that stand out of the noise.
     pub significant: usize,
 }
 
-/// Pixels that a 3 x 3 mean leaves independent are fewer by this: the sum of its squared correlations.
-const AVERAGED_SHARE: f64 = 4.457;
+/// A 3 x 3 mean leaves fewer independent pixels, by this factor: the sum of its squared correlations.
+const AVERAGED_FACTOR: f64 = 4.457;
 /// Most components that `auto` takes.
 pub const MOST_AUTO: usize = 16;
 
-impl Fitted {
-    /// Fits the electrons `sums` `[energy]`, summed over `pixels`, of all that `add_to` adds to a scatter matrix.
+impl LinearFit {
+    /// Fits the spectra that `add_to` adds to a scatter matrix: `pixels` of them, whose sum is `sums` `[energy]`, electrons.
     ///
     /// # Collective
     fn new(
@@ -39,7 +39,7 @@ impl Fitted {
         sums: &[f64],
         pixels: f64,
         add_to: impl Fn(&mut Scatter) -> Result<()>,
-    ) -> Result<Fitted> {
+    ) -> Result<LinearFit> {
         let options = &config.pca;
         let counts = options.components.as_slice();
         let given = counts.iter().filter_map(|count| match count {
@@ -51,7 +51,7 @@ impl Fitted {
         let (number, most) = (pixels as u64, given.max(MOST_AUTO));
         let independent = match config.preprocess.spatial_mean {
             1 => pixels,
-            _ => pixels / AVERAGED_SHARE,
+            _ => pixels / AVERAGED_FACTOR,
         };
         let mut decomposition = match options.solver {
             PcaSolver::Exact => {
@@ -64,24 +64,22 @@ impl Fitted {
         let significant = decomposition.significant(independent).min(MOST_AUTO);
         let kept = if counts.contains(&Auto::Auto) { given.max(significant) } else { given };
         decomposition = decomposition.truncated(kept);
-        Ok(Fitted { decomposition, mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(), significant })
+        Ok(LinearFit { decomposition, mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(), significant })
     }
 
-    /// The principal components of a cube's pixels that count.
-    ///
-    /// `sums` `[energy]` are their electrons, summed, and `pixels` their number.
+    /// Fits all valid pixels of a cube, whose spectra add up to `sum`.
     ///
     /// # Collective
-    pub fn to_cube(comm: &Comm, config: &Config, band: &Band, sums: &[f64], pixels: f64) -> Result<Fitted> {
-        Fitted::new(comm, config, sums, pixels, |scatter| add(comm, band, scatter, |_, _| true))
+    pub fn to_cube(comm: &Comm, config: &Config, band: &Band, sum: &SpectrumSum) -> Result<LinearFit> {
+        LinearFit::new(comm, config, &sum.electrons, sum.pixels, |scatter| add(comm, band, scatter, |_, _| true))
     }
 
-    /// The same without the pixels of the cube that these components explain worst, twice over.
+    /// Fits the cube again, twice, each time without the pixels that the fit before explains worst.
     ///
     /// # Collective
     /// # Source
     /// Least trimmed squares: Rousseeuw, J. Am. Stat. Assoc. 79 (1984) 871, by concentration steps.
-    pub fn trimmed(&self, comm: &Comm, config: &Config, band: &Band, bound: f64) -> Result<Fitted> {
+    pub fn trimmed(&self, comm: &Comm, config: &Config, band: &Band, bound: f64) -> Result<LinearFit> {
         let mut fitted = self.clone();
         for _ in 0..TRIMMING_ROUNDS {
             let errors = fitted.errors(comm, band)?;
@@ -89,16 +87,14 @@ impl Fitted {
             let width = band.cube.size()[1];
             let first = band.lines.start;
             let is_kept = |y: usize, x: usize| f64::from(errors[(y - first) * width + x]) <= limit;
-            let (sum, _) = sum_lines(comm, band, bound, is_kept)?;
-            let channels = band.cube.energy.size;
-            fitted = Fitted::new(comm, config, &sum[..channels], sum[channels], |scatter| {
-                add(comm, band, scatter, is_kept)
-            })?;
+            let sum = sum_cube(comm, band, bound, is_kept)?;
+            let add_to = |scatter: &mut Scatter| add(comm, band, scatter, is_kept);
+            fitted = LinearFit::new(comm, config, &sum.electrons, sum.pixels, add_to)?;
         }
         Ok(fitted)
     }
 
-    /// How badly the components explain each pixel of the band, in units of its noise; NaN where it does not count.
+    /// How badly the components explain each pixel of the band, in units of its noise; NaN where ignored.
     ///
     /// # Collective
     fn errors(&self, comm: &Comm, band: &Band) -> Result<Vec<f32>> {
@@ -121,18 +117,18 @@ impl Fitted {
         Ok(errors)
     }
 
-    /// Those of the pixels of several `cubes` that are trained on.
+    /// Fits the pixels of several `cubes` that are trained on.
     ///
     /// # Collective
-    pub fn to_training(comm: &Comm, config: &Config, cubes: &[Cube], statistics: &CubeStatistics) -> Result<Fitted> {
+    pub fn to_training(comm: &Comm, config: &Config, cubes: &[Cube], statistics: &CubeStatistics) -> Result<LinearFit> {
         let mean = mean_spectrum(comm, cubes, statistics)?;
         let pixels = mean.pixels;
         let electrons = mean.electrons_per_pixel * pixels;
         let sums: Vec<f64> = mean.shares.iter().map(|share| share * electrons).collect();
-        Fitted::new(comm, config, &sums, pixels, |scatter| {
+        LinearFit::new(comm, config, &sums, pixels, |scatter| {
             for cube in cubes {
                 let lines = cube.blocks().band(comm.rank(), comm.size());
-                // Holds nothing, reads nothing yet.
+                // Nothing is kept in memory: each block is read when it is added.
                 let opened = Band::open(cube, statistics.noise, lines, 0..0, 0);
                 let band = comm.agree(opened)?;
                 add(comm, &band, scatter, |y, x| cube.is_trained_on(y, x))?;
@@ -142,7 +138,7 @@ impl Fitted {
     }
 }
 
-/// Adds the pixels of a cube that count and that `is_wanted(y, x)`, block by block.
+/// Adds the pixels of a cube that are valid and that `is_wanted(y, x)`, block by block.
 ///
 /// # Collective
 fn add(comm: &Comm, band: &Band, scatter: &mut Scatter, is_wanted: impl Fn(usize, usize) -> bool + Sync) -> Result<()> {
