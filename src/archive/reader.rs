@@ -290,9 +290,7 @@ impl Reader {
 
 /// The first 32 hexadecimal digits of the SHA-256 of `identity`.
 pub fn digest(identity: &str) -> String {
-    let digest = Sha256::digest(identity);
-    let bytes = digest.iter().take(16);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.32x}", Sha256::digest(identity))
 }
 
 /// The stored dimension of the energy.

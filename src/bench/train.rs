@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, TrainingLength};
 use crate::cube::Axis;
 use crate::gpu::device;
 use crate::invalid::Invalid;
@@ -24,9 +24,7 @@ use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{
-    Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, Length, MicroBatch, Model, Stream, Times,
-};
+use crate::train::{Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, MicroBatch, Model, Stream, Times};
 
 /// What to measure.
 #[derive(Args)]
@@ -101,7 +99,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let micro_batch = config.train.micro_batch;
     comm.agree(check(bench, micro_batch))?;
     let device = device::choose(comm, config.train.device)?;
-    let length = Length { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
+    let length = TrainingLength { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
     let micro_batches = bench.batch / micro_batch;
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();

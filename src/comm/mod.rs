@@ -151,13 +151,13 @@ impl Comm {
         Err(AgreedError { rank: first as usize, message, exit_code }.into())
     }
 
-    /// Does `work` on root alone; every rank knows how it ended.
+    /// What `work` comes to on root alone, the default value on the other ranks; every rank knows whether it failed.
     ///
     /// # Collective
     /// # Errors
     /// Those of `work`, as [`agree`](Self::agree) has them.
-    pub fn on_root(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.agree(if self.is_root() { work() } else { Ok(()) })
+    pub fn on_root<T: Default>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.agree(if self.is_root() { work() } else { Ok(T::default()) })
     }
 
     /// What `work` comes to on root alone, on every rank.

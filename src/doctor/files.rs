@@ -83,16 +83,14 @@ fn remove(comm: &Comm, folder: &Path) {
 fn locking(comm: &Comm, folder: &Path) -> Finding {
     let path = folder.join("lock");
     let setting = std::env::var("HDF5_USE_FILE_LOCKING").unwrap_or_default();
-    let locked = if comm.is_root() {
+    let locks = || {
         fs::write(&path, "").is_ok()
             && fs::File::open(&path).is_ok_and(|file| {
                 // SAFETY: the descriptor is open; the call changes nothing but its lock.
                 unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) == 0 }
             })
-    } else {
-        true
     };
-    let locked: bool = comm.broadcast(Some(locked));
+    let locked: bool = comm.broadcast(comm.is_root().then(locks));
     if locked || ["FALSE", "BEST_EFFORT", "0"].contains(&&setting[..]) {
         let found = match locked {
             true => "the file system has locks",
@@ -137,16 +135,8 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
 ///
 /// # Collective
 fn inputs(comm: &Comm, config: &Config) -> Finding {
-    let listed = comm.agree(if comm.is_root() {
-        catalogue(config.archive.inputs.as_slice()).map(|sources| sources.len())
-    } else {
-        Ok(0)
-    });
-    match listed {
-        Ok(count) => {
-            let count: usize = comm.broadcast(Some(count));
-            Finding::good("inputs", format!("{count} files"))
-        }
+    match comm.from_root(|| Ok(catalogue(config.archive.inputs.as_slice())?.len())) {
+        Ok(count) => Finding::good("inputs", format!("{count} files")),
         Err(error) => Finding::of(
             Verdict::Bad,
             "inputs",

@@ -1,11 +1,11 @@
 //! A `.hspy` file that all ranks write together.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use hdf5::plist::dataset_create::FillTime;
@@ -16,6 +16,7 @@ use super::hspy::{self, Contents};
 use super::measurement::Measurement;
 use super::transfer::{blocks, write_block};
 use crate::comm::Comm;
+use crate::durable::Partial;
 
 /// Most bytes that a rank writes in one collective call: MPI-IO counts in C ints.
 const ROUND_BYTES: usize = 1 << 30;
@@ -31,8 +32,7 @@ const CLOSING_BYTES: u64 = 4 << 20;
 /// If dropped before, the partial file stays, and the next attempt replaces it; dropping is collective.
 pub struct HspyWriter<'c> {
     comm: &'c Comm,
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     measurement: Measurement,
     // Sorted, as all ranks must close datasets in the same order; and dropped before the file.
     datasets: BTreeMap<String, Dataset>,
@@ -46,10 +46,8 @@ impl<'c> HspyWriter<'c> {
     /// # Errors
     /// A folder or file that cannot be made.
     pub fn create(comm: &'c Comm, path: &Path) -> Result<HspyWriter<'c>> {
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        comm.on_root(|| prepare(&partial))?;
+        let partial = Partial::of(path);
+        comm.on_root(|| prepare(partial.path()))?;
         let waiting = comm.waiting("making of a file");
         let file = File::with_options()
             .with_fapl(|fapl| {
@@ -59,23 +57,16 @@ impl<'c> HspyWriter<'c> {
                     .alignment(ALIGNMENT.0, ALIGNMENT.1)
                     .file_locking(false)
             })
-            .create(&partial)
+            .create(partial.path())
             .with_context(|| {
                 format!(
                     "{}: HDF5 cannot create it through MPI-IO; is the file system shared by all ranks?",
-                    partial.display()
+                    partial.path().display()
                 )
             });
         drop(waiting);
         let file = comm.agree(file)?;
-        Ok(HspyWriter {
-            comm,
-            path: path.to_path_buf(),
-            partial,
-            measurement: Measurement::default(),
-            datasets: BTreeMap::new(),
-            file,
-        })
+        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), datasets: BTreeMap::new(), file })
     }
 
     /// Creates a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
@@ -103,8 +94,8 @@ impl<'c> HspyWriter<'c> {
                 .create(name)?;
             Ok(dataset)
         };
-        let made =
-            make().with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.display()));
+        let made = make()
+            .with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display()));
         let dataset = self.comm.agree(made)?;
         self.datasets.insert(name.to_string(), dataset);
         Ok(())
@@ -142,7 +133,7 @@ impl<'c> HspyWriter<'c> {
         let dataset = self
             .datasets
             .get(name)
-            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.display()))?;
+            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.path().display()))?;
         let shape = dataset.shape();
         let fits = start.len() == shape.len()
             && local.ndim() == shape.len()
@@ -150,14 +141,14 @@ impl<'c> HspyWriter<'c> {
         ensure!(
             fits,
             "{}: {:?} values at {start:?} lie outside dataset {name} of {shape:?}",
-            self.partial.display(),
+            self.partial.path().display(),
             local.shape()
         );
         let stored = dataset.dtype()?.to_descriptor()?;
         ensure!(
             stored == T::type_descriptor(),
             "{}: dataset {name} stores {stored}, not {}",
-            self.partial.display(),
+            self.partial.path().display(),
             T::type_descriptor()
         );
         let chunk = dataset.chunk().unwrap_or_else(|| shape.clone());
@@ -186,16 +177,15 @@ impl<'c> HspyWriter<'c> {
     /// # Errors
     /// As [`HspyWriter::finish`], and what `check` finds.
     pub fn finish_checked(self, contents: Contents, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let HspyWriter { comm, path, partial, measurement, datasets, file } = self;
-        let room = if comm.is_root() { has_room(&partial) } else { Ok(()) };
-        if let Err(error) = comm.agree(room) {
+        let HspyWriter { comm, partial, measurement, datasets, file } = self;
+        let path = partial.path();
+        if let Err(error) = comm.on_root(|| has_room(path)) {
             // Ends here: dropping the file would close it.
             comm.fail(&error);
         }
         let waiting = comm.waiting("closing of a file");
         drop(datasets);
-        let closed =
-            file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
+        let closed = file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", path.display()));
         if let Err(error) = closed {
             // The others may still wait inside the collective close: nothing can be agreed any more.
             comm.fail(&error);
@@ -203,9 +193,9 @@ impl<'c> HspyWriter<'c> {
         drop(waiting);
         // No rank may still be closing the file when root opens it.
         comm.barrier();
-        comm.on_root(|| complete(&partial, &contents, &measurement))?;
-        check(&partial)?;
-        comm.on_root(|| publish(&partial, &path))
+        comm.on_root(|| complete(path, &contents, &measurement))?;
+        check(path)?;
+        comm.on_root(|| partial.commit())
     }
 }
 
@@ -253,18 +243,4 @@ fn complete(partial: &Path, contents: &Contents, measurement: &Measurement) -> R
         .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
     hspy::add(&file, contents, measurement).with_context(|| partial.display().to_string())?;
     file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
-}
-
-/// Syncs the file to disk and gives it its name. Root only.
-fn publish(partial: &Path, path: &Path) -> Result<()> {
-    fs::File::open(partial)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(partial, path))
-        .with_context(|| format!("{}: cannot be renamed to {}", partial.display(), path.display()))?;
-    // The new name is durable only once its folder is synced, which not every file system can do.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-        log::debug!("{}: cannot be synced: {error}", folder.display());
-    }
-    Ok(())
 }

@@ -1,8 +1,6 @@
 //! Writes NeXus files: signals as `NXdata` with axes, for programs that do not read HyperSpy's format.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use hdf5::File;
@@ -11,11 +9,11 @@ use ndarray::{ArrayD, Ix2, s};
 use super::attribute::{set, set_text, set_texts};
 use super::hspy::GZIP;
 use crate::cube::Axis;
+use crate::durable::Partial;
 
 /// A file being written, `PATH.partial` until it is finished. Rank-local.
 pub struct NexusWriter {
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     file: File,
     first: Option<String>,
 }
@@ -26,18 +24,16 @@ impl NexusWriter {
     /// # Errors
     /// A folder that cannot be written.
     pub fn create(path: &Path) -> Result<NexusWriter> {
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = Partial::of(path);
         let file = File::with_options()
             .with_fapl(|fapl| fapl.file_locking(false))
-            .create(&partial)
-            .with_context(|| format!("cannot write {}", partial.display()))?;
+            .create(partial.path())
+            .with_context(|| format!("cannot write {}", partial.path().display()))?;
         set_text(&file, "NX_class", "NXroot")?;
         set_text(&file, "default", "entry")?;
         let entry = file.create_group("entry")?;
         set_text(&entry, "NX_class", "NXentry")?;
-        Ok(NexusWriter { path: path.to_path_buf(), partial, file, first: None })
+        Ok(NexusWriter { partial, file, first: None })
     }
 
     /// Adds the signal `title` over one to three `axes`: `plane(0)` holds all of one or two dimensions, `plane(i)` index `i`
@@ -96,6 +92,6 @@ impl NexusWriter {
             set_text(&entry, "default", first)?;
         }
         self.file.close()?;
-        fs::rename(&self.partial, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
+        self.partial.commit()
     }
 }

@@ -1,6 +1,5 @@
 //! Writes tables: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescripto
 use hdf5::{Datatype, File};
 
 use super::transfer::write_records;
-use crate::durable;
+use crate::durable::{self, Partial};
 
 /// A named column; all of a table are equally long.
 pub struct Column {
@@ -57,7 +56,7 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
         }
         Ok(csv.flush()?)
     };
-    durable::replace(path, write).with_context(|| format!("cannot write {}", path.display()))
+    durable::replace(path, write)
 }
 
 /// Writes each table as a dataset of records, whole or not at all. Rank-local.
@@ -67,16 +66,16 @@ pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
 /// # Errors
 /// A folder that cannot be written, columns of unequal length.
 pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
-    let partial = path.with_extension("h5.partial");
+    let partial = Partial::of(path);
     let write = || -> Result<()> {
-        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(&partial)?;
+        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(partial.path())?;
         for (name, table) in tables {
             add(&file, name, table).with_context(|| format!("table {name}"))?;
         }
-        file.close()?;
-        Ok(fs::rename(&partial, path)?)
+        Ok(file.close()?)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    partial.commit()
 }
 
 fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
@@ -113,6 +112,8 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn table() -> Vec<Column> {

@@ -14,7 +14,7 @@ use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::shard::{Extent, LanePlan};
 use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
-use crate::train::{self, Rehearsal, rehearse};
+use crate::train::{Rehearsal, rehearse};
 
 /// What a rank takes beside cubes, about.
 pub const BASE_MIB: u64 = 300;
@@ -43,7 +43,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     // That of all of them: the smallest would choose another.
     let mut config = config.clone();
     let shapes = training.iter().map(Cube::shape);
-    config.model.patch = Some(train::patch(&config.model, shapes));
+    config.model.patch = Some(config.model.patch_for(shapes));
     let config = &config;
     let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
     let extents: Vec<Extent> = training.iter().map(|cube| cube.extent()).collect();

@@ -104,7 +104,7 @@ pub fn told<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
 /// # Errors
 /// A truth map of another size, values that cannot be read; an output that cannot be begun or finished.
 pub fn write(comm: &Comm, config: &Config, cube: &Cube, analysis: &ScoredCube) -> Result<CubeSummary, Failure> {
-    let truth = comm.agree(if comm.is_root() { archive::truth(&cube.info().path, cube.size()) } else { Ok(None) });
+    let truth = comm.on_root(|| archive::truth(&cube.info().path, cube.size()));
     let truth = truth.map_err(Failure::Source)?;
     let truth: Option<Vec<i32>> = truth.map(|truth| truth.iter().copied().collect());
     // Before there is a file, which all ranks have to close together.

@@ -12,6 +12,7 @@ use crate::comm::{Comm, ExactSum};
 use crate::cube::Axis;
 use crate::output::{Data, Signal};
 use crate::score::{Family, Kind, Region};
+use crate::spectrum::sum_spectra;
 use crate::stream::Cube;
 
 /// Regions whose spectra are kept.
@@ -127,16 +128,9 @@ pub fn region_spectra(comm: &Comm, cube: &Cube, analysis: &ScoredCube, labels: &
     let kept = |label: i32| (1..=count as i32).contains(&label);
     let line_labels = |y: usize| &labels[y * width..(y + 1) * width];
     let add = |sum: &mut ExactSum, y: usize, line: &Array2<f32>| {
-        let mut values = vec![0f64; count * channels];
-        for (x, &label) in line_labels(y).iter().enumerate() {
-            if kept(label) {
-                let start = (label as usize - 1) * channels;
-                for (value, &u) in values[start..].iter_mut().zip(line.row(x)) {
-                    *value += u as f64;
-                }
-            }
-        }
-        sum.add(&values);
+        let labels = line_labels(y);
+        let of_region = |label: usize| sum_spectra(line.view(), |x| labels[x] == label as i32);
+        sum.add(&(1..=count).flat_map(of_region).collect::<Vec<f64>>());
     };
     let holding: Vec<usize> =
         analysis.band.lines.clone().filter(|&y| line_labels(y).iter().any(|&label| kept(label))).collect();

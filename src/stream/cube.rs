@@ -14,8 +14,8 @@ use crate::cube::{Axis, CubeInfo};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::{HALO, Onto, PrepareOptions, Prepared, prepare_rows};
-use crate::preprocess::resample::Resampling;
 use crate::shard::{Blocks, Extent};
+use crate::spectrum::Resampling;
 
 /// Pieces in which lines to keep are read. Preparing a piece takes twice its size besides what is kept; more pieces read
 /// more lines twice, as each needs a halo.

@@ -7,8 +7,8 @@ use ndarray::ArrayView2;
 
 use crate::archive::Reader;
 use crate::comm::{Comm, ExactSum};
-use crate::preprocess::zero_loss::{log_ratio, zero_loss_ev};
 use crate::shard::Blocks;
+use crate::spectrum::{log_ratio, zero_loss_ev};
 
 /// The zero-loss peak ends before this, eV.
 const PEAK_END_EV: f64 = 15.0;

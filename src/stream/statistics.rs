@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 
 use anyhow::{Result, ensure};
-use ndarray::s;
+use ndarray::Axis as Dim;
 
 use super::cube::Cube;
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Auto, Config};
 use crate::preprocess::noise::{NoiseModel, NoiseStatistics};
 use crate::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
+use crate::spectrum::sum_spectra;
 
 /// More than any detector counts; values read in the wrong type or byte order soon exceed it.
 const MOST_COUNTS: f64 = 1e15;
@@ -194,15 +195,9 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -
             let rows = blocks.rows(block);
             let prepared = cube.lines(rows.clone(), &statistics.noise)?;
             for (line, y) in rows.enumerate() {
-                let mut total = vec![0f64; channels + 1];
-                for x in 0..cube.size()[1] {
-                    if prepared.valid[[line, x]] && cube.is_trained_on(y, x) {
-                        for (total, &u) in total.iter_mut().zip(prepared.counts.slice(s![line, x, ..])) {
-                            *total += u as f64;
-                        }
-                        total[channels] += 1.0;
-                    }
-                }
+                let counts = |x: usize| prepared.valid[[line, x]] && cube.is_trained_on(y, x);
+                let mut total = sum_spectra(prepared.counts.index_axis(Dim(0), line), counts);
+                total.push((0..cube.size()[1]).filter(|&x| counts(x)).count() as f64);
                 sum.add(&total);
             }
             spikes += prepared.spikes.iter().map(|&n| n as u64).sum::<u64>();

@@ -12,9 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{Length, Model};
+use super::Model;
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, TrainingLength};
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
 use crate::shard::{Extent, LanePlan, Lines, owned, reflect};
@@ -132,7 +132,7 @@ impl<'a> Crops<'a> {
     }
 
     /// Says how the work is spread. Rank-local.
-    pub fn describe(&self, comm: &Comm, config: &Config, length: Length) {
+    pub fn describe(&self, comm: &Comm, config: &Config, length: TrainingLength) {
         if !comm.is_root() {
             return;
         }

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Length;
 use crate::comm::Comm;
+use crate::config::TrainingLength;
 use crate::durable;
 
 /// Between two log lines where there is no terminal to draw a bar on.
@@ -68,7 +68,7 @@ impl Log {
     ///
     /// # Errors
     /// A history that cannot be read, an output that cannot be written.
-    pub fn open(comm: &Comm, directory: &Path, step: usize, length: Length) -> Result<(Log, Vec<f64>)> {
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: TrainingLength) -> Result<(Log, Vec<f64>)> {
         if !comm.is_root() {
             return Ok((Log { root: None }, Vec::new()));
         }
@@ -78,7 +78,7 @@ impl Log {
         let losses = kept.lines().filter_map(|line| loss_after(line, epoch_began));
         let losses = losses.collect();
         // A run that is killed again at once keeps its history.
-        durable::replace(&path, |file| Ok(file.write_all(kept.as_bytes())?)).with_context(|| unwritable(&path))?;
+        durable::write(&path, &kept).with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();

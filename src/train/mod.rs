@@ -19,7 +19,7 @@ use anyhow::{Result, ensure};
 use tch::Device;
 
 use crate::comm::Comm;
-use crate::config::{self, Auto, Config, Preset};
+use crate::config::{self, Config, TrainingLength};
 use crate::gpu::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
@@ -33,62 +33,11 @@ pub use step::{Engine, Times};
 use crops::Crops;
 use log::{EpochLine, Log};
 
-/// Steps of `train.steps: auto` on small patches: two passes over the archive, within these. Larger patches take as many
-/// fewer as they have more pixels.
-const AUTO_STEPS: [usize; 2] = [800, 20_000];
-
-const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
-/// Of a training whose epochs are short: a checkpoint of a hundred MB takes as long as some of its steps.
-const LEAST_CHECKPOINTS: usize = 20;
-
-/// A disc of a few pixels is less of what a larger patch has to tell, so less of it is learned
-/// (`configs/experiments/e10_network.yaml`); cubes with fewer lines or columns than `ROOMY` hold too few large patches.
-const LARGE_PATCH: [usize; 2] = [24, 24];
-const SMALL_PATCH: [usize; 2] = [12, 12];
-const ROOMY: usize = 48;
-/// With more channels than these the weights of a network for large patches would take gigabytes.
-const MOST_CHANNELS: usize = 2048;
-
 /// What training ended with.
 pub enum Outcome {
     Finished(Box<Model>),
     /// A signal asked for it; a checkpoint was written.
     Stopped,
-}
-
-/// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Length {
-    pub steps: usize,
-    pub steps_per_epoch: usize,
-}
-
-impl Length {
-    /// From the configuration and the number of pixels of the archive.
-    pub fn new(config: &Config, pixels: usize, patch_pixels: usize) -> Length {
-        let train = &config.train;
-        let crops = pixels.div_ceil(patch_pixels);
-        let steps_per_epoch = crops.div_ceil(train.global_batch).max(1);
-        let steps = match (train.steps, train.epochs) {
-            (_, Some(epochs)) => epochs * steps_per_epoch,
-            (Auto::Given(steps), None) => steps,
-            (Auto::Auto, None) => {
-                let [least, most] =
-                    AUTO_STEPS.map(|steps| (steps * SMALL_PATCH[0] * SMALL_PATCH[1]).div_ceil(patch_pixels));
-                (2 * steps_per_epoch).clamp(least, most)
-            }
-        };
-        Length { steps, steps_per_epoch }
-    }
-
-    fn epochs_between_checkpoints(&self, config: &Config) -> usize {
-        match config.train.checkpoint_epochs {
-            Auto::Given(epochs) => epochs,
-            Auto::Auto => {
-                (self.steps / LEAST_CHECKPOINTS).div_ceil(self.steps_per_epoch).max(EPOCHS_BETWEEN_CHECKPOINTS)
-            }
-        }
-    }
 }
 
 /// Trains on `cubes`, going on from the newest checkpoint in `directory` where there is one.
@@ -117,7 +66,7 @@ pub fn train(
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let length = Length::new(config, pixels, spec.pixels());
+    let length = config.train.length(pixels, spec.patch);
     if checkpoint.step >= length.steps {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
@@ -159,7 +108,7 @@ pub fn train(
             epoch_loss.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
-        let due = epoch_over && epoch.is_multiple_of(length.epochs_between_checkpoints(config));
+        let due = epoch_over && epoch.is_multiple_of(config.train.epochs_between_checkpoints(length));
         if due || stopping || done == length.steps {
             comm.agree(log.flush())?;
             engine.write_checkpoint(directory)?;
@@ -178,7 +127,7 @@ pub fn train(
 pub struct Rehearsal {
     /// After those steps.
     pub model: Model,
-    pub length: Length,
+    pub length: TrainingLength,
     pub seconds_per_step: f64,
 }
 
@@ -197,7 +146,7 @@ pub fn rehearse(
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
     let start = begin(comm, config, cubes, statistics, device)?;
-    let length = Length::new(config, pixels, start.model.spec.pixels());
+    let length = config.train.length(pixels, start.model.spec.patch);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut engine = Engine::new(comm, config, device, length, start)?;
     if let Some(lines) = crops.hand_over(engine.room()) {
@@ -223,18 +172,6 @@ pub fn rehearse(
     Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: engine.into_model() })
 }
 
-/// Pixels `[y, x]` that the network sees at once: those of the configuration, else what cubes of these shapes `[y, x,
-/// energy]` have room for. Rank-local.
-pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3]>) -> [usize; 2] {
-    let has_room = |[y, x, energy]: [usize; 3]| y.min(x) >= ROOMY && energy <= MOST_CHANNELS;
-    match (options.patch, options.preset) {
-        (Some(patch), _) => patch,
-        (None, Preset::Paper) => LARGE_PATCH,
-        (None, Preset::Compact) if shapes.all(has_room) => LARGE_PATCH,
-        (None, Preset::Compact) => SMALL_PATCH,
-    }
-}
-
 /// The state before the first step.
 ///
 /// # Collective
@@ -247,7 +184,7 @@ fn begin(
 ) -> Result<Checkpoint> {
     let mean = crate::stream::mean_spectrum(comm, cubes, statistics)?;
     let model =
-        config::Model { patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))), ..config.model.clone() };
+        config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
     // Weights and two moments; on a CPU a gradient, and one per micro-batch in work.
     let gradients = match device {
@@ -293,23 +230,4 @@ fn begin(
         config: config.clone(),
         left_out: LeftOut::of(config, cubes),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_are_large_where_every_cube_has_room_for_some() {
-        let usual = config::Model::default();
-        let of = |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
-        assert_eq!(of(&usual, &[[96, 96, 240], [48, 300, 240]]), LARGE_PATCH);
-        for small in [[47, 300, 240], [49, 6, 240], [1, 100, 240], [96, 96, 4096]] {
-            assert_eq!(of(&usual, &[[96, 96, 240], small]), SMALL_PATCH);
-        }
-        let paper = config::Model { preset: Preset::Paper, ..usual.clone() };
-        assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
-        let given = config::Model { patch: Some([8, 16]), ..usual };
-        assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-    }
 }

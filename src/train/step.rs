@@ -8,7 +8,6 @@ use ndarray::Array3;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
-use super::Length;
 use super::checkpoint::{Checkpoint, Model};
 use super::crops::{Crops, MicroBatch};
 use super::gpu::Gpu;
@@ -16,7 +15,7 @@ use super::host::{Host, tensors};
 use super::log::StepLine;
 use super::optimiser::{one_cycle, warm_up};
 use crate::comm::Comm;
-use crate::config::{Config, Reduction};
+use crate::config::{Config, Reduction, TrainingLength};
 use crate::model::{Loss, Network};
 use crate::shard::Lines;
 
@@ -24,7 +23,7 @@ use crate::shard::Lines;
 pub struct Engine<'a> {
     comm: &'a Comm,
     config: &'a Config,
-    length: Length,
+    length: TrainingLength,
     /// On a GPU its tensors are those of the start, until [`Engine::fetch`].
     state: Checkpoint,
     backend: Backend,
@@ -87,7 +86,13 @@ impl<'a> Engine<'a> {
     /// # Collective
     /// # Errors
     /// `comm.backend: nccl` that cannot be had.
-    pub fn new(comm: &'a Comm, config: &'a Config, device: Device, length: Length, state: Checkpoint) -> Result<Self> {
+    pub fn new(
+        comm: &'a Comm,
+        config: &'a Config,
+        device: Device,
+        length: TrainingLength,
+        state: Checkpoint,
+    ) -> Result<Self> {
         let slots = config.train.global_batch / config.train.micro_batch;
         let backend = match device {
             Device::Cpu => Backend::Host(Box::new(Host::new(comm, &state.model, slots))),

@@ -15,6 +15,7 @@ use crate::archive::{Number, Options, Reader, Source};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
+use crate::durable::Partial;
 use crate::output::{Contents, HspyWriter, Measurement, Signal, signal_path};
 use crate::results::Failure;
 use crate::with_number_type;
@@ -38,9 +39,8 @@ pub fn copy(
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let reader = (comm.agree(Reader::open(&source.path, options))).map_err(Failure::Source)?;
-    let found = comm.agree(if comm.is_root() { existing::finished(source, &reader, output) } else { Ok(None) });
-    let found: Option<String> = comm.broadcast(Some(found.map_err(Failure::Source)?));
-    if let Some(checksum) = found {
+    let found = comm.from_root(|| existing::finished(source, &reader, output));
+    if let Some(checksum) = found.map_err(Failure::Source)? {
         return Ok(Outcome::Skipped { checksum });
     }
     let mut job = Job {
@@ -120,8 +120,7 @@ impl Job<'_> {
         }
         let sum = sum.total(comm);
 
-        let measurement = if comm.is_root() { Measurement::of(&self.reader) } else { Ok(Measurement::default()) };
-        file.describe(comm.agree(measurement).map_err(Failure::Source)?);
+        file.describe(comm.on_root(|| Measurement::of(&self.reader)).map_err(Failure::Source)?);
         let texts = comm.agree(self.texts(&sum)).map_err(Failure::Source)?;
         // Before the cube has its name: one that is whole has its small images.
         let pictures = pictures::write(comm, self.options, &self.reader, self.output, &texts);
@@ -248,9 +247,7 @@ impl Job<'_> {
     /// Removes what a failed attempt has left. Root only; what stays is replaced by the next attempt.
     fn clear(&self) {
         if self.comm.is_root() {
-            let mut partial = self.output.as_os_str().to_owned();
-            partial.push(".partial");
-            let _ = fs::remove_file(partial);
+            Partial::of(self.output).discard();
         }
     }
 }

@@ -56,10 +56,7 @@ pub fn write(
 fn write_values<T: Number>(comm: &Comm, file: &mut HspyWriter, name: &str, picture: &Picture) -> Result<()> {
     let shape: Vec<usize> = picture.axes.iter().map(|axis| axis.size).collect();
     file.create_dataset::<T>(name, &shape, &shape)?;
-    let values = comm.agree(if comm.is_root() {
-        picture.read::<T>()
-    } else {
-        Ok(ArrayD::from_elem(IxDyn(&vec![0; shape.len()]), T::default()))
-    })?;
+    let values = comm.on_root(|| picture.read::<T>().map(Some))?;
+    let values = values.unwrap_or_else(|| ArrayD::from_elem(IxDyn(&vec![0; shape.len()]), T::default()));
     file.write(name, &vec![0; shape.len()], values.view())
 }

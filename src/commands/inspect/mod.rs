@@ -73,8 +73,7 @@ pub fn inspect(comm: &Comm, arguments: &InspectArguments) -> Result<Ending> {
 fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) -> Result<()> {
     let options =
         Options { dataset: config.archive.dataset.clone(), image: config.archive.image, ..Options::default() };
-    let opened = if comm.is_root() { archive::inspect(path, &options).map(Some) } else { Ok(None) };
-    let summary = comm.agree(opened)?;
+    let summary = comm.on_root(|| archive::inspect(path, &options).map(Some))?;
     let mut measured = Measured::default();
     let mut obstacle = None;
     if !quick {

@@ -14,13 +14,12 @@ use ndarray::Array3;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::Length;
 use super::checkpoint::Checkpoint;
 use super::crops::{CropOrigin, MicroBatch};
 use super::optimiser::Adam;
 use super::step::{Done, StepPlan, Times};
 use crate::comm::Comm;
-use crate::config::{Auto, Config, Reduction};
+use crate::config::{Auto, Config, Reduction, TrainingLength};
 use crate::gpu::device::{self, Choice};
 use crate::model::{Loss, Network, Spec, Unread, whitened};
 use crate::shard::Lines;
@@ -98,7 +97,7 @@ impl Gpu {
         config: &Config,
         device: Device,
         state: &Checkpoint,
-        length: Length,
+        length: TrainingLength,
         slots: usize,
     ) -> Result<Gpu> {
         let (spec, train) = (&state.model.spec, &config.train);
