@@ -18,10 +18,10 @@ const DEEPEST: usize = 16;
 /// # Errors
 /// Several, or none at all: lists the numeric datasets with their shapes, and how to choose.
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
-    if let Some(name) = wanted {
-        if let Ok(dataset) = file.dataset(name) {
-            return describe(file, name, &dataset);
-        }
+    if let Some(name) = wanted
+        && let Ok(dataset) = file.dataset(name)
+    {
+        return describe(file, name, &dataset);
     }
     let mut found = Vec::new();
     collect(file, "", &mut Vec::new(), &mut found)?;
@@ -88,10 +88,10 @@ fn collect(group: &Group, path: &str, seen: &mut Vec<String>, found: &mut Vec<(S
             if dataset.ndim() > 0 {
                 found.push((below, dataset));
             }
-        } else if let Ok(inner) = group.group(&name) {
-            if below.matches('/').count() < DEEPEST {
-                collect(&inner, &below, seen, found)?;
-            }
+        } else if below.matches('/').count() < DEEPEST
+            && let Ok(inner) = group.group(&name)
+        {
+            collect(&inner, &below, seen, found)?;
         }
     }
     Ok(())
