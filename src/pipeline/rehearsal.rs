@@ -61,7 +61,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
         scoring = Some(begun.elapsed().as_secs_f64());
     }
     let share = scored as f64 / smallest.max(1) as f64;
-    let training_s = rehearsal.seconds_per_step * rehearsal.length.steps as f64;
+    let training_s = rehearsal.seconds_per_step * rehearsal.schedule.steps as f64;
     let total = scoring.map(|scoring| (read + scoring) * share + training_s);
     lines.push(match total {
         Some(total) => format!(
@@ -171,9 +171,9 @@ fn describe_training(config: &Config, rehearsal: &Rehearsal, lanes: usize, lines
     lines.push(format!(
         "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {lanes} lanes, {} steps \
          per epoch, {:.3} s per step",
-        rehearsal.length.steps,
+        rehearsal.schedule.steps,
         train.global_batch,
-        rehearsal.length.steps_per_epoch,
+        rehearsal.schedule.steps_per_epoch,
         rehearsal.seconds_per_step
     ));
     let model = 4.0 * spec.parameters() as f64 * (4 + slots) as f64 / MIB;
