@@ -12,6 +12,7 @@ pub struct Watchdog {
 }
 
 /// Ends the wait when dropped, and restores the wait that it was a part of.
+#[must_use = "dropping it ends the wait"]
 pub struct Waiting<'a> {
     watchdog: &'a Watchdog,
     before: Option<(&'static str, Instant)>,

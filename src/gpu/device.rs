@@ -1,4 +1,4 @@
-//! Which device a rank works on, and what that device has to give.
+//! The device that a rank works on, with its free memory and its speed.
 
 use std::time::Instant;
 
@@ -105,10 +105,10 @@ pub fn matrix_product_rate(device: Device, kind: Kind) -> f64 {
     };
     let [a, b] = [0, 1].map(|_| Tensor::rand([size, size], (Kind::Float, device)).to_kind(kind));
     let seconds = |_| {
-        let begun = Instant::now();
+        let start = Instant::now();
         // Reading a value waits for the device.
         a.matmul(&b).to_kind(Kind::Float).get(0).get(0).double_value(&[]);
-        begun.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     };
     // The first product includes the library's start; the fastest is the one least disturbed.
     let fastest = (0..24).map(seconds).skip(1).fold(f64::INFINITY, f64::min);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::device;
-use super::kernels::{Kernels, argument};
+use super::kernels::{Kernels, arguments};
 use super::libtorch::Stream;
 use super::nccl::{DataType, Nccl, ReduceOp};
 use crate::comm::{Comm, PER_SCALE};
@@ -112,33 +112,21 @@ impl GpuGradientSum {
         let [mut scales, mut sums] = [&largest, &integers].map(Tensor::data_ptr);
         for gradient in local {
             let mut values = gradient.data_ptr();
-            let arguments = [argument(&mut values), argument(&mut scales), argument(&mut blocks)];
+            let arguments = arguments![values, scales, blocks];
             // SAFETY: the kernel's parameters in its order; the tensors hold `blocks` blocks, and one value for each.
             unsafe { self.kernels.largest_of.run(self.stream, arguments) }?;
         }
         self.all_reduce(comm, &largest.view_dtype(Kind::Float), ReduceOp::Max)?;
         for gradient in local {
             let mut values = gradient.data_ptr();
-            let arguments = [
-                argument(&mut values),
-                argument(&mut scales),
-                argument(&mut micro_batches),
-                argument(&mut sums),
-                argument(&mut blocks),
-            ];
+            let arguments = arguments![values, scales, micro_batches, sums, blocks];
             // SAFETY: as above.
             unsafe { self.kernels.add_rounded.run(self.stream, arguments) }?;
         }
         self.all_reduce(comm, &integers, ReduceOp::Sum)?;
         let total = self.first_or_zeros(local, padded);
         let mut values = total.data_ptr();
-        let arguments = [
-            argument(&mut sums),
-            argument(&mut scales),
-            argument(&mut micro_batches),
-            argument(&mut values),
-            argument(&mut blocks),
-        ];
+        let arguments = arguments![sums, scales, micro_batches, values, blocks];
         // SAFETY: as above.
         unsafe { self.kernels.scale_back.run(self.stream, arguments) }?;
         Ok(total)

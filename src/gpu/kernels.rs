@@ -99,10 +99,11 @@ impl Kernel {
     }
 }
 
-/// The address of a kernel's argument.
-pub fn argument<T>(value: &mut T) -> *mut c_void {
-    (value as *mut T).cast()
+/// The addresses of the variables that a kernel takes as its arguments.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { [$((&raw mut $value).cast::<std::ffi::c_void>()),*] };
 }
+pub(crate) use arguments;
 
 /// The PTX of CUDA C, with a zero at its end.
 fn compile(source: &str) -> Result<Vec<u8>> {

@@ -11,5 +11,6 @@ mod libtorch;
 mod nccl;
 
 pub use gradient::GpuGradientSum;
-pub use kernels::{Kernel, Kernels, argument};
+pub(crate) use kernels::arguments;
+pub use kernels::{Kernel, Kernels};
 pub use libtorch::{Cudnn, Graph, Stream};

@@ -80,14 +80,14 @@ impl Nccl {
         })?;
         let mut id = Id([0; 128]);
         id.0.copy_from_slice(&bytes);
-        let begun = {
+        let started = {
             let _waiting = comm.waiting("NCCL's start");
             let (size, rank) = (comm.size() as c_int, comm.rank() as c_int);
             // SAFETY: every rank of the group calls with the id of root, its own rank and their number.
             let code = unsafe { (nccl.library.begin)(&mut nccl.handle, size, id, rank) };
             nccl.check(code)
         };
-        comm.agree(begun)?;
+        comm.agree(started)?;
         Ok(nccl)
     }
 

@@ -106,7 +106,7 @@ impl Worker {
 
     /// Loss and gradient of one micro-batch, on this thread alone. Rank-local.
     fn run(&mut self, mean: &[f32], batch: &MicroBatch, plan: &StepPlan) {
-        let begun = Instant::now();
+        let start = Instant::now();
         let (input, counts) = whitened_batch(&batch.patches, mean);
         let noise = Tensor::from_slice(&batch.noise).view([batch.patches.len() as i64, -1]);
         let whitened = Instant::now();
@@ -117,7 +117,7 @@ impl Worker {
         let judged = Instant::now();
         self.network.gradient(&surrogate, &self.gradient.tensor());
         self.times = StepTimes {
-            input: (whitened - begun).as_secs_f64(),
+            input: (whitened - start).as_secs_f64(),
             forward: (forwarded - whitened).as_secs_f64(),
             loss: (judged - forwarded).as_secs_f64(),
             backward: judged.elapsed().as_secs_f64(),

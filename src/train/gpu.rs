@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::Comm;
 use crate::config::{Auto, Config, Reduction};
-use crate::gpu::{Cudnn, GpuGradientSum, Graph, Kernels, Stream, argument, device};
+use crate::gpu::{Cudnn, GpuGradientSum, Graph, Kernels, Stream, arguments, device};
 use crate::model::{DeviceLoss, Loss, Network, Spec, whitened};
 use crate::shard::Lines;
 
@@ -154,7 +154,7 @@ impl GpuStepper {
     /// # Errors
     /// What the driver or libtorch says, on every rank.
     pub fn step(&mut self, comm: &Comm, batch: &[MicroBatch], plan: &StepPlan) -> Result<StepResult> {
-        let begun = Instant::now();
+        let start = Instant::now();
         tch::no_grad(|| {
             let _ = self.kl_weight.fill_(plan.kl_weight);
         });
@@ -188,7 +188,7 @@ impl GpuStepper {
                 .map(|pair| Loss::of_patches([pair[0], pair[1]], self.spec.pixels() as f64))
                 .collect(),
             grad_norm: values[values.len() - 1],
-            times: StepTimes { device: begun.elapsed().as_secs_f64(), ..StepTimes::default() },
+            times: StepTimes { device: start.elapsed().as_secs_f64(), ..StepTimes::default() },
         })
     }
 
@@ -277,29 +277,18 @@ impl GpuStepper {
 
     /// Moves the weights, and with them the network's layers, against the gradient `total` of norm `norm`.
     fn descend(&self, total: &Tensor, norm: &Tensor, plan: &StepPlan) -> Result<()> {
-        let mut adam = Adam::of(plan.learning_rate, plan.step);
-        let mut tensors = [&self.weights, &self.first_moment, &self.second_moment, total].map(Tensor::data_ptr);
+        let [mut weights, mut first, mut second, mut gradient] =
+            [&self.weights, &self.first_moment, &self.second_moment, total].map(Tensor::data_ptr);
         let mut layers = self.network.layers().map_or(std::ptr::null_mut(), Tensor::data_ptr);
         let mut norm = norm.data_ptr();
         let mut clip = plan.clip;
         let mut count = self.weights.size()[0];
-        let [weights, first, second, gradient] = &mut tensors;
-        let arguments = [
-            argument(weights),
-            argument(first),
-            argument(second),
-            argument(gradient),
-            argument(&mut layers),
-            argument(&mut norm),
-            argument(&mut clip),
-            argument(&mut adam.rate),
-            argument(&mut adam.inverse),
-            argument(&mut adam.beta1),
-            argument(&mut adam.beta2),
-            argument(&mut adam.rest1),
-            argument(&mut adam.rest2),
-            argument(&mut adam.epsilon),
-            argument(&mut count),
+        let Adam { mut rate, mut inverse, mut beta1, mut beta2, mut rest1, mut rest2, mut epsilon } =
+            Adam::of(plan.learning_rate, plan.step);
+        #[rustfmt::skip]
+        let arguments = arguments![
+            weights, first, second, gradient, layers, norm, clip,
+            rate, inverse, beta1, beta2, rest1, rest2, epsilon, count,
         ];
         // SAFETY: these are the kernel's parameters, in its order. The tensors hold at least `count` values, f32 except for
         // `layers` in bf16 and the one f64 of `norm`; their memory is only reused in the order of this stream.

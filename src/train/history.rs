@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use crate::comm::Comm;
@@ -76,9 +76,12 @@ impl History {
         let path = directory.join("metrics.jsonl");
         let kept = kept(&path, step)?;
         let epoch_began = step - step % schedule.steps_per_epoch;
-        let losses = kept.lines().filter_map(|line| loss_after(line, epoch_began)).collect();
+        let losses =
+            kept.iter().filter(|(_, line)| line.step > epoch_began).filter_map(|(_, line)| line.loss).collect();
+        let epochs = kept.iter().filter_map(|(_, line)| Some((line.step, line.validation.unwrap_or(line.train?))));
+        let text: String = kept.iter().map(|(text, _)| &text[..]).collect();
         // Replaced as a whole, so that a run killed right here keeps its history.
-        durable::replace(&path, |file| Ok(file.write_all(kept.as_bytes())?)).with_context(|| unwritable(&path))?;
+        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();
@@ -91,7 +94,7 @@ impl History {
             root: Some(Root {
                 path,
                 file,
-                epochs: kept.lines().filter_map(epoch_of).collect(),
+                epochs: epochs.collect(),
                 bar,
                 steps: schedule.steps,
                 last_logged: Instant::now(),
@@ -182,8 +185,19 @@ fn unwritable(path: &Path) -> String {
     format!("cannot write {}: make room, mend its permissions or choose another `output`", path.display())
 }
 
-/// The lines at `path` up to `step`; none if there is no such file.
-fn kept(path: &Path, step: usize) -> Result<String> {
+/// A line of a step or an epoch, read back.
+#[derive(Deserialize)]
+struct WrittenLine {
+    step: usize,
+    /// Of a step.
+    loss: Option<f64>,
+    /// Of an epoch, as `validation`.
+    train: Option<f64>,
+    validation: Option<f64>,
+}
+
+/// The lines at `path` up to `step`, without those that were cut short; none if there is no such file.
+fn kept(path: &Path, step: usize) -> Result<Vec<(String, WrittenLine)>> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read.with_context(|| {
@@ -193,29 +207,8 @@ fn kept(path: &Path, step: usize) -> Result<String> {
             )
         })?,
     };
-    let kept = text.lines().filter(|line| step_of(line).is_some_and(|written| written <= step));
-    Ok(kept.flat_map(|line| [line, "\n"]).collect())
-}
-
-/// The loss in a line, if it is that of a step after `step`.
-fn loss_after(line: &str, step: usize) -> Option<f64> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let is_later = line.get("step")?.as_u64()? as usize > step;
-    is_later.then_some(line.get("loss")?.as_f64()?)
-}
-
-/// The step and the loss in a line, if it is that of an epoch.
-fn epoch_of(line: &str) -> Option<(usize, f64)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let train = line.get("train")?.as_f64()?;
-    let validation = line.get("validation").and_then(|loss| loss.as_f64());
-    Some((line.get("step")?.as_u64()? as usize, validation.unwrap_or(train)))
-}
-
-/// The step of a line; none if the line was cut short.
-fn step_of(line: &str) -> Option<usize> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some(line.get("step")?.as_u64()? as usize)
+    let lines = text.lines().filter_map(|line| Some((format!("{line}\n"), serde_json::from_str(line).ok()?)));
+    Ok(lines.filter(|(_, line): &(String, WrittenLine)| line.step <= step).collect())
 }
 
 #[cfg(test)]
@@ -258,13 +251,14 @@ mod tests {
     fn only_a_history_that_is_not_there_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        assert_eq!(kept(&path, 5).unwrap(), "");
+        let text = |step| -> String { kept(&path, step).unwrap().into_iter().map(|(text, _)| text).collect() };
+        assert_eq!(text(5), "");
         let lines = "{\"step\":4}\n{\"step\":5,\"loss\":1}\n{\"step\":6}\n{\"st";
         fs::write(&path, lines).unwrap();
-        assert_eq!(kept(&path, 5).unwrap(), "{\"step\":4}\n{\"step\":5,\"loss\":1}\n");
+        assert_eq!(text(5), "{\"step\":4}\n{\"step\":5,\"loss\":1}\n");
         // What is no text cannot be kept, but is not thrown away either.
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        let message = format!("{:#}", kept(&path, 5).unwrap_err());
+        let message = format!("{:#}", kept(&path, 5).err().unwrap());
         assert!(message.contains("metrics.jsonl") && message.contains("move it away"), "{message}");
     }
 }

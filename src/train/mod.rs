@@ -179,11 +179,11 @@ pub fn rehearse(
     for _ in 0..warm_up {
         step()?;
     }
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     for _ in 0..steps {
         step()?;
     }
-    let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
+    let seconds = comm.max_f64(start.elapsed().as_secs_f64());
     Ok(Rehearsal { schedule, seconds_per_step: seconds / steps as f64, model: trainer.into_model() })
 }
 

@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A loss or gradient that is not finite, on every rank.
     pub fn step(&mut self, batch: &[MicroBatch]) -> Result<StepLine> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let train = &self.config.train;
         let step = self.state.step;
         let plan = StepPlan {
@@ -146,7 +146,7 @@ impl<'a> Trainer<'a> {
             kl_weight: plan.kl_weight,
             grad_norm: result.grad_norm,
             learning_rate: plan.learning_rate,
-            patches_per_s: train.global_batch as f64 / begun.elapsed().as_secs_f64(),
+            patches_per_s: train.global_batch as f64 / start.elapsed().as_secs_f64(),
         })
     }
 
@@ -210,7 +210,7 @@ impl<'a> Trainer<'a> {
         if self.comm.is_root() && nats < 0.1 {
             log::warn!(
                 "the latent code carries only {nats:.3} nats per patch: the posterior has collapsed and every spectrum \
-                 is answered by the mean; train longer (train.steps) or lower train.kl_weight"
+                 is reconstructed as the mean; train longer (train.steps) or lower train.kl_weight"
             );
         }
     }
