@@ -25,6 +25,11 @@ impl Axis {
         Axis { name: "Energy loss".into(), units: "eV".into(), scale, offset, size, navigate: false }
     }
 
+    /// An axis without calibration, whose values are its indices.
+    pub fn of_indices(name: &str, size: usize, navigate: bool) -> Axis {
+        Axis { name: name.into(), units: String::new(), scale: 1.0, offset: 0.0, size, navigate }
+    }
+
     /// The value at index `i`, in `units`.
     pub fn value(&self, i: usize) -> f64 {
         self.offset + self.scale * i as f64

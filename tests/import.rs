@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::cube::{counts, write_hspy};
 use common::result::{maps, summary};
 use common::{Ended, Job, alone, ask_python, coreloss, files, folder, mpirun, skip};
-use coreloss::archive::{Element, Options, Reader};
+use coreloss::archive::{Number, Options, Reader};
 use ndarray::Array3;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn reader(path: &Path) -> Reader {
     Reader::open(path, &Options::default()).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
 }
 
-fn values<T: Element>(path: &Path) -> Array3<T> {
+fn values<T: Number>(path: &Path) -> Array3<T> {
     let reader = reader(path);
     let [rows, columns, channels] = reader.info().shape();
     assert_eq!(reader.info().dtype, T::DTYPE, "{}", path.display());

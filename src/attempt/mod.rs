@@ -21,6 +21,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
+
 pub use training::train_once;
 pub use turn::{Turn, claim, now, once};
 
@@ -146,10 +148,7 @@ impl Attempt {
         // It cannot panic; and if it did, the end is to be told all the same.
         let _ = thread.join();
         self.record.ended = Some(end);
-        let partial = self.path.with_extension("partial");
-        fs::write(&partial, serde_json::to_vec(&self.record)?)
-            .and_then(|()| fs::rename(&partial, &self.path))
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        durable::write(&self.path, serde_json::to_vec(&self.record)?)
     }
 }
 

@@ -1,14 +1,14 @@
 //! A training that several may want: done once, in a folder of its own.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::once;
 use crate::comm::Comm;
+use crate::durable;
 use crate::ending::Ending;
 
 /// Has `train` train in `folder` unless that was done, which the file `trained` there says.
@@ -27,7 +27,7 @@ pub fn train_once(
     once(comm, &folder.join("attempts"), &done, since, stop, || {
         let ending = train()?;
         if ending != Ending::Stopped {
-            comm.on_root(|| fs::write(&done, "").with_context(|| format!("cannot write {}", done.display())))?;
+            comm.on_root(|| durable::write(&done, ""))?;
         }
         Ok(ending)
     })

@@ -32,7 +32,7 @@ pub struct Mine {
 /// # Errors
 /// A folder that cannot be written.
 pub fn claim(comm: &Comm, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Turn> {
-    let claimed = comm.agree(if comm.is_root() { Attempt::claim(folder, stop).map(Some) } else { Ok(None) })?;
+    let claimed = comm.on_root(|| Attempt::claim(folder, stop).map(Some))?;
     let (mine, before, theirs) = match claimed {
         Some(Claim::Mine(attempt)) => {
             let before = attempt.before.clone();

@@ -25,8 +25,7 @@ fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {
     println!("{}", text.expect("figures are plain JSON"));
 }
 
-/// The middle of `values`, the upper one of two; NaN where there are none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The upper median of `values`; NaN of none.
+fn median(values: Vec<f64>) -> f64 {
+    crate::spectrum::median(values, crate::spectrum::Middle::Upper)
 }

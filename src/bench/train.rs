@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, TrainingLength};
 use crate::cube::Axis;
 use crate::gpu::{GpuGradientSum, Kernels, Stream, device};
 use crate::invalid::Invalid;
@@ -24,7 +24,7 @@ use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, CropOrigin, LeftOut, MicroBatch, Model, Schedule, StepTimes, Trainer};
+use crate::train::{Checkpoint, CropOrigin, LeftOut, MicroBatch, Model, StepTimes, Trainer};
 
 /// What to measure.
 #[derive(Args)]
@@ -99,12 +99,12 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let micro_batch = config.train.micro_batch;
     comm.agree(check(bench, micro_batch))?;
     let device = device::choose(comm, config.train.device)?;
-    let schedule = Schedule { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
+    let length = TrainingLength { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
     let micro_batches = bench.batch / micro_batch;
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
     let state = untrained(&spec, &config);
-    let mut trainer = Trainer::new(comm, &config, device, schedule, state)?;
+    let mut trainer = Trainer::new(comm, &config, device, length, state)?;
     if device != Device::Cpu {
         // As in a training whose lines fit the GPU.
         for micro_batch in &mut batch {
@@ -117,7 +117,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         }
     }
     let (mut losses, mut seconds, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    for step in 0..schedule.steps {
+    for step in 0..length.steps {
         comm.barrier();
         let begun = Instant::now();
         losses.push(trainer.step(&batch)?.loss);

@@ -161,13 +161,13 @@ impl Comm {
         Err(AgreedError { rank: first as usize, message, exit_code }.into())
     }
 
-    /// Does `work` on root alone.
+    /// The value of `work`, done on root alone; the default value on the other ranks.
     ///
     /// # Collective
     /// # Errors
     /// Those of `work`, on every rank.
-    pub fn on_root(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.agree(if self.is_root() { work() } else { Ok(()) })
+    pub fn on_root<T: Default>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.agree(if self.is_root() { work() } else { Ok(T::default()) })
     }
 
     /// The value of `work`, done on root alone, on every rank.

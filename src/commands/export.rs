@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -163,13 +162,13 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
                 let text = signal.table()?;
-                save(&place(title, "csv"), |file| Ok(file.write_all(text.as_bytes())?))?;
+                save(&place(title, "csv"), text)?;
             }
             (Form::Npy, _) => signal.write_npy(&place(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
                 let values = signal.plane(0)?.into_dimensionality::<Ix2>()?;
                 let png = report::picture(&values, title.starts_with("10_"), title)?;
-                save(&place(title, "png"), |file| Ok(file.write_all(&png)?))?;
+                save(&place(title, "png"), png)?;
             }
             _ => (),
         }
@@ -185,7 +184,7 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
             write_csv(&target, &region_columns(&regions))?;
             say(&target)?;
             let factors = table_of_factors(path)?;
-            save(&place("pca_factors", "csv"), |file| Ok(file.write_all(factors.as_bytes())?))
+            save(&place("pca_factors", "csv"), factors)
         }
         Form::Npy => {
             let (results, loadings) = read_learning_results(path, PCA)?;
@@ -290,7 +289,7 @@ fn write_npy(path: &Path, shape: &[usize], planes: usize, plane: impl Fn(usize) 
         header.push(' ');
     }
     header.push('\n');
-    save(path, |file| {
+    durable::replace(path, |file| {
         file.write_all(b"\x93NUMPY\x01\x00")?;
         file.write_all(&(header.len() as u16).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
@@ -300,12 +299,13 @@ fn write_npy(path: &Path, shape: &[usize], planes: usize, plane: impl Fn(usize) 
             }
         }
         Ok(())
-    })
+    })?;
+    say(path)
 }
 
-/// Writes a file that has its name when it is whole, and tells where it is.
-fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    durable::replace(path, write).with_context(|| format!("cannot write {}", path.display()))?;
+/// Writes a whole file and tells where it is.
+fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    durable::write(path, bytes)?;
     say(path)
 }
 

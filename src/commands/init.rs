@@ -1,7 +1,6 @@
 //! `coreloss init`: a commented configuration for one cube, from what is found in it.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,9 +8,10 @@ use clap::Args;
 
 use super::inspect::{Measured, measure};
 use super::startup::by_default;
-use crate::archive::{self, Options, Source, Summary};
+use crate::archive::{self, Description, Options, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides, explain};
+use crate::durable;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 
@@ -56,10 +56,10 @@ fn save(output: &Path, text: &str) -> Result<()> {
         let output = output.display();
         return Err(Invalid(format!("{output} exists: remove it, or name another file by -o")).into());
     }
-    fs::write(output, text).map_err(|error| Invalid(format!("cannot write {}: {error}", output.display())).into())
+    durable::write(output, text).map_err(|error| Invalid(format!("{error:#}")).into())
 }
 
-fn text(summary: &Summary, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
+fn text(summary: &Description, measured: &Measured, config: &Config, stem: &str) -> Result<String> {
     let mut yaml = String::new();
     let sizes: Vec<String> = summary.shape.iter().map(usize::to_string).collect();
     comment(

@@ -6,10 +6,18 @@ use super::Config;
 use crate::invalid::Invalid;
 
 /// The sources of all types that a configuration is made of.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 18] = [
     include_str!("mod.rs"),
-    include_str!("sections.rs"),
+    include_str!("output.rs"),
+    include_str!("archive.rs"),
     include_str!("region.rs"),
+    include_str!("preprocess.rs"),
+    include_str!("io.rs"),
+    include_str!("model.rs"),
+    include_str!("train.rs"),
+    include_str!("comm.rs"),
+    include_str!("pca.rs"),
+    include_str!("score.rs"),
     include_str!("survey.rs"),
     include_str!("simulate.rs"),
     include_str!("inject.rs"),

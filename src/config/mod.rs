@@ -4,45 +4,61 @@
 //! know, and it names everything that is wrong, not the first thing.
 
 mod anomaly;
+mod archive;
+mod comm;
 mod explain;
 #[cfg(test)]
 mod fuzz;
 mod inject;
+mod io;
 mod material;
+mod model;
 mod names;
 mod neutral;
+mod output;
 mod overrides;
 mod parse;
+mod pca;
 mod places;
+mod preprocess;
+mod problems;
 mod region;
-mod sections;
+mod score;
 mod simulate;
 mod stage;
 mod survey;
 mod sweep;
+mod train;
 mod tree;
-
-use std::path::PathBuf;
+mod values;
 
 use serde::{Deserialize, Serialize};
 
-pub use explain::{Explained, explain};
-pub use region::{RegionOfInterest, RegionUse};
-pub use sections::{
-    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, PcaSolver, Precision,
-    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
-};
-
 pub use anomaly::{Anomaly, AnomalyKind};
+pub use archive::Archive;
+pub use comm::{Backend, CommOptions};
+pub use explain::{Explained, explain};
 pub use inject::{EdgeAnomaly, Inject, InjectedCube};
+pub use io::Io;
 pub use material::{Material, MaterialChoice, MaterialEdge, Peak, Step};
+pub use model::{Model, Preset};
 pub use neutral::Work;
+pub use output::{Output, Reconstruction};
 pub use overrides::Overrides;
+pub use pca::{Pca, PcaFit, PcaSolver};
 pub use places::{Places, Shape};
+pub use preprocess::{Align, Preprocess};
+pub use region::{RegionOfInterest, RegionUse};
+pub use score::{Rule, Score, Window, Windows};
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
 pub use stage::Stage;
 pub use survey::{Models, SurveyOptions};
 pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};
+pub use train::{Device, Precision, Reduction, Train, TrainingLength};
+pub use values::{Auto, OneOrMany};
+
+use crate::invalid::Invalid;
+use problems::Problems;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,48 +84,26 @@ pub struct Config {
     pub survey: SurveyOptions,
 }
 
-/// Where results go and what they hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "OutputForm")]
-pub struct Output {
-    /// Folder of the run; made if absent.
-    pub dir: PathBuf,
-    /// Reconstructed spectra to write.
-    pub reconstruction: Reconstruction,
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Output { dir: "out/run".into(), reconstruction: Reconstruction::Regions }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`")]
-enum OutputForm {
-    Dir(PathBuf),
-    Full(OutputFields),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct OutputFields {
-    dir: PathBuf,
-    reconstruction: Reconstruction,
-}
-
-impl Default for OutputFields {
-    fn default() -> Self {
-        let Output { dir, reconstruction } = Output::default();
-        OutputFields { dir, reconstruction }
-    }
-}
-
-impl From<OutputForm> for Output {
-    fn from(form: OutputForm) -> Self {
-        match form {
-            OutputForm::Dir(dir) => Output { dir, ..Output::default() },
-            OutputForm::Full(OutputFields { dir, reconstruction }) => Output { dir, reconstruction },
-        }
+impl Config {
+    /// # Errors
+    /// [`Invalid`], with all that is wrong in the sections and between them.
+    fn validate(&self, name: &str) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        self.output.validate(&mut problems);
+        self.archive.validate(&mut problems);
+        self.preprocess.validate(&mut problems);
+        self.io.validate(&mut problems);
+        self.model.validate(&mut problems);
+        self.train.validate(&mut problems);
+        self.pca.validate(&mut problems);
+        self.score.validate(&mut problems);
+        problems.take("simulate.cubes", self.simulate.validate());
+        problems.take("inject.cubes", self.inject.validate());
+        self.survey.validate(&mut problems);
+        problems.require(
+            self.pca.fit == PcaFit::Cube || self.survey == SurveyOptions::default(),
+            "survey: its cubes are decomposed one by one; leave pca.fit at cube",
+        );
+        problems.end(name)
     }
 }

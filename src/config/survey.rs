@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-use super::OneOrMany;
+use super::problems::Problems;
+use super::values::OneOrMany;
 
 /// What `coreloss survey` does beside scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,17 +31,18 @@ impl Default for SurveyOptions {
 }
 
 impl SurveyOptions {
-    /// Looks for what no survey could use.
-    ///
-    /// # Errors
-    /// A glob that is none, with its tag.
-    pub(super) fn validate(&self) -> Result<(), String> {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        problems.require(
+            (self.models == Models::Pretrained) == self.pretrained.is_some(),
+            "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
+        );
+        problems.require(self.train_cubes > 0, "survey.train_cubes: at least 1");
         for (tag, globs) in &self.tags {
             for glob in globs.as_slice() {
-                Pattern::new(glob).map_err(|error| format!("{tag}: `{glob}` is no glob: {error}"))?;
+                let checked = Pattern::new(glob).map(drop).map_err(|error| format!("`{glob}` is no glob: {error}"));
+                problems.take(&format!("survey.tags: {tag}"), checked);
             }
         }
-        Ok(())
     }
 }
 

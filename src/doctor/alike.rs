@@ -49,7 +49,6 @@ fn program() -> Result<String> {
         let read = file.read_at(&mut bytes, place * length / PLACES)?;
         hash.update(&bytes[..read]);
     }
-    let hash: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("CORELOSS_REVISION"));
-    Ok(format!("{version} {revision} {hash}"))
+    Ok(format!("{version} {revision} {:.12x}", hash.finalize()))
 }

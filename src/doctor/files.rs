@@ -11,7 +11,7 @@ use super::{Finding, Verdict};
 use crate::archive::catalogue;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{HspyWriter, Small, signal_path};
+use crate::output::{Contents, HspyWriter, signal_path};
 
 /// Checks the folder of the output and the inputs.
 ///
@@ -83,16 +83,14 @@ fn remove(comm: &Comm, folder: &Path) {
 fn locking(comm: &Comm, folder: &Path) -> Finding {
     let path = folder.join("lock");
     let setting = std::env::var("HDF5_USE_FILE_LOCKING").unwrap_or_default();
-    let locked = if comm.is_root() {
+    let locks = || {
         fs::write(&path, "").is_ok()
             && fs::File::open(&path).is_ok_and(|file| {
                 // SAFETY: the descriptor is open; the call changes nothing but its lock.
                 unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) == 0 }
             })
-    } else {
-        true
     };
-    let locked: bool = comm.broadcast(Some(locked));
+    let locked: bool = comm.broadcast(comm.is_root().then(locks));
     if locked || ["FALSE", "BEST_EFFORT", "0"].contains(&&setting[..]) {
         let found = match locked {
             true => "the file system has locks",
@@ -119,7 +117,7 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
         file.create_dataset::<i32>(&name, &[comm.size(), 8], &[1, 8])?;
         let mine = Array2::from_elem((1, 8), comm.rank() as i32);
         file.write(&name, &[comm.rank(), 0], mine.view().into_dyn())?;
-        file.finish(Small::default())
+        file.finish(Contents::default())
     };
     match write() {
         Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),
@@ -137,16 +135,8 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
 ///
 /// # Collective
 fn inputs(comm: &Comm, config: &Config) -> Finding {
-    let listed = comm.agree(if comm.is_root() {
-        catalogue(config.archive.inputs.as_slice()).map(|sources| sources.len())
-    } else {
-        Ok(0)
-    });
-    match listed {
-        Ok(count) => {
-            let count: usize = comm.broadcast(Some(count));
-            Finding::good("inputs", format!("{count} files"))
-        }
+    match comm.from_root(|| Ok(catalogue(config.archive.inputs.as_slice())?.len())) {
+        Ok(count) => Finding::good("inputs", format!("{count} files")),
         Err(error) => Finding::of(
             Verdict::Bad,
             "inputs",

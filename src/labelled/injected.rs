@@ -13,7 +13,7 @@ use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
 use crate::invalid::Invalid;
-use crate::output::{About, read_text};
+use crate::output::{Measurement, read_text};
 use crate::pipeline::list;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
@@ -21,7 +21,7 @@ use crate::shard::Blocks;
 use crate::simulate::discs::{Disc, place_discs};
 use crate::simulate::inject::{EdgeRange, Injector};
 use crate::simulate::random::{Purpose, Randomness};
-use crate::spectrum::find_windows;
+use crate::spectrum::{find_windows, sum_spectra};
 use crate::stream::{Cube, measure_statistics};
 
 /// The text of a copy that says what was put into it.
@@ -129,15 +129,9 @@ impl Original {
         let summed = blocks.owned(comm.rank(), comm.size()).try_for_each(|block| {
             let rows = blocks.rows(block);
             let raw = self.cube.raw(rows.clone())?;
-            for (line, y) in raw.outer_iter().zip(rows) {
-                let mut total = vec![0f64; channels];
-                let pixels = line.outer_iter().enumerate();
-                for (_, spectrum) in pixels.filter(|(x, _)| !self.cube.ignored[[y, *x]]) {
-                    for (total, &value) in total.iter_mut().zip(spectrum) {
-                        *total += if value.is_finite() { f64::from(value) } else { 0.0 };
-                    }
-                }
-                sum.add(&total);
+            let finite = raw.mapv_into(|value| if value.is_finite() { value } else { 0.0 });
+            for (line, y) in finite.outer_iter().zip(rows) {
+                sum.add(&sum_spectra(line, |x| !self.cube.ignored[[y, x]]));
             }
             Ok(())
         });
@@ -245,8 +239,8 @@ impl Injection {
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
         // A copy of a measurement is as well documented as that.
-        let about = comm.agree(if comm.is_root() { About::of(&self.original.reader) } else { Ok(About::default()) })?;
-        write_labelled(comm, folder, &copy.name, axes, &texts, about, |rows| self.lines(rows))
+        let measurement = comm.on_root(|| Measurement::of(&self.original.reader))?;
+        write_labelled(comm, folder, &copy.name, axes, &texts, measurement, |rows| self.lines(rows))
     }
 
     /// Whole lines with their anomalies, and the truth. Rank-local.

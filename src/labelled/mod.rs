@@ -12,7 +12,7 @@ use ndarray::{Array2, Array3};
 
 use crate::comm::Comm;
 use crate::cube::Axis;
-use crate::output::{About, HspyWriter, Small, parallel, signal_path};
+use crate::output::{Contents, HspyWriter, Measurement, Signal, signal_path};
 use crate::shard::Blocks;
 
 pub use injected::write_copy;
@@ -23,7 +23,7 @@ pub type Made = (Array3<f32>, Vec<i32>);
 
 /// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`, each rank its own blocks of lines, which `make` makes.
 ///
-/// `axes` are y, x and energy; `texts` say where the cube comes from, `about` (root's counts) what its measurement was.
+/// `axes` are y, x and energy; `texts` say where the cube comes from, `measurement` (root's counts) how it was recorded.
 ///
 /// # Collective
 /// # Errors
@@ -34,14 +34,14 @@ pub fn write_labelled(
     name: &str,
     axes: [Axis; 3],
     texts: &BTreeMap<String, String>,
-    about: About,
+    measurement: Measurement,
     mut make: impl FnMut(Range<usize>) -> Result<Made>,
 ) -> Result<()> {
     let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
     let blocks = Blocks::new([rows, columns, channels]);
     let spectra = signal_path("spectra");
     let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
-    file.describe(about);
+    file.describe(measurement);
     let chunk_rows = blocks.rows(0).len();
     file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
     let mut classes = Vec::new();
@@ -62,7 +62,7 @@ pub fn write_labelled(
     let places = [y, x];
     let mut all = places.to_vec();
     all.push(energy);
-    file.finish(Small { signals: vec![parallel("spectra", all, "EELS")], texts: texts.clone() })?;
+    file.finish(Contents { signals: vec![Signal::written("spectra", all, "EELS")], texts: texts.clone() })?;
     let path = folder.join(format!("{name}.truth.hspy"));
     write_map(comm, &path, "truth", &places, &blocks, classes, texts)
 }
@@ -90,5 +90,5 @@ pub fn write_map(
         Array2::from_shape_vec((band.len(), columns), local).expect("a map has one value for each pixel of the band");
     file.write(&name, &[band.start, 0], map.view().into_dyn())?;
     let axes = places.each_ref().map(|axis| Axis { navigate: false, ..axis.clone() });
-    file.finish(Small { signals: vec![parallel(title, axes.to_vec(), "")], texts: texts.clone() })
+    file.finish(Contents { signals: vec![Signal::written(title, axes.to_vec(), "")], texts: texts.clone() })
 }

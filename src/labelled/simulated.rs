@@ -10,7 +10,7 @@ use super::write_labelled;
 use crate::comm::Comm;
 use crate::config::{Config, CubeSpec};
 use crate::cube::Axis;
-use crate::output::About;
+use crate::output::Measurement;
 use crate::pipeline::AVERAGED;
 use crate::simulate::Scene;
 
@@ -44,8 +44,8 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     }
     let axes = [place("y", rows), place("x", columns), scene.energy()];
     let folder = &config.simulate.dir;
-    let about = About::default();
-    write_labelled(comm, folder, &cube.name, axes, &texts, about, |lines| {
+    let measurement = Measurement::default();
+    write_labelled(comm, folder, &cube.name, axes, &texts, measurement, |lines| {
         let made: Vec<(Array2<f32>, Vec<i32>)> = lines.clone().into_par_iter().map(|y| scene.row(y)).collect();
         let mut counts = Array3::zeros((lines.len(), columns, channels));
         let mut classes = Vec::new();

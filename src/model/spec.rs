@@ -46,13 +46,13 @@ impl Spec {
     /// # Source
     /// `paper`: Sultanov et al. 2025, arXiv 2412.16200.
     pub fn new(options: &config::Model, energy: usize) -> Result<Spec> {
-        let (widths, first_stride, patch, latent, hidden) = match options.preset {
-            Preset::Compact => ([8, 16, 32, 64], 4, [12, 12], 16, 128),
-            Preset::Paper => ([32, 64, 128, 256], 2, [24, 24], 48, 512),
+        let (widths, first_stride, latent, hidden) = match options.preset {
+            Preset::Compact => ([8, 16, 32, 64], 4, 16, 128),
+            Preset::Paper => ([32, 64, 128, 256], 2, 48, 512),
         };
         let layer = |out, kernel, stride, pad| Layer { out, kernel, stride, pad };
         let spec = Spec {
-            patch: options.patch.unwrap_or(patch),
+            patch: options.patch.unwrap_or(options.preset.least_patch()),
             energy,
             latent: options.latent.unwrap_or(latent),
             hidden,

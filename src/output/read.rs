@@ -1,4 +1,4 @@
-//! Reads our own outputs back, for the report and for commands that continue from them.
+//! Reads our own outputs back, for the report and for commands that build on them.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::hspy::{LearningResults, TEXTS, signal_path};
 use crate::archive::{hspy, open_hdf5};
 use crate::cube::Axis;
 
-/// Bytes of chunk cache: outputs are read whole.
+/// Bytes of chunk cache; small, as outputs are read whole.
 const CACHE: usize = 1 << 20;
 
 /// The signals of the file at `path`, in alphabetical order. Rank-local.
@@ -48,7 +48,7 @@ pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
     read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
 }
 
-/// The values of the signal `title`; of three dimensions those at `index` of the first. Rank-local.
+/// The values of the signal `title`; if it has three dimensions, those at `index` of the first. Rank-local.
 ///
 /// # Errors
 /// No such signal or index.

@@ -169,12 +169,7 @@ impl Scatter {
     /// Counts that are not finite; an eigendecomposition that failed. The same error on every rank.
     pub fn decompose(self, comm: &Comm, num_pixels: u64, max_components: usize) -> Result<Decomposition> {
         let triangle = self.sum.total(comm)?;
-        let found = if comm.is_root() {
-            Eigenvectors::of(triangle, self.spectra.num_channels, max_components).map(Some)
-        } else {
-            Ok(None)
-        };
-        let eigen = comm.broadcast(comm.agree(found)?);
+        let eigen = comm.from_root(|| Eigenvectors::of(triangle, self.spectra.num_channels, max_components))?;
         Decomposition::new(eigen, self.spectra.column_scale, num_pixels)
     }
 }

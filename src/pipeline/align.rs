@@ -5,8 +5,7 @@ use ndarray::{Array2, s};
 
 use crate::comm::Comm;
 use crate::config::{Align, Config, Windows};
-use crate::spectrum::edge_shift::EdgeTemplate;
-use crate::spectrum::find_windows;
+use crate::spectrum::{EdgeTemplate, Middle, find_windows, median};
 use crate::stream::{Cube, CubeStatistics, Shifts, mean_spectrum};
 
 /// Of the pixels that count, more than this share without a shift of their own is no measurement.
@@ -50,7 +49,7 @@ pub fn shifts(comm: &Comm, config: &Config, cube: &Cube, statistics: &CubeStatis
         unmeasured,
         by,
     };
-    let [lowest, median, highest] = shifts.extent();
+    let [lowest, median, highest] = shifts.lowest_median_highest();
     if comm.is_root() {
         log::info!(
             "{}: energies read {lowest:.3} to {highest:.3} eV too high, {median:.3} in the median, by {}; {unmeasured} \
@@ -169,7 +168,7 @@ fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result
     let before = map.clone();
     for (line, before) in map.chunks_mut(width).zip(before.chunks(width)) {
         for (x, shift) in line.iter_mut().enumerate() {
-            let near = median(&before[x.saturating_sub(NEAR)..(x + NEAR + 1).min(width)]);
+            let near = lower_median(&before[x.saturating_sub(NEAR)..(x + NEAR + 1).min(width)]);
             if near.is_some_and(|near| (*shift - near).abs() > MOST_APART_EV) {
                 *shift = f32::NAN;
             }
@@ -182,25 +181,24 @@ fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result
         "the shift of {unmeasured} of {counting} pixels cannot be told, or is beyond preprocess.max_shift_ev: {bound_ev}; \
          raise that, ignore those pixels, or take `none`"
     );
-    let whole = median(&map).unwrap_or(0.0);
+    let whole = lower_median(&map).unwrap_or(0.0);
     let found = map.clone();
     let lines = map.chunks_mut(width).zip(found.chunks(width));
     for ((line, found), ignored) in lines.zip(ignored.outer_iter()) {
         for (x, shift) in line.iter_mut().enumerate().filter(|&(x, _)| !ignored[x]) {
             if shift.is_nan() {
                 let near = &found[x.saturating_sub(NEAR)..(x + NEAR + 1).min(width)];
-                *shift = median(near).or_else(|| median(found)).unwrap_or(whole);
+                *shift = lower_median(near).or_else(|| lower_median(found)).unwrap_or(whole);
             }
         }
     }
     Ok((map, unmeasured))
 }
 
-/// The middle one of the finite values, the lower of two.
-fn median(values: &[f32]) -> Option<f32> {
-    let mut finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
-    finite.sort_by(f32::total_cmp);
-    finite.get(finite.len().saturating_sub(1) / 2).copied()
+/// The lower median of the finite values; `None` where there are none.
+fn lower_median(values: &[f32]) -> Option<f32> {
+    let median = median(values.iter().copied().filter(|v| v.is_finite()), Middle::Lower);
+    median.is_finite().then_some(median as f32)
 }
 
 #[cfg(test)]

@@ -17,20 +17,22 @@ pub const AVERAGED: &str = "averaged_gain";
 /// # Errors
 /// Names the file and the options that it is to be run with.
 pub fn check_averaged<'a>(comm: &Comm, cubes: impl Iterator<Item = &'a Cube>, config: &Config) -> Result<()> {
-    let mut checked = Ok(());
-    if comm.is_root() && config.preprocess.spatial_mean != 1 {
+    if config.preprocess.spatial_mean == 1 {
+        return Ok(());
+    }
+    comm.on_root(|| {
         let paths = cubes.map(|cube| &cube.info().path);
         let found = paths
             .filter(|path| path.extension().is_some_and(|extension| extension == "hspy"))
             .find_map(|path| Some((path, read_text(path, AVERAGED).ok()?)));
-        if let Some((path, gain)) = found {
-            checked = Err(Invalid(format!(
+        match found {
+            Some((path, gain)) => Err(Invalid(format!(
                 "{}: holds means of 3 x 3 pixels (`protocol` post or roll): give preprocess.spatial_mean=1, \
                  preprocess.gain={gain}, preprocess.despike=false",
                 path.display()
             ))
-            .into());
+            .into()),
+            None => Ok(()),
         }
-    }
-    comm.agree(checked)
+    })
 }

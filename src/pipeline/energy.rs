@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::results::{EnergySummary, SetAside};
-use crate::stream::{Cube, CubeStatistics, SAME_DISPERSION, bound};
+use crate::stream::{Cube, CubeStatistics, SAME_DISPERSION, electron_bound};
 
 /// Spectra of one model differ in dispersion by this factor at most. Detectors blur by channels, so that edges are wider in
 /// a coarser cube, which looks like an anomaly. Simulated cubes of 1.25, 0.625 and 0.3125 eV scored as well together as
@@ -160,7 +160,7 @@ pub fn unify(
                 describe(cube);
             }
         }
-        statistics.bound = bound(list, &statistics.noise);
+        statistics.bound = electron_bound(list, &statistics.noise);
     }
     Ok(())
 }

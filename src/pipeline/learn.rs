@@ -7,7 +7,7 @@ use super::baselines::Fitted;
 use super::prepare::Prepared;
 use crate::config::{PcaFit, Stage};
 use crate::preprocess::noise::NoiseModel;
-use crate::stream::{CubeStatistics, bound};
+use crate::stream::{CubeStatistics, electron_bound};
 use crate::train::{Checkpoint, Model, Outcome, train};
 
 /// What a run has learned before it scores.
@@ -39,7 +39,7 @@ impl Learned {
         run.clock.lap("train");
         let baselines = if stage != Stage::Train && config.pca.fit != PcaFit::Cube {
             let cubes = prepared.learned_from();
-            let statistics = CubeStatistics { noise, bound: bound(cubes, &noise) };
+            let statistics = CubeStatistics { noise, bound: electron_bound(cubes, &noise) };
             Some(Fitted::to_training(run.comm, config, cubes, &statistics)?)
         } else {
             None

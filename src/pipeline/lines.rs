@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::comm::{Comm, ExactSum};
+use crate::spectrum::sum_spectra;
 use crate::stream::Band;
 
 /// The spectrum `[energy]` and, last, the number of pixels that count and that `is_wanted(y, x)`, summed over the cube;
@@ -21,21 +22,14 @@ pub fn sum_lines(
     let summed = band.each_block(|rows, prepared| {
         let lines = prepared.counts.outer_iter();
         for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
-            let mut line_sum = vec![0f64; channels + 1];
-            for (x, (spectrum, &valid)) in line.outer_iter().zip(valid).enumerate() {
-                if valid && is_wanted(y, x) {
-                    let mut total = 0f64;
-                    for (sum, &u) in line_sum.iter_mut().zip(spectrum) {
-                        *sum += u as f64;
-                        total += u as f64;
-                    }
-                    line_sum[channels] += 1.0;
-                    totals.push(total as f32);
-                } else {
-                    totals.push(f32::NAN);
-                }
-            }
+            let counts = |x: usize| valid[x] && is_wanted(y, x);
+            let mut line_sum = sum_spectra(line, counts);
+            line_sum.push((0..valid.len()).filter(|&x| counts(x)).count() as f64);
             sum.add(&line_sum);
+            totals.extend(line.outer_iter().enumerate().map(|(x, spectrum)| match counts(x) {
+                true => spectrum.iter().fold(0f64, |total, &u| total + f64::from(u)) as f32,
+                false => f32::NAN,
+            }));
         }
         Ok(())
     });

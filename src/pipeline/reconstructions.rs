@@ -8,6 +8,7 @@ use crate::comm::{Comm, ExactSum};
 use crate::model::Tiles;
 use crate::results::electrons;
 use crate::score::{LineFeatures, LineScorer, Scores};
+use crate::spectrum::sum_spectra;
 use crate::stream::Band;
 
 /// Lines whose features are computed together, at least; more threads take a line each.
@@ -60,14 +61,8 @@ impl<'a> Collector<'a> {
             .waiting
             .par_iter()
             .map(|pair| {
-                let mut sum = vec![0f64; pair.counts.ncols()];
-                let lines = pair.reconstruction.outer_iter().zip(&pair.valid);
-                for (spectrum, _) in lines.filter(|&(_, &valid)| valid) {
-                    for (sum, &value) in sum.iter_mut().zip(spectrum) {
-                        *sum += value as f64;
-                    }
-                }
                 let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
+                let sum = sum_spectra(reconstruction, |x| pair.valid[x]);
                 let features = self.scorer.line(counts, reconstruction, &pair.valid, &pair.share);
                 (features, sum)
             })

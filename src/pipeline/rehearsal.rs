@@ -13,8 +13,8 @@ use crate::comm::Comm;
 use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::shard::{Extent, LanePlan};
-use crate::stream::{Cube, CubeStatistics, bound, measure_statistics};
-use crate::train::{self, Rehearsal, rehearse};
+use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
+use crate::train::{Rehearsal, rehearse};
 
 /// What a rank takes beside cubes, about.
 pub const BASE_MIB: u64 = 300;
@@ -43,7 +43,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     // That of all of them: the smallest would choose another.
     let mut config = config.clone();
     let shapes = training.iter().map(Cube::shape);
-    config.model.patch = Some(train::patch(&config.model, shapes));
+    config.model.patch = Some(config.model.patch_for(shapes));
     let config = &config;
     let rehearsal = rehearse(comm, config, sample, &found, pixels, STEPS)?;
     let extents: Vec<Extent> = training.iter().map(|cube| cube.extent()).collect();
@@ -61,7 +61,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
         scoring = Some(begun.elapsed().as_secs_f64());
     }
     let share = scored as f64 / smallest.max(1) as f64;
-    let training_s = rehearsal.seconds_per_step * rehearsal.schedule.steps as f64;
+    let training_s = rehearsal.seconds_per_step * rehearsal.length.steps as f64;
     let total = scoring.map(|scoring| (read + scoring) * share + training_s);
     lines.push(match total {
         Some(total) => format!(
@@ -125,7 +125,7 @@ fn sample(comm: &Comm, config: &Config, inputs: &mut Inputs) -> Result<(usize, C
     let cubes = inputs.training.as_ref().unwrap_or(&inputs.cubes);
     let place = cubes.iter().position(|cube| cube.info().path == path);
     let place = place.with_context(|| inputs.set_aside.reasons())?;
-    found.bound = bound(&cubes[place..=place], &found.noise);
+    found.bound = electron_bound(&cubes[place..=place], &found.noise);
     Ok((place, found))
 }
 
@@ -171,9 +171,9 @@ fn describe_training(config: &Config, rehearsal: &Rehearsal, lanes: usize, lines
     lines.push(format!(
         "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {lanes} lanes, {} steps \
          per epoch, {:.3} s per step",
-        rehearsal.schedule.steps,
+        rehearsal.length.steps,
         train.global_batch,
-        rehearsal.schedule.steps_per_epoch,
+        rehearsal.length.steps_per_epoch,
         rehearsal.seconds_per_step
     ));
     let model = 4.0 * spec.parameters() as f64 * (4 + slots) as f64 / MIB;

@@ -14,7 +14,7 @@ use crate::comm::Comm;
 use crate::config::{Config, Stage};
 use crate::preprocess::noise::NoiseModel;
 use crate::results::{self, CubeSummary, Failure};
-use crate::stream::{Cube, CubeStatistics, bound};
+use crate::stream::{Cube, CubeStatistics, electron_bound};
 use crate::train::Model;
 
 /// Scores the cubes of `prepared` that no earlier run has scored; `None` after a signal.
@@ -25,7 +25,7 @@ use crate::train::Model;
 pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> Result<Option<Vec<CubeSummary>>> {
     let (comm, config) = (run.comm, run.config);
     let mut found: Vec<CubeSummary> = Vec::new();
-    let bound = bound(&prepared.cubes, &learned.noise);
+    let bound = electron_bound(&prepared.cubes, &learned.noise);
     let statistics = CubeStatistics { noise: learned.noise, bound };
     for cube in &prepared.cubes {
         if comm.any(run.stop.load(Ordering::Relaxed)) {
@@ -64,7 +64,7 @@ pub fn score(
     noise: NoiseModel,
     clock: &mut Clock,
 ) -> Result<CubeSummary, Failure> {
-    let statistics = CubeStatistics { noise, bound: bound(std::slice::from_ref(cube), &noise) };
+    let statistics = CubeStatistics { noise, bound: electron_bound(std::slice::from_ref(cube), &noise) };
     score_and_write(comm, config, cube, &statistics, models, clock)
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::plot::{BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::escape;
+use crate::spectrum::{Middle, median};
 
 /// Okabe and Ito's colours, the strong ones first.
 const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x9f, 0x00], [0x56, 0xb4, 0xe9], INK];
@@ -63,13 +64,9 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
 /// The median of the points at each x, in order.
 fn medians(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let groups = sorted.chunk_by(|a, b| a.0 == b.0);
-    let median = |group: &[(f64, f64)]| {
-        let [low, high] = [(group.len() - 1) / 2, group.len() / 2].map(|i| group[i].1);
-        (group[0].0, 0.5 * (low + high))
-    };
-    groups.map(median).collect()
+    groups.map(|group| (group[0].0, median(group.iter().map(|point| point.1), Middle::Mean))).collect()
 }
 
 #[cfg(test)]

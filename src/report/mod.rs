@@ -24,7 +24,6 @@ pub use gather::write_run;
 pub use ranking::{RankedCube, RankedRegion, ranking_html};
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -262,11 +261,7 @@ fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
             end -= 1;
         }
         stem.truncate(end);
-        stem.push('-');
-        for byte in &Sha256::digest(name)[..6] {
-            // Writing to a String cannot fail.
-            let _ = write!(stem, "{byte:02x}");
-        }
+        stem.push_str(&format!("-{:.12x}", Sha256::digest(name)));
     }
     stem
 }
@@ -274,7 +269,7 @@ fn file_stem(name: &str, taken: &mut HashSet<String>) -> String {
 /// Writes `bytes` to `directory/name`, whole or not at all.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = directory.join(name);
-    durable::replace(&path, |file| Ok(file.write_all(bytes)?)).with_context(|| format!("writing {}", path.display()))
+    durable::write(&path, bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::set_aside::Failure;
 use super::titles::{LATENT, PCA, RECONSTRUCTION};
 use crate::comm::Comm;
 use crate::cube::Axis;
-use crate::output::{Data, HspyWriter, LearningResults, Signal, SmallSignal, index_axis, parallel, signal_path};
+use crate::output::{Data, HspyWriter, LearningResults, Signal, signal_path};
 use crate::stream::Cube;
 
 /// The blended latent means of the CVAE.
@@ -16,7 +16,7 @@ use crate::stream::Cube;
 /// # Collective
 pub fn write_latent(
     file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
+    signals: &mut Vec<Signal>,
     cube: &Cube,
     analysis: &ScoredCube,
     chunk_rows: usize,
@@ -28,9 +28,9 @@ pub fn write_latent(
     let name = signal_path(LATENT);
     file.create_dataset::<f32>(&name, &[size, height, width], &[1, chunk_rows, width])?;
     file.write(&name, &[0, analysis.band.lines.start, 0], latent.view().into_dyn())?;
-    let mut axes = vec![index_axis("latent dimension", size)];
+    let mut axes = vec![Axis::of_indices("latent dimension", size, true)];
     axes.extend(place_axes(cube, false));
-    signals.push(parallel(LATENT, axes, ""));
+    signals.push(Signal::written(LATENT, axes, ""));
     Ok(())
 }
 
@@ -39,7 +39,7 @@ pub fn write_latent(
 /// # Collective
 pub fn write_pca(
     file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
+    signals: &mut Vec<Signal>,
     cube: &Cube,
     analysis: &ScoredCube,
     chunk_rows: usize,
@@ -52,9 +52,8 @@ pub fn write_pca(
     let found = &analysis.decomposition;
     let mut axes = place_axes(cube, true);
     axes.push(cube.energy.clone());
-    signals.push(SmallSignal {
-        signal: Signal { title: PCA.into(), axes, signal_type: "EELS".into() },
-        data: Data::Declared { chunk: vec![chunk_rows, width, cube.energy.size] },
+    let data = Data::Declared { chunk: vec![chunk_rows, width, cube.energy.size] };
+    signals.push(Signal {
         learning_results: Some(LearningResults {
             factors: found.factors.clone(),
             explained_variance: found.explained_variance.clone(),
@@ -62,6 +61,7 @@ pub fn write_pca(
             poissonian_noise_normalized: found.poisson,
             output_dimension: k,
         }),
+        ..Signal::new(PCA, axes, "EELS", data)
     });
     Ok(())
 }
@@ -74,7 +74,7 @@ pub fn write_pca(
 pub fn write_reconstruction(
     comm: &Comm,
     file: &mut HspyWriter,
-    signals: &mut Vec<SmallSignal>,
+    signals: &mut Vec<Signal>,
     cube: &Cube,
     analysis: &ScoredCube,
 ) -> Result<(), Failure> {
@@ -103,7 +103,7 @@ pub fn write_reconstruction(
     }
     let mut axes = place_axes(cube, true);
     axes.push(cube.energy.slice(channels));
-    signals.push(parallel(RECONSTRUCTION, axes, "EELS"));
+    signals.push(Signal::written(RECONSTRUCTION, axes, "EELS"));
     Ok(())
 }
 

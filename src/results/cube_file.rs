@@ -19,7 +19,7 @@ use crate::archive::{self, Microscope};
 use crate::comm::Comm;
 use crate::config::{Config, Reconstruction, Rule};
 use crate::evaluate::{detection, ranking, separation};
-use crate::output::{About, Data, HspyWriter, Signal, Small, SmallSignal, Value, parallel, read_text, signal_path};
+use crate::output::{Contents, Data, HspyWriter, Measurement, Signal, Value, read_text, signal_path};
 use crate::score::{Flags, Meaning, flag, regions};
 use crate::stream::Cube;
 
@@ -104,14 +104,14 @@ pub fn told<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
 /// # Errors
 /// A truth map of another size, values that cannot be read; an output that cannot be begun or finished.
 pub fn write(comm: &Comm, config: &Config, cube: &Cube, analysis: &ScoredCube) -> Result<CubeSummary, Failure> {
-    let truth = comm.agree(if comm.is_root() { archive::truth(&cube.info().path, cube.size()) } else { Ok(None) });
+    let truth = comm.on_root(|| archive::truth(&cube.info().path, cube.size()));
     let truth = truth.map_err(Failure::Source)?;
     let truth: Option<Vec<i32>> = truth.map(|truth| truth.iter().copied().collect());
     // Before there is a file, which all ranks have to close together.
     let fingerprint = comm.agree(cube.fingerprint(config));
     let fingerprint = fingerprint.map_err(Failure::Source)?;
     let mut file = HspyWriter::create(comm, &path(config, &cube.info().id)).map_err(Failure::Fatal)?;
-    file.describe(about(cube));
+    file.describe(measurement(cube));
     let (summary, signals) = match fill(comm, config, cube, analysis, truth, &mut file) {
         Ok(filled) => filled,
         Err(Failure::Source(error)) => return Err(Failure::Source(error)),
@@ -120,7 +120,7 @@ pub fn write(comm: &Comm, config: &Config, cube: &Cube, analysis: &ScoredCube) -
     };
     let texts = provenance(comm, config, cube, analysis, &summary, fingerprint);
     let texts = comm.agree(texts).map_err(Failure::Fatal)?;
-    (file.finish(Small { signals, texts })).map_err(Failure::Fatal)?;
+    (file.finish(Contents { signals, texts })).map_err(Failure::Fatal)?;
     // The maps of summaries were made on root.
     let text = serde_json::to_string(&summary).expect("a summary has plain types");
     let text = comm.broadcast(Some(text));
@@ -139,7 +139,7 @@ fn fill(
     analysis: &ScoredCube,
     truth: Option<Vec<i32>>,
     file: &mut HspyWriter,
-) -> Result<(CubeSummary, Vec<SmallSignal>), Failure> {
+) -> Result<(CubeSummary, Vec<Signal>), Failure> {
     let [height, width] = cube.size();
     let band = &analysis.band.lines;
     let default = Choice { method: analysis.methods[0].name.clone(), score: "combined".into() };
@@ -203,11 +203,8 @@ fn fill(
     if config.output.reconstruction == Reconstruction::Window {
         arrays::write_reconstruction(comm, file, &mut signals, cube, analysis)?;
     }
-    signals.push(SmallSignal {
-        signal: Signal { title: MEAN.into(), axes: vec![cube.energy.clone()], signal_type: "EELS".into() },
-        data: Data::F64(ArrayView::from(&analysis.mean[..]).to_owned().into_dyn()),
-        learning_results: None,
-    });
+    let mean = ArrayView::from(&analysis.mean[..]).to_owned().into_dyn();
+    signals.push(Signal::new(MEAN, vec![cube.energy.clone()], "EELS", Data::F64(mean)));
     let mut energies_ev = Vec::new();
     if config.output.reconstruction != Reconstruction::None {
         let spectra = region_spectra(comm, cube, analysis, &labels).map_err(Failure::Source)?;
@@ -240,7 +237,7 @@ impl MapWriter<'_> {
     fn write<T: Value + Clone>(
         &self,
         file: &mut HspyWriter,
-        signals: &mut Vec<SmallSignal>,
+        signals: &mut Vec<Signal>,
         title: &str,
         local: &[T],
         navigate: bool,
@@ -252,7 +249,7 @@ impl MapWriter<'_> {
         file.create_dataset::<T>(&name, &[height, width], &[self.chunk_rows, width])
             .and_then(|()| file.write(&name, &[self.start, 0], local))
             .map_err(Failure::Fatal)?;
-        signals.push(parallel(title, place_axes(self.cube, navigate), ""));
+        signals.push(Signal::written(title, place_axes(self.cube, navigate), ""));
         Ok(())
     }
 }
@@ -279,10 +276,10 @@ fn summarise_score(map: &Array2<f32>, truth: Option<&[i32]>, flags: &Flags) -> S
 }
 
 /// The instrument, for every signal; not the scale of the stored intensities, in which no result is.
-fn about(cube: &Cube) -> About {
+fn measurement(cube: &Cube) -> Measurement {
     let path = &cube.info().path;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    About {
+    Measurement {
         microscope: Microscope {
             gain_factor: None,
             gain_offset: None,
@@ -290,7 +287,7 @@ fn about(cube: &Cube) -> About {
             ..cube.microscope().clone()
         },
         original_filename: name,
-        ..About::default()
+        ..Measurement::default()
     }
 }
 

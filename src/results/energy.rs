@@ -36,7 +36,7 @@ impl EnergySummary {
         let ends = [[asked_low, low.min(asked_high)], [high.max(asked_low), asked_high]];
         let missing = |end: &[f64; 2]| end[1] - end[0] > 0.02 * cube.energy.scale;
         let align = cube.shifts.as_ref().map(|shifts| {
-            let [lowest_shift_ev, median_shift_ev, highest_shift_ev] = shifts.extent();
+            let [lowest_shift_ev, median_shift_ev, highest_shift_ev] = shifts.lowest_median_highest();
             AlignSummary {
                 by: shifts.by.clone(),
                 lowest_shift_ev,

@@ -114,8 +114,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
 
 fn write_config(config: &Config) -> Result<()> {
     let directory = &config.output.dir;
-    let text = config.to_yaml();
-    durable::replace(&directory.join("config.yaml"), |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| {
+    durable::write(&directory.join("config.yaml"), config.to_yaml()).with_context(|| {
         format!(
             "cannot write in the output folder {}: mend its permissions or choose another `output`",
             directory.display()

@@ -10,8 +10,9 @@ use super::summary::{Difference, KindSummary, RegionSummary};
 use super::titles::{REGION_RECONSTRUCTIONS, REGION_SPECTRA};
 use crate::comm::{Comm, ExactSum};
 use crate::cube::Axis;
-use crate::output::{Data, Signal, SmallSignal, index_axis};
+use crate::output::{Data, Signal};
 use crate::score::{Family, Kind, Region};
+use crate::spectrum::sum_spectra;
 use crate::stream::Cube;
 
 /// Regions whose spectra are kept.
@@ -104,7 +105,7 @@ fn differing(energy: &Axis, measured: &[f64], explained: &[f64]) -> Vec<[f64; 2]
 #[derive(Default)]
 pub struct RegionSpectra {
     /// `[region, energy]`.
-    pub signals: Vec<SmallSignal>,
+    pub signals: Vec<Signal>,
     /// Of each region, where it differs from what the CVAE makes of it, eV.
     pub energies_ev: Vec<Vec<[f64; 2]>>,
 }
@@ -127,16 +128,9 @@ pub fn region_spectra(comm: &Comm, cube: &Cube, analysis: &ScoredCube, labels: &
     let kept = |label: i32| (1..=count as i32).contains(&label);
     let line_labels = |y: usize| &labels[y * width..(y + 1) * width];
     let add = |sum: &mut ExactSum, y: usize, line: &Array2<f32>| {
-        let mut values = vec![0f64; count * channels];
-        for (x, &label) in line_labels(y).iter().enumerate() {
-            if kept(label) {
-                let start = (label as usize - 1) * channels;
-                for (value, &u) in values[start..].iter_mut().zip(line.row(x)) {
-                    *value += u as f64;
-                }
-            }
-        }
-        sum.add(&values);
+        let labels = line_labels(y);
+        let of_region = |label: usize| sum_spectra(line.view(), |x| labels[x] == label as i32);
+        sum.add(&(1..=count).flat_map(of_region).collect::<Vec<f64>>());
     };
     let holding: Vec<usize> =
         analysis.band.lines.clone().filter(|&y| line_labels(y).iter().any(|&label| kept(label))).collect();
@@ -163,15 +157,8 @@ pub fn region_spectra(comm: &Comm, cube: &Cube, analysis: &ScoredCube, labels: &
         for (mut spectrum, area) in values.outer_iter_mut().zip(&areas) {
             spectrum.mapv_inplace(|sum| sum / area);
         }
-        SmallSignal {
-            signal: Signal {
-                title: title.into(),
-                axes: vec![index_axis("region", count), cube.energy.clone()],
-                signal_type: "EELS".into(),
-            },
-            data: Data::F64(values.into_dyn()),
-            learning_results: None,
-        }
+        let axes = vec![Axis::of_indices("region", count, true), cube.energy.clone()];
+        Signal::new(title, axes, "EELS", Data::F64(values.into_dyn()))
     };
     let mut spectra = RegionSpectra { signals: vec![signal(REGION_SPECTRA, &measured)], energies_ev: Vec::new() };
     if analysis.tiles.is_some() {

@@ -200,8 +200,7 @@ impl Summary {
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join("summary.json");
         let text = serde_json::to_string_pretty(self)? + "\n";
-        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?))
-            .with_context(|| format!("cannot write {}: make room, or choose another `output`", path.display()))
+        durable::write(&path, text).context("make room, or choose another `output`")
     }
 
     /// # Errors

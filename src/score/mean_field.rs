@@ -1,21 +1,21 @@
-//! What a pixel is, given its own spectrum and what its neighbours are: anomalies are areas, chance is scattered.
+//! The posterior odds of each pixel given its own spectrum and its neighbours: anomalies are areas, chance is scattered.
 
 use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
 
-use super::pixels::WithHalo;
+use super::bands::WithHalo;
 
-/// Log odds that each neighbour adds where it is anomalous for certain, and takes where it is not.
+/// Log odds that each neighbour adds where it is certainly anomalous, and subtracts where it certainly is not.
 const COUPLING: f64 = 0.6;
-/// Rounds in which neighbours hear of each other.
+/// Rounds of the fixed-point iteration.
 const ROUNDS: usize = 10;
-/// Logarithms of odds beyond which nothing changes any more.
+/// Log odds are clamped to this: a probability does not change any more beyond.
 const CERTAIN: f64 = 50.0;
 
-/// The posterior log odds `[y, x]` that each pixel is anomalous, and on return `belief`, their probabilities.
+/// The posterior log odds `[y, x]` that each pixel is anomalous; on return `belief` holds their probabilities.
 ///
-/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief` holds
-/// the probabilities to start from. Both are a rank's part of a map, to which `beside` gives a line more on either side;
+/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief` holds the
+/// probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one line. The result is
 /// the same for any number of ranks and threads.
 ///
 /// # Source
@@ -24,24 +24,24 @@ const CERTAIN: f64 = 50.0;
 pub fn mean_field(
     evidence: ArrayView2<f32>,
     belief: &mut Array2<f32>,
-    beside: impl Fn(ArrayView2<f32>) -> WithHalo,
+    with_halo: impl Fn(ArrayView2<f32>) -> WithHalo,
 ) -> Array2<f32> {
     let mut odds = Array2::from_elem(evidence.dim(), f32::NAN);
     for _ in 0..ROUNDS {
-        // From -1, normal, to 1; 0 where nothing is known.
-        let leaning = ndarray::Zip::from(&*belief)
+        // From -1, normal, to 1, anomalous; 0 where nothing is known.
+        let spin = ndarray::Zip::from(&*belief)
             .and(evidence)
             .map_collect(|&q, e| if e.is_nan() { 0.0 } else { 2.0 * q - 1.0 });
-        let WithHalo { map, own: lines } = beside(leaning.view());
+        let WithHalo { map, own: lines } = with_halo(spin.view());
         odds.axis_iter_mut(Dim(0)).into_par_iter().zip(belief.axis_iter_mut(Dim(0))).enumerate().for_each(
             |(y, (mut odds, mut belief))| {
                 for (x, (odds, belief)) in odds.iter_mut().zip(&mut belief).enumerate() {
                     let own = f64::from(evidence[[y, x]]);
-                    let around = around(map.view(), lines.start + y, x);
-                    let sum = (own + COUPLING * around).clamp(-CERTAIN, CERTAIN);
+                    let neighbours = neighbours(map.view(), lines.start + y, x);
+                    let sum = (own + COUPLING * neighbours).clamp(-CERTAIN, CERTAIN);
                     *odds = sum as f32;
-                    let settled = 1.0 / (1.0 + (-sum).exp());
-                    *belief = (0.5 * (f64::from(*belief) + settled)) as f32;
+                    let posterior = 1.0 / (1.0 + (-sum).exp());
+                    *belief = (0.5 * (f64::from(*belief) + posterior)) as f32;
                     if own.is_nan() {
                         *belief = 0.0;
                     }
@@ -55,8 +55,8 @@ pub fn mean_field(
     odds
 }
 
-/// The sum over the eight neighbours of a pixel; those beyond the border are taken for normal, as most pixels are.
-fn around(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
+/// The sum over the eight neighbours of a pixel; those beyond the border count as normal, as most pixels are.
+fn neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
     let (height, width) = map.dim();
     let (mut sum, mut count) = (0.0, 0.0);
     for ny in y.saturating_sub(1)..(y + 2).min(height) {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_area_is_found_that_no_pixel_shows_alone() {
+    fn an_area_is_found_that_single_pixels_do_not_show() {
         let mut random = ChaCha8Rng::seed_from_u64(4);
         let truth = Array2::from_shape_fn((48, 48), |(y, x)| (y as f64 - 20.0).hypot(x as f64 - 30.0) <= 4.2);
         let strength = 2.5f64;
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ignored_pixel_has_no_odds_and_no_say() {
+    fn an_ignored_pixel_has_no_odds_and_no_influence() {
         let mut evidence = Array2::from_elem((3, 3), 5.0f32);
         evidence[[1, 1]] = f32::NAN;
         let mut belief = Array2::from_elem((3, 3), 0.5f32);
         let odds = mean_field(evidence.view(), &mut belief, whole);
         assert!(odds[[1, 1]].is_nan() && belief[[1, 1]] == 0.0);
-        // A corner has two neighbours that count, and five beyond the border.
+        // A corner has two neighbours with values, and five beyond the border.
         assert!((odds[[0, 0]] - (5.0 + (2.0 - 5.0) * 0.6)).abs() < 0.1);
     }
 }

@@ -1,8 +1,22 @@
-//! The power law that an EELS background follows before an edge.
+//! The background of an EELS spectrum: a power law fitted before an edge, or only its shape.
 
 use std::ops::RangeInclusive;
 
-/// A line through `(ln E, ln counts)`, with what an extrapolation of it is worth.
+/// Slopes of the background of a mean spectrum: it falls, and no faster than this, even on a miscalibrated axis.
+pub const NATURAL_SLOPES: RangeInclusive<f64> = -6.0..=0.0;
+/// Slopes allowed where noise may bend the fit a little beyond the natural ones.
+pub const NOISY_SLOPES: RangeInclusive<f64> = -8.0..=0.0;
+
+/// `(E / E_0)^-3` at `energies` (eV), with `E_0` the middle one: the shape of a background, whatever its amount.
+///
+/// # Source
+/// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 4.4.2: exponents of 2 to 6.
+pub fn inverse_cube(energies: &[f64]) -> Vec<f64> {
+    let middle = energies.get(energies.len() / 2).map_or(1.0, |e| e.abs().max(1.0));
+    energies.iter().map(|e| (e.max(1.0) / middle).powi(-3)).collect()
+}
+
+/// A line through `(ln E, ln counts)`, with the uncertainty of its extrapolation.
 #[derive(Clone, Debug)]
 pub struct PowerLaw {
     center_ln_energy: f64,
@@ -18,7 +32,7 @@ pub struct PowerLaw {
 impl PowerLaw {
     /// Fits `counts = A E^slope` by least squares in logarithms, the slope kept inside `slopes`; energies in eV.
     ///
-    /// Points without positive energy or counts are passed over; `None` with fewer than three left.
+    /// Points without positive energy or counts are left out; `None` where fewer than three remain.
     ///
     /// # Source
     /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 4.4.2.

@@ -1,31 +1,32 @@
-//! One look at whole cubes before anything is learned: noise model, vacuum and mean spectrum.
+//! Passes over whole cubes before anything is learned: noise model, vacuum and mean spectrum.
 
 use std::cmp::Ordering;
 
 use anyhow::{Result, ensure};
-use ndarray::s;
+use ndarray::Axis as Dim;
 
-use super::Cube;
+use super::cube::Cube;
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Auto, Config};
 use crate::preprocess::noise::{NoiseModel, NoiseStatistics};
 use crate::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
+use crate::spectrum::sum_spectra;
 
-/// No detector counts so far; numbers of the wrong type or byte order soon pass it.
+/// More than any detector counts; values read in the wrong type or byte order soon exceed it.
 const MOST_COUNTS: f64 = 1e15;
 
-/// What one look at the raw values tells of a set of cubes.
+/// What one pass over the stored values yields for a set of cubes.
 #[derive(Clone, Copy)]
 pub struct CubeStatistics {
     pub noise: NoiseModel,
-    /// Bound on the electrons of one channel, summed over all pixels.
+    /// Upper bound on the electrons of one channel, summed over all pixels.
     pub bound: f64,
 }
 
-/// Fits the noise model, finds the vacuum of each cube and adds it to what the cube ignores.
+/// Fits the noise model, and marks the vacuum of each cube as ignored.
 ///
-/// A cube that cannot be read, has no pixel with signal or values that are no counts, goes to `set_aside`, which all
-/// ranks call alike; it is then gone from `cubes` and from the statistics.
+/// A cube that cannot be read, has no pixel with signal, or holds values that are no counts is passed to `set_aside`, on
+/// all ranks alike, and removed from `cubes`; it does not count in the statistics.
 ///
 /// # Collective
 /// # Errors
@@ -39,10 +40,10 @@ pub fn measure_statistics(
     let mut statistics = NoiseStatistics::default();
     for mut cube in std::mem::take(cubes) {
         let mut own = NoiseStatistics::default();
-        match survey_cube(comm, &mut cube, config, &mut own) {
+        match measure_cube(comm, &mut cube, config, &mut own) {
             Ok(()) => {
                 comm.sum_i64(own.counts_mut());
-                // What was recorded at another dispersion has noise of its own.
+                // Cubes of another dispersion have noise of their own.
                 if cubes.first().is_none_or(|first| first.has_dispersion(cube.dispersion())) {
                     let counts = statistics.counts_mut().iter_mut().zip(own.counts());
                     counts.for_each(|(sum, count)| *sum += count);
@@ -54,14 +55,14 @@ pub fn measure_statistics(
         }
     }
     let noise = noise_of(&statistics, config);
-    let bound = bound(cubes, &noise);
+    let bound = electron_bound(cubes, &noise);
     Ok(CubeStatistics { noise, bound })
 }
 
-/// Bound on the electrons of one channel in use, summed over all pixels of `cubes`.
-pub fn bound(cubes: &[Cube], noise: &NoiseModel) -> f64 {
+/// Upper bound on the electrons of one channel in use, summed over all pixels of `cubes`. Rank-local.
+pub fn electron_bound(cubes: &[Cube], noise: &NoiseModel) -> f64 {
     let brightest = cubes.iter().map(|cube| {
-        // A wide channel takes the counts of several stored ones.
+        // A channel in use may merge several stored ones.
         let merged = (cube.energy.scale / cube.dispersion()).max(1.0);
         cube.largest / cube.noise(noise).gain * merged
     });
@@ -69,14 +70,14 @@ pub fn bound(cubes: &[Cube], noise: &NoiseModel) -> f64 {
     brightest.fold(0.0, f64::max) * pixels as f64
 }
 
-/// The noise model of `statistics`, where the configuration leaves it to be found.
+/// The noise model fitted to `statistics`, except for what the configuration gives.
 fn noise_of(statistics: &NoiseStatistics, config: &Config) -> NoiseModel {
     let mut noise = statistics.fit();
     if let Auto::Given(gain) = config.preprocess.gain {
         noise = NoiseModel {
             gain,
             fitted: false,
-            // Read noise is counted in electrons: the fitted one was in units of the fitted gain.
+            // Read noise is in electrons, so the fitted one depends on the fitted gain.
             read_noise: noise.read_noise * noise.gain / gain,
         };
     }
@@ -86,8 +87,10 @@ fn noise_of(statistics: &NoiseStatistics, config: &Config) -> NoiseModel {
     noise
 }
 
+/// Adds the cube to `statistics`; finds its largest value and its vacuum.
+///
 /// # Collective
-fn survey_cube(comm: &Comm, cube: &mut Cube, config: &Config, statistics: &mut NoiseStatistics) -> Result<()> {
+fn measure_cube(comm: &Comm, cube: &mut Cube, config: &Config, statistics: &mut NoiseStatistics) -> Result<()> {
     let mut totals = Vec::new();
     let mut largest = 0.0;
     let read = read_raw(comm, cube, statistics, &mut totals, &mut largest);
@@ -112,7 +115,7 @@ fn survey_cube(comm: &Comm, cube: &mut Cube, config: &Config, statistics: &mut N
     Ok(())
 }
 
-/// Takes in this rank's blocks: noise statistics, totals per pixel and the largest voxel. Rank-local.
+/// Reads this rank's blocks for the noise statistics, the total of each pixel and the largest value. Rank-local.
 fn read_raw(
     comm: &Comm,
     cube: &Cube,
@@ -134,7 +137,7 @@ fn read_raw(
     Ok(())
 }
 
-/// Which pixels to ignore, 1 each, from the totals of all of them. Rank-local.
+/// The pixels to ignore, as 1, by the totals of all pixels. Rank-local.
 fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
     let candidates: Vec<f32> =
         totals.iter().zip(&cube.ignored).filter(|&(_, &ignored)| !ignored).map(|(&total, _)| total).collect();
@@ -145,7 +148,7 @@ fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
         .zip(&cube.ignored)
         .map(|(&total, &ignored)| {
             let dark = vacuum.is_some_and(|vacuum| total < vacuum);
-            // Not `total <= floor`: a total that is no number has no signal either.
+            // Not `total <= floor`: NaN has no signal either.
             let signal = total.partial_cmp(&floor) == Some(Ordering::Greater);
             (ignored || dark || !signal) as u8
         })
@@ -173,15 +176,15 @@ fn find_vacuum(cube: &Cube, totals: &[f32], vacuum: bool) -> Result<Vec<u8>> {
     Ok(ignored)
 }
 
-/// The mean spectrum of the pixels that are trained on, `[energy]`, sum 1, and the share of spikes.
+/// The mean spectrum of the pixels that are trained on, and the share of spikes.
 ///
 /// # Collective
 /// # Errors
 /// Unreadable data; cubes without electrons.
-pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -> Result<Mean> {
+pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -> Result<MeanSpectrum> {
     let channels = cubes[0].energy.size;
     let pixels: usize = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    // The last sum counts pixels.
+    // The last element counts pixels.
     let mut sum = ExactSum::new(channels + 1, statistics.bound.max(pixels as f64));
     let mut spikes = 0;
     let mut voxels = 0;
@@ -192,15 +195,9 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -
             let rows = blocks.rows(block);
             let prepared = cube.lines(rows.clone(), &statistics.noise)?;
             for (line, y) in rows.enumerate() {
-                let mut total = vec![0f64; channels + 1];
-                for x in 0..cube.size()[1] {
-                    if prepared.valid[[line, x]] && cube.is_trained_on(y, x) {
-                        for (total, &u) in total.iter_mut().zip(prepared.counts.slice(s![line, x, ..])) {
-                            *total += u as f64;
-                        }
-                        total[channels] += 1.0;
-                    }
-                }
+                let counts = |x: usize| prepared.valid[[line, x]] && cube.is_trained_on(y, x);
+                let mut total = sum_spectra(prepared.counts.index_axis(Dim(0), line), counts);
+                total.push((0..cube.size()[1]).filter(|&x| counts(x)).count() as f64);
                 sum.add(&total);
             }
             spikes += prepared.spikes.iter().map(|&n| n as u64).sum::<u64>();
@@ -217,7 +214,7 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -
         "no electrons are left to learn from after preprocessing: every pixel is ignored, dark or negative"
     );
     spectrum.iter_mut().for_each(|value| *value /= electrons);
-    Ok(Mean {
+    Ok(MeanSpectrum {
         shares: spectrum,
         electrons_per_pixel: electrons / pixels,
         pixels,
@@ -226,12 +223,12 @@ pub fn mean_spectrum(comm: &Comm, cubes: &[Cube], statistics: &CubeStatistics) -
 }
 
 /// The mean spectrum of a set of cubes.
-pub struct Mean {
-    /// Share of the electrons in each channel, sum 1.
+pub struct MeanSpectrum {
+    /// `[energy]`: share of the electrons in each channel, sum 1.
     pub shares: Vec<f64>,
     pub electrons_per_pixel: f64,
     /// Number of pixels.
     pub pixels: f64,
-    /// Share of the voxels that were taken for spikes.
+    /// Share of the voxels that were removed as spikes.
     pub spike_share: f64,
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::attempt::{self, End, Last};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
+use crate::durable;
 use crate::invalid::Invalid;
 use crate::results;
 use crate::stream::Cube;
@@ -44,8 +45,7 @@ impl Entry {
     /// # Errors
     /// A folder that cannot be written.
     pub fn keep_time(&self, config: &Config, took_s: f64) -> Result<()> {
-        let path = self.attempts(config).join(TOOK);
-        fs::write(&path, took_s.to_string()).with_context(|| format!("cannot write {}", path.display()))
+        durable::write(&self.attempts(config).join(TOOK), took_s.to_string())
     }
 }
 
@@ -157,7 +157,6 @@ fn attempts(config: &Config, source: &Source) -> PathBuf {
 /// Opens a cube for what the survey needs to know of it. Rank-local.
 fn entry(source: &Source, config: &Config) -> Result<Entry> {
     let cube = Cube::open(source, config)?;
-    // One that was cut off in writing is as good as none.
     let took = fs::read_to_string(attempts(config, source).join(TOOK)).ok();
     Ok(Entry {
         shape: cube.shape(),

@@ -87,12 +87,14 @@ fn train_groups(
     began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Option<BTreeMap<String, String>>> {
-    let mut channels: BTreeMap<&str, usize> = BTreeMap::new();
-    for entry in new {
-        channels.entry(&entry.group).or_insert(entry.shape[2]);
-    }
-    let groups: Vec<&str> = channels.keys().copied().collect();
-    let costs: Vec<f64> = channels.values().map(|&channels| schedule::training_cost(config, channels)).collect();
+    let mut groups: Vec<&str> = new.iter().map(|entry| &entry.group[..]).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let cost = |group: &&str| {
+        let shapes = models::learned_from(config, catalogue, group).map(|entry| entry.shape);
+        schedule::training_cost(config, &shapes.collect::<Vec<_>>())
+    };
+    let costs: Vec<f64> = groups.iter().map(cost).collect();
     let mut failed: Vec<(String, String)> = Vec::new();
     let stopped = share_out(comm, &costs, stop, |ranks, i| {
         let trained = models::train_group(ranks, config, catalogue, groups[i], began, stop);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Entry};
@@ -61,15 +61,16 @@ fn chosen(config: &Config, catalogue: &Catalogue, group: &str, folder: &Path) ->
         Err(error) if error.kind() == ErrorKind::NotFound => (),
         Err(error) => return Err(error).with_context(place),
     }
-    let members = catalogue.entries.iter();
-    let members: Vec<&Entry> = members.filter(|entry| entry.group == group).collect();
-    let stride = members.len().div_ceil(config.survey.train_cubes).max(1);
-    let chosen = members.iter().step_by(stride);
-    let chosen: Vec<Source> = chosen.map(|entry| unnamed(&entry.source)).collect();
-    let text = serde_json::to_vec(&chosen)?;
-    durable::replace(&path, |file| Ok(file.write_all(&text)?))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let chosen: Vec<Source> = learned_from(config, catalogue, group).map(|entry| unnamed(&entry.source)).collect();
+    durable::write(&path, serde_json::to_vec(&chosen)?)?;
     Ok(chosen)
+}
+
+/// The cubes that a new model of `group` learns from: at most `survey.train_cubes`, spread over the group.
+pub fn learned_from<'a>(config: &Config, catalogue: &'a Catalogue, group: &str) -> impl Iterator<Item = &'a Entry> {
+    let members: Vec<&Entry> = catalogue.entries.iter().filter(|entry| entry.group == group).collect();
+    let stride = members.len().div_ceil(config.survey.train_cubes).max(1);
+    members.into_iter().step_by(stride)
 }
 
 /// The model of `group`.
@@ -79,15 +80,16 @@ fn chosen(config: &Config, catalogue: &Catalogue, group: &str, folder: &Path) ->
 /// Why there is none.
 pub fn of_group(comm: &Comm, config: &Config, group: &str, failed: &BTreeMap<String, String>) -> Result<Model> {
     let folder = folder(config, group);
-    comm.agree(if comm.is_root() && !folder.join("trained").exists() {
+    comm.on_root(|| {
+        if folder.join("trained").exists() {
+            return Ok(());
+        }
         let why = match (failed.get(group), attempt::state(&folder.join("attempts"))) {
             (Some(reason), _) => reason.clone(),
             (None, Ok(Last::Ended(_, End::Failed(reason)))) => reason,
             _ => "its training was interrupted; start the survey again".into(),
         };
-        Err(anyhow!("no model of {group}: {why}"))
-    } else {
-        Ok(())
+        bail!("no model of {group}: {why}")
     })?;
     newest(comm, &folder)
 }
@@ -157,7 +159,7 @@ fn unnamed(source: &Source) -> Source {
 fn flat(id: &str) -> String {
     const LONGEST: usize = 60;
     let last = id.rsplit('/').next().unwrap_or(id);
-    let hash: String = Sha256::digest(id)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = format!("{:.12x}", Sha256::digest(id));
     let start: String = last.chars().take(LONGEST).collect();
     format!("{start}-{hash}")
 }

@@ -7,6 +7,7 @@ use super::catalogue::{Catalogue, Entry, share};
 use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
+use crate::durable;
 use crate::output::{Column, Values, write_csv, write_tables};
 use crate::report::{RankedCube, RankedRegion, ranking_html};
 use crate::results::{CubeSummary, RegionSummary, read_thumbnail, region_columns, scored_before};
@@ -124,8 +125,7 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
         });
     }
     let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, &catalogue.set_aside)?;
-    std::fs::write(path("ranking.html"), page)
-        .with_context(|| format!("cannot write {}", path("ranking.html").display()))?;
+    durable::write(&path("ranking.html"), page)?;
     for (rank, cube) in shown.iter().take(10).enumerate() {
         println!("{:>3}  {:>8.1}  {} regions  {}", rank + 1, cube.surprise, cube.regions.len(), cube.name);
     }

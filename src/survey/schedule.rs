@@ -3,31 +3,27 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::config::{Auto, Config, Models};
+use crate::config::{Config, Models};
 
 /// What a training step costs for each voxel of its patches, in voxels scored by all methods.
 const STEP: f64 = 1.5;
-/// Steps and patch of the usual training.
-const USUAL_STEPS: usize = 800;
-const USUAL_PATCH: usize = 12 * 12;
 
 /// About what scoring a cube costs, in voxels, with its training where it has its own.
 pub fn cost(config: &Config, shape: [usize; 3]) -> f64 {
     let voxels = shape.iter().product::<usize>() as f64;
     match config.survey.models {
-        Models::PerCube => voxels + training_cost(config, shape[2]),
+        Models::PerCube => voxels + training_cost(config, &[shape]),
         Models::PerGroup | Models::Pretrained => voxels,
     }
 }
 
-/// About what training a model of so many channels costs, in voxels scored.
-pub fn training_cost(config: &Config, channels: usize) -> f64 {
-    let steps = match config.train.steps {
-        Auto::Given(steps) => steps,
-        Auto::Auto => USUAL_STEPS,
-    };
-    let patch = config.model.patch.map_or(USUAL_PATCH, |[y, x]| y * x);
-    STEP * (steps * config.train.global_batch * patch * channels) as f64
+/// About what training one model on cubes of these shapes `[y, x, energy]` costs, in voxels scored.
+pub fn training_cost(config: &Config, shapes: &[[usize; 3]]) -> f64 {
+    let patch = config.model.patch_for(shapes.iter().copied());
+    let pixels = shapes.iter().map(|[y, x, _]| y * x).sum();
+    let channels = shapes.first().map_or(0, |[_, _, energy]| *energy);
+    let crops = config.train.length(pixels, patch).steps * config.train.global_batch;
+    STEP * (crops * patch[0] * patch[1] * channels) as f64
 }
 
 /// What was measured of a cube that was scored.
@@ -161,5 +157,23 @@ mod tests {
         let scored = cost(&config, shape);
         config.survey.models = Models::PerCube;
         assert!(cost(&config, shape) > 10.0 * scored);
+    }
+
+    #[test]
+    fn a_training_costs_its_own_steps_on_its_own_patches() {
+        let cost = |set: &[&str], shapes: &[[usize; 3]]| {
+            let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
+            training_cost(&Config::parse("test", "", &set).unwrap(), shapes)
+        };
+        // Patches of 24 x 24 pixels in the one, of 12 x 12 in the other.
+        let (large, small) = ([96, 96, 240], [40, 40, 240]);
+        let voxels = |steps: usize, pixels: usize| STEP * (steps * 16 * pixels * 240) as f64;
+        assert_eq!(cost(&["train.steps=100"], &[large]), voxels(100, 576));
+        assert_eq!(cost(&["train.steps=100"], &[small]), voxels(100, 144));
+        assert_eq!(cost(&["train.steps=100"], &[large, small]), voxels(100, 144));
+        assert_eq!(cost(&["model.patch=[8, 16]", "train.steps=100"], &[large]), voxels(100, 128));
+        // One step for each 16 patches: an epoch of ten cubes is ten steps.
+        assert_eq!(cost(&["train.epochs=5"], &[large; 10]), voxels(50, 576));
+        assert_eq!([cost(&[], &[large]), cost(&[], &[small])], [voxels(200, 576), voxels(800, 144)]);
     }
 }

@@ -9,6 +9,7 @@ use super::status::state;
 use super::{folders, repeats};
 use crate::comm::Comm;
 use crate::config::{METRICS, Made, Plot, Sweep};
+use crate::durable;
 use crate::ending::Ending;
 use crate::output::{Column, Values, write_csv, write_tables};
 use crate::report::{Line, comparison};
@@ -72,7 +73,7 @@ fn write(sweep: &Sweep) -> Result<()> {
     }
     for plot in &plots {
         let target = path(&format!("{}.svg", figure(sweep, plot)?));
-        fs::write(&target, draw(sweep, plot, &rows)?).with_context(|| format!("cannot write {}", target.display()))?;
+        durable::write(&target, draw(sweep, plot, &rows)?)?;
         println!("{}", target.display());
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::attempt::{Turn, claim, once, train_once};
 use crate::comm::Comm;
 use crate::config::Stage;
 use crate::config::{Config, Made, Point, Sweep};
+use crate::durable::Partial;
 use crate::ending::Ending;
 use crate::labelled;
 use crate::pipeline;
@@ -127,8 +128,8 @@ fn take_model(model: &Path, folder: &Path) -> Result<()> {
     copy(&model.join(losses), &folder.join(losses)).with_context(place)
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    let partial = to.with_extension("partial");
-    fs::copy(from, &partial)?;
-    fs::rename(&partial, to)
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let partial = Partial::of(to);
+    fs::copy(from, partial.path())?;
+    partial.commit()
 }

@@ -10,6 +10,7 @@ use crate::config::{METRICS, Sweep};
 use crate::evaluate::{detection, ranking};
 use crate::output::{Column, Values};
 use crate::results::ScoredPixels;
+use crate::spectrum::{Middle, median};
 
 /// Metrics in the printed table, with how their columns are called.
 const PRINTED: [(&str, &str); 3] = [("f1", "F1"), ("best_f1", "best F1"), ("average_precision", "AP")];
@@ -117,15 +118,6 @@ impl Pooled {
     }
 }
 
-/// The middle of sorted values, or the mean of the middle two; NaN where there are none.
-fn median(sorted: &[f64]) -> f64 {
-    let count = sorted.len();
-    match count {
-        0 => f64::NAN,
-        _ => 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]),
-    }
-}
-
 impl Repeats<'_> {
     /// A row for each group: medians of all metrics, the range of F1, and what the pooled pixels say.
     pub fn table(&self) -> Vec<Column> {
@@ -141,7 +133,7 @@ impl Repeats<'_> {
         table.push(Column::new("default_score", integer(&|group| i64::from(group.default_score))));
         table.push(Column::new("runs", integer(&|group| group.rows.len() as i64)));
         for (place, name) in METRICS.iter().enumerate() {
-            table.push(Column::new(name, float(&|group| median(&group.sorted(place)))));
+            table.push(Column::new(name, float(&|group| median(group.sorted(place), Middle::Mean))));
             if *name == "f1" {
                 let end = |group: &Group, last: bool| {
                     let sorted = group.sorted(place);
@@ -173,7 +165,9 @@ impl Repeats<'_> {
             line.extend([group.method.clone(), group.rows.len().to_string()]);
             for (name, _) in PRINTED {
                 let place = METRICS.iter().position(|metric| *metric == name);
-                line.push(place.map_or(String::new(), |place| format!("{:.3}", median(&group.sorted(place)))));
+                line.push(
+                    place.map_or(String::new(), |place| format!("{:.3}", median(group.sorted(place), Middle::Mean))),
+                );
             }
             let pooled = &group.pooled;
             let figures = [pooled.f1, pooled.average_precision, pooled.false_alarms_percent];

@@ -13,9 +13,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
 use super::checkpoint::Model;
-use super::schedule::Schedule;
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, TrainingLength};
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
 use crate::shard::{Extent, LanePlan, Lines, owned, reflect};
@@ -134,15 +133,15 @@ impl<'a> Crops<'a> {
     }
 
     /// Logs how the work is spread. Rank-local.
-    pub fn describe(&self, comm: &Comm, config: &Config, schedule: Schedule) {
+    pub fn describe(&self, comm: &Comm, config: &Config, length: TrainingLength) {
         if !comm.is_root() {
             return;
         }
         let micro_batches = self.micro_batches;
         log::info!(
             "steps={} steps_per_epoch={} lanes={} micro_batches={micro_batches} validation_patches={} cached={}",
-            schedule.steps,
-            schedule.steps_per_epoch,
+            length.steps,
+            length.steps_per_epoch,
             self.plan.lanes.len(),
             self.validation.len(),
             !self.cached.is_empty()

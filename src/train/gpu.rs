@@ -14,10 +14,9 @@ use super::checkpoint::Checkpoint;
 use super::crops::MicroBatch;
 use super::held::HeldLines;
 use super::optimiser::Adam;
-use super::schedule::Schedule;
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::Comm;
-use crate::config::{Auto, Config, Reduction};
+use crate::config::{Auto, Config, Reduction, TrainingLength};
 use crate::gpu::{Cudnn, GpuGradientSum, Graph, Kernels, Stream, arguments, device};
 use crate::model::{DeviceLoss, Loss, Network, Spec, whitened};
 use crate::shard::Lines;
@@ -77,13 +76,13 @@ impl GpuStepper {
         config: &Config,
         device: Device,
         state: &Checkpoint,
-        schedule: Schedule,
+        length: TrainingLength,
         micro_batches: usize,
     ) -> Result<GpuStepper> {
         let (spec, train) = (&state.model.spec, &config.train);
         let tries = match train.cudnn_tries {
             Auto::Given(tries) => tries,
-            Auto::Auto if schedule.steps < LONG => 3,
+            Auto::Auto if length.steps < LONG => 3,
             Auto::Auto => 10,
         };
         let cudnn = match train.deterministic {

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Schedule;
 use crate::comm::Comm;
+use crate::config::TrainingLength;
 use crate::durable;
 
 /// Between two log lines, where there is no terminal for a bar.
@@ -69,23 +69,23 @@ impl History {
     ///
     /// # Errors
     /// A history that cannot be read, an output that cannot be written.
-    pub fn open(comm: &Comm, directory: &Path, step: usize, schedule: Schedule) -> Result<(History, Vec<f64>)> {
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: TrainingLength) -> Result<(History, Vec<f64>)> {
         if !comm.is_root() {
             return Ok((History { root: None }, Vec::new()));
         }
         let path = directory.join("metrics.jsonl");
         let kept = kept(&path, step)?;
-        let epoch_began = step - step % schedule.steps_per_epoch;
+        let epoch_began = step - step % length.steps_per_epoch;
         let losses =
             kept.iter().filter(|(_, line)| line.step > epoch_began).filter_map(|(_, line)| line.loss).collect();
         let epochs = kept.iter().filter_map(|(_, line)| Some((line.step, line.validation.unwrap_or(line.train?))));
         let text: String = kept.iter().map(|(text, _)| &text[..]).collect();
         // Replaced as a whole, so that a run killed right here keeps its history.
-        durable::replace(&path, |file| Ok(file.write_all(text.as_bytes())?)).with_context(|| unwritable(&path))?;
+        durable::write(&path, &text).with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(schedule.steps as u64) } else { ProgressBar::hidden() };
+        let bar = if terminal { ProgressBar::new(length.steps as u64) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("train {bar:30} {pos}/{len} steps, {eta} left, {msg}")
             .context("the progress bar's template is wrong")?;
         bar.set_style(style);
@@ -96,7 +96,7 @@ impl History {
                 file,
                 epochs: epochs.collect(),
                 bar,
-                steps: schedule.steps,
+                steps: length.steps,
                 last_logged: Instant::now(),
                 terminal,
                 failed: None,

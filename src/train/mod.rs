@@ -23,7 +23,7 @@ use anyhow::{Result, ensure};
 use tch::Device;
 
 use crate::comm::Comm;
-use crate::config::{self, Config, Preset};
+use crate::config::{self, Config, TrainingLength};
 use crate::gpu::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
@@ -31,21 +31,11 @@ use crate::stream::{Cube, CubeStatistics};
 pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
 pub use crops::{CropOrigin, MicroBatch};
 pub use history::StepLine;
-pub use schedule::Schedule;
 pub use step::StepTimes;
 pub use trainer::Trainer;
 
 use crops::Crops;
 use history::{EpochLine, History};
-
-/// An anomaly of a few pixels is a smaller part of a larger patch, so the network learns less of it
-/// (`configs/experiments/e10_network.yaml`).
-const LARGE_PATCH: [usize; 2] = [24, 24];
-const SMALL_PATCH: [usize; 2] = [12, 12];
-/// Cubes with fewer lines or columns hold too few large patches.
-const LEAST_LINES: usize = 48;
-/// With more channels the weights of a network for large patches would take gigabytes.
-const MOST_CHANNELS: usize = 2048;
 
 /// How a training ended.
 pub enum Outcome {
@@ -80,25 +70,25 @@ pub fn train(
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let schedule = Schedule::new(config, pixels, spec.pixels());
-    if checkpoint.step >= schedule.steps {
+    let length = config.train.length(pixels, spec.patch);
+    if checkpoint.step >= length.steps {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
     let mut crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
-    crops.describe(comm, config, schedule);
-    let opened = History::open(comm, directory, checkpoint.step, schedule);
+    crops.describe(comm, config, length);
+    let opened = History::open(comm, directory, checkpoint.step, length);
     let (mut history, mut epoch_losses) = comm.agree(opened)?;
-    let mut trainer = Trainer::new(comm, config, device, schedule, checkpoint)?;
+    let mut trainer = Trainer::new(comm, config, device, length, checkpoint)?;
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
         trainer.hold_lines(lines);
     }
     let mut next = crops.draw(trainer.steps_done());
-    while trainer.steps_done() < schedule.steps {
+    while trainer.steps_done() < length.steps {
         let batch = comm.agree(next)?;
         // The next batch is read during this step.
         let following = trainer.steps_done() + 1;
         let (line, drawn) = std::thread::scope(|scope| {
-            let ahead = scope.spawn(|| match following < schedule.steps {
+            let ahead = scope.spawn(|| match following < length.steps {
                 true => crops.draw(following),
                 false => Ok(Vec::new()),
             });
@@ -109,8 +99,8 @@ pub fn train(
         epoch_losses.push(line.loss);
         history.step(&line);
         let done = trainer.steps_done();
-        let epoch_over = done.is_multiple_of(schedule.steps_per_epoch) || done == schedule.steps;
-        let epoch = done.div_ceil(schedule.steps_per_epoch);
+        let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
+        let epoch = done.div_ceil(length.steps_per_epoch);
         if epoch_over {
             let validation = trainer.validate(&crops)?;
             comm.agree(history.epoch(&EpochLine {
@@ -122,14 +112,14 @@ pub fn train(
             epoch_losses.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
-        let due = epoch_over && epoch.is_multiple_of(schedule.epochs_between_checkpoints(config));
-        if due || stopping || done == schedule.steps {
+        let due = epoch_over && epoch.is_multiple_of(config.train.epochs_between_checkpoints(length));
+        if due || stopping || done == length.steps {
             comm.agree(history.flush())?;
             trainer.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
             comm.on_root(|| checkpoint::remove_old(directory, done, kept, history.epochs()))?;
         }
-        if stopping && done < schedule.steps {
+        if stopping && done < length.steps {
             return Ok(Outcome::Stopped);
         }
     }
@@ -142,7 +132,7 @@ pub struct Rehearsal {
     /// After those steps.
     pub model: Model,
     /// Of the whole training.
-    pub schedule: Schedule,
+    pub length: TrainingLength,
     pub seconds_per_step: f64,
 }
 
@@ -161,9 +151,9 @@ pub fn rehearse(
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
     let start = begin(comm, config, cubes, statistics, device)?;
-    let schedule = Schedule::new(config, pixels, start.model.spec.pixels());
+    let length = config.train.length(pixels, start.model.spec.patch);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
-    let mut trainer = Trainer::new(comm, config, device, schedule, start)?;
+    let mut trainer = Trainer::new(comm, config, device, length, start)?;
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
         trainer.hold_lines(lines);
     }
@@ -184,19 +174,7 @@ pub fn rehearse(
         step()?;
     }
     let seconds = comm.max_f64(start.elapsed().as_secs_f64());
-    Ok(Rehearsal { schedule, seconds_per_step: seconds / steps as f64, model: trainer.into_model() })
-}
-
-/// Pixels `[y, x]` of a patch: those of the configuration, else the size that suits cubes of these shapes `[y, x, energy]`.
-/// Rank-local.
-pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3]>) -> [usize; 2] {
-    let suits_large = |[y, x, energy]: [usize; 3]| y.min(x) >= LEAST_LINES && energy <= MOST_CHANNELS;
-    match (options.patch, options.preset) {
-        (Some(patch), _) => patch,
-        (None, Preset::Paper) => LARGE_PATCH,
-        (None, Preset::Compact) if shapes.all(suits_large) => LARGE_PATCH,
-        (None, Preset::Compact) => SMALL_PATCH,
-    }
+    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: trainer.into_model() })
 }
 
 /// The state before the first step.
@@ -213,7 +191,7 @@ fn begin(
 ) -> Result<Checkpoint> {
     let mean = crate::stream::mean_spectrum(comm, cubes, statistics)?;
     let model =
-        config::Model { patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))), ..config.model.clone() };
+        config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
@@ -259,23 +237,4 @@ fn begin(
         config: config.clone(),
         left_out: LeftOut::of(config, cubes),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_are_large_where_they_suit_every_cube() {
-        let usual = config::Model::default();
-        let of = |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
-        assert_eq!(of(&usual, &[[96, 96, 240], [48, 300, 240]]), LARGE_PATCH);
-        for small in [[47, 300, 240], [49, 6, 240], [1, 100, 240], [96, 96, 4096]] {
-            assert_eq!(of(&usual, &[[96, 96, 240], small]), SMALL_PATCH);
-        }
-        let paper = config::Model { preset: Preset::Paper, ..usual.clone() };
-        assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
-        let given = config::Model { patch: Some([8, 16]), ..usual };
-        assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-    }
 }

@@ -12,10 +12,10 @@ use super::cpu::CpuStepper;
 use super::crops::{Crops, MicroBatch};
 use super::gpu::GpuStepper;
 use super::history::StepLine;
-use super::schedule::Schedule;
+use super::schedule;
 use super::step::{StepPlan, StepTimes};
 use crate::comm::Comm;
-use crate::config::Config;
+use crate::config::{Config, TrainingLength};
 use crate::model::{Loss, Network, whitened_batch};
 use crate::shard::Lines;
 
@@ -23,7 +23,7 @@ use crate::shard::Lines;
 pub struct Trainer<'a> {
     comm: &'a Comm,
     config: &'a Config,
-    schedule: Schedule,
+    length: TrainingLength,
     /// On a GPU its weights and moments are those of the start, until [`Trainer::fetch`].
     state: Checkpoint,
     stepper: Stepper,
@@ -45,15 +45,15 @@ impl<'a> Trainer<'a> {
         comm: &'a Comm,
         config: &'a Config,
         device: Device,
-        schedule: Schedule,
+        length: TrainingLength,
         state: Checkpoint,
     ) -> Result<Self> {
         let micro_batches = config.train.global_batch / config.train.micro_batch;
         let stepper = match device {
             Device::Cpu => Stepper::Cpu(Box::new(CpuStepper::new(comm, &state.model, micro_batches))),
-            _ => Stepper::Gpu(Box::new(GpuStepper::new(comm, config, device, &state, schedule, micro_batches)?)),
+            _ => Stepper::Gpu(Box::new(GpuStepper::new(comm, config, device, &state, length, micro_batches)?)),
         };
-        Ok(Trainer { comm, config, schedule, stepper, state, latest_kl: f64::NAN, times: StepTimes::default() })
+        Ok(Trainer { comm, config, length, stepper, state, latest_kl: f64::NAN, times: StepTimes::default() })
     }
 
     /// Memory that lines may take on a GPU, bytes; 0 on a CPU. Rank-local.
@@ -111,11 +111,11 @@ impl<'a> Trainer<'a> {
         let step = self.state.step;
         let plan = StepPlan {
             step: step + 1,
-            kl_weight: self.schedule.kl_weight(step, train.kl_weight),
+            kl_weight: schedule::kl_weight(step, self.length.steps, train.kl_weight),
             scale: 1.0 / train.global_batch as f64,
             reduction: train.reduction,
             clip: train.clip,
-            learning_rate: self.schedule.learning_rate(step, train.learning_rate),
+            learning_rate: schedule::learning_rate(step, self.length.steps, train.learning_rate),
         };
         let result = match &mut self.stepper {
             Stepper::Cpu(cpu) => cpu.step(self.comm, &mut self.state, batch, &plan),
@@ -138,8 +138,8 @@ impl<'a> Trainer<'a> {
         self.latest_kl = loss.kl;
         Ok(StepLine {
             step: plan.step,
-            steps: self.schedule.steps,
-            epoch: step / self.schedule.steps_per_epoch + 1,
+            steps: self.length.steps,
+            epoch: step / self.length.steps_per_epoch + 1,
             loss: loss.total(plan.kl_weight),
             reconstruction: loss.reconstruction,
             kl: loss.kl,

@@ -1,21 +1,13 @@
-//! The readers on files of every kind that they promise to read or to refuse, made here.
+//! The readers, on made-up files of every kind that they promise to read or to refuse.
 
 mod dm;
-
 mod dm_file;
-
 mod dm_fuzz;
-
 mod dm_hostile;
-
-mod elsewhere;
-
+mod external;
 mod hspy;
-
 mod labelled;
-
 mod low_loss;
-
 mod plain;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use ndarray::{Array3, Axis as Dim};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::archive::Element;
+use crate::archive::Number;
 use crate::comm::Comm;
 
 /// The sum, modulo 2^64 in each of two halves, of the SHA-256 of every pixel: its place, and its values as stored in
@@ -14,7 +14,7 @@ pub struct Checksum([u64; 2]);
 
 impl Checksum {
     /// Adds `values` `[y, x, energy]`, the first of which is pixel `[y, x]` of a cube `width` pixels wide. Rank-local.
-    pub fn add<T: Element>(&mut self, values: &Array3<T>, [y, x]: [usize; 2], width: usize) {
+    pub fn add<T: Number>(&mut self, values: &Array3<T>, [y, x]: [usize; 2], width: usize) {
         let lines: Vec<_> = values.axis_iter(Dim(0)).enumerate().collect();
         let sums = lines.into_par_iter().map(|(line, spectra)| {
             let mut sum = [0u64; 2];

@@ -11,13 +11,14 @@ use ndarray::Array3;
 use super::checksum::Checksum;
 use super::pieces::Pieces;
 use super::{Outcome, existing, pictures, speed};
-use crate::archive::{Element, Options, Reader, Source};
+use crate::archive::{Number, Options, Reader, Source};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
-use crate::output::{About, Data, HspyWriter, Signal, Small, SmallSignal, signal_path};
+use crate::durable::Partial;
+use crate::output::{Contents, HspyWriter, Measurement, Signal, signal_path};
 use crate::results::Failure;
-use crate::with_element;
+use crate::with_number_type;
 
 /// Arrays of the size of a piece that are in memory at once: as stored, in order, compressed, and what HDF5 and the
 /// cache of decoded chunks take beside.
@@ -38,9 +39,8 @@ pub fn copy(
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let reader = (comm.agree(Reader::open(&source.path, options))).map_err(Failure::Source)?;
-    let found = comm.agree(if comm.is_root() { existing::finished(source, &reader, output) } else { Ok(None) });
-    let found: Option<String> = comm.broadcast(Some(found.map_err(Failure::Source)?));
-    if let Some(checksum) = found {
+    let found = comm.from_root(|| existing::finished(source, &reader, output));
+    if let Some(checksum) = found.map_err(Failure::Source)? {
         return Ok(Outcome::Skipped { checksum });
     }
     let mut job = Job {
@@ -57,7 +57,7 @@ pub fn copy(
         name.to_string_lossy().into_owned()
     });
     let dtype = job.reader.info().dtype.clone();
-    let copied = with_element!(
+    let copied = with_number_type!(
         &dtype[..],
         T => job.copy::<T>(),
         else Err(Failure::Source(anyhow!("{}: values of type {dtype}", source.path.display())))
@@ -79,7 +79,7 @@ pub fn copy(
 }
 
 fn bytes_of(dtype: &str) -> usize {
-    with_element!(dtype, T => size_of::<T>(), else 0)
+    with_number_type!(dtype, T => size_of::<T>(), else 0)
 }
 
 /// One cube on its way.
@@ -98,7 +98,7 @@ impl Job<'_> {
     /// Chunks, checksum, and where the small images are.
     ///
     /// # Collective
-    fn copy<T: Element>(&mut self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
+    fn copy<T: Number>(&mut self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
         let comm = self.comm;
         let shape = self.reader.info().shape();
         let pieces = Pieces::new(shape, size_of::<T>(), self.memory, comm.size());
@@ -120,14 +120,13 @@ impl Job<'_> {
         }
         let sum = sum.total(comm);
 
-        let about = comm.agree(if comm.is_root() { About::of(&self.reader) } else { Ok(About::default()) });
-        file.describe(about.map_err(Failure::Source)?);
+        file.describe(comm.on_root(|| Measurement::of(&self.reader)).map_err(Failure::Source)?);
         let texts = comm.agree(self.texts(&sum)).map_err(Failure::Source)?;
         // Before the cube has its name: one that is whole has its small images.
         let pictures = pictures::write(comm, self.options, &self.reader, self.output, &texts);
         let pictures = pictures.map_err(Failure::Source)?;
-        let small = Small { signals: vec![self.signal()], texts };
-        file.finish_checked(small, |partial| self.compare::<T>(partial, &pieces, sum)).map_err(Failure::Source)?;
+        let contents = Contents { signals: vec![self.signal()], texts };
+        file.finish_checked(contents, |partial| self.compare::<T>(partial, &pieces, sum)).map_err(Failure::Source)?;
         Ok((pieces.chunk, sum, pictures))
     }
 
@@ -135,7 +134,7 @@ impl Job<'_> {
     /// piece: such a cube is unpacked first, into a file that takes its whole size and is gone when it has been read.
     ///
     /// # Collective
-    fn unpack_where_needed<T: Element>(&mut self, pieces: &Pieces) -> Result<()> {
+    fn unpack_where_needed<T: Number>(&mut self, pieces: &Pieces) -> Result<()> {
         let [lines, _] = pieces.of(0);
         let times = self.reader.lines_decoded_at_once() / lines.len().max(1);
         if times < OFTEN {
@@ -156,10 +155,10 @@ impl Job<'_> {
             make(&place, size)
         })?;
         let share = [comm.rank(), comm.size()];
-        let unpacked = self.reader.unpack::<T>(&place, share, self.memory);
+        let unpacked = self.reader.write_uncompressed_copy::<T>(&place, share, self.memory);
         let unpacked = comm.agree(unpacked);
         let opened = match unpacked {
-            Ok(()) => comm.agree(self.reader.unpacked::<T>(&place)),
+            Ok(()) => comm.agree(self.reader.use_uncompressed_copy::<T>(&place)),
             Err(error) => Err(error),
         };
         // Open files are read to their end.
@@ -178,17 +177,9 @@ impl Job<'_> {
         axis
     }
 
-    fn signal(&self) -> SmallSignal {
+    fn signal(&self) -> Signal {
         let info = self.reader.info();
-        SmallSignal {
-            signal: Signal {
-                title: self.title.clone(),
-                axes: vec![info.y.clone(), info.x.clone(), self.energy()],
-                signal_type: "EELS".into(),
-            },
-            data: Data::Parallel,
-            learning_results: None,
-        }
+        Signal::written(&self.title, vec![info.y.clone(), info.x.clone(), self.energy()], "EELS")
     }
 
     /// What the copy remembers of its source. Rank-local.
@@ -214,7 +205,7 @@ impl Job<'_> {
     /// # Collective
     /// # Errors
     /// Values or axes that are not the source's.
-    fn compare<T: Element>(&self, partial: &Path, pieces: &Pieces, sum: Checksum) -> Result<()> {
+    fn compare<T: Number>(&self, partial: &Path, pieces: &Pieces, sum: Checksum) -> Result<()> {
         let comm = self.comm;
         let written = comm.agree(self.open_written(partial))?;
         let [_, width, channels] = written.info().shape();
@@ -256,9 +247,7 @@ impl Job<'_> {
     /// Removes what a failed attempt has left. Root only; what stays is replaced by the next attempt.
     fn clear(&self) {
         if self.comm.is_root() {
-            let mut partial = self.output.as_os_str().to_owned();
-            partial.push(".partial");
-            let _ = fs::remove_file(partial);
+            Partial::of(self.output).discard();
         }
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use ndarray::{ArrayD, IxDyn};
 
-use crate::archive::{Element, Options, Picture, Reader};
+use crate::archive::{Number, Options, Picture, Reader};
 use crate::comm::Comm;
-use crate::output::{Data, HspyWriter, Signal, Small, SmallSignal, signal_path};
-use crate::with_element;
+use crate::output::{Contents, HspyWriter, Signal, signal_path};
+use crate::with_number_type;
 
 /// Writes the small images of the file that `reader` has open as `X.survey.hspy` beside `output`, `X.hspy`; says
 /// where, or none where there are none. `texts` go with them.
@@ -38,32 +38,25 @@ pub fn write(
         // Several may have one title, and HyperSpy lists them in alphabetical order.
         let title = format!("{i:02} {}", picture.title);
         let name = signal_path(&title);
-        with_element!(
+        with_number_type!(
             picture.dtype,
             T => write_values::<T>(comm, &mut file, &name, picture)?,
             else bail!("{title}: values of type {}", picture.dtype)
         );
-        signals.push(SmallSignal {
-            signal: Signal { title, axes: picture.axes.clone(), signal_type: picture.signal_type.into() },
-            data: Data::Parallel,
-            learning_results: None,
-        });
+        signals.push(Signal::written(&title, picture.axes.clone(), picture.signal_type));
     }
     let texts = texts.clone();
-    file.finish(Small { signals, texts })?;
+    file.finish(Contents { signals, texts })?;
     Ok(Some(path))
 }
 
 /// Root alone has something to write.
 ///
 /// # Collective
-fn write_values<T: Element>(comm: &Comm, file: &mut HspyWriter, name: &str, picture: &Picture) -> Result<()> {
+fn write_values<T: Number>(comm: &Comm, file: &mut HspyWriter, name: &str, picture: &Picture) -> Result<()> {
     let shape: Vec<usize> = picture.axes.iter().map(|axis| axis.size).collect();
     file.create_dataset::<T>(name, &shape, &shape)?;
-    let values = comm.agree(if comm.is_root() {
-        picture.read::<T>()
-    } else {
-        Ok(ArrayD::from_elem(IxDyn(&vec![0; shape.len()]), T::default()))
-    })?;
+    let values = comm.on_root(|| picture.read::<T>().map(Some))?;
+    let values = values.unwrap_or_else(|| ArrayD::from_elem(IxDyn(&vec![0; shape.len()]), T::default()));
     file.write(name, &vec![0; shape.len()], values.view())
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 use crate::preprocess::vacuum::pixel_totals;
+use crate::spectrum::{Middle, median};
 use crate::stream::Cube;
 
 /// Fewer voxels at the largest value are chance, and so is a largest value as small as this.
@@ -130,10 +131,7 @@ fn limit_of(dtype: &str) -> Option<f64> {
 
 /// The columns and the lines of `totals` `[y, x]` that are dark between brighter ones.
 pub fn dark(totals: &[f32], [rows, columns]: [usize; 2]) -> [Vec<usize>; 2] {
-    let median = |mut values: Vec<f32>| {
-        values.sort_by(f32::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(0.0)
-    };
+    let median = |values: Vec<f32>| if values.is_empty() { 0.0 } else { median(values, Middle::Upper) as f32 };
     let of_columns: Vec<f32> =
         (0..columns).map(|x| median((0..rows).map(|y| totals[y * columns + x]).collect())).collect();
     let of_rows: Vec<f32> = (0..rows).map(|y| median(totals[y * columns..(y + 1) * columns].to_vec())).collect();

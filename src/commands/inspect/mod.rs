@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::startup::by_default;
-use crate::archive::{self, Options, Source, Summary};
+use crate::archive::{self, Description, Options, Source};
 use crate::comm::Comm;
 use crate::config::{Config, Overrides};
 use crate::ending::Ending;
@@ -43,7 +43,7 @@ pub struct InspectArguments {
 #[derive(Serialize)]
 struct Described<'a> {
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a Description,
     #[serde(flatten)]
     measured: &'a Measured,
 }
@@ -73,8 +73,7 @@ pub fn inspect(comm: &Comm, arguments: &InspectArguments) -> Result<Ending> {
 fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) -> Result<()> {
     let options =
         Options { dataset: config.archive.dataset.clone(), image: config.archive.image, ..Options::default() };
-    let opened = if comm.is_root() { archive::inspect(path, &options).map(Some) } else { Ok(None) };
-    let summary = comm.agree(opened)?;
+    let summary = comm.on_root(|| archive::inspect(path, &options).map(Some))?;
     let mut measured = Measured::default();
     let mut obstacle = None;
     if !quick {
@@ -101,7 +100,7 @@ fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) 
     comm.agree(printed)
 }
 
-fn print(summary: &Summary, measured: &Measured, json: bool) -> Result<()> {
+fn print(summary: &Description, measured: &Measured, json: bool) -> Result<()> {
     if json {
         let line = serde_json::to_string(&Described { summary, measured })
             .with_context(|| format!("{}: cannot be put as JSON", summary.path.display()))?;

@@ -1,7 +1,7 @@
 //! What is wrong with a cube, in words, with what to do about it.
 
 use super::measure::Measured;
-use crate::archive::Summary;
+use crate::archive::Description;
 
 /// Shares of the voxels above which something is worth a word.
 const MANY_SPIKES: f64 = 1e-4;
@@ -18,7 +18,7 @@ const FARTHEST_EV: f64 = 20_000.0;
 const NAMED: usize = 5;
 
 /// What the axes tell, before a spectrum is read.
-pub fn of_axes(summary: &Summary) -> Vec<String> {
+pub fn of_axes(summary: &Description) -> Vec<String> {
     let Some(energy) = summary.axes.last().filter(|axis| axis.units == "eV") else {
         return Vec::new();
     };

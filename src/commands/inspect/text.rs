@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::measure::{EdgeReport, Measured};
-use crate::archive::Summary;
+use crate::archive::Description;
 use crate::cube::Axis;
 
-pub fn as_text(summary: &Summary, measured: &Measured) -> String {
+pub fn as_text(summary: &Description, measured: &Measured) -> String {
     let sizes = |shape: &[usize]| {
         let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
         sizes.join(" x ")
@@ -75,7 +75,7 @@ fn range_of(axis: &Axis) -> String {
 }
 
 /// What the file tells of the measurement, each with its name.
-fn instrument(summary: &Summary) -> Vec<(&'static str, String)> {
+fn instrument(summary: &Description) -> Vec<(&'static str, String)> {
     let about = &summary.microscope;
     let number = |value: Option<f64>, units: &str| value.map(|value| format!("{} {units}", short(value)));
     let intensity = match (about.gain_factor, &about.intensity_units) {

@@ -72,8 +72,7 @@ const RESULTS: u32 = 3;
 
 /// Forty bits of SHA-256.
 pub(super) fn hash(text: &str) -> String {
-    let digest = Sha256::digest(format!("{RESULTS} {text}"));
-    digest[..5].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.10x}", Sha256::digest(format!("{RESULTS} {text}")))
 }
 
 /// A value on one line: strings as they are, all else as JSON.

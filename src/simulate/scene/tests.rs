@@ -191,7 +191,7 @@ fn quotient((energy, [normal, other]): &(Axis, [Vec<f64>; 2]), low: f64, high: f
 }
 
 #[test]
-fn every_kind_changes_what_it_says() {
+fn every_kind_makes_its_own_change() {
     let kind = |kind, amount, valence_shift_ev| {
         pair(move |options: &mut SceneOptions| {
             options.anomalies = vec![Anomaly { valence_shift_ev, ..anomaly(kind, amount) }]

@@ -45,8 +45,7 @@ impl LeftOut {
 fn digest(untrained: Option<&Array2<bool>>) -> String {
     let flags = untrained.into_iter().flatten();
     let flags: Vec<u8> = flags.map(|&flag| u8::from(flag)).collect();
-    let digest = Sha256::digest(flags);
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.32x}", Sha256::digest(flags))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod left_out;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::comm::Comm;
 use crate::config::{Config, Work};
 use crate::cube::Axis;
+use crate::durable;
 use crate::invalid::Invalid;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
@@ -76,9 +77,7 @@ impl Checkpoint {
     /// # Errors
     /// A folder that cannot be read, or that has only damaged checkpoints.
     pub fn newest(comm: &Comm, directory: &Path) -> Result<Option<Checkpoint>> {
-        let chosen: Result<Option<PathBuf>> = if comm.is_root() { newest_whole(directory) } else { Ok(None) };
-        let chosen = comm.agree(chosen)?;
-        match comm.broadcast(Some(chosen)) {
+        match comm.from_root(|| newest_whole(directory))? {
             Some(path) => comm.agree(Checkpoint::read(&path)).map(Some),
             None => Ok(None),
         }
@@ -119,20 +118,11 @@ impl Checkpoint {
         let folder = directory.join("checkpoints");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
-        let partial = path.with_extension("safetensors.partial");
-        self.write_file(&partial)
-            .and_then(|()| Ok(fs::rename(&partial, &path)?))
-            .and_then(|()| Ok(File::open(&folder)?.sync_all()?))
-            .with_context(|| {
-                format!(
-                    "cannot write the checkpoint {}: make room or choose another output; the one before is intact",
-                    path.display()
-                )
-            })?;
-        Ok(())
+        durable::replace(&path, |file| self.write_to(file))
+            .context("a checkpoint is lost, the one before is intact: make room or choose another output")
     }
 
-    fn write_file(&self, path: &Path) -> Result<()> {
+    fn write_to(&self, file: &mut dyn Write) -> Result<()> {
         let tensors = [self.model.parameters.values(), &self.first_moment[..], &self.second_moment[..]];
         let header = serde_json::to_string(&Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -144,12 +134,10 @@ impl Checkpoint {
             config: self.config.clone(),
             left_out: self.left_out.clone(),
         })?;
-        let mut file = File::create(path)?;
         file.write_all(&beginning(header, tensors)?)?;
         for values in tensors {
             file.write_all(&to_bytes(values))?;
         }
-        file.sync_all()?;
         Ok(())
     }
 
@@ -281,7 +269,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 fn checksum(header: &str, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new_with_prefix(header);
     parts.for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {

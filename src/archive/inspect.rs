@@ -1,25 +1,27 @@
-//! What a file holds, told from its headers alone.
+//! Describes what a file holds from its headers alone.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::layout::{Layout, Microscope};
+use super::layout::Layout;
+use super::microscope::Microscope;
 use super::reader::{Options, find, open_dataset};
-use super::{dm, elsewhere, file};
+use super::{dm, external, hdf5_file};
 use crate::cube::Axis;
 
-/// What a file holds, for `coreloss inspect`. The energy axis is the last.
+/// What a file holds, for `coreloss inspect`. Shape, chunks and axes are in the order y, x, energy; in stored order if
+/// there is no energy.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub struct Description {
     pub path: PathBuf,
     pub format: String,
     pub shape: Vec<usize>,
     pub dtype: String,
     pub chunks: Option<Vec<usize>>,
     pub axes: Vec<Axis>,
-    /// Every image of a Gatan file, in the order that `archive.image` counts.
+    /// Every image of a Gatan file, in the order in which `archive.image` counts them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
     pub microscope: Microscope,
@@ -28,43 +30,42 @@ pub struct Summary {
 
 /// Describes `path` without reading a spectrum. Rank-local.
 ///
-/// A file that opens but is no EELS spectrum image is described too, with its reason among the problems.
+/// A file that opens but is no EELS spectrum image is described too, with the reason among its problems.
 ///
 /// # Errors
-/// A file that does not open, holds several cubes, or (as [`crate::config::Invalid`]) complex or RGB data.
-pub fn inspect(path: &Path, options: &Options) -> Result<Summary> {
+/// A file that does not open, holds several cubes, or (as [`Invalid`](crate::invalid::Invalid)) complex or RGB data.
+pub fn inspect(path: &Path, options: &Options) -> Result<Description> {
     let shown = || path.display().to_string();
     if dm::is_dm(path) {
         let found = dm::find(path, options.image).with_context(shown)?;
         let dtype = found.dtype().into();
         let images = found.images;
-        return Ok(Summary { images, ..summary(path, found.layout, dtype, None) });
+        return Ok(Description { images, ..describe(path, found.layout, dtype, None) });
     }
-    let opened = file::open(path, 0)?;
+    let opened = hdf5_file::open(path, 0)?;
     let layout = find(&opened, path, options)?;
     let dataset = open_dataset(&opened, path, &layout)?;
-    let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
-    let mut summary = summary(path, layout, dtype, dataset.chunk());
-    for check in [file::check_filters(&dataset), elsewhere::check(&dataset, path)] {
+    let dtype = hdf5_file::numeric_dtype(&dataset).with_context(shown)?;
+    let mut description = describe(path, layout, dtype, dataset.chunk());
+    for check in [hdf5_file::check_filters(&dataset), external::check(&dataset, path)] {
         if let Err(error) = check {
-            summary.problems.push(format!("{error:#}"));
+            description.problems.push(format!("{error:#}"));
         }
     }
-    Ok(summary)
+    Ok(description)
 }
 
-fn summary(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Summary {
-    // Stored order where there is no energy.
+fn describe(path: &Path, layout: Layout, dtype: String, chunk: Option<Vec<usize>>) -> Description {
     let mut order: Vec<usize> = (0..layout.axes.len()).collect();
     if let Ok(energy) = layout.energy {
-        let [y, x] = layout.places(energy);
+        let [y, x] = layout.navigation(energy);
         order = [y, x, Some(energy)].into_iter().flatten().collect();
     }
     let mut problems = layout.problems;
     if let Err(reason) = layout.energy {
         problems.push(format!("no EELS spectrum image: {reason}"));
     }
-    Summary {
+    Description {
         path: path.to_path_buf(),
         format: layout.format.into(),
         shape: order.iter().map(|&dim| layout.axes[dim].size).collect(),

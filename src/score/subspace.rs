@@ -1,52 +1,42 @@
-//! The residuals of one window as one family of anomalies shows in them, in coordinates of unit noise.
+//! The residuals of one window in which one family of anomalies shows, whitened.
 
 use anyhow::Result;
 
 use super::covariance::{Columns, Whitening};
 use super::features::dot;
-use super::line::{LineFeatures, LineScorer};
+use super::line::{Family, LineFeatures, LineScorer};
 use super::templates::{EdgeProfile, SHIFTS_EV};
 use crate::comm::{Comm, ExactSum};
 
-/// What sort of anomaly a group looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// An edge at another energy or of another fine structure: amounts and backgrounds do not count.
-    Shift,
-    /// An edge of another height.
-    Composition,
-}
-
-/// Steps of the search for a kind's shift, eV, and how far it goes.
+/// Step and range of the search for the shift of a kind, eV.
 const SHIFT_STEP_EV: f64 = 0.05;
 const MAX_SHIFT_EV: f64 = 15.0;
-/// An edge that moved further would leave its window: what looks so is of another shape.
+/// An edge shifted further would leave its window: what looks so has another shape.
 const FARTHEST_EV: f64 = 13.0;
-/// Of a channel: how well an edge that is as sharp as a channel is wide can be placed, beside noise (rms of the estimates
-/// of `configs/experiments/e1_shift_phys.yaml`, where noise counts for little).
-const PLACING: f64 = 0.07;
-/// By which the share of an edge that moved is off 1: the model has followed some of it, and thickness varies.
+/// Standard error of the position of an edge between channels, besides noise, in channels (the rms of the estimates of
+/// `configs/experiments/e1_shift_phys.yaml`, where there is little noise).
+const POSITION_ERROR: f64 = 0.07;
+/// Prior standard deviation of the share of an edge that moved about 1: the model has followed some of it, and thickness varies.
 const MOVED_SHARE_SD: f64 = 0.2;
-
-/// Of what a kind's residual holds beside noise: a shift that explains less is another change of shape.
+/// A shift that explains a smaller share of a kind's residual, noise aside, is another change of shape.
 const LEAST_EXPLAINED: f64 = 0.5;
 
-/// One window and family.
-pub struct Group<'a> {
+/// The features of one window and family, in whitened coordinates.
+pub struct Subspace<'a> {
     pub window: usize,
     pub family: Family,
     start: usize,
     len: usize,
     whitening: Whitening,
     edge: EdgeProfile<'a>,
-    /// Unit vectors in whitened coordinates: what is looked for by name.
+    /// Unit vectors in whitened coordinates: the residuals that known anomalies would leave.
     pub templates: Vec<Vec<f64>>,
-    /// How many pixels' worth of noise a pixel shares with those around it; 1 for white noise.
-    pub relation: f64,
+    /// Sum of the noise's correlations between a pixel and those around it, itself included: 1 for white noise.
+    pub noise_correlation: f64,
 }
 
-impl<'a> Group<'a> {
-    /// Measures the noise of the family's columns of `window` and prepares its templates.
+impl<'a> Subspace<'a> {
+    /// Measures the whitening of the family's columns in `window`, and prepares its templates.
     ///
     /// `mean` is the cube's mean reconstruction (`[E]` counts).
     ///
@@ -58,15 +48,12 @@ impl<'a> Group<'a> {
         (window, family): (usize, Family),
         mean: &'a [f64],
         num_valid: u64,
-    ) -> Result<Group<'a>> {
+    ) -> Result<Subspace<'a>> {
         let scored = &scorer.scored_windows()[window];
-        let range = match family {
-            Family::Shift => &scored.shift_columns,
-            Family::Composition => &scored.composition_columns,
-        };
+        let range = scored.columns(family);
         let columns = columns(scorer, lines, range.start, range.len()).at_most_for(num_valid);
         let whitening = Whitening::trimmed(comm, &columns)?;
-        let mut group = Group {
+        let mut subspace = Subspace {
             window,
             family,
             start: range.start,
@@ -74,21 +61,21 @@ impl<'a> Group<'a> {
             whitening,
             edge: EdgeProfile::new(scorer.energy(), scored, mean),
             templates: Vec::new(),
-            relation: 1.0,
+            noise_correlation: 1.0,
         };
         let templates: Vec<Vec<f64>> = match family {
             Family::Shift => SHIFTS_EV
                 .iter()
                 .flat_map(|&shift| [-shift, shift])
-                .map(|shift| group.whitened(group.edge.moved(0.0, shift)))
+                .map(|shift| subspace.whitened(subspace.edge.moved(0.0, shift)))
                 .collect(),
             Family::Composition => {
-                let more = group.whitened(group.edge.higher());
+                let more = subspace.whitened(subspace.edge.higher());
                 vec![more.iter().map(|v| -v).collect(), more]
             }
         };
-        group.templates = templates.into_iter().filter_map(unit).collect();
-        Ok(group)
+        subspace.templates = templates.into_iter().filter_map(unit).collect();
+        Ok(subspace)
     }
 
     /// Number of whitened coordinates.
@@ -96,7 +83,7 @@ impl<'a> Group<'a> {
         self.whitening.dimensions()
     }
 
-    /// This rank's pixels along `direction`, NaN where they do not count. Rank-local.
+    /// The coordinate of this rank's pixels along `direction`, NaN where they are not valid. Rank-local.
     pub fn project(&self, scorer: &LineScorer, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
         let (weights, offset) = self.whitening.along(direction);
         columns(scorer, lines, self.start, self.len).map(|pixel| {
@@ -105,7 +92,7 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// The mean of all pixels' whitened coordinates, weighted by this rank's `weights`, which sum to `total` over ranks.
+    /// The weighted mean of all pixels' whitened coordinates; this rank's `weights` sum to `total` over all ranks.
     ///
     /// # Collective
     pub fn mean(
@@ -121,8 +108,7 @@ impl<'a> Group<'a> {
         Ok(self.whitening.pixel(&means))
     }
 
-    /// Where the window's edge lies in the lines of the pixels that `weights` mean, eV above its place in the mean
-    /// spectrum.
+    /// The weighted mean shift of the window's edge in the lines of the pixels, eV above its position in the mean spectrum.
     ///
     /// # Collective
     pub fn position_ev(&self, comm: &Comm, lines: &[LineFeatures], weights: &[f32], total: f64) -> Result<f64> {
@@ -137,12 +123,12 @@ impl<'a> Group<'a> {
         Ok(sum.total(comm)?[0] / total)
     }
 
-    /// What is believable of a mean residual `mean` of `pixels` pixels: its part along the best template whole, the rest
-    /// less what noise would leave of it.
+    /// The mean residual `mean` of `pixels` pixels, shrunk towards its best template: the part along the template stays, the
+    /// rest is shrunk by the noise that it is expected to hold.
     ///
     /// # Source
     /// James & Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, positive part, about the template.
-    pub fn believable(&self, mean: &[f64], pixels: f64) -> Vec<f64> {
+    pub fn shrunk(&self, mean: &[f64], pixels: f64) -> Vec<f64> {
         let along = |template: &&Vec<f64>| dot(template, mean);
         let best = self.templates.iter().max_by(|a, b| along(a).total_cmp(&along(b)));
         let (amount, template) = match best {
@@ -150,26 +136,25 @@ impl<'a> Group<'a> {
             None => (0.0, vec![0.0; mean.len()]),
         };
         let rest: Vec<f64> = mean.iter().zip(&template).map(|(m, t)| m - amount * t).collect();
-        let noise = (mean.len() as f64 - 1.0) * self.relation / pixels;
+        let noise = (mean.len() as f64 - 1.0) * self.noise_correlation / pixels;
         let kept = (1.0 - noise / dot(&rest, &rest).max(1e-12)).max(0.0);
         rest.iter().zip(&template).map(|(r, t)| amount * t + kept * r).collect()
     }
 
-    /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard
-    /// error; `None` for other families and where no shift explains anything.
+    /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard error;
+    /// `None` for other families, and where no shift explains enough.
     ///
-    /// `at_ev`: by how much higher the edge lies there anyway, as lines drift.
-    ///
-    /// A small shift shows in the size of its residual, not in the shape: nearly all of an edge is taken to have moved.
+    /// `at_ev` is how much higher the edge lies there anyway, because lines drift. A small shift shows in the size of its
+    /// residual, not in its shape: a prior therefore says that nearly all of the edge has moved.
     ///
     /// # Source
-    /// Profile likelihood over the shift, with a normal prior of the share that moved; the error is where twice its
-    /// logarithm has fallen by 1, and that of placing an edge between channels, added in squares.
+    /// Profile likelihood over the shift, with a normal prior on the share that moved. The standard error is where twice the
+    /// log likelihood has fallen by 1, added in squares to that of positions between channels.
     pub fn shift_ev(&self, mean: &[f64], pixels: f64, at_ev: f64) -> Option<(f64, f64)> {
         if self.family != Family::Shift {
             return None;
         }
-        let weight = pixels / self.relation;
+        let weight = pixels / self.noise_correlation;
         let certainty = MOVED_SHARE_SD.powi(-2);
         let steps = (MAX_SHIFT_EV / SHIFT_STEP_EV) as i64;
         let profile: Vec<(f64, f64)> = (-steps..=steps)
@@ -183,14 +168,14 @@ impl<'a> Group<'a> {
             })
             .collect();
         let best = profile.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let beside_noise = weight * dot(mean, mean) - mean.len() as f64;
-        if best.1 <= f64::max(1.0, LEAST_EXPLAINED * beside_noise) || best.0.abs() > FARTHEST_EV {
+        let signal = weight * dot(mean, mean) - mean.len() as f64;
+        if best.1 <= f64::max(1.0, LEAST_EXPLAINED * signal) || best.0.abs() > FARTHEST_EV {
             return None;
         }
         let near = profile.iter().filter(|p| p.1 >= best.1 - 1.0 && p.0.signum() == best.0.signum());
         let farthest = near.map(|p| (p.0 - best.0).abs()).fold(0.0, f64::max);
-        let placing = PLACING * self.edge.scale_ev;
-        Some((best.0, farthest.max(0.5 * SHIFT_STEP_EV).hypot(placing)))
+        let position_error = POSITION_ERROR * self.edge.scale_ev;
+        Some((best.0, farthest.max(0.5 * SHIFT_STEP_EV).hypot(position_error)))
     }
 
     fn whitened(&self, mut coefficients: Vec<f64>) -> Vec<f64> {
@@ -204,7 +189,7 @@ fn columns<'b>(scorer: &LineScorer, lines: &'b [LineFeatures], start: usize, len
     Columns::new(values, scorer.num_columns(), start, len)
 }
 
-/// `vector` at length 1; `None` where it has next to none.
+/// `vector` scaled to length 1; `None` where it is zero but for rounding.
 fn unit(vector: Vec<f64>) -> Option<Vec<f64>> {
     let length = dot(&vector, &vector).sqrt();
     (length > 1e-9 && length.is_finite()).then(|| vector.iter().map(|v| v / length).collect())

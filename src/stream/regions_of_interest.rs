@@ -1,18 +1,18 @@
-//! Which pixels of a cube the regions of a configuration mean.
+//! The regions of interest of a configuration, as masks of pixels.
 
 use anyhow::{Result, ensure};
 use ndarray::{Array2, s};
 
 use crate::config::{RegionOfInterest, RegionUse};
 
-/// Adds the pixels to ignore to `ignored` `[y, x]`; gives the pixels that training leaves out, none where no region of
-/// the cube `id` says what to train on.
+/// Marks in `ignored` `[y, x]` the pixels of the cube `id` to ignore. Returns those that are not to be trained on; none if
+/// no region says what to train on. Rank-local.
 ///
 /// # Errors
-/// A box that reaches beyond the cube, a polygon that holds none of its pixels.
+/// A box that reaches beyond the cube; a polygon without any of its pixels.
 pub fn mark(regions: &[RegionOfInterest], id: &str, ignored: &mut Array2<bool>) -> Result<Option<Array2<bool>>> {
     let mut untrained: Option<Array2<bool>> = None;
-    for region in regions.iter().filter(|region| is_meant(region, id)) {
+    for region in regions.iter().filter(|region| applies_to(region, id)) {
         let inside = pixels(region, ignored.dim())?;
         let marked = match region.r#use {
             RegionUse::Ignore => ndarray::Zip::from(&mut *ignored).and(&inside),
@@ -31,9 +31,9 @@ pub fn mark(regions: &[RegionOfInterest], id: &str, ignored: &mut Array2<bool>) 
     Ok(untrained)
 }
 
-fn is_meant(region: &RegionOfInterest, id: &str) -> bool {
+fn applies_to(region: &RegionOfInterest, id: &str) -> bool {
     let pattern = region.cubes.as_deref().map(glob::Pattern::new);
-    // A pattern that is none was refused with the configuration.
+    // The configuration has refused invalid patterns.
     pattern.is_none_or(|pattern| pattern.is_ok_and(|pattern| pattern.matches(id)))
 }
 
@@ -58,10 +58,10 @@ fn pixels(region: &RegionOfInterest, (rows, columns): (usize, usize)) -> Result<
     Ok(inside)
 }
 
-/// Whether `place` lies inside the closed polygon of `corners`, `[y, x]` each, by the even-odd rule.
+/// Whether the point `[y, x]` lies inside the closed polygon of `corners`, `[y, x]` each, by the even-odd rule.
 ///
-/// A line from the place to ever larger x crosses the boundary an odd number of times. Of two edges that meet at its
-/// height it crosses exactly one, so that polygons side by side share no place and miss none.
+/// A ray from a point inside towards larger x crosses the boundary an odd number of times. Where two edges meet on the
+/// ray, exactly one of them counts as crossed, so that adjacent polygons neither share points nor leave any out.
 fn is_inside(corners: &[[f64; 2]], [y, x]: [f64; 2]) -> bool {
     let mut inside = false;
     let mut before = corners[corners.len() - 1];

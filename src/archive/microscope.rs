@@ -1,25 +1,55 @@
-//! What NeXus and EMD files, and HDF5 of any layout, tell of the instrument: by the names that its quantities go by.
+//! The instrument and its settings: [`Microscope`], and where NeXus, EMD and other HDF5 files keep them.
 
-use hdf5::types::TypeDescriptor;
 use hdf5::{Container, File, Group};
+use serde::{Deserialize, Serialize};
 
-use super::attribute::{strings, text};
+use super::attribute::{numbers, strings, text};
 use super::dates;
-use super::layout::Microscope;
 
-/// Members that are looked at, at most: real files have some thousand.
+/// What a file says of the instrument and of its values; each may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Microscope {
+    pub title: Option<String>,
+    pub instrument: Option<String>,
+    /// Spectrometer or camera.
+    pub detector: Option<String>,
+    pub beam_energy_kev: Option<f64>,
+    pub convergence_angle_mrad: Option<f64>,
+    pub collection_angle_mrad: Option<f64>,
+    pub camera_length_mm: Option<f64>,
+    /// Entrance aperture of the spectrometer.
+    pub aperture_mm: Option<f64>,
+    /// Per pixel, all its frames together.
+    pub exposure_s: Option<f64>,
+    /// Camera frames summed in one pixel.
+    pub frames: Option<f64>,
+    pub operator: Option<String>,
+    pub specimen: Option<String>,
+    /// Start of the acquisition: `2021-03-12`.
+    pub date: Option<String>,
+    /// `15:16:22`, local time of the instrument.
+    pub time: Option<String>,
+    /// Scale of the intensity: `(stored - gain_offset) * gain_factor` is in `intensity_units`. HyperSpy's
+    /// `Variance_linear_model.gain_factor`, which it takes from the same tag of Gatan files.
+    pub gain_factor: Option<f64>,
+    pub gain_offset: Option<f64>,
+    /// `Counts`, `e-`, ...
+    pub intensity_units: Option<String>,
+}
+
+/// Most members of a file that are looked at; real files have some thousand.
 const MOST: usize = 1 << 13;
-/// Groups deep, at most.
+/// Most levels of groups.
 const DEEPEST: usize = 16;
-/// Beams are told in V or kV, often without saying which: none has so many kV, nor so few V.
+/// Beam energies come in V or kV, often without units: a larger number must be V.
 const MOST_KEV: f64 = 3e3;
 
-/// One value and what it is called.
-struct Told {
-    /// In small letters, words joined by `_`: `entry/instrument/source/voltage`.
+/// A single value found in a file.
+struct Entry {
+    /// In lower case, words joined by `_`: `entry/instrument/source/voltage`.
     path: String,
     value: Value,
-    /// As the file has it, brackets and underscores (EMD's `[m_rad]`) taken away; empty where none are told.
+    /// As in the file, but without brackets and underscores (EMD writes `[m_rad]`); empty if there are none.
     units: String,
 }
 
@@ -28,7 +58,7 @@ enum Value {
     Text(String),
 }
 
-/// How the units of a quantity count in the one that [`Microscope`] has it in.
+/// Names of units, each with its factor to the first of them, the unit of the field in [`Microscope`].
 type Units = &'static [(&'static str, f64)];
 const KEV: Units = &[("keV", 1.0), ("kV", 1.0), ("eV", 1e-3), ("V", 1e-3)];
 const MRAD: Units = &[("mrad", 1.0), ("rad", 1e3), ("deg", 1e3 * std::f64::consts::PI / 180.0)];
@@ -36,28 +66,28 @@ const MM: Units = &[("mm", 1.0), ("m", 1e3), ("cm", 10.0), ("um", 1e-3)];
 const S: Units = &[("s", 1.0), ("ms", 1e-3), ("us", 1e-6)];
 const NONE: Units = &[];
 
-/// The instrument of the dataset at `path`: from its own top group first, then from the whole file. Rank-local.
+/// The instrument behind the dataset at `path`, searched for in its top-level group, then in the whole file. Rank-local.
 ///
 /// # Source
 /// The NeXus classes NXem, NXebeam_column, NXoptical_system_em, NXdetector, NXuser and NXsample; EMD's groups
-/// `microscope`, `user` and `sample`; the names of HyperSpy's metadata, as RosettaSciIO keeps them in such files.
-pub(super) fn microscope(file: &File, path: &str) -> Microscope {
-    let mut told = Vec::new();
+/// `microscope`, `user` and `sample`; the names of HyperSpy's metadata, which RosettaSciIO keeps in such files.
+pub(super) fn of_hdf5(file: &File, path: &str) -> Microscope {
+    let mut entries = Vec::new();
     let mut left = MOST;
     if let Some((top, _)) = path.split_once('/') {
         if let Ok(group) = file.group(top) {
-            collect(&group, &plain(top), DEEPEST, &mut left, &mut told);
+            collect(&group, &normalised(top), DEEPEST, &mut left, &mut entries);
         }
     }
-    collect(file, "", DEEPEST, &mut left, &mut told);
-    let number = |names: &[&str], units: Units| first(&told, names, |told| told.number(units));
-    let words = |names: &[&str]| first(&told, names, Told::text);
-    let moment = words(&["start_time"]);
+    collect(file, "", DEEPEST, &mut left, &mut entries);
+    let number = |names: &[&str], units: Units| first(&entries, names, |entry| entry.number(units));
+    let words = |names: &[&str]| first(&entries, names, Entry::text);
+    let start = words(&["start_time"]);
     Microscope {
         title: words(&["general/title", "entry/title"]),
         instrument: words(&["tem/microscope", "instrument/name", "microscope/name"]),
         detector: words(&["eels/spectrometer", "spectrometer/name", "detector/description"]),
-        beam_energy_kev: first(&told, BEAM, Told::beam_kev),
+        beam_energy_kev: first(&entries, BEAM, Entry::beam_kev),
         convergence_angle_mrad: number(
             &["convergence_angle", "semi_convergence_angle", "convergence_semi_angle", "beam_convergence"],
             MRAD,
@@ -75,8 +105,8 @@ pub(super) fn microscope(file: &File, path: &str) -> Microscope {
         frames: number(&["frame_number", "number_of_frames"], NONE),
         operator: words(&["general/authors", "user/name", "operator"]),
         specimen: words(&["sample/description", "sample/name", "sample/material", "specimen"]),
-        date: words(&["general/date"]).or_else(|| dates::date(moment.as_deref()?)),
-        time: words(&["general/time"]).or_else(|| dates::time(moment.as_deref()?)),
+        date: words(&["general/date"]).or_else(|| dates::date(start.as_deref()?)),
+        time: words(&["general/time"]).or_else(|| dates::time(start.as_deref()?)),
         gain_factor: number(&["variance_linear_model/gain_factor"], NONE),
         gain_offset: number(&["variance_linear_model/gain_offset"], NONE),
         intensity_units: None,
@@ -95,20 +125,20 @@ const BEAM: &[&str] = &[
     "source/energy",
 ];
 
-/// What the first of `names` that is told comes to.
-fn first<T>(told: &[Told], names: &[&str], value: impl Fn(&Told) -> Option<T>) -> Option<T> {
-    let called = |told: &&Told, name: &str| {
-        let rest = told.path.strip_suffix(name);
+/// The `value` of the first entry that has one, sought by each of `names` in turn; a name is the end of a path.
+fn first<T>(entries: &[Entry], names: &[&str], value: impl Fn(&Entry) -> Option<T>) -> Option<T> {
+    let is_called = |entry: &&Entry, name: &str| {
+        let rest = entry.path.strip_suffix(name);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
     };
     names.iter().find_map(|name| {
-        let mut of_name = told.iter().filter(|told| called(told, name));
+        let mut of_name = entries.iter().filter(|entry| is_called(entry, name));
         of_name.find_map(&value)
     })
 }
 
-impl Told {
-    /// The number in the first of `units`; without units it is taken to be in that, HyperSpy's.
+impl Entry {
+    /// The number in the first of `units`, HyperSpy's; it is taken to be in that one if the file names none.
     fn number(&self, units: Units) -> Option<f64> {
         let Value::Number(number) = self.value else {
             return None;
@@ -133,17 +163,17 @@ impl Told {
     }
 }
 
-/// Adds the single values at and below `group`.
-fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, told: &mut Vec<Told>) {
+/// Adds the single values at and below `group`, whose normalised path is `path`.
+fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, entries: &mut Vec<Entry>) {
     let below = |name: &str| match path {
-        "" => plain(name),
-        path => format!("{path}/{}", plain(name)),
+        "" => normalised(name),
+        path => format!("{path}/{}", normalised(name)),
     };
     for name in group.attr_names().unwrap_or_default() {
         let value = group.attr(&name).ok().and_then(|value| single(&value));
         if let Some(value) = value {
             let units = ["_units", " units", "_unit"].iter().find_map(|ending| text(group, &format!("{name}{ending}")));
-            told.push(Told { path: below(&name), value, units: plain_units(units) });
+            entries.push(Entry { path: below(&name), value, units: normalised_units(units) });
         }
     }
     let mut names = group.member_names().unwrap_or_default();
@@ -153,41 +183,33 @@ fn collect(group: &Group, path: &str, depth: usize, left: &mut usize, told: &mut
             return;
         }
         *left -= 1;
-        match group.dataset(&name) {
-            Ok(dataset) => {
-                if let Some(value) = single(&dataset) {
-                    told.push(Told { path: below(&name), value, units: plain_units(text(&dataset, "units")) });
-                }
+        if let Ok(dataset) = group.dataset(&name) {
+            if let Some(value) = single(&dataset) {
+                let units = normalised_units(text(&dataset, "units"));
+                entries.push(Entry { path: below(&name), value, units });
             }
-            _ => match group.group(&name) {
-                Ok(inner) => {
-                    collect(&inner, &below(&name), depth - 1, left, told);
-                }
-                _ => {}
-            },
+        } else if let Ok(inner) = group.group(&name) {
+            collect(&inner, &below(&name), depth - 1, left, entries);
         }
     }
 }
 
-/// The one value in an attribute or a dataset; none where it holds several, or neither number nor text.
+/// The value of an attribute or a dataset that holds just one; none if that is neither number nor text.
 fn single(container: &Container) -> Option<Value> {
     if container.size() != 1 {
         return None;
     }
-    Some(match container.dtype().ok()?.to_descriptor().ok()? {
-        TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
-            let number = container.read_raw::<f64>().ok()?.first().copied()?;
-            Value::Number(Some(number).filter(|number| number.is_finite())?)
-        }
-        _ => Value::Text(strings(container)?.first()?.trim().to_string()),
+    Some(match numbers(container) {
+        Some(numbers) => Value::Number(numbers.first().copied().filter(|number| number.is_finite())?),
+        None => Value::Text(strings(container)?.first()?.trim().to_string()),
     })
 }
 
-fn plain(name: &str) -> String {
+fn normalised(name: &str) -> String {
     name.to_lowercase().replace([' ', '-'], "_")
 }
 
-fn plain_units(units: Option<String>) -> String {
+fn normalised_units(units: Option<String>) -> String {
     let units = units.unwrap_or_default().replace(['[', ']', '_'], "");
     match units.trim() {
         "degree" | "degrees" | "\u{b0}" => "deg".into(),
@@ -203,9 +225,9 @@ mod tests {
     use hdf5::Location;
     use hdf5::types::VarLenUnicode;
 
-    fn set(place: &Location, name: &str, text: &str) {
+    fn set(location: &Location, name: &str, text: &str) {
         let text: VarLenUnicode = text.parse().unwrap();
-        let attribute = place.new_attr::<VarLenUnicode>().create(name).unwrap();
+        let attribute = location.new_attr::<VarLenUnicode>().create(name).unwrap();
         attribute.write_scalar(&text).unwrap();
     }
 
@@ -230,7 +252,7 @@ mod tests {
         let user = file.create_group("entry/user").unwrap();
         set(&user, "name", "Ada");
         set(&file.group("entry").unwrap(), "start_time", "2021-03-12T15:16:22+01:00");
-        let found = microscope(&file, "entry/data/counts");
+        let found = of_hdf5(&file, "entry/data/counts");
         let expected = Microscope {
             beam_energy_kev: Some(200.0),
             convergence_angle_mrad: Some(30.0),
@@ -254,7 +276,7 @@ mod tests {
             attribute.write_scalar(&value).unwrap();
         }
         set(&group, "convergence angle units", "[m_rad]");
-        let found = microscope(&file, "signals/a/data");
+        let found = of_hdf5(&file, "signals/a/data");
         assert_eq!(found.beam_energy_kev, Some(300.0));
         assert_eq!(found.convergence_angle_mrad, Some(25.0));
     }

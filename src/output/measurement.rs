@@ -1,38 +1,38 @@
-//! What is known of a measurement, in the places where HyperSpy and eXSpy look for it.
+//! What is known of a measurement, written where HyperSpy and eXSpy look for it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use hdf5::{Group, Location};
+use hdf5::Group;
 
-use super::hspy::{group, set, set_text};
+use super::attribute::{group, set, set_array, set_text};
 use crate::archive::{Metadata, Microscope, Reader, open_hdf5};
 
-/// Longest name of a group that HDF5 and people can use.
+/// Characters of the longest name of a group or attribute.
 const LONGEST_NAME: usize = 200;
 
-/// Goes into the metadata of every signal of a file.
+/// Metadata of a measurement, for every signal of a file.
 #[derive(Clone, Debug, Default)]
-pub struct About {
+pub struct Measurement {
     pub microscope: Microscope,
-    /// Name of the file that the values come from.
+    /// Name of the source file.
     pub original_filename: Option<String>,
-    /// `original_metadata`.
+    /// HyperSpy's `original_metadata`.
     pub original: Metadata,
-    /// A HyperSpy file and the experiment in it whose `metadata` and `original_metadata` are taken over first.
+    /// A HyperSpy file, and its experiment whose `metadata` and `original_metadata` are copied first.
     pub copied: Option<(PathBuf, String)>,
 }
 
-impl About {
-    /// All that the file of `reader` tells, for a copy of its cube. Rank-local.
+impl Measurement {
+    /// All that the file of `reader` says, for a copy of its cube. Rank-local.
     ///
     /// # Errors
     /// A file that cannot be read any more.
-    pub fn of(reader: &Reader) -> Result<About> {
+    pub fn of(reader: &Reader) -> Result<Measurement> {
         let path = &reader.info().path;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let experiment = reader.experiment();
-        Ok(About {
+        Ok(Measurement {
             microscope: reader.microscope().clone(),
             original_filename: Some(name.into_owned()),
             original: reader.metadata()?,
@@ -41,15 +41,15 @@ impl About {
     }
 }
 
-/// Writes `about` into a new experiment. Rank-local.
+/// Writes `measurement` into a new experiment. Rank-local.
 ///
 /// # Source
 /// The paths of HyperSpy's metadata structure, and of eXSpy's for `Acquisition_instrument/TEM/Detector/EELS`.
-pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
-    if let Some((path, from)) = &about.copied {
+pub(super) fn add(experiment: &Group, measurement: &Measurement) -> Result<()> {
+    if let Some((path, from)) = &measurement.copied {
         copy(experiment, path, from).with_context(|| format!("{}: its metadata cannot be copied", path.display()))?;
     }
-    let scope = &about.microscope;
+    let scope = &measurement.microscope;
     let tem = "metadata/Acquisition_instrument/TEM";
     let eels = "metadata/Acquisition_instrument/TEM/Detector/EELS";
     let noise = "metadata/Signal/Noise_properties/Variance_linear_model";
@@ -66,8 +66,7 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
     ];
     for (path, name, value) in numbers {
         if let Some(value) = value {
-            let place = group(experiment, path)?;
-            set(&place, name, &value)?;
+            set(&*group(experiment, path)?, name, &value)?;
         }
     }
     let units = scope.intensity_units.as_deref();
@@ -76,7 +75,7 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
         (tem, "microscope", &scope.instrument),
         (eels, "spectrometer", &scope.detector),
         ("metadata/General", "authors", &scope.operator),
-        ("metadata/General", "original_filename", &about.original_filename),
+        ("metadata/General", "original_filename", &measurement.original_filename),
         ("metadata/General", "date", &scope.date),
         ("metadata/General", "time", &scope.time),
         ("metadata/Sample", "description", &scope.specimen),
@@ -84,15 +83,15 @@ pub(super) fn add(experiment: &Group, about: &About) -> Result<()> {
     ];
     for (path, name, text) in texts {
         let Some(text) = text else { continue };
-        let place = group(experiment, path)?;
-        // What was copied tells it in its own words.
-        if place.attr(name).is_err() {
-            set_text(&place, name, text)?;
+        let location = group(experiment, path)?;
+        // What was copied takes precedence.
+        if location.attr(name).is_err() {
+            set_text(&location, name, text)?;
         }
     }
-    // HyperSpy refuses files without it.
+    // HyperSpy refuses files without this group.
     let original = group(experiment, "original_metadata")?;
-    add_members(&original, &about.original).context("original metadata")
+    add_members(&original, &measurement.original).context("original metadata")
 }
 
 fn copy(experiment: &Group, path: &Path, from: &str) -> Result<()> {
@@ -105,36 +104,24 @@ fn copy(experiment: &Group, path: &Path, from: &str) -> Result<()> {
     Ok(())
 }
 
-fn add_members(place: &Group, metadata: &Metadata) -> Result<()> {
+fn add_members(location: &Group, metadata: &Metadata) -> Result<()> {
     let Metadata::Group(members) = metadata else {
         return Ok(());
     };
     for (name, member) in members {
-        let name = plain(name);
+        let name = cleaned(name);
         match member {
-            Metadata::Group(_) => add_members(&group(place, &name)?, member)?,
-            Metadata::Number(number) => set(place, &name, number)?,
-            Metadata::Numbers(numbers) => set_numbers(place, &name, numbers)?,
-            Metadata::Text(text) => set_text(place, &name, text)?,
+            Metadata::Group(_) => add_members(&group(location, &name)?, member)?,
+            Metadata::Number(number) => set(location, &name, number)?,
+            Metadata::Numbers(numbers) => set_array(location, &name, numbers)?,
+            Metadata::Text(text) => set_text(location, &name, text)?,
         }
     }
     Ok(())
 }
 
-fn set_numbers(place: &Location, name: &str, numbers: &[f64]) -> Result<()> {
-    if place.attr(name).is_ok() {
-        place.delete_attr(name)?;
-    }
-    place
-        .new_attr_builder()
-        .with_data(numbers)
-        .create(name)
-        .with_context(|| format!("attribute {name} cannot be written"))?;
-    Ok(())
-}
-
-/// `name` as that of one group or attribute: no path, nothing that HDF5 or HyperSpy take for more than a name.
-fn plain(name: &str) -> String {
+/// `name` without the characters in which HDF5 or HyperSpy see more than a name, such as those of a path.
+fn cleaned(name: &str) -> String {
     let odd = |c: char| c == '/' || c == '.' || c.is_control();
     let name: String = name.chars().take(LONGEST_NAME).map(|c| if odd(c) { '-' } else { c }).collect();
     if name.is_empty() { "-".into() } else { name }

@@ -1,16 +1,9 @@
-//! The core-loss edges of the elements between 50 and 2000 eV, and which of them an onset in a spectrum may be.
+//! The core-loss edges of the elements between 50 and 2000 eV.
 //!
-//! Text and numbers only. Lithium is the lightest element with an edge in this range; hydrogen and helium have their only
-//! ones below it.
-
-mod identify;
+//! A pair of edges that straddles an end of that range is in the table whole. Lithium is the lightest element with an edge
+//! in the range: hydrogen and helium have theirs below it.
 
 use std::sync::LazyLock;
-
-pub use identify::{Identification, Onset, identify};
-
-/// The energies that the table covers, eV. Edges of one pair that straddle an end are both in it.
-pub const RANGE_EV: [f64; 2] = [50.0, 2000.0];
 
 /// One edge of one element.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +14,7 @@ pub struct ElementEdge {
     /// The shell that loses an electron: `K`, `L3`, `M5`, ...
     pub shell: &'static str,
     pub onset_ev: f64,
-    /// Strong or sharp enough to be what one measures this element by.
+    /// Strong or sharp enough to measure this element by.
     pub is_major: bool,
 }
 
@@ -31,11 +24,12 @@ impl ElementEdge {
         format!("{} {}", self.element, self.shell)
     }
 
-    /// Whether transitions into a partly filled d or f shell make a narrow line at its onset.
+    /// Whether transitions into a partly filled d or f shell give it a narrow line at its onset.
     pub fn has_white_line(&self) -> bool {
         match self.shell {
-            // Calcium to copper, of which the oxides have one; caesium to ytterbium.
+            // Calcium to copper: copper has one in its oxides.
             "L2" | "L3" => (20..=29).contains(&self.atomic_number),
+            // Caesium to ytterbium.
             "M4" | "M5" => (55..=70).contains(&self.atomic_number),
             _ => false,
         }
@@ -171,18 +165,13 @@ pub fn edges() -> &'static [ElementEdge] {
     &EDGES
 }
 
-/// The edges of `element` (`Fe`); none where there is no such element.
-pub fn edges_of_element(element: &str) -> impl Iterator<Item = &'static ElementEdge> + '_ {
-    edges().iter().filter(move |edge| edge.element == element)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn onset(element: &str, shell: &str) -> f64 {
-        edges_of_element(element)
-            .find(|edge| edge.shell == shell)
+        (edges().iter())
+            .find(|edge| edge.element == element && edge.shell == shell)
             .unwrap_or_else(|| panic!("no {element} {shell}"))
             .onset_ev
     }
@@ -192,7 +181,7 @@ mod tests {
         for atomic_number in 1..=92 {
             let own: Vec<&ElementEdge> = edges().iter().filter(|edge| edge.atomic_number == atomic_number).collect();
             assert!(own.iter().any(|edge| edge.is_major), "{atomic_number}");
-            let in_range = |edge: &&ElementEdge| (RANGE_EV[0]..=RANGE_EV[1]).contains(&edge.onset_ev);
+            let in_range = |edge: &&ElementEdge| (50.0..=2000.0).contains(&edge.onset_ev);
             assert!(atomic_number < 3 || own.iter().any(|edge| edge.is_major && in_range(edge)), "{atomic_number}");
         }
         assert_eq!(edges().last().map(|edge| edge.element), Some("U"));

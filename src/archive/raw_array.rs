@@ -1,4 +1,6 @@
-//! Reading parts of an image by their places in the file, never the whole.
+//! An array that lies uncompressed in a file: parts of it are read by their byte positions.
+//!
+//! Serves Gatan files, whatever order their dimensions are stored in, and [uncompressed copies](super::uncompressed_copy).
 
 use std::fs::File;
 use std::ops::Range;
@@ -7,57 +9,56 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, ensure};
 use ndarray::{ArrayD, ArrayView3, Axis as Dimension, Ix3, ShapeBuilder, s};
 
-use super::number::Number;
-use crate::archive::element::{Element, decode};
+use super::number_type::{Number, NumberType, decode};
 
-/// Bytes that are read over rather than asked for apart: a request costs more, on a cluster's file system above all.
+/// Gaps of up to so many bytes are read along: another request costs more, above all on a cluster's file system.
 const GAP: usize = 64 << 10;
 
-/// Bytes of decoded values read in one request, unless one line of the part is longer.
+/// Bytes of decoded values read in one request, unless a single line of the part is longer.
 const BUFFER: usize = 8 << 20;
 
-/// The values of one image.
-pub(crate) struct Stored {
+/// An array in an open file.
+pub(crate) struct RawArray {
     pub file: File,
-    /// Bytes from the file's start to the first value.
+    /// Bytes from the start of the file to the first value.
     pub offset: u64,
     /// The slowest dimension first; at most three.
     pub shape: Vec<usize>,
-    pub number: Number,
+    pub number: NumberType,
     pub little: bool,
-    /// The dimension whose values come to lie side by side in memory.
+    /// The dimension that is contiguous in memory once read.
     pub energy: usize,
 }
 
-impl Stored {
+impl RawArray {
     /// Reads `part`, one range per stored dimension, as float32. Rank-local.
     ///
     /// # Errors
-    /// As [`Stored::read_with`].
+    /// As [`RawArray::read_with`].
     pub fn read(&self, part: &[Range<usize>]) -> Result<ArrayD<f32>> {
-        self.read_with(part, |bytes, values| self.number.decode(bytes, self.little, values))
+        self.read_with(part, |bytes, values| self.number.decode_f32(bytes, self.little, values))
     }
 
-    /// Reads `part` as it is stored, booleans as bytes. Rank-local.
+    /// Reads `part` in its stored type, booleans as bytes. Rank-local.
     ///
     /// # Errors
-    /// As [`Stored::read_with`]; also another `T` than the stored.
-    pub fn read_stored<T: Element>(&self, part: &[Range<usize>]) -> Result<ArrayD<T>> {
+    /// As [`RawArray::read_with`]; a `T` that is not the stored type.
+    pub fn read_stored<T: Number>(&self, part: &[Range<usize>]) -> Result<ArrayD<T>> {
         let stored = match self.number {
-            Number::Bool => Number::U8.dtype(),
-            number => number.dtype(),
+            NumberType::Bool => NumberType::U8,
+            number => number,
         };
-        ensure!(stored == T::DTYPE, "its values are {stored}, not {}", T::DTYPE);
-        self.read_with(part, |bytes, values| decode(bytes, self.little, values))
+        ensure!(stored.dtype() == T::DTYPE, "its values are {}, not {}", stored.dtype(), T::DTYPE);
+        self.read_with(part, |bytes, values| decode(bytes, self.little, values, |value: T| value))
     }
 
-    /// Reads `part`, which `decode` makes numbers of.
+    /// Reads `part`, turning bytes into numbers with `decode`.
     ///
-    /// The array's dimensions are the stored ones; in memory the energy is the fastest. Beside it two buffers of
-    /// 8 MiB are used, or of one line of the part where that is longer.
+    /// The array has its stored dimensions; in memory the energy is contiguous. Two buffers of 8 MiB are needed besides,
+    /// or of one line of the part if that is longer.
     ///
     /// # Errors
-    /// A file that became shorter, or cannot be read.
+    /// A file that has become shorter, or cannot be read.
     fn read_with<T: Copy + Default>(
         &self,
         part: &[Range<usize>],
@@ -96,7 +97,7 @@ impl Stored {
         Ok(values)
     }
 
-    /// Fills `bytes` with `planes` x `lines` from place `[first, second]` of the part.
+    /// Fills `bytes` with `planes` x `lines`, beginning at index `[first, second]` of the part.
     fn read_block(
         &self,
         plan: &ReadPlan,
@@ -112,25 +113,26 @@ impl Stored {
         bytes.resize(groups * runs * run * size, 0);
         for (i, piece) in bytes.chunks_exact_mut(run * size).enumerate() {
             let (plane, line) = (first + i / runs, second + i % runs);
-            let at = self.offset + (plan.place(plane, line) * size) as u64;
+            let at = self.offset + (plan.position(plane, line) * size) as u64;
             self.file.read_exact_at(piece, at).with_context(|| format!("{} bytes at byte {at}", piece.len()))?;
         }
         Ok(())
     }
 }
 
-/// In which pieces a part is read: `[planes, lines, values]` of the stored order.
+/// How a part `[planes, lines, values]`, in stored order, is cut into read requests. All lengths are in values.
 struct ReadPlan {
-    /// Value at which the part starts, and values from one line and plane to the next in the file.
+    /// Position of the part's first value.
     start: usize,
+    /// From one line, and from one plane, to the next in the file.
     width: usize,
     area: usize,
-    /// Values of a line that are wanted.
+    /// Values of each line that are wanted.
     values: usize,
-    /// Lines or planes follow so closely that what lies between them is read as well.
+    /// Whether the gaps between lines, and between planes, are small enough to be read along.
     joins_lines: bool,
     joins_planes: bool,
-    /// Values from one line to the next in the buffer.
+    /// From one line to the next in the buffer.
     line_stride: usize,
     /// Planes and lines of one block.
     planes: usize,
@@ -138,13 +140,14 @@ struct ReadPlan {
 }
 
 impl ReadPlan {
+    /// `size` is bytes of a stored value, `held` of one in memory.
     fn new(shape: &[usize], part: &[Range<usize>], size: usize, held: usize) -> ReadPlan {
         let (width, area) = (shape[2], shape[1] * shape[2]);
         let values = part[2].len();
         let joins_lines = (width - values) * size <= GAP;
         let line_stride = if joins_lines { width } else { values };
         let span = (part[1].len() - 1) * line_stride + values;
-        // Buffers hold the values as they are stored, and decoded.
+        // One buffer holds the values as stored, the other decoded: the wider type counts.
         let wide = size.max(held);
         let whole = span * wide <= BUFFER;
         let mut plan = ReadPlan {
@@ -165,7 +168,7 @@ impl ReadPlan {
         plan
     }
 
-    /// Values from one plane to the next in a buffer of `lines` lines each.
+    /// From one plane to the next in a buffer of `lines` lines each.
     fn plane_stride(&self, lines: usize) -> usize {
         if self.joins_planes {
             self.area
@@ -176,8 +179,8 @@ impl ReadPlan {
         }
     }
 
-    /// The value in the file at which line `line` of plane `plane` of the part starts.
-    fn place(&self, plane: usize, line: usize) -> usize {
+    /// Position in the file of the first value of line `line` of plane `plane` of the part.
+    fn position(&self, plane: usize, line: usize) -> usize {
         self.start + plane * self.area + line * self.width
     }
 }

@@ -1,25 +1,25 @@
-//! Spectra from one energy axis to another: shifted, rebinned and resampled in one step, counts conserved.
+//! Counts from one energy axis to another: shifted, rebinned and resampled in one step, conserving their sum.
 
 use ndarray::{ArrayView1, ArrayViewMut1};
 
 use crate::cube::Axis;
 
-/// Places nearer to a channel's edge than this, in channels, are on it: rounding must not mix two channels.
-const ON_EDGE: f64 = 1e-6;
-/// A channel that reaches beyond the source by no more than this, in channels, is whole: axes that are calibrated in
-/// single precision agree no better.
+/// Positions closer than this to a channel's boundary, in channels, are on it: rounding must not mix two channels.
+const ON_BOUNDARY: f64 = 1e-6;
+/// A channel that reaches beyond the source by no more than this, in channels, is complete: axes calibrated in single
+/// precision agree no better.
 const BEYOND: f64 = 0.02;
 
-/// The way from the energies at which a cube was read to those that the models see.
+/// The map from the energies at which a cube was recorded to those that the models see.
 ///
-/// A channel is an interval of energies in which its counts lie evenly, and each channel of the target takes what lies
-/// inside it. Sums are conserved. Where edges do not fall on edges a target channel shares one source channel with its
-/// neighbour: of `n` source channels per target channel and a fraction `f` of one that is cut, the variance of pure
-/// counting noise becomes `1 - 2 f (1 - f) / n` of the counts, and neighbours vary together by `f (1 - f) / n`.
-/// Whole-channel shifts and whole-number rebinning leave counting noise what it was.
+/// The counts of a channel are spread evenly over its interval of energies, and each target channel takes what lies inside
+/// it. Sums are conserved. Where boundaries do not coincide, neighbouring target channels share a source channel. With `n`
+/// source channels to a target channel, one of them cut at a fraction `f`, the variance of counting noise becomes
+/// `1 - 2 f (1 - f) / n` of the counts, and the covariance of neighbours `f (1 - f) / n`. Shifts by whole channels and
+/// rebinning by whole numbers leave counting noise as it was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resampling {
-    /// Lower edge of the target's first channel, in source channels from the source's lower edge.
+    /// Lower boundary of the target's first channel, in source channels from the source's lower boundary.
     first: f64,
     /// Source channels per target channel.
     width: f64,
@@ -38,12 +38,12 @@ impl Resampling {
 
     /// Fills `out` `[target]` from `values` `[source]`, whose energies read `shift_ev` too high.
     ///
-    /// A channel that takes part of a missing one (not finite, or beyond the source) is missing: NaN.
+    /// A channel that overlaps a missing one (not finite, or beyond the source) is NaN.
     pub fn spectrum(&self, values: ArrayView1<f32>, shift_ev: f64, mut out: ArrayViewMut1<f32>) {
         let shift = self.first + shift_ev / self.source_ev;
-        let mut low = on_edge(shift);
+        let mut low = on_boundary(shift);
         for (j, out) in out.iter_mut().enumerate() {
-            let high = on_edge(shift + (j + 1) as f64 * self.width);
+            let high = on_boundary(shift + (j + 1) as f64 * self.width);
             let mut sum = 0.0;
             let mut i = low.floor();
             while i < high {
@@ -61,9 +61,9 @@ impl Resampling {
     }
 }
 
-fn on_edge(place: f64) -> f64 {
-    let edge = place.round();
-    if (place - edge).abs() < ON_EDGE { edge } else { place }
+fn on_boundary(position: f64) -> f64 {
+    let boundary = position.round();
+    if (position - boundary).abs() < ON_BOUNDARY { boundary } else { position }
 }
 
 #[cfg(test)]
@@ -87,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn shares_by_hand() {
+    fn overlaps_by_hand() {
         let source = axis(100.0, 0.5, 6);
         let values = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         // Two and two: [99.75, 100.75), ...
         let by_two = axis(100.25, 1.0, 3);
         assert_eq!(moved(&source, &by_two, &values, 0.0), [3.0, 12.0, 48.0]);
-        // Readings are one channel too high: what was read at 100.5 belongs to 100.0.
+        // The axis reads one channel too high: what was read at 100.5 belongs to 100.0.
         let same = axis(100.0, 0.5, 5);
         assert_eq!(moved(&source, &same, &values, 0.5), [2.0, 4.0, 8.0, 16.0, 32.0]);
         // A quarter of a channel.
         assert_eq!(moved(&source, &same, &values, 0.125)[..2], [1.25, 2.5]);
-        // Beyond the end nothing was measured.
+        // Nothing was measured beyond the end.
         assert!(moved(&source, &same, &values, 1.0)[4].is_nan());
-        // What is missing spoils what takes part of it, and nothing else.
+        // A missing channel spoils those that overlap it, and no others.
         let holed = [1.0, f32::NAN, 4.0, 8.0, 16.0, f32::INFINITY];
         let found = moved(&source, &by_two, &holed, 0.0);
         assert!(found[0].is_nan() && found[1] == 12.0 && !found[2].is_finite());
@@ -113,7 +113,7 @@ mod tests {
             values in prop::collection::vec(0f32..1000.0, 40),
             scale in 0.2f64..3.0, start in 0.0f64..5.0, shift in -2.0f64..2.0,
         ) {
-            // Everything between the ends is in one channel or another: move it away from the ends first.
+            // Zeros at both ends keep all counts inside the target.
             let source = axis(0.0, 1.0, 60);
             let mut padded = vec![0f32; 10];
             padded.extend(&values);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_noise_is_what_the_contract_says() {
+    fn the_noise_is_as_documented() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let counts = Poisson::new(400.0).unwrap();
         let size = 200_000;

@@ -1,4 +1,4 @@
-//! Chunks that gzip has packed, unpacked by all threads at once; HDF5 would do it on one, and slower.
+//! Reads gzip-compressed chunks with all threads at once; HDF5 itself decompresses on one thread, and slower.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,57 +15,57 @@ use libdeflater::Decompressor;
 use ndarray::{ArrayD, ArrayViewMutD, Axis, IxDyn};
 use rayon::prelude::*;
 
-use super::element::Element;
-use super::file;
+use super::hdf5_file;
+use super::number_type::Number;
 
 unsafe extern "C" {
-    // hdf5-sys lacks it; what that has instead walks through all chunks to find one.
+    // hdf5-sys lacks it, and what it has instead walks through all chunks to find one.
     fn H5Dget_chunk_storage_size(dataset: hid_t, offset: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
 }
 
-/// How the chunks of a dataset are packed.
-pub(crate) struct Chunks {
+/// A dataset of gzip-compressed chunks.
+pub(crate) struct DeflatedChunks {
     dataset: Dataset,
     dtype: String,
     /// Bytes of a value.
     size: usize,
     chunk: Vec<usize>,
     shape: Vec<usize>,
-    /// Whether the bytes of values lie by significance, before they are deflated.
+    /// Whether the bytes of all values are grouped by significance before compression (HDF5's shuffle filter).
     is_shuffled: bool,
-    /// Bytes of unpacked chunks that are kept.
+    /// Most bytes of decoded chunks that are kept.
     limit: usize,
     recent: Mutex<Recent>,
 }
 
-/// What was unpacked last: who streams a cube looks at what lies beside each line.
+/// The chunks decoded last: streaming a cube reads the neighbours of each line again.
 #[derive(Default)]
 struct Recent {
-    /// By their origin, the oldest first.
+    /// With their origins, the oldest first.
     chunks: VecDeque<(Vec<u64>, Arc<Vec<u8>>)>,
-    /// Memory to use again: fresh pages take longer than what is done with them.
+    /// Memory to use again: to obtain fresh pages takes longer than to fill them.
     spare: Vec<Vec<u8>>,
 }
 
-/// What a thread works with.
+/// Working memory of a thread.
 struct Scratch {
     inflater: Decompressor,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
     shuffled: Vec<u8>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         inflater: Decompressor::new(),
-        packed: Vec::new(),
+        compressed: Vec::new(),
         shuffled: Vec::new(),
     });
 }
 
-impl Chunks {
-    /// Those of `dataset`, of which `limit` bytes are kept unpacked; none where they are packed otherwise, or hold other
-    /// numbers than this machine's own.
-    pub fn of(dataset: &Dataset, limit: usize) -> Option<Chunks> {
+impl DeflatedChunks {
+    /// The chunks of `dataset`, of which `limit` bytes are kept decoded; none if they are filtered in another way, or their
+    /// numbers are not this machine's own.
+    pub fn of(dataset: &Dataset, limit: usize) -> Option<DeflatedChunks> {
         let filters = dataset.filters();
         let is_shuffled = match filters[..] {
             [Filter::Deflate(_)] => false,
@@ -73,10 +73,10 @@ impl Chunks {
             _ => return None,
         };
         let stored = dataset.dtype().ok()?;
-        let dtype = file::numeric_dtype(dataset).ok()?;
-        // Also not of fewer bits than their bytes have, or of another byte order.
+        let dtype = hdf5_file::numeric_dtype(dataset).ok()?;
+        // Neither of another byte order nor with fewer bits than their bytes have.
         let is_native = stored == Datatype::from_descriptor(&stored.to_descriptor().ok()?).ok()?;
-        (is_native && cfg!(target_endian = "little")).then_some(Chunks {
+        (is_native && cfg!(target_endian = "little")).then_some(DeflatedChunks {
             dtype,
             size: stored.size(),
             chunk: dataset.chunk()?,
@@ -88,11 +88,11 @@ impl Chunks {
         })
     }
 
-    /// Reads `part`, one range for each stored dimension; `convert` makes of each value what is wanted.
+    /// Reads `part`, one range per stored dimension, every value through `convert`. Rank-local.
     ///
-    /// None where HDF5 is to read: chunks would be unpacked again for the next part, as this one is not made of whole ones
-    /// but along dimension `energy`; or something is amiss, which HDF5 has words for. Rank-local.
-    pub fn read<T: Element, U: Clone + Default + Send>(
+    /// None where HDF5 is to read instead: if `part` cuts chunks along another dimension than `energy`, as they would be
+    /// decoded again for the next part; and if anything is wrong, so that HDF5 reports it.
+    pub fn read<T: Number, U: Clone + Default + Send>(
         &self,
         part: &[Range<usize>],
         energy: usize,
@@ -110,11 +110,11 @@ impl Chunks {
         let mut values = ArrayD::default(IxDyn(&shape));
         let tiles = self.tiles(part, values.view_mut());
         let done = tiles.into_par_iter().try_for_each(|(start, tile)| {
-            let places = start.iter().zip(&self.chunk);
-            let origin: Vec<u64> = places.map(|(&at, &chunk)| (at / chunk * chunk) as u64).collect();
-            let bytes = self.unpacked(&origin)?;
+            let origin: Vec<u64> =
+                (start.iter().zip(&self.chunk)).map(|(&at, &chunk)| (at / chunk * chunk) as u64).collect();
+            let bytes = self.decoded(&origin)?;
             self.copy(&bytes, &origin, &start, tile, &convert);
-            self.give_back(bytes);
+            self.recycle(bytes);
             anyhow::Ok(())
         });
         done.ok().map(|()| values)
@@ -124,8 +124,8 @@ impl Chunks {
         self.recent.lock().expect("no thread panics at it")
     }
 
-    /// The values of the chunk at `origin`, as they lie in memory.
-    fn unpacked(&self, origin: &[u64]) -> Result<Arc<Vec<u8>>> {
+    /// The decoded bytes of the chunk at `origin`.
+    fn decoded(&self, origin: &[u64]) -> Result<Arc<Vec<u8>>> {
         let found = |recent: &Recent| {
             let mut chunks = recent.chunks.iter().rev();
             chunks.find(|(of, _)| of == origin).map(|(_, bytes)| Arc::clone(bytes))
@@ -137,7 +137,7 @@ impl Chunks {
             }
             recent.spare.pop().unwrap_or_default()
         };
-        SCRATCH.with_borrow_mut(|scratch| self.unpack(scratch, origin, &mut bytes))?;
+        SCRATCH.with_borrow_mut(|scratch| self.decode(scratch, origin, &mut bytes))?;
         let (size, bytes) = (bytes.len(), Arc::new(bytes));
         let mut recent = self.recent();
         recent.chunks.push_back((origin.to_vec(), Arc::clone(&bytes)));
@@ -150,13 +150,13 @@ impl Chunks {
     }
 
     /// Keeps the memory of a chunk that nobody needs any more.
-    fn give_back(&self, bytes: Arc<Vec<u8>>) {
+    fn recycle(&self, bytes: Arc<Vec<u8>>) {
         let mut recent = self.recent();
         recent.spare.extend(Arc::try_unwrap(bytes).ok());
         recent.spare.truncate(rayon::current_num_threads());
     }
 
-    /// `values` of `part`, cut where chunks end, each piece with its place in the dataset.
+    /// Cuts `values` of `part` at the borders of chunks; each piece comes with its start in the dataset.
     fn tiles<'a, U>(
         &self,
         part: &[Range<usize>],
@@ -181,11 +181,11 @@ impl Chunks {
         tiles
     }
 
-    /// Reads the chunk at `origin` and fills `bytes` with its values.
-    fn unpack(&self, scratch: &mut Scratch, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
+    /// Reads the chunk at `origin` and decodes it into `bytes`.
+    fn decode(&self, scratch: &mut Scratch, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
         let size = self.chunk.iter().product::<usize>() * self.size;
-        let mask = self.fetch(origin, size, &mut scratch.packed)?;
-        // Filters that a writer left out of a chunk are told by their place in the pipeline.
+        let mask = self.fetch(origin, size, &mut scratch.compressed)?;
+        // Bit i of the mask: the writer skipped filter i of the pipeline for this chunk.
         let deflated = mask & (1 << usize::from(self.is_shuffled)) == 0;
         let shuffled = self.is_shuffled && mask & 1 == 0 && self.size > 1;
         let first = match shuffled {
@@ -194,21 +194,21 @@ impl Chunks {
         };
         first.resize(size, 0);
         if deflated {
-            let length = scratch.inflater.zlib_decompress(&scratch.packed, first)?;
+            let length = scratch.inflater.zlib_decompress(&scratch.compressed, first)?;
             ensure!(length == size, "a chunk that is too short");
         } else {
-            ensure!(scratch.packed.len() == size, "a chunk of another size");
-            first.copy_from_slice(&scratch.packed);
+            ensure!(scratch.compressed.len() == size, "a chunk of another size");
+            first.copy_from_slice(&scratch.compressed);
         }
         if shuffled {
             bytes.resize(size, 0);
-            order(&scratch.shuffled, self.size, bytes);
+            unshuffle(&scratch.shuffled, self.size, bytes);
         }
         Ok(())
     }
 
     /// Fills `tile`, which begins at `start`, from the chunk at `origin`, in which it lies.
-    fn copy<T: Element, U>(
+    fn copy<T: Number, U>(
         &self,
         bytes: &[u8],
         origin: &[u64],
@@ -216,19 +216,19 @@ impl Chunks {
         mut tile: ArrayViewMutD<U>,
         convert: &(impl Fn(T) -> U + Sync),
     ) {
-        // The values of the tile's last dimension lie side by side in the chunk.
+        // The values along the tile's last dimension are contiguous in the chunk.
         let last = self.chunk.len() - 1;
         let length = tile.len_of(Axis(last)) * self.size;
         let mut lanes = tile.shape().to_vec();
         lanes[last] = 1;
         let lanes = ndarray::indices(lanes);
         for (mut lane, index) in tile.lanes_mut(Axis(last)).into_iter().zip(lanes) {
-            let place = (0..=last).fold(0, |place, dim| {
+            let position = (0..=last).fold(0, |position, dim| {
                 let within = start[dim] - origin[dim] as usize + index[dim];
-                place * self.chunk[dim] + within
+                position * self.chunk[dim] + within
             });
-            let bytes = &bytes[place * self.size..][..length];
-            // As a slice: through strides it would go value by value.
+            let bytes = &bytes[position * self.size..][..length];
+            // A slice lets the compiler use vector instructions; strides would not.
             let lane = lane.as_slice_mut().expect("values are in C order");
             for (value, bytes) in lane.iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
                 *value = convert(T::from_le(bytes));
@@ -236,51 +236,53 @@ impl Chunks {
         }
     }
 
-    /// The bytes of the chunk at `origin` as they are in the file, and which filters they did not pass.
-    fn fetch(&self, origin: &[u64], most: usize, packed: &mut Vec<u8>) -> Result<u32> {
+    /// Reads the chunk at `origin` as it is in the file into `compressed`; returns the mask of the filters that it skipped.
+    fn fetch(&self, origin: &[u64], most: usize, compressed: &mut Vec<u8>) -> Result<u32> {
         let id = self.dataset.id();
         let (mut size, mut mask) = (0, 0);
-        // SAFETY: an open dataset, as many coordinates as it has dimensions, and a buffer of the size that HDF5 has told;
-        // one thread at a time is in HDF5.
-        let answers = hdf5::sync::sync(|| unsafe {
-            let told = H5Dget_chunk_storage_size(id, origin.as_ptr(), &mut size);
-            // Deflated noise may grow, but not by more than this.
-            if told < 0 || size == 0 || size > (most + most / 512 + 1024) as u64 {
+        // SAFETY: the dataset is open, `origin` has as many coordinates as it has dimensions, the buffer has the size that
+        // HDF5 states, and the lock keeps other threads out of HDF5.
+        let mask = hdf5::sync::sync(|| unsafe {
+            let status = H5Dget_chunk_storage_size(id, origin.as_ptr(), &mut size);
+            // Compression may enlarge noise, but by no more than this.
+            if status < 0 || size == 0 || size > (most + most / 512 + 1024) as u64 {
                 return None;
             }
-            packed.resize(size as usize, 0);
-            let read =
-                H5Dread_chunk(id, hdf5_sys::h5p::H5P_DEFAULT, origin.as_ptr(), &mut mask, packed.as_mut_ptr().cast());
+            compressed.resize(size as usize, 0);
+            let read = H5Dread_chunk(
+                id,
+                hdf5_sys::h5p::H5P_DEFAULT,
+                origin.as_ptr(),
+                &mut mask,
+                compressed.as_mut_ptr().cast(),
+            );
             (read >= 0).then_some(mask)
         });
-        answers.context("a chunk that is not there, or cannot be read")
+        mask.context("a chunk that is not there, or cannot be read")
     }
 }
 
-/// Brings the bytes of values of `size` together, which lie by significance.
-fn order(bytes: &[u8], size: usize, ordered: &mut [u8]) {
+/// Undoes HDF5's shuffle filter: `bytes` holds the first bytes of all values, then the second ones, and so on.
+fn unshuffle(bytes: &[u8], size: usize, values: &mut [u8]) {
     let count = bytes.len() / size;
     let plane = |place: usize| &bytes[place * count..][..count];
     match size {
-        // Value by value, for many of which at a time the compiler has instructions.
+        // Written out so that the compiler uses vector instructions.
         2 => {
-            let values = ordered.chunks_exact_mut(2);
-            for ((value, &a), &b) in values.zip(plane(0)).zip(plane(1)) {
+            for ((value, &a), &b) in values.chunks_exact_mut(2).zip(plane(0)).zip(plane(1)) {
                 value.copy_from_slice(&[a, b]);
             }
         }
         4 => {
             let low = plane(0).iter().zip(plane(1));
             let high = plane(2).iter().zip(plane(3));
-            let values = ordered.chunks_exact_mut(4);
-            for ((value, (&a, &b)), (&c, &d)) in values.zip(low).zip(high) {
+            for ((value, (&a, &b)), (&c, &d)) in values.chunks_exact_mut(4).zip(low).zip(high) {
                 value.copy_from_slice(&[a, b, c, d]);
             }
         }
         _ => {
             for place in 0..size {
-                let values = ordered.chunks_exact_mut(size);
-                let bytes = values.zip(plane(place));
+                let bytes = values.chunks_exact_mut(size).zip(plane(place));
                 bytes.for_each(|(value, &byte)| value[place] = byte);
             }
         }
@@ -295,10 +297,10 @@ mod tests {
 
     const SHAPE: [usize; 3] = [7, 10, 37];
     const CHUNK: [usize; 3] = [3, 4, 16];
-    /// A few chunks of two bytes a value, fewer than one of eight.
+    /// Room for a few chunks of two bytes a value, but not for one of eight.
     const KEPT: usize = 3 * 4 * 16 * 6;
 
-    fn stored<T: Element + H5Type>(file: &File, name: &str, shuffle: bool) -> Dataset
+    fn stored<T: Number + H5Type>(file: &File, name: &str, shuffle: bool) -> Dataset
     where
         f64: ToElement<T>,
     {
@@ -328,8 +330,8 @@ mod tests {
 
     to_element!(u8, i16, u32, i64, f32, f64);
 
-    fn agrees<T: Element + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
-        let chunks = Chunks::of(dataset, KEPT).expect("a pipeline that is known");
+    fn agrees<T: Number + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
+        let chunks = DeflatedChunks::of(dataset, KEPT).expect("a known pipeline");
         // Whole, chunks along the first two, and parts of the third.
         for part in [[0..7, 0..10, 0..37], [3..6, 4..8, 0..37], [3..7, 0..10, 5..33], [6..7, 8..10, 36..37]] {
             let found = chunks.read(&part, 2, |value: T| value).expect("is read");
@@ -360,29 +362,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_amiss_is_left_to_hdf5() {
+    fn what_is_wrong_is_left_to_hdf5() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.h5");
         let file = File::create(&path).unwrap();
         let dataset = stored::<i16>(&file, "cube", false);
-        let chunks = Chunks::of(&dataset, KEPT).unwrap();
+        let chunks = DeflatedChunks::of(&dataset, KEPT).unwrap();
         let whole = [0..7, 0..10, 0..37];
         assert!(chunks.read(&whole, 2, |value: i32| value).is_none());
         let never_written = file.new_dataset::<i16>().deflate(4).chunk(CHUNK).shape(SHAPE);
         let never_written = never_written.create("fill").unwrap();
-        let fill = Chunks::of(&never_written, KEPT).unwrap();
+        let fill = DeflatedChunks::of(&never_written, KEPT).unwrap();
         assert!(fill.read(&whole, 2, |value: i16| value).is_none());
         let plain = file.new_dataset::<i16>().shape(SHAPE).create("plain").unwrap();
-        assert!(Chunks::of(&plain, KEPT).is_none());
+        assert!(DeflatedChunks::of(&plain, KEPT).is_none());
         drop((file, dataset, chunks, never_written, fill, plain));
 
-        // A flipped bit: zlib's checksum tells.
+        // A flipped bit, which zlib's checksum detects.
         let mut bytes = std::fs::read(&path).unwrap();
         let at = bytes.windows(2).position(|pair| pair == [0x78, 0x5e]).unwrap();
         bytes[at + 40] ^= 4;
         std::fs::write(&path, bytes).unwrap();
         let dataset = File::open(&path).unwrap().dataset("cube").unwrap();
-        let chunks = Chunks::of(&dataset, KEPT).unwrap();
+        let chunks = DeflatedChunks::of(&dataset, KEPT).unwrap();
         assert!(chunks.read(&whole, 2, |value: i16| value).is_none());
     }
 }

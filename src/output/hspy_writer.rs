@@ -1,55 +1,53 @@
 //! A `.hspy` file that all ranks write together.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use hdf5::plist::dataset_create::FillTime;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayViewD;
 
-use super::about::About;
-use super::hspy::{self, Small};
+use super::hspy::{self, Contents};
+use super::measurement::Measurement;
 use super::transfer::{blocks, write_block};
 use crate::comm::Comm;
+use crate::durable::Partial;
 
-/// Most bytes that a rank gives to one collective call: MPI-IO counts in C ints.
+/// Most bytes that a rank writes in one collective call: MPI-IO counts in C ints.
 const ROUND_BYTES: usize = 1 << 30;
 
-/// Larger objects start at a page, so that ranks rarely share one.
+/// HDF5 aligns objects of more bytes than the first to multiples of the second, a page, so that ranks rarely share one.
 const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
 
-/// More than HDF5 writes when it closes a file: its tables of chunks and attributes.
+/// More bytes than HDF5 writes when it closes a file: indices of chunks, attributes.
 const CLOSING_BYTES: u64 = 4 << 20;
 
-/// A file under way: `PATH.partial` until [`finish`](HspyWriter::finish).
+/// A file being written: `PATH.partial` until [`finish`](HspyWriter::finish).
 ///
-/// Dropped without it, the partial file stays for the next attempt to replace; dropping is collective.
+/// If dropped before, the partial file stays, and the next attempt replaces it; dropping is collective.
 pub struct HspyWriter<'c> {
     comm: &'c Comm,
-    path: PathBuf,
-    partial: PathBuf,
-    about: About,
-    // In the order of their names: all ranks must close datasets alike, and before the file.
+    partial: Partial,
+    measurement: Measurement,
+    // Sorted, as all ranks must close datasets in the same order; and dropped before the file.
     datasets: BTreeMap<String, Dataset>,
     file: File,
 }
 
 impl<'c> HspyWriter<'c> {
-    /// Starts `path`; an older partial file is replaced, and so is, at the end, an older file.
+    /// Starts `path`, replacing an older partial file, and at the end an older file.
     ///
     /// # Collective
     /// # Errors
     /// A folder or file that cannot be made.
     pub fn create(comm: &'c Comm, path: &Path) -> Result<HspyWriter<'c>> {
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        comm.on_root(|| prepare(&partial))?;
+        let partial = Partial::of(path);
+        comm.on_root(|| prepare(partial.path()))?;
         let waiting = comm.waiting("making of a file");
         let file = File::with_options()
             .with_fapl(|fapl| {
@@ -59,29 +57,22 @@ impl<'c> HspyWriter<'c> {
                     .alignment(ALIGNMENT.0, ALIGNMENT.1)
                     .file_locking(false)
             })
-            .create(&partial)
+            .create(partial.path())
             .with_context(|| {
                 format!(
                     "{}: HDF5 cannot create it through MPI-IO; is the file system shared by all ranks?",
-                    partial.display()
+                    partial.path().display()
                 )
             });
         drop(waiting);
         let file = comm.agree(file)?;
-        Ok(HspyWriter {
-            comm,
-            path: path.to_path_buf(),
-            partial,
-            about: About::default(),
-            datasets: BTreeMap::new(),
-            file,
-        })
+        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), datasets: BTreeMap::new(), file })
     }
 
-    /// Makes a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
+    /// Creates a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
     ///
-    /// `chunk` is cut down to `shape`; writing is fastest, and uses the least memory, where the bands of the ranks
-    /// meet at chunk borders. Values that are never written are undefined.
+    /// `chunk` is cut down to `shape`. Writing is fastest and takes the least memory if the bands of the ranks meet at chunk
+    /// borders. Values that are never written are undefined.
     ///
     /// # Collective
     /// Every rank with the same arguments.
@@ -98,21 +89,21 @@ impl<'c> HspyWriter<'c> {
                 .chunk(chunk)
                 .shuffle()
                 .deflate(hspy::GZIP)
-                // Parallel HDF5 allocates early; filling as well would write everything twice.
+                // Parallel HDF5 allocates at once; to fill as well would write everything twice.
                 .fill_time(FillTime::Never)
                 .create(name)?;
             Ok(dataset)
         };
-        let made =
-            make().with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.display()));
+        let made = make()
+            .with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display()));
         let dataset = self.comm.agree(made)?;
         self.datasets.insert(name.to_string(), dataset);
         Ok(())
     }
 
-    /// Writes `local`, this rank's part of dataset `name`, at `start`; a rank may have nothing.
+    /// Writes `local`, this rank's part of dataset `name`, at `start`; it may be empty.
     ///
-    /// Needs memory for the compressed copy of `local`, and for all of it again where it is not in C order.
+    /// Takes memory for the compressed copy of `local`, and for another copy if it is not in C order.
     ///
     /// # Collective
     /// # Errors
@@ -121,7 +112,7 @@ impl<'c> HspyWriter<'c> {
         let local = local.as_standard_layout();
         let plan = self.comm.agree(self.plan(name, start, &local.view()))?;
         let (dataset, pieces) = plan;
-        // Every rank makes as many calls as the one with most to write, the others with empty selections.
+        // All ranks make as many calls as the one with the most to write, with empty selections where they have nothing left.
         for round in 0..self.comm.max_u64(pieces.len() as u64) {
             let block = pieces.get(round as usize).map(Vec::as_slice);
             let waiting = self.comm.waiting("writing");
@@ -132,7 +123,7 @@ impl<'c> HspyWriter<'c> {
         Ok(())
     }
 
-    /// The dataset and the blocks in which `local` goes there. Rank-local.
+    /// The dataset, and the blocks in which `local` is written to it. Rank-local.
     fn plan<T: H5Type>(
         &self,
         name: &str,
@@ -142,7 +133,7 @@ impl<'c> HspyWriter<'c> {
         let dataset = self
             .datasets
             .get(name)
-            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.display()))?;
+            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.path().display()))?;
         let shape = dataset.shape();
         let fits = start.len() == shape.len()
             && local.ndim() == shape.len()
@@ -150,14 +141,14 @@ impl<'c> HspyWriter<'c> {
         ensure!(
             fits,
             "{}: {:?} values at {start:?} lie outside dataset {name} of {shape:?}",
-            self.partial.display(),
+            self.partial.path().display(),
             local.shape()
         );
         let stored = dataset.dtype()?.to_descriptor()?;
         ensure!(
             stored == T::type_descriptor(),
             "{}: dataset {name} stores {stored}, not {}",
-            self.partial.display(),
+            self.partial.path().display(),
             T::type_descriptor()
         );
         let chunk = dataset.chunk().unwrap_or_else(|| shape.clone());
@@ -165,60 +156,59 @@ impl<'c> HspyWriter<'c> {
         Ok((dataset, blocks(start, local.shape(), &chunk, limit)))
     }
 
-    /// Tells what is known of the measurement: it goes into the metadata of every signal. Only root's counts.
-    pub fn describe(&mut self, about: About) {
-        self.about = about;
+    /// Sets the metadata of every signal. Only root's count. Rank-local.
+    pub fn describe(&mut self, measurement: Measurement) {
+        self.measurement = measurement;
     }
 
-    /// Closes the file, has root add `small`, and gives the file its name. Only root's `small` counts.
+    /// Closes the file, adds root's `contents`, and gives the file its name. Those of other ranks do not count.
     ///
     /// # Collective
     /// # Errors
-    /// What [`Small`] describes does not fit the datasets. A full disk ends the job. The partial file stays.
-    pub fn finish(self, small: Small) -> Result<()> {
-        self.finish_checked(small, |_| Ok(()))
+    /// `contents` that do not fit the datasets. A full disk ends the job. The partial file stays.
+    pub fn finish(self, contents: Contents) -> Result<()> {
+        self.finish_checked(contents, |_| Ok(()))
     }
 
-    /// As [`HspyWriter::finish`]; before the file gets its name `check` reads it under that of the partial file.
+    /// As [`HspyWriter::finish`]; before the file gets its name, `check` is given the path of the partial file.
     ///
     /// # Collective
-    /// `check` is called on every rank, and fails on all or on none.
+    /// `check` is called on every rank and must fail on all or on none.
     /// # Errors
     /// As [`HspyWriter::finish`], and what `check` finds.
-    pub fn finish_checked(self, small: Small, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let HspyWriter { comm, path, partial, about, datasets, file } = self;
-        let room = if comm.is_root() { has_room(&partial) } else { Ok(()) };
-        if let Err(error) = comm.agree(room) {
-            // To drop the file would be to close it.
+    pub fn finish_checked(self, contents: Contents, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let HspyWriter { comm, partial, measurement, datasets, file } = self;
+        let path = partial.path();
+        if let Err(error) = comm.on_root(|| has_room(path)) {
+            // Ends here: dropping the file would close it.
             comm.fail(&error);
         }
         let waiting = comm.waiting("closing of a file");
         drop(datasets);
-        let closed =
-            file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()));
+        let closed = file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", path.display()));
         if let Err(error) = closed {
-            // A rank whose part of the close fails leaves the others inside of it: nothing can be agreed any more.
+            // The others may still wait inside the collective close: nothing can be agreed any more.
             comm.fail(&error);
         }
         drop(waiting);
-        // Before root touches the file.
+        // No rank may still be closing the file when root opens it.
         comm.barrier();
-        comm.on_root(|| complete(&partial, &small, &about))?;
-        check(&partial)?;
-        comm.on_root(|| publish(&partial, &path))
+        comm.on_root(|| complete(path, &contents, &measurement))?;
+        check(path)?;
+        comm.on_root(|| partial.commit())
     }
 }
 
-/// Refuses to close a file on a disk that has no room for what HDF5 still holds of it: a rank whose part of a collective
-/// close fails leaves the others waiting inside.
+/// Fails if the disk has no room for what HDF5 writes on closing: a rank that fails in a collective close leaves the others
+/// waiting inside it.
 fn has_room(partial: &Path) -> Result<()> {
     let name = CString::new(partial.as_os_str().as_bytes())?;
-    // SAFETY: the name ends with a zero byte, and all zeros are a valid value of the structure that is filled.
+    // SAFETY: the name is NUL-terminated, and a zeroed structure is a valid one for the call to fill.
     let (done, about) = unsafe {
         let mut about: libc::statvfs = std::mem::zeroed();
         (libc::statvfs(name.as_ptr(), &mut about), about)
     };
-    // A file system that does not tell is taken to have room.
+    // A file system that does not say is assumed to have room.
     ensure!(
         done != 0 || about.f_bavail.saturating_mul(about.f_frsize) >= CLOSING_BYTES,
         "{}: cannot be closed, the disk is full: make room, or choose another `output`",
@@ -227,7 +217,7 @@ fn has_room(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the folder and an empty partial file; MPI-IO would choose its mode freely.
+/// Creates the folder and an empty partial file, whose mode MPI-IO would otherwise choose. Root only.
 fn prepare(partial: &Path) -> Result<()> {
     if let Some(folder) = partial.parent() {
         fs::create_dir_all(folder).with_context(|| format!("folder {} cannot be made", folder.display()))?;
@@ -245,26 +235,12 @@ fn prepare(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds what is small. Root only.
-fn complete(partial: &Path, small: &Small, about: &About) -> Result<()> {
+/// Adds `contents` to the closed file. Root only.
+fn complete(partial: &Path, contents: &Contents, measurement: &Measurement) -> Result<()> {
     let file = File::with_options()
         .with_fapl(|fapl| fapl.file_locking(false))
         .open_rw(partial)
         .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
-    hspy::add(&file, small, about).with_context(|| partial.display().to_string())?;
+    hspy::add(&file, contents, measurement).with_context(|| partial.display().to_string())?;
     file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
-}
-
-/// Makes the file durable and renames it. Root only.
-fn publish(partial: &Path, path: &Path) -> Result<()> {
-    fs::File::open(partial)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(partial, path))
-        .with_context(|| format!("{}: cannot be renamed to {}", partial.display(), path.display()))?;
-    // The new name is durable only when its folder is; not every file system can do that.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-        log::debug!("{}: cannot be synced: {error}", folder.display());
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
-//! A cube brought once into the order in which it is stored, uncompressed: for data whose chunks span the cube, all of
-//! which would be decoded again for every few lines.
+//! An uncompressed copy of a cube in a scratch file, in stored order.
+//!
+//! Where chunks span the cube, every few scan lines would decode all of them again; the copy decodes each once.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,20 +10,22 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hdf5::Dataset;
 
-use super::element::Element;
-use super::layout::read_stored;
+use super::hdf5_file::read_stored;
+use super::number_type::Number;
 
-/// Writes the parts of `dataset` that are `share` of so many into the file at `place`, which is as large as all values:
-/// little-endian, in stored order. Every chunk is decoded once, but those larger than `memory` bytes. Rank-local.
+/// Writes share `i` of `n` of the values of `dataset` to the file at `path`, which must exist and have the size of all.
+///
+/// Values are little-endian, in stored order. Every chunk is decoded once, except those larger than `memory` bytes.
+/// Rank-local.
 ///
 /// # Errors
 /// Values that cannot be read, a full disk.
-pub(crate) fn write<T: Element>(dataset: &Dataset, place: &Path, [share, of]: [usize; 2], memory: usize) -> Result<()> {
+pub(crate) fn write<T: Number>(dataset: &Dataset, path: &Path, [i, n]: [usize; 2], memory: usize) -> Result<()> {
     let shape = dataset.shape();
     ensure!(shape.len() == 3, "a cube has three dimensions");
     let chunk = dataset.chunk().unwrap_or_else(|| vec![1; 3]);
-    let file = File::options().write(true).open(place);
-    let file = file.with_context(|| place.display().to_string())?;
+    let file = File::options().write(true).open(path);
+    let file = file.with_context(|| path.display().to_string())?;
     let line = shape[2] * size_of::<T>();
     // Whole chunks in both directions, as many lines as the memory holds.
     let lines = memory / (chunk[0] * line).max(1) / chunk[1] * chunk[1];
@@ -32,7 +35,7 @@ pub(crate) fn write<T: Element>(dataset: &Dataset, place: &Path, [share, of]: [u
     for planes in steps(shape[0], chunk[0]) {
         for rows in steps(shape[1], lines) {
             number += 1;
-            if number % of != share {
+            if number % n != i {
                 continue;
             }
             let part = vec![planes.clone(), rows.clone(), 0..shape[2]];
@@ -43,11 +46,11 @@ pub(crate) fn write<T: Element>(dataset: &Dataset, place: &Path, [share, of]: [u
                 values.iter().for_each(|value| value.put_le(&mut bytes));
                 let at = (plane * shape[1] + rows.start) * line;
                 file.write_all_at(&bytes, at as u64)
-                    .with_context(|| format!("{}: is the disk full?", place.display()))?;
+                    .with_context(|| format!("{}: is the disk full?", path.display()))?;
             }
         }
     }
-    file.sync_all().with_context(|| place.display().to_string())
+    file.sync_all().with_context(|| path.display().to_string())
 }
 
 fn steps(size: usize, step: usize) -> impl Iterator<Item = Range<usize>> {

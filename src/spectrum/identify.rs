@@ -1,39 +1,42 @@
-//! Which elements' edges a set of onsets may be, on an axis that may be calibrated wrongly.
+//! Tells which elements' edges a set of onsets may be, on an axis that may be miscalibrated.
+//!
+//! Each reading of an onset has a cost: minus twice its log likelihood, as a chi-square. The cheapest reading of all onsets
+//! together, with one error of the axis, wins.
 
-use super::{ElementEdge, edges};
+use super::elements::{ElementEdge, edges};
 
-/// An onset that is read from a spectrum lies this far (eV, sd) from the tabulated one: valence, resolution, noise.
+/// Standard deviation of an onset read from a spectrum about the tabulated one, eV: valence, resolution, noise.
 const ONSET_SD_EV: f64 = 2.5;
-/// The energy axis is wrong by this much (eV, sd), and its dispersion by this fraction.
+/// Standard deviations of the error of the energy axis, eV, and of its dispersion, as a fraction.
 const AXIS_SD_EV: f64 = 6.0;
 const DISPERSION_SD: f64 = 0.02;
-/// Errors that are tried: eV and fractions, either way, in this many steps.
+/// The largest errors that are tried either way, in eV and as a fraction, and the number of steps to get there.
 const MAX_AXIS_ERROR_EV: f64 = 14.0;
 const AXIS_STEPS: i32 = 28;
 const MAX_DISPERSION_ERROR: f64 = 0.05;
 const DISPERSION_STEPS: i32 = 5;
-/// A candidate lies within this of an onset, eV.
+/// Edges further than this from an onset are no candidates, eV.
 const REACH_EV: f64 = 6.0;
-/// What it costs that an onset is no edge of the table; costs are chi-square's, twice a log likelihood.
+/// Cost of an onset that is no edge of the table.
 const UNKNOWN: f64 = 12.0;
-/// The same for a gentle rise that follows another onset this closely (eV): most are near-edge structure of that one.
+/// The same for a gentle rise within `STRUCTURE_EV` after another onset: most are near-edge structure of that edge.
 const STRUCTURE: f64 = 2.5;
 const STRUCTURE_EV: f64 = 60.0;
-/// What it costs beyond a major edge of an everyday element: a minor edge, or the second of a pair.
+/// Extra cost of a minor edge, or of the second of a pair.
 const MINOR: f64 = 7.0;
-/// ... a white line that is not sharp, and an edge that rises slowly and is.
+/// Extra cost of a white line that is not sharp, and of a sharp onset where the edge should rise slowly.
 const NOT_SHARP: f64 = 8.0;
 const TOO_SHARP: f64 = 4.0;
-/// A name is clear where the next element's costs this much more.
+/// A name is clear where the next element costs this much more.
 const CLEAR: f64 = 1.5;
-/// Candidates that cost more than this beyond the best are not worth a word.
+/// Candidates that cost this much more than the best are not listed.
 const CONSIDERED: f64 = 6.0;
 
-/// What is in most specimens, or on them.
+/// In most specimens, or on them.
 const EVERYDAY: &str = "C N O Al Si Ca Ti Mn Fe Co Ni Cu";
-/// Rarely what one looks at, by one edge alone.
+/// Rarely studied by one edge alone.
 const RARE: &str = "Sc Se Br Rb Rh Cd Sb Cs Tb Ho Er Tm Yb Lu Re Os Ir Hg Tl Th U";
-/// Gases that no specimen holds, and what is too radioactive for a microscope.
+/// Gases that no specimen holds, and elements too radioactive for a microscope.
 const ABSENT: &str = "He Ne Ar Kr Xe Tc Pm Po At Rn Fr Ra Ac Pa";
 
 /// Where a spectrum rises over its background.
@@ -41,33 +44,35 @@ const ABSENT: &str = "He Ne Ar Kr Xe Tc Pm Po At Rn Fr Ra Ac Pa";
 pub struct Onset {
     /// Half way up the rise, eV.
     pub energy_ev: f64,
-    /// Whether a narrow line follows at once, as the white lines of L3 and M5 are.
+    /// Whether a narrow line follows at once, as the white lines of L3 and M5 do.
     pub is_sharp: bool,
 }
 
 /// What the onsets of one spectrum may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identification {
-    /// Of each onset, by how much the axis reads too high there (eV), where all edges together are the likeliest.
+    /// For each onset, how much too high the axis reads there (eV), in the likeliest reading of all onsets together.
     pub axis_error_ev: Vec<f64>,
-    /// Of each onset, the likeliest edge of each element that is possible, the likeliest element first.
+    /// For each onset, the likeliest edge of each possible element, the likeliest element first.
     pub candidates: Vec<Vec<&'static ElementEdge>>,
-    /// Of each onset, whether the first candidate leaves no doubt.
+    /// For each onset, whether the first candidate is clearly the best.
     pub is_clear: Vec<bool>,
 }
 
-/// A way in which the axis may be wrong: what it reads too high at each onset (eV), and what that costs.
+/// One error of the axis: how much too high it reads at each onset (eV), and the cost.
 struct AxisError {
     at_ev: Vec<f64>,
     cost: f64,
 }
 
-/// The edges that `onsets` may be: near enough on an axis with one small error of offset and dispersion for all of them,
-/// major rather than minor, of elements that are common rather than rare, sharp where they ought to be.
+/// The edges that `onsets` may be.
+///
+/// The axis has one small error of offset and dispersion for all of them. Near edges, major edges, common elements, and
+/// sharp onsets where there should be a white line are cheaper than others.
 pub fn identify(onsets: &[Onset]) -> Identification {
     let errors = axis_errors(onsets);
     let unknown: Vec<f64> = onsets.iter().map(|onset| unknown(onset, onsets)).collect();
-    // Of each error: what the best edge of each onset costs, and all of them together.
+    // For each error of the axis: the cost of the best edge of each onset, then of all of them together.
     let best: Vec<Vec<f64>> = errors
         .iter()
         .map(|error| {
@@ -101,7 +106,7 @@ pub fn identify(onsets: &[Onset]) -> Identification {
     found
 }
 
-/// What it costs that `onset`, one of `onsets`, is no edge of the table.
+/// The cost of reading `onset`, one of `onsets`, as no edge of the table.
 fn unknown(onset: &Onset, onsets: &[Onset]) -> f64 {
     let follows = |other: &Onset| {
         let distance = onset.energy_ev - other.energy_ev;
@@ -110,7 +115,7 @@ fn unknown(onset: &Onset, onsets: &[Onset]) -> f64 {
     if !onset.is_sharp && onsets.iter().any(follows) { STRUCTURE } else { UNKNOWN }
 }
 
-/// The errors of the axis that are tried; of its dispersion only where several onsets can tell.
+/// The errors of the axis to try; of its dispersion only where several onsets can tell.
 fn axis_errors(onsets: &[Onset]) -> Vec<AxisError> {
     let middle = onsets.iter().map(|onset| onset.energy_ev).sum::<f64>() / onsets.len().max(1) as f64;
     let steps = if onsets.len() > 1 { DISPERSION_STEPS } else { 0 };
@@ -144,7 +149,7 @@ fn ranked(cost: impl Fn(&'static ElementEdge) -> Option<f64>) -> Vec<(f64, &'sta
     ranked
 }
 
-/// What it costs to take `onset` for `edge` where the axis reads `error` eV too high; none where it lies too far away.
+/// The cost of reading `onset` as `edge` where the axis reads `error` eV too high; none where it lies too far away.
 fn cost(edge: &ElementEdge, onset: &Onset, error: f64) -> Option<f64> {
     let misfit = onset.energy_ev - error - edge.onset_ev;
     if misfit.abs() > REACH_EV {

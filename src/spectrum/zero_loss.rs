@@ -1,21 +1,21 @@
-//! The zero-loss peak of a low-loss spectrum: where it lies, and what share of the electrons it holds.
+//! The zero-loss peak of a low-loss spectrum: its energy, and its share of the electrons.
 
 use ndarray::ArrayView1;
 
 use crate::cube::Axis;
 
-/// Width, full at half maximum, of the first look, eV and channels: a peak and not a spike.
-const LOOK_EV: f64 = 0.8;
-const LOOK_CHANNELS: f64 = 3.0;
-/// The peak stands above the lower quartile of the channels around by this factor.
+/// The first smoothing, full width at half maximum, eV and channels: wide enough for a peak to win over a spike.
+const FIRST_EV: f64 = 0.8;
+const FIRST_CHANNELS: f64 = 3.0;
+/// The peak exceeds the lower quartile of the channels within the bound by this factor.
 const MIN_CONTRAST: f32 = 4.0;
 
-/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, looked for within `bound_ev` of 0; none where no peak
+/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, searched within `bound_ev` of 0; `None` where no peak
 /// stands out there.
 ///
-/// Spikes are no peaks: no channel counts for more than twice the median of it and its neighbours, and the place is where
-/// most counts lie within the peak's own width. Its maximum, to a fraction of a channel, by the parabola through the logarithm
-/// of three smoothed channels, which is exact for a Gaussian.
+/// Spikes are not taken for the peak: each channel is limited to twice the median of it and its two neighbours, and the
+/// spectrum is smoothed with the peak's own width. The maximum to a fraction of a channel comes from the parabola through the
+/// logarithms of three smoothed channels, which is exact for a Gaussian.
 pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> Option<f64> {
     let near = energy.indices(-bound_ev, bound_ev);
     if near.len() < 5 {
@@ -33,28 +33,28 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
     if highest <= MIN_CONTRAST * sorted[sorted.len() / 4] {
         return None;
     }
-    // The root makes the noise alike in all channels, and what is left of a spike small.
+    // The square root gives all channels the same noise, and shrinks what is left of a spike.
     let roots: Vec<f64> =
         (counts.iter().zip(&medians)).map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt()).collect();
-    let look = (LOOK_EV / energy.scale).max(LOOK_CHANNELS);
-    let found = highest_of(near.clone(), |i| smoothed(&roots, i, look));
-    // A Gaussian as wide as the peak loses least to noise; narrower than two channels it would see the channels. The root
-    // of a Gaussian is one of sqrt(2) times its width.
-    let own = width(&medians, found, look.ceil() as usize).max(2.0) * 2f64.sqrt();
-    let reach = look.ceil() as usize;
+    let first = (FIRST_EV / energy.scale).max(FIRST_CHANNELS);
+    let found = highest_of(near.clone(), |i| smoothed(&roots, i, first));
+    // A Gaussian as wide as the peak is least sensitive to noise; less than two channels wide it would follow the channels.
+    // The root of a Gaussian is a Gaussian sqrt(2) times as wide.
+    let own = width(&medians, found, first.ceil() as usize).max(2.0) * 2f64.sqrt();
+    let reach = first.ceil() as usize;
     let close = found.saturating_sub(reach).max(near.start)..(found + reach + 1).min(near.end);
     let top = highest_of(close, |i| smoothed(&roots, i, own));
-    // A maximum at the end of what was looked at is the flank of something else.
+    // A maximum at the end of the searched range is the flank of something else.
     if top <= near.start || top + 1 >= near.end || top == 0 || top + 1 >= counts.len() {
         return None;
     }
     let [a, b, c] = [top - 1, top, top + 1].map(|i| smoothed(&roots, i, own).ln());
-    let bend = a - 2.0 * b + c;
-    let part = if bend < 0.0 { 0.5 * (a - c) / bend } else { 0.0 };
+    let curvature = a - 2.0 * b + c;
+    let part = if curvature < 0.0 { 0.5 * (a - c) / curvature } else { 0.0 };
     Some(energy.value(top) + energy.scale * part.clamp(-0.5, 0.5))
 }
 
-/// The first of the channels at which `value` is highest.
+/// The first of the channels where `value` is highest.
 fn highest_of(channels: std::ops::Range<usize>, value: impl Fn(usize) -> f64) -> usize {
     let mut best = (channels.start, f64::NEG_INFINITY);
     for i in channels {
@@ -66,7 +66,7 @@ fn highest_of(channels: std::ops::Range<usize>, value: impl Fn(usize) -> f64) ->
     best.0
 }
 
-/// The mean about channel `i` weighted by a Gaussian of `width` channels, full at half maximum.
+/// The mean around channel `i` weighted by a Gaussian of `width` channels, full width at half maximum.
 fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
     let sigma = width / 2.3548;
     let reach = (3.0 * sigma).ceil() as usize;
@@ -80,7 +80,7 @@ fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
     sum / weights
 }
 
-/// Channels, side by side, that reach half the maximum within `reach` of channel `i`.
+/// The full width at half maximum, in channels, of the peak within `reach` of channel `i`.
 fn width(values: &[f32], i: usize, reach: usize) -> f64 {
     let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
     let top = highest_of(near, |j| f64::from(values[j]));
@@ -90,10 +90,8 @@ fn width(values: &[f32], i: usize, reach: usize) -> f64 {
     (below + above) as f64
 }
 
-/// The thickness in inelastic mean free paths: `ln(I / I_0)` of all counts and of those below `threshold_ev` past the
-/// zero-loss peak at `zero_loss_ev`.
-///
-/// NaN where the peak holds no counts.
+/// The thickness in inelastic mean free paths: `ln(I / I_0)`, with `I` all counts and `I_0` those up to `threshold_ev` past
+/// the zero-loss peak at `zero_loss_ev`. NaN where the peak holds no counts.
 ///
 /// # Source
 /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 5.1 (log-ratio).
@@ -146,7 +144,7 @@ mod tests {
                 .map(|&mean| if mean > 0.0 { Poisson::new(mean).unwrap().sample(&mut random) as f32 } else { 0.0 })
                 .collect();
             for spike in 0..spikes {
-                // One channel wide each, far above the peak, everywhere but on its very top.
+                // Each one channel wide and far above the peak, anywhere but on its very top.
                 let part = energy.size / spikes;
                 let place = spike * part + random.random_range(0..part - 3);
                 if (energy.value(place) - at).abs() > 1.5 * energy.scale {
@@ -162,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_noisy_peak_is_found_to_a_fraction_of_a_channel() {
-        // (offset, dispersion, width, counts in the peak, error in eV that is allowed: rms, largest)
+        // (dispersion, width, counts in the peak; allowed errors in eV: rms, largest)
         for (scale, fwhm, peak, rms, most) in [
             (0.25, 1.0, 1e5, 0.003, 0.008),
             (0.25, 1.0, 1e3, 0.02, 0.06),
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn spikes_are_not_taken_for_the_peak() {
-        // Those on its flanks cost a fraction of a channel where it is narrow.
+        // On the flanks of a narrow peak they cost a fraction of a channel.
         for (scale, fwhm) in [(0.25, 1.0), (0.05, 0.6)] {
             let energy = axis(-25.0, scale, (75.0 / scale) as usize);
             let found = errors(&energy, fwhm, 1e4, 12);
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_peak_there_is_none() {
+    fn without_a_peak_there_is_no_energy() {
         let energy = axis(-5.0, 0.25, 200);
         assert_eq!(zero_loss_ev(Array1::zeros(200).view(), &energy, 5.0), None);
         let falling = Array1::from_shape_fn(200, |i| (200 - i) as f32);

@@ -1,4 +1,6 @@
-//! Datasets whose values lie in other files: HDF5 gives zeros for a part that is missing, and says nothing.
+//! Datasets whose values lie in other files: HDF5's external and virtual datasets.
+//!
+//! HDF5 reads zeros for a part that is missing, without a word; so it is looked for first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use hdf5::Dataset;
 use hdf5::plist::dataset_create::Layout;
 
-use super::file;
+use super::hdf5_file;
 
-/// Checks that all files which `dataset` of the file at `path` refers to are there. Rank-local.
+/// Checks that all files to which `dataset`, of the file at `path`, refers are there. Rank-local.
 ///
 /// # Errors
-/// Names the file that is missing, or lacks its part, and what to do.
+/// Names the file that is missing, too short or without its part, and what to do.
 pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
     let plist = dataset.create_plist()?;
     let mut left = (dataset.size() * dataset.dtype()?.size()) as u64;
@@ -26,7 +28,7 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
                 external.name
             )
         };
-        // A size of 0 is as much as there is to come.
+        // A size of 0 means all that is left.
         let length = match external.size {
             0 => left,
             size => left.min(size as u64),
@@ -45,16 +47,16 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
         return Ok(());
     }
     for part in plist.get_virtual_map()? {
-        // A name with a number left open means as many files as there are.
+        // A pattern for numbered files: HDF5 takes as many as there are.
         if part.src_filename.contains('%') {
             continue;
         }
         // "." is the file itself.
-        let place = match part.src_filename.as_str() {
+        let source = match part.src_filename.as_str() {
             "." => Some(path.to_path_buf()),
             name => find(name, path),
         };
-        let Some(place) = place else {
+        let Some(source) = source else {
             bail!(
                 "dataset {} is virtual, and its part {:?} is not there: bring it back, or bring all into one file with \
                  `h5repack`",
@@ -62,11 +64,11 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
                 part.src_filename
             )
         };
-        file::open(&place, 0)?.dataset(&part.src_dataset).with_context(|| {
+        hdf5_file::open(&source, 0)?.dataset(&part.src_dataset).with_context(|| {
             format!(
                 "dataset {} is virtual, and {} lacks its part {}",
                 dataset.name(),
-                place.display(),
+                source.display(),
                 part.src_dataset
             )
         })?;
@@ -74,8 +76,8 @@ pub(crate) fn check(dataset: &Dataset, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where HDF5 finds the file `name`, which the file at `path` refers to.
+/// Where HDF5 finds the file `name`, to which the file at `path` refers.
 fn find(name: &str, path: &Path) -> Option<PathBuf> {
-    let beside = path.parent().unwrap_or(Path::new("")).join(name);
-    [beside, PathBuf::from(name)].into_iter().find(|place| place.exists())
+    let sibling = path.parent().unwrap_or(Path::new("")).join(name);
+    [sibling, PathBuf::from(name)].into_iter().find(|path| path.exists())
 }

@@ -1,41 +1,22 @@
-//! The energy shift of one scan line's model, measured on a reference edge.
+//! The energy shift of a scan line against its model, measured on a reference edge.
 //!
-//! The beam energy drifts from line to line. A drift that the model did not follow looks like a shifted
-//! edge in every pixel of the line; one edge measures it, another is scored.
-
-use std::ops::Range;
+//! The beam energy drifts from line to line. A drift that the model does not follow looks like a shifted edge in every pixel
+//! of the line. So one edge measures the drift, and another is scored.
 
 use ndarray::{ArrayView1, ArrayView2};
 
 use super::features::{Projection, Residual, dot, remove};
+use crate::spectrum::{MAD_OF_SD, Middle, median, shifted, weighted_median};
 
-/// A line's shift is believed if its standard error (eV) is below this.
+/// The shift of a line counts as measured if its standard error (eV) is below this.
 const MAX_ERROR_EV: f64 = 0.25;
-/// Real drift between neighbouring lines is tenths of an eV; more is a model that explains nothing.
+/// Real drift between neighbouring lines is tenths of an eV; more than this is a model that does not fit.
 const MAX_SHIFT_EV: f64 = 4.0;
+/// Pixels further than this from the median of their line, in robust standard deviations, are left out.
+const MAX_DEVIATION_SD: f64 = 2.5;
 const ROUNDS: usize = 2;
 
-/// `spectrum` moved up in energy by `shift` channels, at the channels `range`.
-///
-/// # Source
-/// Catmull-Rom cubic interpolation (Keys 1981, a = -1/2); the spectrum is continued by its end values.
-pub fn shifted(spectrum: ArrayView1<f32>, shift: f64, range: Range<usize>) -> Vec<f64> {
-    let count = range.len();
-    let below = (-shift).floor();
-    let t = -shift - below;
-    let (first, last) = (range.start as isize + below as isize - 1, spectrum.len() as isize - 1);
-    let at = |i: isize| f64::from(spectrum[i.clamp(0, last) as usize]);
-    let near: Vec<f64> = (first..first + count as isize + 3).map(at).collect();
-    let moved = near.windows(4).map(|near| {
-        let (a, b, c, d) = (near[0], near[1], near[2], near[3]);
-        let cubic = 3.0 * (b - c) + d - a;
-        let square = 2.0 * a - 5.0 * b + 4.0 * c - d;
-        b + 0.5 * t * ((c - a) + t * (square + t * cubic))
-    });
-    moved.collect()
-}
-
-/// How well the pixel's spectrum `mu` (`[E]` counts) fixes its own shift in the window: Fisher information, eV^-2.
+/// The Fisher information (eV^-2) of a spectrum with the expectation `mu` (`[E]` counts) about its shift in the window.
 pub fn information(projection: &Projection, mu: ArrayView1<f32>, scale_ev: f64) -> f64 {
     let model = shifted(mu, 0.0, projection.range.clone());
     let residual = Residual::new(model.iter().copied(), &model);
@@ -44,11 +25,10 @@ pub fn information(projection: &Projection, mu: ArrayView1<f32>, scale_ev: f64) 
     dot(&slope, &slope)
 }
 
-/// The shift (eV, up in energy) of the line's model on the edge in `projection` that explains the line best.
+/// The shift (eV, up in energy) of the edge in `projection` that fits a scan line `u` best to its `reconstruction`.
 ///
-/// `u` and `reconstruction` are `[x, E]` counts. Amplitude and background are free in every pixel, and
-/// pixels whose own shift disagrees with the rest do not count: anomalies must not move their line.
-/// 0 where the edge is too weak to tell. Rank-local.
+/// Both are `[x, E]` counts. Amount and background are free in every pixel. Pixels whose shift disagrees with the others are
+/// left out, so that anomalies do not move their line. 0 where the edge is too weak to tell. Rank-local.
 ///
 /// # Source
 /// Weighted least squares with `g = -dmu/dE`, two rounds.
@@ -76,13 +56,13 @@ pub fn line_shift(
     shift_ev
 }
 
-/// One pixel's shift and its weight (inverse variance but for a common factor).
+/// The shift of one pixel, and its inverse variance up to a common factor.
 struct Estimate {
     shift_ev: f64,
     weight: f64,
 }
 
-/// The change of the model with its shift, `-dmu/dE / sqrt(mu)`.
+/// The derivative of the model by its shift in units of the noise, `-dmu/dE / sqrt(mu)`.
 fn slope(projection: &Projection, spectrum: ArrayView1<f32>, shift: f64, scale_ev: f64, root: &[f64]) -> Vec<f64> {
     let range = projection.range.clone();
     let up = shifted(spectrum, shift + 0.5, range.clone());
@@ -91,7 +71,7 @@ fn slope(projection: &Projection, spectrum: ArrayView1<f32>, shift: f64, scale_e
     pairs.map(|((up, down), root)| (up - down) / (scale_ev * root)).collect()
 }
 
-/// The shift that is left in one pixel after the model moved by `shift_ev`.
+/// The shift that remains in one pixel once the model is moved by `shift_ev`.
 fn pixel_shift(
     projection: &Projection,
     u: ArrayView1<f32>,
@@ -112,61 +92,35 @@ fn pixel_shift(
     (weight > 0.0 && shift_ev.is_finite()).then_some(Estimate { shift_ev, weight })
 }
 
-/// The weighted mean of the estimates that agree with their weighted median; `None` if it is not worth its noise.
+/// The weighted mean of the estimates near their weighted median; `None` where its error is too large.
 fn agreed_shift(estimates: &[Estimate]) -> Option<f64> {
     if estimates.is_empty() {
         return None;
     }
-    let median = weighted_median(estimates);
-    let mut deviations: Vec<f64> = estimates.iter().map(|e| (e.shift_ev - median).abs() * e.weight.sqrt()).collect();
-    deviations.sort_by(f64::total_cmp);
-    let noise = deviations[deviations.len() / 2] / 0.6745;
+    let center = weighted_median(estimates.iter().map(|e| (e.shift_ev, e.weight)).collect());
+    let deviation = |e: &Estimate| (e.shift_ev - center).abs() * e.weight.sqrt();
+    let noise = median(estimates.iter().map(deviation), Middle::Upper) / MAD_OF_SD;
     let (mut sum, mut weights) = (0.0, 0.0);
     for e in estimates {
-        if (e.shift_ev - median).abs() * e.weight.sqrt() <= 2.5 * noise {
+        if deviation(e) <= MAX_DEVIATION_SD * noise {
             sum += e.weight * e.shift_ev;
             weights += e.weight;
         }
     }
-    // Neighbours share their 3 x 3 mean: only every third pixel of a line is news.
+    // Neighbours overlap in their 3 x 3 means: only every third pixel of a line is independent.
     let error = noise * (3.0 / weights).sqrt();
     (weights > 0.0 && error < MAX_ERROR_EV).then(|| sum / weights)
 }
 
-/// The estimate at which half of the weight is reached.
-fn weighted_median(estimates: &[Estimate]) -> f64 {
-    let mut order: Vec<&Estimate> = estimates.iter().collect();
-    order.sort_by(|a, b| a.shift_ev.total_cmp(&b.shift_ev));
-    let half = 0.5 * order.iter().map(|e| e.weight).sum::<f64>();
-    let mut reached = 0.0;
-    for estimate in &order {
-        reached += estimate.weight;
-        if reached >= half {
-            return estimate.shift_ev;
-        }
-    }
-    order[order.len() - 1].shift_ev
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, Array2};
+    use ndarray::Array2;
 
     use super::*;
 
     fn edge(energy: f64) -> f64 {
         let step = 1.0 / (1.0 + (-(energy - 532.0) / 0.8).exp());
         3e9 * energy.powf(-2.9) + 20.0 * step + 25.0 * (-((energy - 538.0) / 2.0).powi(2)).exp()
-    }
-
-    #[test]
-    fn moves_a_parabola_exactly_and_keeps_ends() {
-        let spectrum: Array1<f32> = (0..20).map(|i| (i * i) as f32).collect();
-        let moved = shifted(spectrum.view(), 0.25, 4..8);
-        for (i, value) in (4..8).zip(moved) {
-            assert!((value - (i as f64 - 0.25).powi(2)).abs() < 1e-9);
-        }
-        assert!(shifted(spectrum.view(), -100.0, 0..20).iter().all(|v| *v == 361.0));
     }
 
     #[test]

@@ -1,25 +1,29 @@
-//! Opening HDF5 files for reading, with words for what can be wrong with them.
+//! Opens and reads HDF5 files, and says what is wrong with those that cannot be read. Knows nothing of spectra.
 //!
-//! Knows nothing of spectra. POSIX driver only, so that a prefetch thread may read; without file locks, which
-//! many cluster file systems refuse.
+//! Uses the POSIX driver only, so that a prefetch thread may read, and no file locks, which many cluster file systems
+//! refuse.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use hdf5::datatype::ByteOrder;
 use hdf5::filters::Filter;
-use hdf5::types::{CompoundType, FloatSize, TypeDescriptor};
-use hdf5::{Dataset, File};
+use hdf5::types::{CompoundType, FloatSize, IntSize, TypeDescriptor};
+use hdf5::{Dataset, File, Hyperslab, Selection, SliceOrIndex};
+use ndarray::ArrayD;
 
+use super::number_type::Number;
 use crate::invalid::Invalid;
 
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
-/// Opens `path` for reading; every dataset of it gets a chunk cache of `cache` bytes. Rank-local.
+/// Opens `path` for reading; each of its datasets gets a chunk cache of `cache` bytes. Rank-local.
 ///
 /// # Errors
-/// Missing, empty, truncated and foreign files, each named with its cause and what to do.
+/// A file that is missing, empty, truncated or not HDF5: names it, the cause and what to do.
 pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
     let shown = path.display();
     let about = fs::metadata(path).with_context(|| format!("{shown}: cannot be read"))?;
@@ -37,8 +41,8 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
     }
     File::with_options()
         .with_fapl(|fapl| {
-            // HDF5 prefers to drop chunks that were read whole. To drop nothing else (w0 = 1) would suit bands of
-            // rows, but then chunks that were read in part pile up past the limit.
+            // Preemption w0 = 0.75: HDF5 prefers to evict chunks that were read whole. With w0 = 1, which would suit
+            // bands of lines, chunks that were read in part pile up past the limit.
             fapl.file_locking(false).chunk_cache(cache_slots(cache), cache, 0.75)
         })
         .open(path)
@@ -51,7 +55,7 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
         })
 }
 
-/// True where the HDF5 signature stands at one of the offsets that the format allows.
+/// Whether the HDF5 signature stands at one of the offsets that the format allows.
 fn has_signature(path: &Path) -> std::io::Result<bool> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
@@ -68,13 +72,13 @@ fn has_signature(path: &Path) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// Hash slots for a cache of `bytes`: HDF5 wants a prime, far more than the chunks held.
+/// Hash slots of a cache of `bytes`: HDF5 wants a prime, far above the number of chunks held.
 fn cache_slots(bytes: usize) -> usize {
     // The default of 521 slots serves 1 MiB; chunks of spectrum images are rarely below 64 KiB.
     [521, 4099, 16411, 65537].into_iter().find(|slots| slots * (1 << 14) >= bytes).unwrap_or(262147)
 }
 
-/// Bytes that hold one row of decoded chunks of `dataset` along dimension `dim`; 0 where it is not chunked.
+/// Bytes of all decoded chunks of `dataset` that share one position along dimension `dim`; 0 if it is not chunked.
 pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize> {
     let Some(chunk) = dataset.chunk() else {
         return Ok(0);
@@ -87,10 +91,10 @@ pub(crate) fn bytes_of_chunk_row(dataset: &Dataset, dim: usize) -> Result<usize>
     Ok(across.saturating_mul(bytes))
 }
 
-/// The type of a value as numpy writes it (`float32`, `uint16`).
+/// The numpy name of the type of a value (`float32`, `uint16`).
 ///
 /// # Errors
-/// [`Invalid`] for all that is not a plain integer or float: no broken file, but the wrong one.
+/// [`Invalid`] for anything but plain integers and floats: the file is not broken, but the wrong one.
 pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     let refuse = |what: String, mend: &str| {
         let name = dataset.name();
@@ -113,7 +117,7 @@ pub(crate) fn numeric_dtype(dataset: &Dataset) -> Result<String> {
     }
 }
 
-/// What a compound value is: complex numbers and colours are known by the names of their fields.
+/// What a compound value is: complex numbers and colours are recognised by the names of their fields.
 fn name_of_compound(compound: &CompoundType) -> String {
     let names: Vec<String> = compound.fields.iter().map(|field| field.name.to_lowercase()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -127,7 +131,7 @@ fn name_of_compound(compound: &CompoundType) -> String {
 /// Checks that this build of HDF5 can decode `dataset`.
 ///
 /// # Errors
-/// Names the filters that are missing and how to get on.
+/// Names the missing filters and what to do.
 pub(crate) fn check_filters(dataset: &Dataset) -> Result<()> {
     let plist = dataset.create_plist()?;
     if !plist.has_filters() || plist.all_filters_avail() {
@@ -162,4 +166,39 @@ fn name_of_filter(id: i32) -> &'static str {
         32026 => "Blosc2",
         _ => "unknown",
     }
+}
+
+/// Reads `part`, one range per stored dimension, as float32, rounded to the nearest as Rust and numpy do. Rank-local.
+///
+/// HDF5 rounds so too, except where it must first swap the bytes of 32- and 64-bit numbers; these are read in their stored
+/// type, which costs their size in memory once more.
+pub(crate) fn read_f32(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<f32>> {
+    let part = selection(part);
+    let stored = dataset.dtype()?;
+    let is_swapped = !matches!(stored.byte_order(), ByteOrder::None) && stored.byte_order() != native_order();
+    if !is_swapped {
+        return dataset.read_slice(part);
+    }
+    Ok(match stored.to_descriptor()? {
+        TypeDescriptor::Float(FloatSize::U8) => dataset.read_slice(part)?.mapv(|value: f64| value as f32),
+        TypeDescriptor::Integer(IntSize::U4 | IntSize::U8) => dataset.read_slice(part)?.mapv(|value: i64| value as f32),
+        TypeDescriptor::Unsigned(IntSize::U4 | IntSize::U8) => {
+            dataset.read_slice(part)?.mapv(|value: u64| value as f32)
+        }
+        _ => dataset.read_slice(part)?,
+    })
+}
+
+/// Reads `part`, one range per stored dimension, in its stored type, which `T` must be. Rank-local.
+pub(crate) fn read_stored<T: Number>(dataset: &Dataset, part: Vec<Range<usize>>) -> hdf5::Result<ArrayD<T>> {
+    dataset.read_slice(selection(part))
+}
+
+fn selection(part: Vec<Range<usize>>) -> Selection {
+    let ranges: Vec<SliceOrIndex> = part.into_iter().map(SliceOrIndex::from).collect();
+    Hyperslab::from(ranges).into()
+}
+
+fn native_order() -> ByteOrder {
+    if cfg!(target_endian = "big") { ByteOrder::BigEndian } else { ByteOrder::LittleEndian }
 }

@@ -1,42 +1,32 @@
-//! Where the core-loss edges of a cube are, found in its mean spectrum.
+//! Finds the core-loss edges of a cube in its mean spectrum, and the windows to score them in.
 
-use super::background::PowerLaw;
+use super::background::{NATURAL_SLOPES, PowerLaw};
+use super::excess::{FIT_EV, GAP_EV, RISE_EV, channels, excess};
 use super::naming::{FoundEdge, named};
+use super::quantile::{MAD_OF_SD, Middle, median};
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// The window of a spectrum in which no edge is found: the whole axis, its first fifth as background.
-pub fn whole_axis(energy: &Axis) -> Window {
-    let (first, last) = (energy.value(0), energy.value(energy.size.max(1) - 1));
-    Window { name: "all".into(), range_ev: [first, last], background_ev: [first, first + 0.2 * (last - first)] }
-}
-
-/// Below this energy loss (eV) zero-loss and plasmon tails hide or mimic edges.
+/// Below this energy loss (eV) the zero-loss and plasmon tails hide or mimic edges.
 const LOWEST_EV: f64 = 50.0;
-/// Width of the background fit, of the rise looked for, and the gap between them, eV.
-pub(super) const FIT_EV: f64 = 20.0;
-pub(super) const RISE_EV: f64 = 8.0;
-pub(super) const GAP_EV: f64 = 2.0;
-/// Smaller jumps over the background are near-edge structure or curvature of the background.
+/// Smaller jumps, relative to the background, are near-edge structure or curvature of the background.
 const MIN_JUMP: f64 = 0.06;
 const MIN_SIGNIFICANCE: f64 = 8.0;
-/// Structure this far past an onset (eV) belongs to its edge: white lines and near-edge peaks.
+/// Structure up to this far past an onset (eV) belongs to its edge: white lines and near-edge peaks.
 const EDGE_EXTENT_EV: f64 = 40.0;
-/// A rise this far before an onset (eV) is a pre-edge peak of it.
+/// A rise up to this far before an onset (eV) is a pre-edge peak.
 const PRE_PEAK_EV: f64 = 15.0;
-/// An energy axis may be miscalibrated, but a real background falls, and no faster than this.
-const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;
-/// A window starts this far before the onset and a shift by up to `MARGIN_EV` stays inside it.
+/// A window starts this far before the onset, and ends so far behind its lines that a shift of `MARGIN_EV` stays inside.
 const LEAD_EV: f64 = 8.0;
 const MARGIN_EV: f64 = 13.0;
 const MAX_WINDOWS: usize = 6;
-/// Channels that a window must have: two directions are removed from a residual, and something must be left.
+/// Channels that a window needs: scoring projects two background directions out of them.
 pub const MIN_CHANNELS: usize = 4;
 
-/// A candidate: where the mean spectrum stands highest above the power law fitted before it.
+/// A channel that an edge may start at.
 struct Rise {
     channel: usize,
-    /// Mean of `ln(counts / background)` over the rise.
+    /// Mean of `ln(counts / background)` over the next `RISE_EV`.
     ln_jump: f64,
     significance: f64,
 }
@@ -44,12 +34,18 @@ struct Rise {
 /// An accepted edge.
 struct AcceptedEdge {
     onset_ev: f64,
-    /// Past the last white line.
+    /// Past its last white line.
     end_ev: f64,
     significance: f64,
 }
 
-/// The windows of [`find_edges`], but for those of too few channels to score in.
+/// The window to score in where a spectrum has no edge: the whole axis, with its first fifth as background.
+pub fn whole_axis(energy: &Axis) -> Window {
+    let (first, last) = (energy.value(0), energy.value(energy.size.max(1) - 1));
+    Window { name: "all".into(), range_ev: [first, last], background_ev: [first, first + 0.2 * (last - first)] }
+}
+
+/// The windows of [`find_edges`] that have enough channels to score in.
 pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
     let windows = find_edges(energy, mean).into_iter().map(|edge| edge.window);
     let width = |window: &Window| energy.indices(window.range_ev[0], window.range_ev[1]).len();
@@ -58,8 +54,8 @@ pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
 
 /// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
 ///
-/// An edge is a rise over the power law fitted before it, large both in units of its noise and in
-/// units of the background. Empty where nothing rises. Rank-local and pure.
+/// An edge is a rise over the power law fitted before it that is large compared with both the noise and the background.
+/// Empty where nothing rises. Rank-local and pure.
 pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     let energies = energy.values();
     let mut rises = rises(energy, &energies, mean);
@@ -67,7 +63,7 @@ pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     let mut edges: Vec<AcceptedEdge> = Vec::new();
     for rise in rises {
         let at = energies[rise.channel];
-        // A jump is seen best from just before its peak, which may be past the onset.
+        // The largest jump lies just before the peak, which may be past the onset.
         if edges.iter().any(|e| belongs(at, e.onset_ev)) {
             continue;
         }
@@ -90,12 +86,7 @@ fn belongs(at: f64, onset: f64) -> bool {
     (onset - PRE_PEAK_EV..onset + EDGE_EXTENT_EV).contains(&at)
 }
 
-/// How many channels `ev` spans, at least `least`.
-pub(super) fn channels(energy: &Axis, ev: f64, least: usize) -> usize {
-    ((ev / energy.scale).round() as usize).max(least)
-}
-
-/// Channels at either end of the axis that detectors often spoil.
+/// Channels at either end of the axis that a detector often spoils.
 fn margin(num_channels: usize) -> usize {
     (num_channels / 100).max(6)
 }
@@ -111,13 +102,13 @@ fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
         .filter(|&i| energies[i - gap - fit] >= LOWEST_EV)
         .filter_map(|i| {
             let before = i - gap - fit..i - gap;
-            let law = PowerLaw::fit(&energies[before.clone()], &mean[before.clone()], SLOPES)?;
+            let law = PowerLaw::fit(&energies[before.clone()], &mean[before.clone()], NATURAL_SLOPES)?;
             let after = i..i + rise;
             let ln_jump =
                 after.clone().map(|j| mean[j].max(f64::MIN_POSITIVE).ln() - law.ln_at(energies[j])).sum::<f64>()
                     / rise as f64;
             let middle = 0.5 * (energies[i] + energies[i + rise - 1]);
-            // Curvature of the background counts as noise: it misleads the extrapolation as much.
+            // The curvature of the background counts as noise, since it misleads the extrapolation as noise does.
             let noise = law.residual_sd().max(channel_noise(&mean[before.start..after.end]));
             let sd = noise * (1.0 / rise as f64 + law.leverage(middle)).sqrt();
             let significance = ln_jump / sd.max(1e-9);
@@ -133,33 +124,9 @@ fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
 /// Robust standard deviation of `ln counts` from channel to channel, by second differences.
 fn channel_noise(counts: &[f64]) -> f64 {
     let ln = |n: f64| n.max(f64::MIN_POSITIVE).ln();
-    let mut steps: Vec<f64> = counts.windows(3).map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs()).collect();
-    steps.sort_by(f64::total_cmp);
-    // 0.6745: median of |N(0, 1)|; 6: variance of a second difference of white noise.
-    steps[steps.len() / 2] / 0.6745 / 6f64.sqrt()
-}
-
-/// `mean` minus the power law fitted in `background`, averaged over about 1 eV; from `from` to `to` (eV).
-pub(super) fn excess(
-    energy: &Axis,
-    energies: &[f64],
-    mean: &[f64],
-    background: [f64; 2],
-    [from, to]: [f64; 2],
-) -> Option<(usize, Vec<f64>)> {
-    let before = energy.indices(background[0], background[1]);
-    let law = PowerLaw::fit(&energies[before.clone()], &mean[before], SLOPES)?;
-    let half = channels(energy, 0.5, 0);
-    let range = energy.indices(from.max(energy.scale), to);
-    let values = range
-        .clone()
-        .map(|i| {
-            let near = i.saturating_sub(half)..(i + half + 1).min(mean.len());
-            let count = near.len() as f64;
-            mean[near].iter().sum::<f64>() / count - law.at(energies[i])
-        })
-        .collect();
-    Some((range.start, values))
+    let steps = counts.windows(3).map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs());
+    // 6: the variance of a second difference of white noise.
+    median(steps, Middle::Upper) / MAD_OF_SD / 6f64.sqrt()
 }
 
 /// Where the edge that rises about `at` (eV) leaves its background, eV.
@@ -175,7 +142,7 @@ fn onset(energy: &Axis, energies: &[f64], mean: &[f64], at: f64) -> f64 {
     energies[start + below.map_or(0, |i| i + 1)]
 }
 
-/// Past the last white line of the edge at `onset_ev`, with room for a shift, eV.
+/// The end of a window past the last white line of the edge at `onset_ev`, with room for a shift, eV.
 fn end_of_white_lines(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -> f64 {
     let background = [onset_ev - GAP_EV - FIT_EV, onset_ev - GAP_EV];
     let reach = [onset_ev, onset_ev + EDGE_EXTENT_EV - MARGIN_EV];
@@ -202,7 +169,7 @@ fn window(energy: &Axis, edge: &AcceptedEdge, onsets: &[f64]) -> Window {
     let next = onsets.iter().copied().filter(|&o| o > onset).fold(f64::INFINITY, f64::min);
     let previous = onsets.iter().copied().filter(|&o| o < onset).fold(f64::NEG_INFINITY, f64::max);
     let background_end = onset - 5.0;
-    // The tail of the edge before is no power law of its own; some of it is better than too short a fit.
+    // The tail of the previous edge is not a power law, but a part of it is better than too short a fit.
     let background_start = (background_end - 40.0).max(previous + 25.0).min(background_end - 15.0).max(first);
     Window {
         name: format!("edge_{onset:.0}eV"),
@@ -214,13 +181,12 @@ fn window(energy: &Axis, edge: &AcceptedEdge, onsets: &[f64]) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::{Options, Reader};
 
     fn axis(offset: f64, scale: f64, size: usize) -> Axis {
         Axis::energy_loss(offset, scale, size)
     }
 
-    /// O K, Fe L3 and L2 and a weak delayed Bi N, as the simulated scenes have.
+    /// O K, Fe L3 and L2, and a weak delayed Bi N, as in the simulated scenes.
     fn bismuth_ferrite(energy: f64) -> f64 {
         let background = |e: f64| (e / 420.0).powf(-2.9);
         let line = |at: f64, sd: f64, h: f64| h * (-0.5 * ((energy - at) / sd).powi(2)).exp();
@@ -293,52 +259,5 @@ mod tests {
         for size in [0, 1, 2, 40] {
             assert_eq!(find_windows(&axis(0.0, 1.0, size), &vec![1.0; size]), vec![]);
         }
-    }
-
-    /// The measured cubes lie beside the project and may be absent.
-    #[test]
-    fn finds_the_edges_of_measured_cubes() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/real");
-        if !folder.is_dir() {
-            println!("SKIPPED: {} is absent", folder.display());
-            return;
-        }
-        let mean = |name: &str| -> Vec<f64> {
-            let reader = Reader::open(&folder.join(name), &Options::default()).unwrap();
-            let [rows, columns, channels] = reader.info().shape();
-            let cube = reader.read(0..rows, 0..columns, 0..channels).unwrap();
-            let pixels = (cube.shape()[0] * cube.shape()[1]) as f64;
-            (0..cube.shape()[2])
-                .map(|i| {
-                    let channel = cube.slice(ndarray::s![.., .., i]);
-                    channel.iter().map(|&n| f64::from(n)).sum::<f64>() / pixels
-                })
-                .collect()
-        };
-        // Its axis reads about 8 eV low.
-        let cubes = find_windows(&axis(450.0, 0.25, 2048), &mean("fe_oxide_nanocubes.hspy"));
-        println!("{cubes:#?}");
-        near(&cubes, 521.0);
-        let iron = near(&cubes, 698.0);
-        assert!(iron.range_ev[1] > 716.0 && iron.range_ev[1] < 740.0, "{iron:?}");
-        assert!(cubes.len() <= 3, "{cubes:?}");
-
-        let map = find_windows(&axis(-104.834_889_630_397_65, 0.6897, 1028), &mean("ca_carbon_map.hspy"));
-        println!("{map:#?}");
-        near(&map, 284.0);
-        near(&map, 350.0);
-        near(&map, 546.0);
-        assert!(map.len() <= 4, "{map:?}");
-        let names = |windows: &[Window]| {
-            let mut names: Vec<String> = windows.iter().map(|w| w.name.clone()).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(names(&cubes), ["Fe L3", "O K"]);
-        assert_eq!(names(&map), ["C K", "Ca L3", "O K"]);
-        let line = find_windows(&axis(400.0, 0.25, 2048), &mean("fecr_linescan.dm3"));
-        assert_eq!(names(&line), ["Cr L3", "Fe L3", "O K"]);
-        let interface = find_windows(&axis(350.0, 0.5, 1024), &mean("sto_lsmo_interface.dm3"));
-        assert_eq!(names(&interface), ["O K", "Ti L3"]);
     }
 }
