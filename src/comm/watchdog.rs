@@ -44,15 +44,16 @@ impl Watchdog {
                     return;
                 };
                 let current = waiting.lock().ok().and_then(|guard| *guard);
-                if let Some((operation, since)) = current {
-                    if since.elapsed() >= patience && warned.elapsed() >= patience {
-                        warned = Instant::now();
-                        log::warn!(
-                            "rank {rank} has waited {} s for the other ranks in: {operation}; \
-                             most likely a rank that logs no such line is the one waited for",
-                            since.elapsed().as_secs()
-                        );
-                    }
+                if let Some((operation, since)) = current
+                    && since.elapsed() >= patience
+                    && warned.elapsed() >= patience
+                {
+                    warned = Instant::now();
+                    log::warn!(
+                        "rank {rank} has waited {} s for the other ranks in: {operation}; \
+                         most likely a rank that logs no such line is the one waited for",
+                        since.elapsed().as_secs()
+                    );
                 }
             }
         });
