@@ -33,7 +33,7 @@ only mpi comm
 only hdf5 archive output
 only hdf5_sys archive output
 only serde_yaml config
-only tch model train pca device bench
+only tch model train pca gpu bench
 
 tracked_files | grep -E '\.(rs|sh|py)$' | while read -r file; do
     [ -e "$file" ] || continue # removed, and not yet from git

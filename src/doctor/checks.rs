@@ -61,7 +61,7 @@ fn verdict_on_ranks(size: usize, launched: usize, allocated: Option<usize>) -> F
 /// # Collective
 pub fn threads(comm: &Comm) -> Finding {
     let threads = rayon::current_num_threads();
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let online = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let online = online.lines().filter(|line| line.starts_with("processor"));
@@ -91,7 +91,7 @@ pub fn threads(comm: &Comm) -> Finding {
 ///
 /// # Collective
 pub fn memory(comm: &Comm, config: &Config) -> Finding {
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let wanted = (config.io.memory_mib + LIBRARIES_MIB) * local as u64;
     let limit = memory_limit_mib();
     let most = comm.max_u64(wanted * 1000 / limit.max(1));
@@ -140,7 +140,7 @@ fn memory_limit_mib() -> u64 {
 /// # Collective
 pub fn gpus(comm: &Comm, config: &Config) -> Finding {
     let check = "gpu";
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = match device::gpus() {
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error:#}")),
