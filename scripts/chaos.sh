@@ -8,4 +8,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/env.sh
 [ -n "${LIBTORCH:-}" ] || . scripts/env.sh
 export CORELOSS_CHAOS_TRIALS=${1:-200} CORELOSS_CHAOS_SEED=${2:-1}
-exec cargo test --release --test chaos -- --nocapture
+exec cargo test --release --test suite chaos:: -- --nocapture
