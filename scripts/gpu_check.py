@@ -30,6 +30,10 @@ def say(text):
     print(f"gpu_check: {text}", file=sys.stderr)
 
 
+def has_card():
+    return shutil.which("nvidia-smi") and subprocess.call(["nvidia-smi"], stdout=subprocess.DEVNULL) == 0
+
+
 def show_doctor():
     doctor = subprocess.run([BINARY, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     for line in doctor.stdout.splitlines():
@@ -158,11 +162,12 @@ def main():
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if given.device == "cuda" and not (shutil.which("nvidia-smi") and subprocess.call(["nvidia-smi"], stdout=subprocess.DEVNULL) == 0):
+    if given.device == "cuda" and not has_card():
         say("SKIPPED: nvidia-smi finds no card")
         return
     for part in given.parts or PARTS:
         PARTS[part](given)
+        print()
 
 
 if __name__ == "__main__":
