@@ -9,8 +9,9 @@ use coreloss::config::{Rule, Window};
 use coreloss::cube::Axis;
 use coreloss::evaluate::{detection, ranking};
 use coreloss::pca::{Scatter, Spectra};
-use coreloss::score::{find_windows, flag, regions, LineFeatures, LineScorer, Meaning, Scores};
-use ndarray::{s, Array1, Array2, Array3, ArrayView2};
+use coreloss::score::{LineFeatures, LineScorer, Meaning, Scores, flag, regions};
+use coreloss::spectrum::find_windows;
+use ndarray::{Array1, Array2, Array3, ArrayView2, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
@@ -169,7 +170,7 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     let num_flagged = flags.flagged.iter().filter(|&&flag| flag).count();
     let flagged = num_flagged as f64 / map.iter().filter(|v| !v.is_nan()).count() as f64;
     let (areas, _) = regions(view, flags.flagged.view());
-    let hex: String = digest.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
+    let hex = format!("{:.16x}", digest.finalize());
     writeln!(
         out,
         "FIGURE {name} best {best:.3} auto {auto:.3} otsu {otsu:.3} pot {pot:.3} flagged {flagged:.5} regions {} sha {hex}",

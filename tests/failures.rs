@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
 use crate::common::case::{Case, LIMIT, RANKS};
 use crate::common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
 use crate::common::result::{maps, metrics, summary};
-use crate::common::{after, coreloss, files, finish, is_root, mpirun, send, skip, Job};
+use crate::common::{Job, after, coreloss, files, finish, is_root, mpirun, send, skip};
 
 const SHAPE: [usize; 3] = [16, 16, 64];
 
@@ -27,7 +27,7 @@ fn a_missing_file_is_named_with_its_nearest() {
     case.refused(&["archive.inputs=[cubes.hspy]"], 2, &["cubes.hspy: no such file", "did you mean", "cube.hspy?"]);
     case.refused(&["archive.inputs=[./*.dm4]"], 2, &["*.dm4 matches no file"]);
     // YAML takes this for an alias.
-    case.refused(&["archive.inputs=[*.dm4]"], 2, &["no YAML", "[\"*.hspy\"]"]);
+    case.refused(&["archive.inputs=[*.dm4]"], 2, &["not valid YAML", "[\"*.hspy\"]"]);
     case.refused(&["archive.inputs=[]"], 2, &["archive.inputs is empty"]);
 }
 

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coreloss::archive::{inspect, Options, Reader};
+use coreloss::archive::{Options, Reader, inspect};
 use coreloss::comm::exit_code;
 use coreloss::cube::Axis;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -62,7 +62,7 @@ fn check(path: &Path, options: &Options, expected: &Value) {
     for value in &values {
         hash.update(value.to_le_bytes());
     }
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", hash.finalize());
     assert_eq!(digest, expected["sha256"], "{place}: its values");
 
     let [rows, columns, channels] = info.shape();

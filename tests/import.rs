@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use coreloss::archive::{Element, Options, Reader};
+use coreloss::archive::{Number, Options, Reader};
 use ndarray::Array3;
 use serde_json::Value;
 
 use crate::common::cube::{counts, write_hspy};
 use crate::common::result::{maps, summary};
-use crate::common::{ask_python, coreloss, files, folder, measured_data, mpirun, Ended, Job};
+use crate::common::{Ended, Job, ask_python, coreloss, files, folder, measured_data, mpirun};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ fn reader(path: &Path) -> Reader {
     Reader::open(path, &Options::default()).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
 }
 
-fn values<T: Element>(path: &Path) -> Array3<T> {
+fn values<T: Number>(path: &Path) -> Array3<T> {
     let reader = reader(path);
     let [rows, columns, channels] = reader.info().shape();
     assert_eq!(reader.info().dtype, T::DTYPE, "{}", path.display());

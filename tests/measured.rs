@@ -7,6 +7,7 @@ use coreloss::preprocess::noise::{NoiseModel, NoiseStatistics};
 use coreloss::preprocess::vacuum::{pixel_totals, signal_floor, vacuum_threshold};
 use coreloss::simulate::detector::{Detector, SPREAD};
 use coreloss::simulate::random::{Purpose, Randomness};
+use coreloss::spectrum::find_windows;
 use ndarray::{Array1, Array2, Array3, Axis as Dim};
 
 use crate::common::measured_data;
@@ -184,4 +185,43 @@ fn counted(shape: [usize; 3], gain: f64, spike_rate: f64) -> Array3<f32> {
         detector.count(&mut expected, &mut random, out);
     }
     cube
+}
+
+/// The name and range of each window found in the mean spectrum of a measured cube, by name; `None` where the cube is
+/// absent.
+fn windows(name: &str) -> Option<Vec<(String, [f64; 2])>> {
+    let (energy, raw) = measured(name, f64::NEG_INFINITY)?;
+    let pixels = (raw.dim().0 * raw.dim().1) as f64;
+    let sums = raw.axis_iter(Dim(2)).map(|channel| channel.iter().map(|&n| f64::from(n)).sum::<f64>());
+    let mean: Vec<f64> = sums.map(|sum| sum / pixels).collect();
+    let mut found: Vec<_> = find_windows(&energy, &mean).into_iter().map(|w| (w.name, w.range_ev)).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    println!("{name}: {found:?}");
+    Some(found)
+}
+
+/// Whether a window begins shortly before an onset.
+fn holds(range_ev: [f64; 2], onset: f64) -> bool {
+    range_ev[0] < onset && onset < range_ev[0] + 14.0
+}
+
+#[test]
+fn edges_are_found_and_named() {
+    // The names, and the onsets as the axes read them: that of the nanocubes reads about 8 eV low.
+    for (file, names, onsets) in [
+        ("fe_oxide_nanocubes.hspy", &["Fe L3", "O K"][..], &[698.0, 521.0][..]),
+        ("ca_carbon_map.hspy", &["C K", "Ca L3", "O K"], &[284.0, 350.0, 546.0]),
+        ("fecr_linescan.dm3", &["Cr L3", "Fe L3", "O K"], &[]),
+        ("sto_lsmo_interface.dm3", &["O K", "Ti L3"], &[]),
+    ] {
+        let Some(found) = windows(file) else { continue };
+        let found_names: Vec<&str> = found.iter().map(|(name, _)| &name[..]).collect();
+        assert_eq!(found_names, names, "{file}");
+        for ((name, range_ev), onset) in found.iter().zip(onsets) {
+            assert!(holds(*range_ev, *onset), "{file}: {name} in {range_ev:?}");
+        }
+        if file.starts_with("fe_oxide") {
+            assert!(found[0].1[1] > 716.0 && found[0].1[1] < 740.0, "{found:?}");
+        }
+    }
 }

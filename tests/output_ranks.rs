@@ -11,8 +11,8 @@ use anyhow::Result;
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
-    read_learning_results, read_signal_f32, read_text, signal_path, signal_titles, Data, HspyWriter, LearningResults,
-    Signal, Small, SmallSignal,
+    Contents, Data, HspyWriter, LearningResults, Signal, read_learning_results, read_signal_f32, read_text,
+    signal_path, signal_titles,
 };
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 
@@ -54,20 +54,12 @@ fn axis(name: &str, size: usize, navigate: bool) -> Axis {
 }
 
 /// What root adds at the end: the descriptions of all signals, small data, and texts.
-fn small() -> Small {
+fn contents() -> Contents {
     let [ny, nx, ne] = SHAPE;
     let places = || vec![axis("y", ny, true), axis("x", nx, true)];
-    let cube = |title: &str| Signal {
-        title: title.into(),
-        axes: [places(), vec![axis("Energy loss", ne, false)]].concat(),
-        signal_type: "EELS".into(),
-    };
-    let image = |title: &str| Signal {
-        title: title.into(),
-        axes: vec![axis("y", ny, false), axis("x", nx, false)],
-        signal_type: String::new(),
-    };
-    let plain = |signal, data| SmallSignal { signal, data, learning_results: None };
+    let cube =
+        |title: &str, data| Signal::new(title, [places(), vec![axis("Energy loss", ne, false)]].concat(), "EELS", data);
+    let image = |title: &str, data| Signal::new(title, vec![axis("y", ny, false), axis("x", nx, false)], "", data);
     let learning = LearningResults {
         factors: Array2::from_shape_fn((ne, 2), |(e, k)| if k == 0 { 1.0 } else { e as f64 }),
         explained_variance: vec![9.0, 1.0, 0.5],
@@ -75,24 +67,18 @@ fn small() -> Small {
         poissonian_noise_normalized: true,
         output_dimension: 2,
     };
-    let mask = Signal { axes: places(), ..image("mask") };
-    let spectra = Signal {
-        title: "spectra".into(),
-        axes: vec![axis("component", 2, true), axis("Energy loss", ne, false)],
-        signal_type: "EELS".into(),
-    };
-    Small {
+    let pca = cube("pca3", Data::Declared { chunk: vec![2, nx, ne] });
+    let labels = Data::I32(ArrayD::from_shape_fn(IxDyn(&[ny, nx]), |i| (i[0] * 5 + i[1]) as i32));
+    let spectra = Data::F32(ArrayD::from_shape_fn(IxDyn(&[2, ne]), |i| i[1] as f32));
+    let spectra_axes = vec![axis("component", 2, true), axis("Energy loss", ne, false)];
+    Contents {
         signals: vec![
-            plain(cube("01 residual / cube"), Data::Parallel),
-            SmallSignal {
-                signal: cube("pca3"),
-                data: Data::Declared { chunk: vec![2, nx, ne] },
-                learning_results: Some(learning),
-            },
-            plain(image("score"), Data::Parallel),
-            plain(mask, Data::Parallel),
-            plain(image("labels"), Data::I32(ArrayD::from_shape_fn(IxDyn(&[ny, nx]), |i| (i[0] * 5 + i[1]) as i32))),
-            plain(spectra, Data::F32(ArrayD::from_shape_fn(IxDyn(&[2, ne]), |i| i[1] as f32))),
+            cube("01 residual / cube", Data::Written),
+            Signal { learning_results: Some(learning), ..pca },
+            image("score", Data::Written),
+            Signal::written("mask", places(), ""),
+            image("labels", labels),
+            Signal::new("spectra", spectra_axes, "EELS", spectra),
         ],
         texts: BTreeMap::from([
             ("config".into(), "seed: 1\nname: \u{b5}m".into()),
@@ -121,7 +107,7 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
     };
     // An incomplete file fails on every rank and never gets its final name. The next attempt replaces it.
     let writer = HspyWriter::create(comm, path)?;
-    let unwritten = writer.finish(small()).expect_err("nothing was written");
+    let unwritten = writer.finish(contents()).expect_err("nothing was written");
     let message = format!("{unwritten:#}");
     assert!(message.contains("its data were never written"), "{message}");
     assert!(!path.exists());
@@ -165,7 +151,7 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
     assert!(writer.create_dataset::<u8>("empty", &[0, nx], &[1, nx]).is_err());
 
     assert!(!path.exists());
-    writer.finish(if comm.is_root() { small() } else { Small::default() })
+    writer.finish(if comm.is_root() { contents() } else { Contents::default() })
 }
 
 /// Reads the file of [`write`] and compares.
@@ -194,9 +180,9 @@ fn check(path: &Path) {
     assert!(declared.iter().all(|&found| found == 0.0));
 
     let (learning, loadings) = read_learning_results(path, "pca3").unwrap();
-    assert_eq!(Some(learning), small().signals.swap_remove(1).learning_results);
+    assert_eq!(Some(learning), contents().signals.swap_remove(1).learning_results);
     assert!(loadings.indexed_iter().all(|((i, k), &found)| found == i as f64 * (k + 1) as f64));
-    for (name, text) in small().texts {
+    for (name, text) in contents().texts {
         assert_eq!(read_text(path, &name).unwrap(), text);
     }
     assert!(read_text(path, "absent").is_err());

@@ -1,43 +1,43 @@
-//! Which files an archive consists of, and what each is called.
+//! Which files make up an archive, and the id of each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use glob::{MatchOptions, Pattern};
 use serde::{Deserialize, Serialize};
 
-/// What a directory is searched for.
+/// Extensions of the files that a directory is searched for.
 pub(super) const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 
-/// Written beside cubes, never cubes themselves.
+/// Endings of files that lie beside cubes and are none themselves.
 const COMPANIONS: [&str; 5] = [".truth.hspy", ".mask.hspy", ".survey.hspy", ".coreloss.hspy", ".partial"];
 
-/// Before the extension of a cube's low-loss companion.
+/// Precedes the extension of a cube's low-loss companion.
 pub(super) const LOW_LOSS: &str = "lowloss.";
 
 /// One file of an archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub path: PathBuf,
-    /// The path below the inputs' common root, without its extension unless two files differ in nothing else.
+    /// The path below the inputs' common root, without its extension unless two paths differ only in that.
     pub id: String,
-    /// True where the user named this very file: then a failure is an error, else it is set aside.
+    /// Whether the user named this very file: then a failure is an error, else the file is set aside.
     pub named: bool,
 }
 
-/// Finds the files that `inputs` mean: paths, globs (`**` crosses directories), directories. Rank-local.
+/// Finds the files that `inputs` stand for: paths, globs (`**` crosses directories) and directories. Rank-local.
 ///
-/// Sorted by path, each file once. Globs and directories never give `*.truth.hspy`, `*.mask.hspy`, `*.survey.hspy`,
+/// Sorted by path, each file once. Globs and directories never yield `*.truth.hspy`, `*.mask.hspy`, `*.survey.hspy`,
 /// `*.coreloss.hspy`, `*.lowloss.*` or `*.partial`.
 ///
 /// # Errors
-/// A named file that is missing (with its nearest neighbour), a glob or directory that gives nothing.
+/// A named file that is missing (suggests a similar name); a glob or directory that yields nothing.
 pub fn catalogue(inputs: &[String]) -> Result<Vec<Source>> {
     ensure!(!inputs.is_empty(), "archive.inputs is empty: give files, globs or directories");
-    // By absolute path: one file may be both named and matched.
+    // Keyed by absolute path: a file may be both named and matched by a glob.
     let mut found: BTreeMap<PathBuf, (PathBuf, bool)> = BTreeMap::new();
     let mut root: Option<PathBuf> = None;
     for input in inputs {
@@ -58,7 +58,7 @@ pub fn catalogue(inputs: &[String]) -> Result<Vec<Source>> {
     Ok(found.into_values().zip(ids).map(|((path, named), id)| Source { path, id, named }).collect())
 }
 
-/// Where `input` starts, the files it means, and whether it names one.
+/// The folder that `input` starts from, the files it stands for, and whether it names one.
 fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     let path = Path::new(input);
     if path.is_dir() {
@@ -76,7 +76,7 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
         );
         return Ok((path.to_path_buf(), paths, false));
     }
-    // A name with brackets in it is a name where such a file exists.
+    // A name with brackets is no glob if such a file exists.
     if path.exists() || !input.contains(['*', '?', '[']) {
         ensure!(path.exists(), "{input}: no such file{}", nearest(path));
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -87,12 +87,12 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     Ok((fixed_part(path), paths, false))
 }
 
-/// The regular files that match `pattern`, without companions, and without hidden ones where it names none.
+/// The regular files that match `pattern`, except companions, and hidden ones unless it names hidden files.
 fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
-        // With it `glob` panics on names that are not UTF-8: hidden files are left out below.
+        // True would make `glob` panic on names that are not UTF-8; hidden files are left out below.
         require_literal_leading_dot: false,
     };
     let fixed = fixed_part(Path::new(pattern));
@@ -131,7 +131,7 @@ fn is_companion(path: &Path) -> bool {
     is_low_loss || COMPANIONS.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// `; did you mean ...?` where the directory of `path` holds a similar name.
+/// `; did you mean ...?` if the directory of `path` holds a similar name.
 fn nearest(path: &Path) -> String {
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -149,7 +149,7 @@ fn nearest(path: &Path) -> String {
     }
 }
 
-/// An absolute path without `.` and `..`; symbolic links stay, since ids follow the names that users see.
+/// `path` made absolute, without `.` and `..`; symbolic links stay, since ids follow the names that users see.
 fn lexical(path: &Path) -> Result<PathBuf> {
     let mut clean = PathBuf::new();
     let from = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -169,7 +169,7 @@ fn common(a: &Path, b: &Path) -> PathBuf {
     a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }
 
-/// Paths without their extensions, which stay where ids would else be equal.
+/// Paths without their extensions, which are kept where ids would otherwise be equal.
 fn unique_ids(paths: &[PathBuf]) -> Vec<String> {
     let mut whole = vec![false; paths.len()];
     loop {

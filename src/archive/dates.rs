@@ -1,60 +1,34 @@
-//! Dates and times of day as microscopes write them, in the form of ISO 8601.
+//! Dates and times of day, from the many forms in which microscopes write them to ISO 8601.
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+use chrono::{Datelike, NaiveDate, NaiveTime};
 
-/// `2021-03-12` of `3/12/2021`, `12-Mar-21`, `14/05/2019`, `2021-03-12` or `2021-03-12T15:16:22`; none of anything else.
+/// Tried in this order, with every separator as `/`. Two digits of a year are of this century up to 68.
 ///
-/// Files do not say which of two small numbers is the month: it is the first, as RosettaSciIO has it.
+/// Files do not say which of two small numbers is the month: the first is, as in RosettaSciIO.
+const DATES: [&str; 8] =
+    ["%d/%b/%y", "%m/%d/%y", "%d/%m/%y", "%d/%b/%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%Y/%b/%d"];
+
+/// Tried in this order.
+const TIMES: [&str; 4] = ["%I:%M:%S%p", "%I:%M%p", "%H:%M:%S", "%H:%M"];
+
+/// `2021-03-12` from `3/12/2021`, `12-Mar-21`, `14/05/2019`, `2021-03-12` or `2021-03-12T15:16:22`; none from anything
+/// else.
 pub(super) fn date(text: &str) -> Option<String> {
-    let text = text.trim();
-    let text = text.split(['T', ' ']).next()?;
-    let parts: Vec<&str> = text.split(['/', '-', '.']).collect();
-    let [a, b, c] = parts[..] else { return None };
-    let number = |part: &str| part.parse::<u32>().ok();
-    let named = |part: &str| {
-        let part = part.to_lowercase();
-        let month = MONTHS.iter().position(|month| part.starts_with(month));
-        month.map(|index| index as u32 + 1)
-    };
-    let (year, month, day) = if a.len() == 4 {
-        (number(a)?, number(b).or(named(b))?, number(c)?)
-    } else if let Some(month) = named(b) {
-        (number(c)?, month, number(a)?)
-    } else {
-        match (number(a)?, number(b)?) {
-            (day, month) if day > 12 => (number(c)?, month, day),
-            (month, day) => (number(c)?, month, day),
-        }
-    };
-    // Two digits: this century's, but for those to come.
-    let year = match year {
-        0..=68 => year + 2000,
-        69..=99 => year + 1900,
-        year => year,
-    };
-    let real = (1900..=2200).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    real.then(|| format!("{year:04}-{month:02}-{day:02}"))
+    let text = text.trim().split(['T', ' ']).next()?.replace(['-', '.'], "/");
+    let date = DATES.iter().find_map(|format| NaiveDate::parse_from_str(&text, format).ok())?;
+    (1900..=2200).contains(&date.year()).then(|| date.to_string())
 }
 
-/// `14:49:45` of `2:49:45 PM`, `14:49:45` or `2021-03-12T14:49:45.5+01:00`; none of anything else.
+/// `14:49:45` from `2:49:45 PM`, `14:49:45` or `2021-03-12T14:49:45.5+01:00`; none from anything else.
 pub(super) fn time(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let text = text.rsplit_once('t').map_or(&text[..], |(_, time)| time);
-    let half = ["am", "pm"].iter().find(|half| text.ends_with(*half));
-    let digits: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
-    let parts: Option<Vec<u32>> = digits.split(':').map(|part| part.parse().ok()).collect();
-    let (hour, minute, second) = match parts?[..] {
-        [hour, minute] => (hour, minute, 0),
-        [hour, minute, second] => (hour, minute, second),
-        _ => return None,
-    };
-    let hour = match half {
-        Some(&"am") => hour % 12,
-        Some(_) => hour % 12 + 12,
-        None => hour,
-    };
-    let real = hour < 24 && minute < 60 && second < 61;
-    real.then(|| format!("{hour:02}:{minute:02}:{second:02}"))
+    // Fractions of a second and time zones are left out.
+    let clock: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
+    let half = ["am", "pm"].into_iter().find(|half| text.ends_with(half)).unwrap_or_default();
+    let clock = clock + half;
+    let time = TIMES.iter().find_map(|format| NaiveTime::parse_from_str(&clock, format).ok())?;
+    Some(time.to_string())
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
-//! HyperSpy's `.hspy` files (format 3.x): experiments with axes, one of them the cube.
+//! Reads HyperSpy's `.hspy` files (format 3.x): which experiment is the cube, and its axes.
 
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::{File, Group};
 
 use super::attribute::{flag, number, text};
-use super::layout::{in_ev, index_axis, uniform, Layout, Microscope};
+use super::layout::{Layout, in_ev, uniform};
+use super::microscope::Microscope;
 use crate::cube::Axis;
 
-/// The cube among the experiments of `file`: the one of most dimensions that is an EELS spectrum image.
+/// The cube among the experiments of `file`: of those that are EELS, the one with the most dimensions.
 ///
-/// `wanted` is `Experiments/NAME/data` or `Experiments/NAME`; without it there must be exactly one.
+/// `wanted` is `Experiments/NAME/data` or `Experiments/NAME`; without it there must be exactly one cube.
 ///
 /// # Errors
-/// No readable experiment, or several cubes: names them and how to choose.
+/// No readable experiment; several cubes (names them, and how to choose).
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     let names = experiments(file)?;
     ensure!(!names.is_empty(), "a HyperSpy file without a signal: no Experiments/NAME/data in it");
@@ -50,7 +51,7 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     if let Some((_, layout)) = cubes.pop() {
         return Ok(layout);
     }
-    // Still worth describing: the reader refuses it with the reason.
+    // Described all the same, for `inspect`; the reader refuses it with the reason.
     others.sort_by_key(|layout| std::cmp::Reverse(layout.axes.len()));
     match others.into_iter().next() {
         Some(layout) if names.len() == 1 => Ok(layout),
@@ -73,7 +74,7 @@ fn as_choices(names: &[String]) -> String {
     paths.join(" or ")
 }
 
-/// Axes and energy of experiment `name`.
+/// The axes and the energy of experiment `name`.
 fn describe(file: &File, name: &str) -> Result<Layout> {
     let group = file.group(&format!("Experiments/{name}"))?;
     let shape = group.dataset("data")?.shape();
@@ -91,11 +92,11 @@ fn describe(file: &File, name: &str) -> Result<Layout> {
     })
 }
 
-/// The dimension of the energy loss, or why there is none.
+/// The dimension of the energy loss, or the reason why there is none.
 fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String> {
     let is_eels = signal_type == Some("EELS");
     match signal_type {
-        // X-ray spectra have an energy axis as well.
+        // X-ray spectra have an energy axis too.
         Some(kind) if !is_eels && kind != "Signal1D" => return Err(format!("its signal_type is {kind}")),
         _ => (),
     }
@@ -103,7 +104,7 @@ fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String>
     let is_energy = |dim: usize| in_ev(&axes[dim].units).is_some();
     let energies: Vec<usize> = signal.iter().copied().filter(|&dim| is_energy(dim)).collect();
     match (&signal[..], &energies[..]) {
-        // Without any flag, units alone can tell.
+        // If no axis is flagged for navigation, the units alone decide.
         (_, &[dim]) if signal.len() == 1 || signal.len() == axes.len() => Ok(dim),
         (&[dim], _) if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") => Ok(dim),
         (&[dim], _) => {
@@ -114,7 +115,7 @@ fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String>
     }
 }
 
-/// Takes an experiment that the user named for a cube: the only signal axis, else the last, is the energy.
+/// Takes the experiment that the user named as a cube: its energy is the only signal axis, else the last axis.
 fn insist(mut layout: Layout) -> Result<Layout> {
     if let Err(reason) = &layout.energy {
         let signal: Vec<usize> = (0..layout.axes.len()).filter(|&dim| !layout.axes[dim].navigate).collect();
@@ -128,7 +129,7 @@ fn insist(mut layout: Layout) -> Result<Layout> {
     Ok(layout)
 }
 
-/// The axes of the signal in `group`, one per dimension of `shape`; what is missing has HyperSpy's defaults.
+/// The axes of the signal in `group`, one per dimension of `shape`, with HyperSpy's defaults for what is missing.
 ///
 /// # Errors
 /// Axes that contradict the data.
@@ -139,7 +140,7 @@ pub(crate) fn axes(group: &Group, shape: &[usize], problems: &mut Vec<String>) -
 fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Result<Axis> {
     let Ok(described) = group.group(&format!("axis-{i}")) else {
         problems.push(format!("axis-{i} is missing: its indices are taken"));
-        return Ok(index_axis("", size));
+        return Ok(Axis::of_indices("", size, false));
     };
     let name = text(&described, "name").unwrap_or_default();
     let navigate = flag(&described, "navigate").unwrap_or(false);
@@ -152,10 +153,10 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
         size,
         navigate,
     };
-    if let Some(told) = number(&described, "size") {
+    if let Some(stated) = number(&described, "size") {
         ensure!(
-            told == size as f64,
-            "axis-{i} ({}) has size {told}, but its data have {size}; the file contradicts itself, save it again",
+            stated == size as f64,
+            "axis-{i} ({}) has size {stated}, but its data have {size}; the file contradicts itself, save it again",
             axis.name
         );
     }
@@ -164,19 +165,19 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     }
     let values =
         (described.dataset("axis").ok()).filter(|values| values.size() == size).map(|values| values.read_raw::<f64>());
-    let even = match values {
+    let calibration = match values {
         Some(Ok(values)) => uniform(&values),
         _ => Err(anyhow!("its values are not stored")),
     };
-    match even {
+    match calibration {
         Ok((offset, scale)) => (axis.offset, axis.scale) = (offset, scale),
         Err(error) if navigate => {
             problems.push(format!("axis-{i} ({}) is a {kind}, not uniform: its indices are taken", axis.name));
             log::debug!("axis-{i}: {error:#}");
-            axis = Axis { name: axis.name, navigate, ..index_axis("", size) };
+            axis = Axis { name: axis.name, navigate, ..Axis::of_indices("", size, false) };
         }
         Err(error) => {
-            // It must not pass for a calibrated one: the energy check refuses this scale.
+            // An uneven energy axis must not pass for a calibrated one: the energy check refuses this scale.
             axis.scale = f64::NAN;
             problems.push(format!(
                 "axis-{i} ({}) is a {kind} and not uniform: {error:#}; in HyperSpy, \
@@ -188,12 +189,11 @@ fn axis(group: &Group, i: usize, size: usize, problems: &mut Vec<String>) -> Res
     Ok(axis)
 }
 
-/// What the metadata of the signal in `group` tell of the instrument.
+/// What the metadata of the signal in `group` say of the instrument.
 fn microscope(group: &Group) -> Microscope {
-    let of =
-        |path: &str, name: &str| group.group(&format!("metadata/{path}")).ok().and_then(|group| number(&group, name));
-    let text_of =
-        |path: &str, name: &str| group.group(&format!("metadata/{path}")).ok().and_then(|group| text(&group, name));
+    let metadata = |path: &str| group.group(&format!("metadata/{path}")).ok();
+    let of = |path: &str, name: &str| number(&*metadata(path)?, name);
+    let text_of = |path: &str, name: &str| text(&*metadata(path)?, name);
     let tem = "Acquisition_instrument/TEM";
     let eels = "Acquisition_instrument/TEM/Detector/EELS";
     let noise = "Signal/Noise_properties/Variance_linear_model";
@@ -218,7 +218,7 @@ fn microscope(group: &Group) -> Microscope {
     }
 }
 
-/// `Electrons (Counts)` is in `Counts`.
+/// The units in a quantity: `Counts` in `Electrons (Counts)`.
 fn units_of(quantity: &str) -> String {
     let inner = quantity.split_once('(').map(|(_, rest)| rest);
     let inner = inner.and_then(|rest| rest.strip_suffix(')'));

@@ -1,20 +1,20 @@
-//! The low-loss spectra that were measured with a cube.
+//! Finds the low-loss cube that was measured with a core-loss one.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::reader::{Options, Reader};
 use super::{catalogue, dm};
 
-/// Opens the low-loss cube of `cube`, or the cube once more where it holds the zero-loss peak itself; none where there is
-/// neither. Rank-local.
+/// Opens the low-loss cube of `cube`; none if there is none. Rank-local.
 ///
-/// In this order: `pattern` relative to the cube's folder, `{}` standing for its name without extension;
-/// `X.lowloss.hspy` (or any other format) beside `X`; the low-loss image of the same Gatan file; the cube.
+/// It is the first of: the file that `pattern` names relative to the cube's folder, `{}` standing for the cube's name
+/// without extension; `X.lowloss.hspy` (or another format) beside the cube `X`; the low-loss image of the same Gatan
+/// file; the cube itself, if it holds the zero-loss peak.
 ///
 /// # Errors
-/// A pattern that names no file, a companion that cannot be read, has other pixels or no zero-loss peak in its range.
+/// A pattern that names no file; a low-loss cube that cannot be read, differs in pixels or holds no zero-loss peak.
 pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Result<Option<Reader>> {
     let path = &cube.info().path;
     if let Some(companion) = companion(path, pattern)? {
@@ -38,7 +38,7 @@ pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Resu
     Ok(None)
 }
 
-/// The file that is named for it, if there is one.
+/// The low-loss file that `pattern` or its name makes a companion of `path`, if there is one.
 fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -47,8 +47,9 @@ fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
         ensure!(named.exists(), "{}: archive.low_loss leads to {}, which is no file", path.display(), named.display());
         return Ok(Some(named));
     }
-    let beside = catalogue::READABLE.map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
-    Ok(beside.into_iter().find(|path| path.exists()))
+    let candidates =
+        catalogue::READABLE.map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
+    Ok(candidates.into_iter().find(|path| path.exists()))
 }
 
 fn holds_zero_loss(reader: &Reader) -> bool {
@@ -56,7 +57,7 @@ fn holds_zero_loss(reader: &Reader) -> bool {
     first <= 0.0 && last >= 0.0
 }
 
-/// `low` as it is, if it has the pixels of `cube` and the zero-loss peak.
+/// Returns `low` if it has the pixels of `cube` and the zero-loss peak.
 fn fitting(low: Reader, cube: &Reader) -> Result<Reader> {
     let shown = low.info().path.display();
     let pixels = |reader: &Reader| {

@@ -1,15 +1,14 @@
-//! What a file tells beside its values, as a tree of names: kept with copies of it.
+//! All that a file says besides its values, as a tree: copies of the file keep it.
 
-use hdf5::types::TypeDescriptor;
 use hdf5::{Container, Dataset, Group, Location};
 
-use super::attribute::strings;
+use super::attribute::{numbers, strings};
 
-/// Members of a tree, at most: real files have some thousand.
+/// Most members of a tree; real files have some thousand.
 const MOST: usize = 1 << 14;
-/// Groups deep, at most.
+/// Most levels of groups.
 const DEEPEST: usize = 32;
-/// Values of a dataset that is metadata, at most.
+/// Most values of an attribute or dataset that is metadata.
 const FEW: usize = 16;
 
 /// One entry.
@@ -28,7 +27,7 @@ impl Default for Metadata {
     }
 }
 
-/// The attributes and the few-valued datasets at and below `group`. Rank-local.
+/// The attributes and the small datasets at and below `group`. Rank-local.
 pub(crate) fn of_hdf5(group: &Group) -> Metadata {
     let mut left = MOST;
     walk(group, DEEPEST, &mut left)
@@ -42,12 +41,12 @@ fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
         if *left == 0 || depth == 0 {
             break;
         }
-        let member = if let Ok(dataset) = group.dataset(&name) {
-            of_dataset(&dataset, left)
-        } else if let Ok(inner) = group.group(&name) {
-            walk(&inner, depth - 1, left)
-        } else {
-            continue;
+        let member = match group.dataset(&name) {
+            Ok(dataset) => of_dataset(&dataset, left),
+            Err(_) => match group.group(&name) {
+                Ok(inner) => walk(&inner, depth - 1, left),
+                Err(_) => continue,
+            },
         };
         if member != Metadata::default() {
             *left = left.saturating_sub(1);
@@ -57,7 +56,7 @@ fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
     Metadata::Group(members)
 }
 
-/// Its values, where they are few, else its attributes.
+/// The values of a small dataset, else its attributes.
 fn of_dataset(dataset: &Dataset, left: &mut usize) -> Metadata {
     match values(dataset) {
         Some(values) => values,
@@ -65,13 +64,13 @@ fn of_dataset(dataset: &Dataset, left: &mut usize) -> Metadata {
     }
 }
 
-fn attributes(place: &Location, left: &mut usize) -> Vec<(String, Metadata)> {
+fn attributes(location: &Location, left: &mut usize) -> Vec<(String, Metadata)> {
     let mut found = Vec::new();
-    for name in place.attr_names().unwrap_or_default() {
+    for name in location.attr_names().unwrap_or_default() {
         if *left == 0 {
             break;
         }
-        if let Some(value) = place.attr(&name).ok().and_then(|value| values(&value)) {
+        if let Some(value) = location.attr(&name).ok().and_then(|value| values(&value)) {
             *left -= 1;
             found.push((name, value));
         }
@@ -79,19 +78,16 @@ fn attributes(place: &Location, left: &mut usize) -> Vec<(String, Metadata)> {
     found
 }
 
-/// Numbers or text; none for what is neither, and for more than a few.
+/// Numbers or text; none for anything else, and for more than a few values.
 fn values(container: &Container) -> Option<Metadata> {
     if container.size() > FEW {
         return None;
     }
-    match container.dtype().ok()?.to_descriptor().ok()? {
-        TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
-            let numbers = container.read_raw::<f64>().ok()?;
-            Some(match numbers[..] {
-                [number] => Metadata::Number(number),
-                _ => Metadata::Numbers(numbers),
-            })
-        }
-        _ => Some(Metadata::Text(strings(container)?.join(", "))),
-    }
+    Some(match numbers(container) {
+        Some(numbers) => match numbers[..] {
+            [number] => Metadata::Number(number),
+            _ => Metadata::Numbers(numbers),
+        },
+        None => Metadata::Text(strings(container)?.join(", ")),
+    })
 }

@@ -1,37 +1,43 @@
-//! Cubes in: finds the files of an archive and reads hyperslabs of them as `[y, x, energy]` float32.
+//! Cubes in: finds the files of an archive and reads windows of them as float32 `[y, x, energy]`.
 //!
-//! Everything here is rank-local and reads through the POSIX driver; ranks agree on results elsewhere.
+//! Rank-local throughout, through the POSIX driver; callers agree on the results. Each format finds its dataset and axes
+//! and describes them as a [`Layout`](layout::Layout), whatever the stored order: `hspy` HyperSpy, `dm` Gatan DM3 and DM4,
+//! `plain` all other HDF5, with the conventions of `nexus`, `emd` and `velox`. [`Reader`] does the rest.
 
 mod attribute;
 mod catalogue;
-mod chunks;
 mod companion;
 mod dates;
+mod deflated_chunks;
 mod dm;
-mod element;
-mod elsewhere;
-mod file;
+mod emd;
+mod external;
+mod hdf5_file;
 pub(crate) mod hspy;
-mod instrument;
+mod inspect;
 mod layout;
 mod low_loss;
 mod metadata;
+mod microscope;
+mod nexus;
+mod number_type;
 mod plain;
+mod raw_array;
 mod reader;
-mod summary;
-mod unpacked;
+mod uncompressed_copy;
+mod velox;
 
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{catalogue, Source};
-pub use companion::{companions, truth, user_mask};
+pub use catalogue::{Source, catalogue};
+pub use companion::{companions_identity, truth, user_mask};
 pub use dm::Picture;
-pub use element::Element;
-pub use layout::Microscope;
+pub use inspect::{Description, inspect};
 pub use low_loss::low_loss;
 pub use metadata::Metadata;
-pub use reader::{digest, Options, Reader};
-pub use summary::{inspect, Summary};
+pub use microscope::Microscope;
+pub use number_type::Number;
+pub use reader::{Options, Reader, digest};
 
-pub(crate) use file::open as open_hdf5;
+pub(crate) use hdf5_file::open as open_hdf5;

@@ -1,38 +1,41 @@
-//! The reader of one cube, whatever its format.
+//! Reads one cube, whatever its format.
 
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::{Dataset, File};
 use ndarray::{Array3, ArrayD};
 use sha2::{Digest, Sha256};
 
-use super::chunks::Chunks;
+use super::deflated_chunks::DeflatedChunks;
 use super::dm::Picture;
-use super::element::Element;
-use super::layout::{read_f32, read_stored, Layout, Microscope};
+use super::hdf5_file::{read_f32, read_stored};
+use super::layout::Layout;
 use super::metadata::{self, Metadata};
-use super::{dm, elsewhere, file, hspy, plain, unpacked};
+use super::microscope::Microscope;
+use super::number_type::{Number, NumberType};
+use super::raw_array::RawArray;
+use super::{dm, external, hdf5_file, hspy, plain, uncompressed_copy};
 use crate::config::Config;
 use crate::cube::CubeInfo;
-use crate::with_element;
+use crate::with_number_type;
 
 /// How to read a cube.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Path of the dataset, where a file holds several (`archive.dataset`).
+    /// Path of the dataset in a file with several (`archive.dataset`).
     pub dataset: Option<String>,
     /// Which image of a Gatan file, thumbnails not counted (`archive.image`).
     pub image: Option<usize>,
-    /// Most bytes for the cache of decoded chunks.
+    /// Most bytes of the cache of decoded chunks.
     pub memory: usize,
 }
 
 impl Options {
-    /// Those of a configuration.
+    /// The options of a configuration; the cache takes an eighth of `io.memory_mib`.
     pub fn of(config: &Config) -> Options {
         Options {
             dataset: config.archive.dataset.clone(),
@@ -56,24 +59,24 @@ pub struct Reader {
     stored: Stored,
 }
 
-/// Lines that are asked for again with the next ones: who streams a cube looks at what lies beside each line. Their chunks
-/// are to be decoded once all the same.
-const AGAIN: usize = 4;
+/// Lines of one request that the next asks for again: streaming reads the neighbours of each line too. The cache holds
+/// their chunks, so that these are decoded once.
+const SHARED_LINES: usize = 4;
 
 /// Where the values lie.
 enum Stored {
     /// The file closes with its last dataset.
-    Hdf5(Dataset, Option<Chunks>),
-    /// At a place of its own in a file: Gatan's, or one that was unpacked.
-    Plain(dm::Stored),
+    Hdf5(Dataset, Option<DeflatedChunks>),
+    /// Uncompressed: in a Gatan file or an uncompressed copy.
+    Raw(RawArray),
 }
 
 impl Reader {
-    /// Opens the EELS spectrum image in `path`; a line becomes `1 x N`, a lone spectrum `1 x 1`. Rank-local.
+    /// Opens the EELS spectrum image in `path`: a line scan as `1 x N` pixels, a lone spectrum as `1 x 1`. Rank-local.
     ///
     /// # Errors
-    /// Names the file, what is wrong with it, and how to mend that: no such file, no known format, cut short, several
-    /// cubes, no energy axis, unreadable values or compression.
+    /// No such file, no known format, cut short, several cubes, no energy axis, unreadable values or compression: names
+    /// the file, what is wrong with it and what to do.
     pub fn open(path: &Path, options: &Options) -> Result<Reader> {
         let shown = || path.display().to_string();
         if dm::is_dm(path) {
@@ -84,57 +87,57 @@ impl Reader {
                 info: (found.layout).cube(energy, path, found.dtype().into(), None),
                 layout: found.layout,
                 energy,
-                stored: Stored::Plain(stored),
+                stored: Stored::Raw(stored),
             });
         }
-        let opened = file::open(path, 0)?;
+        let opened = hdf5_file::open(path, 0)?;
         let layout = find(&opened, path, options)?;
         let dataset = open_dataset(&opened, path, &layout)?;
-        let dtype = file::numeric_dtype(&dataset).with_context(shown)?;
-        file::check_filters(&dataset).with_context(shown)?;
-        elsewhere::check(&dataset, path).with_context(shown)?;
+        let dtype = hdf5_file::numeric_dtype(&dataset).with_context(shown)?;
+        hdf5_file::check_filters(&dataset).with_context(shown)?;
+        external::check(&dataset, path).with_context(shown)?;
         let energy = energy_of(&layout, path)?;
         let info = layout.cube(energy, path, dtype, dataset.chunk().as_deref());
 
-        // The cache is fixed when a file is opened, its best size known only after: open once more.
-        let row_dim = layout.places(energy)[0].unwrap_or(0);
-        let touched = (info.chunk_rows + AGAIN).div_ceil(info.chunk_rows.max(1));
-        let row = file::bytes_of_chunk_row(&dataset, row_dim)?;
+        // HDF5 fixes the cache when a file is opened, but its best size is known only now: open it once more.
+        let row_dim = layout.navigation(energy)[0].unwrap_or(0);
+        let touched = (info.chunk_rows + SHARED_LINES).div_ceil(info.chunk_rows.max(1));
+        let row = hdf5_file::bytes_of_chunk_row(&dataset, row_dim)?;
         let cache = row.saturating_mul(touched).min(options.memory);
         drop(dataset);
         drop(opened);
-        let dataset = open_dataset(&file::open(path, cache)?, path, &layout)?;
-        let chunks = Chunks::of(&dataset, cache);
+        let dataset = open_dataset(&hdf5_file::open(path, cache)?, path, &layout)?;
+        let chunks = DeflatedChunks::of(&dataset, cache);
         Ok(Reader { info, layout, energy, stored: Stored::Hdf5(dataset, chunks) })
     }
 
-    /// Axes, shape, type and chunks; the id is the file's stem until a catalogue gives another.
+    /// Axes, shape, type and chunks; the id is the file's stem, which a catalogue may replace.
     pub fn info(&self) -> &CubeInfo {
         &self.info
     }
 
-    /// What a user should know of this file: a missing calibration, axes without flags.
+    /// Defects of the file that users should know of, such as a missing calibration.
     pub fn problems(&self) -> &[String] {
         &self.layout.problems
     }
 
-    /// What the file tells of the instrument.
+    /// What the file says of the instrument.
     pub fn microscope(&self) -> &Microscope {
         &self.layout.microscope
     }
 
-    /// Path of the cube inside its file, or which image it is.
+    /// Path of the cube inside its file, or the number and title of its image.
     pub fn dataset(&self) -> &str {
         &self.layout.dataset
     }
 
-    /// The group of a HyperSpy file whose `metadata` and `original_metadata` are the cube's; none in other formats.
+    /// The group of a HyperSpy file that holds the cube and its metadata; none in other formats.
     pub fn experiment(&self) -> Option<&str> {
         let is_hspy = self.layout.format == "hspy";
         (self.layout.dataset.strip_suffix("/data")).filter(|_| is_hspy)
     }
 
-    /// Lines `[y]` of one decoded chunk where the energy is stored first: each chunk of those serves many lines.
+    /// Lines that each chunk of an energy-first HDF5 cube serves when decoded; 1 for every other cube.
     pub fn lines_decoded_at_once(&self) -> usize {
         let is_first = self.energy == 0 && self.layout.axes.len() == 3;
         match &self.stored {
@@ -143,37 +146,37 @@ impl Reader {
         }
     }
 
-    /// Writes what is `share` `[i, n]` of an HDF5 cube's values into the file at `place`, as [`Reader::unpacked`] reads
-    /// them. Rank-local.
+    /// Writes share `[i, n]` of an HDF5 cube's values to the file at `path`, for [`Reader::use_uncompressed_copy`].
+    /// Rank-local.
     ///
     /// # Errors
     /// Values that cannot be read; a full disk.
-    pub fn unpack<T: Element>(&self, place: &Path, share: [usize; 2], memory: usize) -> Result<()> {
+    pub fn write_uncompressed_copy<T: Number>(&self, path: &Path, share: [usize; 2], memory: usize) -> Result<()> {
         let Stored::Hdf5(dataset, _) = &self.stored else {
-            bail!("{}: is not packed", self.info.path.display());
+            bail!("{}: is not compressed", self.info.path.display());
         };
-        unpacked::write::<T>(dataset, place, share, memory).with_context(|| self.info.path.display().to_string())
+        uncompressed_copy::write::<T>(dataset, path, share, memory)
+            .with_context(|| self.info.path.display().to_string())
     }
 
-    /// Reads from now on what all shares of [`Reader::unpack`] wrote to `place`.
+    /// Reads from now on the copy at `path`, once all shares of it are written. Rank-local.
     ///
     /// # Errors
     /// A file that is gone.
-    pub fn unpacked<T: Element>(&mut self, place: &Path) -> Result<()> {
-        let shown = || place.display().to_string();
-        self.stored = Stored::Plain(dm::Stored {
-            file: fs::File::open(place).with_context(shown)?,
+    pub fn use_uncompressed_copy<T: Number>(&mut self, path: &Path) -> Result<()> {
+        self.stored = Stored::Raw(RawArray {
+            file: fs::File::open(path).with_context(|| path.display().to_string())?,
             offset: 0,
             shape: self.layout.axes.iter().map(|axis| axis.size).collect(),
-            number: dm::Number::of_dtype(T::DTYPE).with_context(shown)?,
+            number: NumberType::of::<T>(),
             little: true,
             energy: self.energy,
         });
         Ok(())
     }
 
-    /// What the file tells beside its values, whatever its format calls it; what [`Reader::experiment`] names is left
-    /// where it is. Rank-local.
+    /// All that the file says besides its values; empty for a HyperSpy file, whose metadata [`Reader::experiment`] leads to.
+    /// Rank-local.
     ///
     /// # Errors
     /// A file that cannot be read any more.
@@ -184,7 +187,7 @@ impl Reader {
         }
         Ok(match self.experiment() {
             Some(_) => Metadata::default(),
-            None => metadata::of_hdf5(&*file::open(path, 0)?),
+            None => metadata::of_hdf5(&*hdf5_file::open(path, 0)?),
         })
     }
 
@@ -192,7 +195,7 @@ impl Reader {
         matches!(self.layout.format, "dm3" | "dm4")
     }
 
-    /// The small images beside the cube, a Gatan file's survey above all, and in words those that are not small.
+    /// The small images beside the cube of a Gatan file, such as its survey image, and descriptions of the larger ones.
     /// Rank-local.
     ///
     /// # Errors
@@ -205,36 +208,36 @@ impl Reader {
         dm::pictures(path, options.image).with_context(|| path.display().to_string())
     }
 
-    /// Reads `[rows, columns, channels]` as float32, C order; values that are not finite are left as they are.
+    /// Reads a window as float32 `[y, x, energy]`, C order; values that are not finite stay so. Rank-local.
     ///
-    /// Whole rows of chunks ([`CubeInfo::chunk_rows`]) are decoded once, parts of them may be decoded again. HDF5 data
-    /// whose energy is not stored last are copied once more in memory; Gatan's are put in order as they are read, so
-    /// that a window of a cube costs its own size and some 20 MiB. Rank-local.
+    /// Chunks are decoded once if whole rows of them are read ([`CubeInfo::chunk_rows`]), else perhaps again. HDF5 data
+    /// whose energy is not stored last are copied once more in memory; raw arrays are put in order as they are read, so
+    /// that a window costs its own size and some 20 MiB.
     ///
     /// # Errors
     /// A range outside the cube, or data that cannot be read or decoded.
     pub fn read(&self, rows: Range<usize>, columns: Range<usize>, channels: Range<usize>) -> Result<Array3<f32>> {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset, chunks) => {
-                let unpacked = chunks.as_ref().and_then(|chunks| {
-                    with_element!(&self.info.dtype[..], T =>
+                let decoded = chunks.as_ref().and_then(|chunks| {
+                    with_number_type!(&self.info.dtype[..], T =>
                         chunks.read(&part, self.energy, T::to_f32), else None)
                 });
-                Ok(match unpacked {
+                Ok(match decoded {
                     Some(values) => values,
                     None => read_f32(dataset, part)?,
                 })
             }
-            Stored::Plain(stored) => stored.read(&part),
+            Stored::Raw(stored) => stored.read(&part),
         })
     }
 
-    /// As [`Reader::read`], but the values as they are stored: integers stay integers. `T` is what
-    /// [`with_element`](crate::with_element) gives for the type of the cube.
+    /// As [`Reader::read`], but in the stored type: `T` is what [`with_number_type`](crate::with_number_type) gives for that
+    /// of the cube.
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read_stored<T: Element>(
+    pub fn read_stored<T: Number>(
         &self,
         rows: Range<usize>,
         columns: Range<usize>,
@@ -243,35 +246,35 @@ impl Reader {
         self.part([rows, columns, channels], |part| match &self.stored {
             Stored::Hdf5(dataset, chunks) => {
                 let chunks = chunks.as_ref();
-                let unpacked = chunks.and_then(|chunks| chunks.read(&part, self.energy, |value: T| value));
-                Ok(match unpacked {
+                let decoded = chunks.and_then(|chunks| chunks.read(&part, self.energy, |value: T| value));
+                Ok(match decoded {
                     Some(values) => values,
                     None => read_stored(dataset, part)?,
                 })
             }
-            Stored::Plain(stored) => stored.read_stored(&part),
+            Stored::Raw(stored) => stored.read_stored(&part),
         })
     }
 
-    /// Reads `part` `[y, x, energy]`; `stored` reads one range for each stored dimension.
+    /// Reads `part` as `[y, x, energy]`; `stored` reads one range per stored dimension.
     fn part<T: Copy + Default>(
         &self,
         part: [Range<usize>; 3],
         stored: impl FnOnce(Vec<Range<usize>>) -> Result<ArrayD<T>>,
     ) -> Result<Array3<T>> {
         let shape = self.info.shape();
-        let place = || format!("{}: {} of shape {shape:?}", self.info.path.display(), self.layout.dataset);
+        let shown = || format!("{}: {} of shape {shape:?}", self.info.path.display(), self.layout.dataset);
         ensure!(
             part.iter().zip(shape).all(|(range, size)| range.start <= range.end && range.end <= size),
             "{}: {part:?} was asked for, which lies outside",
-            place()
+            shown()
         );
         self.layout
             .read(self.energy, part.clone(), stored)
-            .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", place()))
+            .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", shown()))
     }
 
-    /// A cheap identity of the data that does not know the path: size, time of change, shape and type, hashed.
+    /// A cheap identity of the data, independent of the path: file size, modification time, shape and type, hashed.
     ///
     /// # Errors
     /// A file that is gone.
@@ -285,17 +288,15 @@ impl Reader {
     }
 }
 
-/// 32 hexadecimal digits that stand for `identity`.
+/// The first 32 hexadecimal digits of the SHA-256 of `identity`.
 pub fn digest(identity: &str) -> String {
-    let digest = Sha256::digest(identity);
-    let bytes = digest.iter().take(16);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.32x}", Sha256::digest(identity))
 }
 
 /// The stored dimension of the energy.
 ///
 /// # Errors
-/// Data that are no EELS spectrum image: why.
+/// Says why the data are no EELS spectrum image.
 fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
     match &layout.energy {
         Ok(energy) => Ok(*energy),
@@ -307,7 +308,7 @@ fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
     }
 }
 
-/// The layout of the one cube in `opened`.
+/// The layout of the cube in `opened`.
 pub(super) fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
     let wanted = options.dataset.as_deref().map(|name| name.trim_matches('/'));
     let is_hspy = opened.link_exists("Experiments") && wanted.is_none_or(|name| name.starts_with("Experiments/"));

@@ -1,6 +1,4 @@
-//! What this machine makes of the program: each benchmark ends with one line of JSON on stdout.
-//!
-//! On top of everything else, like [`run`](crate::run); nothing imports it.
+//! Benchmarks of the program's parts on this machine; each prints its figures as JSON at the end of stdout.
 
 mod allreduce;
 mod io;
@@ -12,23 +10,22 @@ use serde::Serialize;
 
 use crate::comm::Comm;
 
-pub use allreduce::allreduce;
-pub use io::{io, IoBench};
-pub use pca::{pca, PcaBench};
-pub use reconstruct::{reconstruct, ReconstructBench};
-pub use train::{train, TrainBench};
+pub use allreduce::{AllreduceBench, allreduce};
+pub use io::{IoBench, io};
+pub use pca::{PcaBench, pca};
+pub use reconstruct::{ReconstructBench, reconstruct};
+pub use train::{TrainBench, train};
 
-/// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.
-fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {
+/// Prints `figures` on root as JSON: on one line if `json`, else indented. Rank-local.
+fn print<T: Serialize>(comm: &Comm, figures: &T, json: bool) {
     if !comm.is_root() {
         return;
     }
-    let text = if json { serde_json::to_string(findings) } else { serde_json::to_string_pretty(findings) };
+    let text = if json { serde_json::to_string(figures) } else { serde_json::to_string_pretty(figures) };
     println!("{}", text.expect("figures are plain JSON"));
 }
 
-/// The middle of `values`, the upper one of two; NaN where there are none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The upper median of `values`; NaN of none.
+fn median(values: Vec<f64>) -> f64 {
+    crate::spectrum::median(values, crate::spectrum::Middle::Upper)
 }

@@ -4,121 +4,55 @@
 //! know, and it names everything that is wrong, not the first thing.
 
 mod anomaly;
+mod archive;
+mod comm;
 mod explain;
 #[cfg(test)]
 mod fuzz;
 mod inject;
+mod io;
 mod material;
+mod model;
 mod names;
 mod neutral;
+mod output;
+mod overrides;
 mod parse;
+mod pca;
 mod places;
+mod preprocess;
+mod problems;
 mod region;
+mod score;
 mod sections;
 mod simulate;
+mod stage;
 mod survey;
 mod sweep;
+mod train;
 mod tree;
-
-use std::fmt;
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
-pub use explain::{explain, Explained};
-pub use region::{Region, RegionUse};
-pub use sections::{
-    Align, Archive, Auto, Backend, CommOptions, Device, Io, Model, OneOrMany, Pca, PcaFit, PcaSolver, Precision,
-    Preprocess, Preset, Reconstruction, Reduction, Rule, Score, Train, Window, Windows,
-};
+mod values;
 
 pub use anomaly::{Anomaly, AnomalyKind};
+pub use archive::Archive;
+pub use comm::{Backend, CommOptions};
+pub use explain::{Explained, explain};
 pub use inject::{EdgeAnomaly, Inject, InjectedCube};
-pub use material::{Edge, Material, MaterialChoice, Peak, Step};
+pub use io::Io;
+pub use material::{Material, MaterialChoice, MaterialEdge, Peak, Rise};
+pub use model::{Model, Preset};
 pub use neutral::Work;
-pub use places::{Places, Shape};
+pub use output::{Output, Reconstruction};
+pub use overrides::Overrides;
+pub use pca::{Pca, PcaFit, PcaSolver};
+pub use places::{Outline, Places};
+pub use preprocess::{Align, Preprocess};
+pub use region::{RegionOfInterest, RegionUse};
+pub use score::{Rule, Score, Window, Windows};
+pub use sections::Config;
 pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
-pub use survey::{Models, SurveyOptions};
-pub use sweep::{Made, Plot, Point, Sweep, SweepFile, METRICS};
-
-/// Bad configuration or usage: the program exits with 2.
-#[derive(Debug)]
-pub struct Invalid(pub String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
-
-/// A whole configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Where results go: a folder, or `{dir, reconstruction}`.
-    pub output: Output,
-    /// Every random number follows from it.
-    pub seed: u64,
-    pub archive: Archive,
-    pub preprocess: Preprocess,
-    pub io: Io,
-    pub model: Model,
-    pub train: Train,
-    pub comm: CommOptions,
-    pub pca: Pca,
-    pub score: Score,
-    /// What `coreloss simulate` writes.
-    pub simulate: Simulate,
-    /// What `coreloss inject` writes.
-    pub inject: Inject,
-    /// What `coreloss survey` does beside scoring.
-    pub survey: SurveyOptions,
-}
-
-/// Where results go and what they hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "OutputForm")]
-pub struct Output {
-    /// Folder of the run; made if absent.
-    pub dir: PathBuf,
-    /// Reconstructed spectra to write.
-    pub reconstruction: Reconstruction,
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Output { dir: "out/run".into(), reconstruction: Reconstruction::Regions }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`")]
-enum OutputForm {
-    Dir(PathBuf),
-    Full(OutputFields),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct OutputFields {
-    dir: PathBuf,
-    reconstruction: Reconstruction,
-}
-
-impl Default for OutputFields {
-    fn default() -> Self {
-        let Output { dir, reconstruction } = Output::default();
-        OutputFields { dir, reconstruction }
-    }
-}
-
-impl From<OutputForm> for Output {
-    fn from(form: OutputForm) -> Self {
-        match form {
-            OutputForm::Dir(dir) => Output { dir, ..Output::default() },
-            OutputForm::Full(OutputFields { dir, reconstruction }) => Output { dir, reconstruction },
-        }
-    }
-}
+pub use stage::Stage;
+pub use survey::{ModelScope, SurveyOptions};
+pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};
+pub use train::{Device, Precision, Reduction, Train, TrainingLength};
+pub use values::{Auto, OneOrMany};

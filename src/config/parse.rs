@@ -1,16 +1,11 @@
-//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and the mend.
+//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and what to do.
 
 use anyhow::Result;
 use serde_yaml::{Mapping, Value};
 
+use super::Config;
 use super::tree::{compare, given, set};
-use super::{Config, Invalid};
-use crate::config::{Auto, PcaFit, SurveyOptions};
-
-/// As much as an address has bits for.
-const MOST_MEMORY_MIB: u64 = 1 << 26;
-/// More than any spectrum spans that is brought in line.
-const MOST_SHIFT_EV: f64 = 1e3;
+use crate::invalid::Invalid;
 
 impl Config {
     /// Reads `text` (of the file `name`, for messages) and lays `overrides` (`a.b=value`, YAML values) over it.
@@ -23,7 +18,7 @@ impl Config {
         let mut config = if empty {
             Config::default()
         } else {
-            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?
+            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?
         };
         if !overrides.is_empty() {
             let mut value = if empty {
@@ -68,116 +63,14 @@ impl Config {
     pub fn given(&self) -> Vec<(String, String)> {
         given(self)
     }
-
-    fn validate(&self, name: &str) -> Result<()> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, problem: &str| {
-            if !holds {
-                problems.push(problem.to_string());
-            }
-        };
-        let train = &self.train;
-        require(train.micro_batch > 0, "train.micro_batch: at least 1");
-        require(
-            train.micro_batch > 0 && train.global_batch > 0 && train.global_batch.is_multiple_of(train.micro_batch),
-            "train.global_batch: a multiple of train.micro_batch, at least one of it",
-        );
-        require(train.steps != Auto::Given(0), "train.steps: at least 1, or auto");
-        require(train.epochs != Some(0), "train.epochs: at least 1");
-        require(train.learning_rate > 0.0 && train.learning_rate.is_finite(), "train.learning_rate: above 0");
-        require(train.kl_weight >= 0.0 && train.kl_weight.is_finite(), "train.kl_weight: 0 or more");
-        require(train.clip > 0.0, "train.clip: above 0");
-        require((0.0..=0.5).contains(&train.validation), "train.validation: from 0 to 0.5");
-        require(train.checkpoint_epochs != Auto::Given(0), "train.checkpoint_epochs: at least 1, or auto");
-        require(train.keep_checkpoints > 0, "train.keep_checkpoints: at least 1");
-        require(train.cudnn_tries != Auto::Given(0), "train.cudnn_tries: at least 1, or auto");
-        require(train.lanes > 0, "train.lanes: at least 1");
-        require((64..=MOST_MEMORY_MIB).contains(&self.io.memory_mib), "io.memory_mib: from 64 to 67108864 (64 TiB)");
-        require(matches!(self.preprocess.spatial_mean, 1 | 3), "preprocess.spatial_mean: 1 (none) or 3");
-        for (key, value) in [("gain", self.preprocess.gain), ("read_noise", self.preprocess.read_noise)] {
-            if let Auto::Given(value) = value {
-                let least = if key == "gain" { value > 0.0 } else { value >= 0.0 };
-                require(least && value.is_finite(), &format!("preprocess.{key}: a positive number, or auto"));
-            }
-        }
-        let components = self.pca.components.as_slice();
-        require(!components.contains(&Auto::Given(0)), "pca.components: each at least 1, or auto");
-        require(!components.is_empty(), "pca.components: at least one number, or auto");
-        require(
-            (1..components.len()).all(|i| !components[..i].contains(&components[i])),
-            "pca.components: each number once",
-        );
-        require(
-            self.model.patch.is_none_or(|[y, x]| {
-                let fits = |size: usize| size >= 4 && size.is_multiple_of(4);
-                (y == 1 || fits(y)) && fits(x)
-            }),
-            "model.patch: [y, x], each a multiple of 4, or y = 1 for line scans",
-        );
-        require(self.model.latent != Some(0), "model.latent: at least 1");
-        let increasing = |[low, high]: [f64; 2]| low.is_finite() && high.is_finite() && low < high;
-        require(
-            self.archive.energy_range_ev.is_none_or(increasing),
-            "archive.energy_range_ev: [low, high] in eV with low < high",
-        );
-        if let super::Windows::List(windows) = &self.score.windows {
-            for window in windows {
-                require(
-                    increasing(window.range_ev) && increasing(window.background_ev),
-                    &format!("score.windows: {}: ranges are [low, high] in eV with low < high", window.name),
-                );
-                require(
-                    window.background_ev[1] <= window.range_ev[1] && window.background_ev[0] < window.range_ev[0],
-                    &format!("score.windows: {}: background_ev lies before the edge", window.name),
-                );
-            }
-        }
-        for region in &self.archive.regions {
-            if let Err(problem) = region.validate() {
-                require(false, &format!("archive.regions: {problem}"));
-            }
-        }
-        require(
-            (self.survey.models == super::Models::Pretrained) == self.survey.pretrained.is_some(),
-            "survey.pretrained: the folders of trained runs, with survey.models: pretrained and only then",
-        );
-        require(
-            self.pca.fit == PcaFit::Cube || self.survey == SurveyOptions::default(),
-            "survey: its cubes are decomposed one by one; leave pca.fit at cube",
-        );
-        require(self.survey.train_cubes > 0, "survey.train_cubes: at least 1");
-        if let Err(problem) = self.survey.validate() {
-            require(false, &format!("survey.tags: {problem}"));
-        }
-        require(
-            self.archive.low_loss.as_ref().is_none_or(|pattern| pattern.contains("{}")),
-            "archive.low_loss: a path relative to the cube, with {} for the cube's name without extension",
-        );
-        require(
-            self.preprocess.max_shift_ev > 0.0 && self.preprocess.max_shift_ev <= MOST_SHIFT_EV,
-            "preprocess.max_shift_ev: above 0, to 1000 eV",
-        );
-        require(self.preprocess.rebin > 0, "preprocess.rebin: at least 1");
-        require(!self.output.dir.as_os_str().is_empty(), "output: a folder");
-        if let Err(error) = self.simulate.validate() {
-            problems.push(format!("simulate.cubes: {error:#}"));
-        }
-        if let Err(error) = self.inject.validate() {
-            problems.push(format!("inject.cubes: {error}"));
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Invalid(format!("{name}: {}", problems.join("; "))).into())
-    }
 }
 
 fn read(name: &str, tree: Value) -> Result<Config> {
-    Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?)
+    Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?)
 }
 
-/// serde's message, with the nearest known key where one was not known.
-pub(super) fn explain(error: &serde_yaml::Error) -> String {
+/// serde's message; with the nearest known key where a key is unknown.
+pub(super) fn in_words(error: &serde_yaml::Error) -> String {
     let message = error.to_string();
     let Some(rest) = message.split("unknown field `").nth(1) else {
         return message;
@@ -197,7 +90,7 @@ pub(super) fn explain(error: &serde_yaml::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{OneOrMany, Reconstruction};
+    use super::super::{Auto, OneOrMany, Reconstruction};
     use super::*;
 
     fn refused(text: &str, overrides: &[&str]) -> String {
@@ -270,5 +163,35 @@ mod tests {
     fn an_override_of_an_unknown_key_is_refused() {
         let message = refused("seed: 1\n", &["trian.steps=4"]);
         assert!(message.contains("Did you mean `train`?"), "{message}");
+    }
+
+    #[test]
+    fn a_region_is_a_box_or_a_polygon() {
+        let parse = |regions: &str| Config::parse("run.yaml", &format!("archive: {{regions: [{regions}]}}\n"), &[]);
+        for good in [
+            "{y: [0, 2], x: [3, 9], use: ignore}",
+            "{polygon: [[0, 0], [4.5, 0], [2, 7]], use: train, cubes: monday/*}",
+        ] {
+            let config = parse(good).unwrap();
+            let again = Config::parse("again", &config.to_yaml(), &[]).unwrap();
+            assert_eq!(config, again);
+        }
+        for (bad, word) in [
+            ("{y: [2, 2], x: [3, 9], use: ignore}", "one past last"),
+            ("{y: [0, 2], use: ignore}", "y and x, or a polygon"),
+            ("{y: [0, 2], x: [0, 1], polygon: [[0, 0], [1, 0], [1, 1]], use: train}", "or a polygon"),
+            ("{polygon: [[0, 0], [1, 0]], use: train}", "at least three corners"),
+            ("{polygon: [[0, 0], [1, 0], [.nan, 1]], use: train}", "at least three corners"),
+            ("{y: [0, 2], x: [3, 9], use: ignore, cubes: '[a'}", "no valid glob"),
+        ] {
+            let message = parse(bad).unwrap_err().to_string();
+            assert!(message.contains("archive.regions") && message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_tag_needs_globs() {
+        let message = refused("survey: {tags: {steel: ['a/*', 'b[']}}", &[]);
+        assert!(message.contains("survey.tags: steel: `b[` is no glob"), "{message}");
     }
 }

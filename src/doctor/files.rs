@@ -1,4 +1,5 @@
-//! File systems: whether all ranks can write one file in the output's, with locks or without, and read the inputs.
+//! Checks of file systems: whether all ranks can write one file where the output goes, whether it has locks, and
+//! whether there are inputs.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -11,13 +12,13 @@ use super::{Finding, Verdict};
 use crate::archive::catalogue;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{signal_path, HspyWriter, Small};
+use crate::output::{Contents, HspyWriter, signal_path};
 
-/// Checks the folder of the output and the inputs.
+/// Checks the output folder and the inputs.
 ///
 /// # Collective
 /// # Errors
-/// None that is a finding; a folder of our own that cannot be removed again is only logged.
+/// None: what fails is a finding.
 pub fn checks(comm: &Comm, config: &Config) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let (finding, folder) = writable(comm, &config.output.dir);
@@ -65,34 +66,32 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
     (Finding::good(check, format!("{there} can be written")), Some(folder))
 }
 
-/// Removes what [`writable`] made, when all ranks are done with it.
+/// Removes the folder that [`writable`] made, when all ranks are done with it.
 ///
 /// # Collective
 fn remove(comm: &Comm, folder: &Path) {
     comm.barrier();
-    if comm.is_root() {
-        if let Err(error) = fs::remove_dir_all(folder) {
-            log::warn!("{}: {error}", folder.display());
-        }
+    if comm.is_root()
+        && let Err(error) = fs::remove_dir_all(folder)
+    {
+        log::warn!("{}: {error}", folder.display());
     }
 }
 
-/// Whether the file system knows locks, which HDF5 asks for.
+/// Whether the file system supports locks, which HDF5 asks for.
 ///
 /// # Collective
 fn locking(comm: &Comm, folder: &Path) -> Finding {
     let path = folder.join("lock");
     let setting = std::env::var("HDF5_USE_FILE_LOCKING").unwrap_or_default();
-    let locked = if comm.is_root() {
+    let locks = || {
         fs::write(&path, "").is_ok()
             && fs::File::open(&path).is_ok_and(|file| {
                 // SAFETY: the descriptor is open; the call changes nothing but its lock.
                 unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) == 0 }
             })
-    } else {
-        true
     };
-    let locked: bool = comm.broadcast(Some(locked));
+    let locked: bool = comm.broadcast(comm.is_root().then(locks));
     if locked || ["FALSE", "BEST_EFFORT", "0"].contains(&&setting[..]) {
         let found = match locked {
             true => "the file system has locks",
@@ -109,7 +108,7 @@ fn locking(comm: &Comm, folder: &Path) -> Finding {
     }
 }
 
-/// Writes one compressed dataset by all ranks.
+/// Whether all ranks can write one compressed dataset together.
 ///
 /// # Collective
 fn parallel(comm: &Comm, folder: &Path) -> Finding {
@@ -119,13 +118,10 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
         file.create_dataset::<i32>(&name, &[comm.size(), 8], &[1, 8])?;
         let mine = Array2::from_elem((1, 8), comm.rank() as i32);
         file.write(&name, &[comm.rank(), 0], mine.view().into_dyn())?;
-        file.finish(Small::default())
+        file.finish(Contents::default())
     };
     match write() {
-        Ok(()) => Finding::good(
-            "hdf5",
-            format!("{}, all ranks write one file", crate::output::hdf5_version()),
-        ),
+        Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),
         Err(error) => Finding::of(
             Verdict::Bad,
             "hdf5",
@@ -140,16 +136,8 @@ fn parallel(comm: &Comm, folder: &Path) -> Finding {
 ///
 /// # Collective
 fn inputs(comm: &Comm, config: &Config) -> Finding {
-    let listed = comm.agree(if comm.is_root() {
-        catalogue(config.archive.inputs.as_slice()).map(|sources| sources.len())
-    } else {
-        Ok(0)
-    });
-    match listed {
-        Ok(count) => {
-            let count: usize = comm.broadcast(Some(count));
-            Finding::good("inputs", format!("{count} files"))
-        }
+    match comm.from_root(|| Ok(catalogue(config.archive.inputs.as_slice())?.len())) {
+        Ok(count) => Finding::good("inputs", format!("{count} files")),
         Err(error) => Finding::of(
             Verdict::Bad,
             "inputs",

@@ -1,45 +1,58 @@
-//! HyperSpy's file layout: signals with axes and metadata, learning results, and our own texts beside them.
+//! Writes HyperSpy's file layout: signals with axes and metadata, learning results, and texts of our own beside them.
 //!
-//! Serial: root writes these small objects when the parallel part is closed.
+//! Serial: root adds these small objects once the parallel part of the file is closed.
 
 use std::collections::BTreeMap;
 
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdf5::plist::dataset_create::AllocTime;
-use hdf5::types::VarLenUnicode;
-use hdf5::{File, Group, H5Type, Location};
+use hdf5::{File, Group, H5Type};
 use ndarray::{Array1, Array2, ArrayD};
 
-use super::about::{self, About};
+use super::attribute::{group, set, set_text};
+use super::measurement::{self, Measurement};
 use crate::cube::Axis;
 
-/// Compression of every dataset, after the shuffle filter; HyperSpy's own choice.
+/// gzip level of every dataset, after the shuffle filter; HyperSpy's own choice.
 pub(super) const GZIP: u8 = 4;
 
-/// Where our own texts are; HyperSpy overlooks groups outside `Experiments`.
+/// The group of our own texts; HyperSpy ignores groups outside `Experiments`.
 pub(super) const TEXTS: &str = "coreloss";
 
-/// Longer texts become datasets of bytes: HDF5 keeps attributes below 64 KiB.
+/// Bytes; longer texts become datasets of bytes, as HDF5 keeps attributes below 64 KiB.
 const LONGEST_ATTRIBUTE: usize = 60_000;
 
-/// Values of one chunk of a small dataset, at most.
+/// Most values in a chunk of a small dataset.
 const CHUNK_VALUES: usize = 1 << 18;
 
-/// What HyperSpy shows as one signal.
-#[derive(Clone, Debug, PartialEq)]
+/// A signal as HyperSpy shows it, and where its values come from.
 pub struct Signal {
     pub title: String,
-    /// One for each dimension of the data, in their order.
+    /// One per dimension of the data, in their order.
     pub axes: Vec<Axis>,
     /// `EELS` for spectra, empty for maps.
     pub signal_type: String,
+    pub data: Data,
+    pub learning_results: Option<LearningResults>,
+}
+
+impl Signal {
+    /// A signal without learning results.
+    pub fn new(title: &str, axes: Vec<Axis>, signal_type: &str, data: Data) -> Signal {
+        Signal { title: title.into(), axes, signal_type: signal_type.into(), data, learning_results: None }
+    }
+
+    /// A signal whose data all ranks have written.
+    pub fn written(title: &str, axes: Vec<Axis>, signal_type: &str) -> Signal {
+        Signal::new(title, axes, signal_type, Data::Written)
+    }
 }
 
 /// The values of a signal.
 pub enum Data {
-    /// Written by all ranks already.
-    Parallel,
-    /// Declared as float32, never written, and read as zeros: for results that describe a cube without copying it.
+    /// All ranks have written them.
+    Written,
+    /// None: a float32 dataset that reads as zeros, for results that describe a cube without copying it.
     Declared {
         chunk: Vec<usize>,
     },
@@ -48,33 +61,26 @@ pub enum Data {
     I32(ArrayD<i32>),
 }
 
-/// A decomposition as HyperSpy keeps it, but for the loadings.
+/// A decomposition as HyperSpy keeps it, except the loadings.
 ///
-/// Those are written in parallel at `Experiments/TITLE/learning_results/loadings`, `[pixels, k]` f64 in C order of
+/// All ranks write those at `Experiments/TITLE/learning_results/loadings`, `[pixels, k]` f64 in C order of
 /// (y, x).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearningResults {
     /// `[energy, k]`.
     pub factors: Array2<f64>,
-    /// Squared singular values by the number of pixels; may be longer than k.
+    /// Squared singular values divided by the number of pixels; may be longer than k.
     pub explained_variance: Vec<f64>,
     pub explained_variance_ratio: Vec<f64>,
     pub poissonian_noise_normalized: bool,
     pub output_dimension: usize,
 }
 
-/// One signal to describe.
-pub struct SmallSignal {
-    pub signal: Signal,
-    pub data: Data,
-    pub learning_results: Option<LearningResults>,
-}
-
-/// Everything that root adds to a file.
+/// What root adds to a file.
 #[derive(Default)]
-pub struct Small {
-    pub signals: Vec<SmallSignal>,
-    /// Provenance by name, kept under `/coreloss`.
+pub struct Contents {
+    pub signals: Vec<Signal>,
+    /// Provenance by name, kept in the group `/coreloss`.
     pub texts: BTreeMap<String, String>,
 }
 
@@ -83,11 +89,11 @@ pub fn signal_path(title: &str) -> String {
     format!("Experiments/{}/data", group_name(title))
 }
 
-/// The group of a title, as HyperSpy names it.
+/// The group of the signal `title`, as HyperSpy names it.
 fn group_name(title: &str) -> String {
     match title {
         "" => "__unnamed__".into(),
-        // HDF5 takes it for the group itself.
+        // To HDF5 "." is the group itself.
         "." => "-".into(),
         title => title.replace('/', "-"),
     }
@@ -100,16 +106,15 @@ pub(super) fn fitting_chunk(shape: &[usize], chunk: &[usize]) -> Result<Vec<usiz
     Ok(shape.iter().zip(chunk).map(|(&size, &part)| part.clamp(1, size)).collect())
 }
 
-/// Adds `small` to `file`, `about` to each of its signals. Rank-local.
-pub(super) fn add(file: &File, small: &Small, about: &About) -> Result<()> {
+/// Adds `contents` to `file`, and `measurement` to each of the signals. Rank-local.
+pub(super) fn add(file: &File, contents: &Contents, measurement: &Measurement) -> Result<()> {
     set_text(file, "file_format", "HyperSpy")?;
     set_text(file, "file_format_version", "3.3")?;
-    for described in &small.signals {
-        let title = &described.signal.title;
-        add_signal(file, described, about).with_context(|| format!("signal {title:?}"))?;
+    for signal in &contents.signals {
+        add_signal(file, signal, measurement).with_context(|| format!("signal {:?}", signal.title))?;
     }
     let texts = group(file, TEXTS)?;
-    for (name, text) in &small.texts {
+    for (name, text) in &contents.texts {
         if text.len() <= LONGEST_ATTRIBUTE {
             set_text(&texts, name, text)?;
         } else {
@@ -120,12 +125,11 @@ pub(super) fn add(file: &File, small: &Small, about: &About) -> Result<()> {
     Ok(())
 }
 
-fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()> {
-    let SmallSignal { signal, data, learning_results } = described;
+fn add_signal(file: &File, signal: &Signal, measurement: &Measurement) -> Result<()> {
     let shape: Vec<usize> = signal.axes.iter().map(|axis| axis.size).collect();
     let experiment = group(file, &format!("Experiments/{}", group_name(&signal.title)))?;
-    match data {
-        Data::Parallel => (),
+    match &signal.data {
+        Data::Written => (),
         Data::Declared { chunk } => {
             let chunk = fitting_chunk(&shape, chunk)?;
             experiment
@@ -147,7 +151,7 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
     for (i, axis) in signal.axes.iter().enumerate() {
         add_axis(&experiment, i, axis, signal.signal_type == "EELS")?;
     }
-    about::add(&experiment, about)?;
+    measurement::add(&experiment, measurement)?;
     let general = group(&experiment, "metadata/General")?;
     set_text(&general, "title", &signal.title)?;
     let kind = group(&experiment, "metadata/Signal")?;
@@ -156,7 +160,7 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
     set(&attributes, "_lazy", &false)?;
     set(&attributes, "ragged", &false)?;
     let learning = group(&experiment, "learning_results")?;
-    if let Some(results) = learning_results {
+    if let Some(results) = &signal.learning_results {
         add_learning_results(&learning, results, &shape).context("learning results")?;
     }
     Ok(())
@@ -164,26 +168,24 @@ fn add_signal(file: &File, described: &SmallSignal, about: &About) -> Result<()>
 
 fn add_axis(experiment: &Group, i: usize, axis: &Axis, is_eels: bool) -> Result<()> {
     let described = group(experiment, &format!("axis-{i}"))?;
-    let or_none = |text: &str| {
-        if text.is_empty() {
-            "_None_".to_string()
-        } else {
-            text.to_string()
-        }
-    };
     set_text(&described, "_type", "UniformDataAxis")?;
-    set_text(&described, "name", &or_none(&axis.name))?;
-    set_text(&described, "units", &or_none(&axis.units))?;
+    set_text(&described, "name", or_none(&axis.name))?;
+    set_text(&described, "units", or_none(&axis.units))?;
     set(&described, "scale", &axis.scale)?;
     set(&described, "offset", &axis.offset)?;
     set(&described, "size", &(axis.size as i64))?;
-    // As numpy's bool; HyperSpy rejects an integer here.
+    // A bool as numpy writes it: HyperSpy rejects an integer here.
     set(&described, "navigate", &axis.navigate)?;
     set(&described, "is_binned", &(is_eels && !axis.navigate))
 }
 
+/// HyperSpy's text for an absent value.
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "_None_" } else { text }
+}
+
 /// # Source
-/// HyperSpy 2.5 `LearningResults`. Its `mean` is left out: `get_decomposition_model` fails on the shape it wants.
+/// HyperSpy 2.5 `LearningResults`. Its `mean` is left out: `get_decomposition_model` fails on the shape that it asks for.
 fn add_learning_results(learning: &Group, results: &LearningResults, shape: &[usize]) -> Result<()> {
     let (energy, components) = results.factors.dim();
     ensure!(shape.last() == Some(&energy), "factors of {energy} channels for a signal of shape {shape:?}");
@@ -203,17 +205,7 @@ fn add_learning_results(learning: &Group, results: &LearningResults, shape: &[us
     set(learning, "unfolded", &false)
 }
 
-/// The group `path` below `parent`, made where it is missing.
-pub(super) fn group(parent: &Group, path: &str) -> Result<Group> {
-    let mut current = parent.clone();
-    for name in path.split('/') {
-        current = if current.link_exists(name) { current.group(name) } else { current.create_group(name) }
-            .with_context(|| format!("group {path}"))?;
-    }
-    Ok(current)
-}
-
-/// Writes a whole array, chunked because HyperSpy loads nothing else lazily.
+/// Writes a whole array in chunks; HyperSpy loads no other layout lazily.
 fn add_dataset<T: H5Type + Clone>(parent: &Group, name: &str, values: &ArrayD<T>) -> Result<()> {
     let row: usize = values.shape().iter().skip(1).product();
     let mut chunk = values.shape().to_vec();
@@ -231,20 +223,4 @@ fn add_dataset<T: H5Type + Clone>(parent: &Group, name: &str, values: &ArrayD<T>
         .create(name)
         .with_context(|| format!("dataset {name} cannot be written"))?;
     Ok(())
-}
-
-/// Sets attribute `name`, whatever it was.
-pub(super) fn set<T: H5Type>(location: &Location, name: &str, value: &T) -> Result<()> {
-    let write = || {
-        if location.attr(name).is_ok() {
-            location.delete_attr(name)?;
-        }
-        location.new_attr::<T>().create(name)?.write_scalar(value)
-    };
-    write().with_context(|| format!("attribute {name} cannot be written"))
-}
-
-pub(super) fn set_text(location: &Location, name: &str, value: &str) -> Result<()> {
-    let text: VarLenUnicode = value.parse().map_err(|cause| anyhow!("attribute {name} cannot be text: {cause}"))?;
-    set(location, name, &text)
 }

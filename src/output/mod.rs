@@ -1,33 +1,28 @@
-//! Results out: `.hspy` files that HyperSpy opens, written by all ranks together.
+//! Results out: `.hspy` files that HyperSpy opens, written by all ranks together, and tables and NeXus files by root alone.
 //!
-//! Cubes and maps go out in parallel ([`HspyWriter`]); what is small is added by root alone when they are whole.
-//! Nothing has its final name before that. The readers here serve the report.
+//! [`HspyWriter`] writes cubes and maps in parallel; root adds what is small once they are whole. No file has its final name
+//! before it is complete. The readers here serve the report and commands that build on results.
 
-mod about;
-
+mod attribute;
 mod hspy;
-
+mod hspy_writer;
+mod measurement;
 mod nexus;
-
-mod parallel;
-
 mod read;
-
 mod table;
-
 mod transfer;
 
-pub use about::About;
-pub use hspy::{signal_path, Data, LearningResults, Signal, Small, SmallSignal};
+pub use hspy::{Contents, Data, LearningResults, Signal, signal_path};
+pub use hspy_writer::HspyWriter;
+pub use measurement::Measurement;
 pub use nexus::NexusWriter;
-pub use parallel::HspyWriter;
 pub use read::{read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles};
-pub use table::{write_csv, write_tables, Column, Values};
+pub use table::{Column, Values, write_csv, write_tables};
 
 /// A type that datasets can hold.
 pub use hdf5::H5Type as Value;
 
-/// The HDF5 that was loaded. Rank-local.
+/// Name and version of the HDF5 library in use. Rank-local.
 pub fn hdf5_version() -> String {
     let (major, minor, release) = hdf5::library_version();
     format!("HDF5 {major}.{minor}.{release}")

@@ -1,50 +1,48 @@
-//! NeXus files: signals as `NXdata` with axes, for programs that know that format and not HyperSpy's.
+//! Writes NeXus files: signals as `NXdata` with axes, for programs that do not read HyperSpy's format.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use hdf5::types::VarLenUnicode;
-use hdf5::{File, Location};
-use ndarray::{s, Array1, ArrayD, Ix2};
+use hdf5::File;
+use ndarray::{ArrayD, Ix2, s};
 
-use super::hspy::{set, set_text, GZIP};
+use super::attribute::{set, set_text, set_texts};
+use super::hspy::GZIP;
 use crate::cube::Axis;
+use crate::durable::Partial;
 
-/// A file under way, `PATH.partial` until it is finished. Rank-local.
+/// A file being written, `PATH.partial` until it is finished. Rank-local.
 pub struct NexusWriter {
-    path: PathBuf,
-    partial: PathBuf,
+    partial: Partial,
     file: File,
     first: Option<String>,
 }
 
 impl NexusWriter {
+    /// Starts `path`.
+    ///
     /// # Errors
     /// A folder that cannot be written.
     pub fn create(path: &Path) -> Result<NexusWriter> {
-        let mut partial = OsString::from(path);
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = Partial::of(path);
         let file = File::with_options()
             .with_fapl(|fapl| fapl.file_locking(false))
-            .create(&partial)
-            .with_context(|| format!("cannot write {}", partial.display()))?;
+            .create(partial.path())
+            .with_context(|| format!("cannot write {}", partial.path().display()))?;
         set_text(&file, "NX_class", "NXroot")?;
         set_text(&file, "default", "entry")?;
         let entry = file.create_group("entry")?;
         set_text(&entry, "NX_class", "NXentry")?;
-        Ok(NexusWriter { path: path.to_path_buf(), partial, file, first: None })
+        Ok(NexusWriter { partial, file, first: None })
     }
 
-    /// Adds `title` with a value for each place of `axes`: all of one or two dimensions is `plane(0)`, three come plane by
-    /// plane of the first.
+    /// Adds the signal `title` over one to three `axes`: `plane(0)` holds all of one or two dimensions, `plane(i)` index `i`
+    /// of the first of three.
     ///
     /// # Errors
-    /// Values that cannot be had, or of another shape; a full disk.
+    /// Those of `plane`; values of another shape; a full disk.
     pub fn add(&mut self, title: &str, axes: &[Axis], plane: impl Fn(usize) -> Result<ArrayD<f32>>) -> Result<()> {
-        // Names of NeXus are those of variables; they may not begin with a digit.
+        // NeXus names look like variables: letters, digits and underscores, no digit first.
         let letter = |c: char| if c.is_alphanumeric() { c } else { '_' };
         let name: String = "map_".chars().chain(title.chars().map(letter)).collect();
         let group = self.file.create_group(&format!("entry/{name}"))?;
@@ -72,9 +70,9 @@ impl NexusWriter {
                 "" => format!("dim{i}"),
                 name => name.to_lowercase().replace([' ', '/'], "_"),
             };
-            let places = group.new_dataset_builder().with_data(&axis.values()).create(&name[..])?;
+            let values = group.new_dataset_builder().with_data(&axis.values()).create(&name[..])?;
             if !axis.units.is_empty() {
-                set_text(&places, "units", &axis.units)?;
+                set_text(&values, "units", &axis.units)?;
             }
             set(&group, &format!("{name}_indices"), &(i as i64))?;
             names.push(name);
@@ -84,7 +82,7 @@ impl NexusWriter {
         Ok(())
     }
 
-    /// Gives the file its name.
+    /// Closes the file and gives it its name.
     ///
     /// # Errors
     /// A full disk.
@@ -94,17 +92,6 @@ impl NexusWriter {
             set_text(&entry, "default", first)?;
         }
         self.file.close()?;
-        fs::rename(&self.partial, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
+        self.partial.commit()
     }
-}
-
-fn set_texts(place: &Location, name: &str, texts: &[String]) -> Result<()> {
-    let texts: Result<Vec<VarLenUnicode>, _> = texts.iter().map(|text| text.parse()).collect();
-    let texts = Array1::from(texts.context("a name with a NUL")?);
-    place
-        .new_attr_builder()
-        .with_data(&texts)
-        .create(name)
-        .with_context(|| format!("attribute {name} cannot be written"))?;
-    Ok(())
 }

@@ -1,15 +1,14 @@
-//! Tables out: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
+//! Writes tables: CSV for people and spreadsheets, HDF5 for h5py, PyTables and pandas.
 
-use std::fmt::Write as _;
-use std::fs;
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Datatype, File};
 
 use super::transfer::write_records;
-use crate::durable;
+use crate::durable::{self, Partial};
 
 /// A named column; all of a table are equally long.
 pub struct Column {
@@ -18,7 +17,7 @@ pub struct Column {
 }
 
 pub enum Values {
-    /// NaN where there is none.
+    /// NaN for a missing value.
     Float(Vec<f64>),
     Integer(Vec<i64>),
     Text(Vec<String>),
@@ -38,52 +37,45 @@ impl Column {
     }
 }
 
-/// Writes a table as CSV (RFC 4180), by a temporary name; a number that is none is left empty. Rank-local.
+/// Writes a table as CSV (RFC 4180, lines ending in `\n`), whole or not at all; a missing value is an empty field.
+/// Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be written.
 pub fn write_csv(path: &Path, table: &[Column]) -> Result<()> {
-    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_string(),
-    };
-    let names: Vec<String> = table.iter().map(|column| quoted(&column.name)).collect();
-    let mut text = names.join(",") + "\n";
-    for row in 0..table.first().map_or(0, Column::rows) {
-        for (i, column) in table.iter().enumerate() {
-            if i > 0 {
-                text.push(',');
-            }
-            // Writing to a String cannot fail.
-            let _ = match &column.values {
-                Values::Float(values) if values[row].is_nan() => Ok(()),
-                Values::Float(values) => write!(text, "{}", values[row]),
-                Values::Integer(values) => write!(text, "{}", values[row]),
-                Values::Text(values) => write!(text, "{}", quoted(&values[row])),
-            };
+    let write = |file: &mut dyn Write| -> Result<()> {
+        let mut csv = csv::Writer::from_writer(file);
+        csv.write_record(table.iter().map(|column| &column.name))?;
+        for row in 0..table.first().map_or(0, Column::rows) {
+            csv.write_record(table.iter().map(|column| match &column.values {
+                Values::Float(values) if values[row].is_nan() => String::new(),
+                Values::Float(values) => values[row].to_string(),
+                Values::Integer(values) => values[row].to_string(),
+                Values::Text(values) => values[row].clone(),
+            }))?;
         }
-        text.push('\n');
-    }
-    durable::replace(path, |file| Ok(file.write_all(text.as_bytes())?))
-        .with_context(|| format!("cannot write {}", path.display()))
+        Ok(csv.flush()?)
+    };
+    durable::replace(path, write)
 }
 
-/// Writes each table as a dataset of records, by a temporary name. Rank-local.
+/// Writes each table as a dataset of records, whole or not at all. Rank-local.
 ///
 /// `pandas.DataFrame(h5py.File(path)[name][:])` reads it; texts are UTF-8 of fixed length.
+///
 /// # Errors
 /// A folder that cannot be written, columns of unequal length.
 pub fn write_tables(path: &Path, tables: &[(&str, Vec<Column>)]) -> Result<()> {
-    let partial = path.with_extension("h5.partial");
+    let partial = Partial::of(path);
     let write = || -> Result<()> {
-        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(&partial)?;
+        let file = File::with_options().with_fapl(|fapl| fapl.file_locking(false)).create(partial.path())?;
         for (name, table) in tables {
             add(&file, name, table).with_context(|| format!("table {name}"))?;
         }
-        file.close()?;
-        Ok(fs::rename(&partial, path)?)
+        Ok(file.close()?)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    partial.commit()
 }
 
 fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
@@ -105,11 +97,11 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
     let mut bytes = vec![0u8; rows * record.size];
     for (row, bytes) in bytes.chunks_exact_mut(record.size.max(1)).enumerate() {
         for (column, field) in table.iter().zip(&record.fields) {
-            let place = &mut bytes[field.offset..];
+            let target = &mut bytes[field.offset..];
             match &column.values {
-                Values::Float(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
-                Values::Integer(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
-                Values::Text(values) => place[..values[row].len()].copy_from_slice(values[row].as_bytes()),
+                Values::Float(values) => target[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Integer(values) => target[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Text(values) => target[..values[row].len()].copy_from_slice(values[row].as_bytes()),
             }
         }
     }
@@ -120,6 +112,8 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn table() -> Vec<Column> {

@@ -1,6 +1,6 @@
-//! One collective transfer to a dataset: the only unsafe input or output of the program.
+//! Raw HDF5 writes that the safe interface lacks: one collective write of a block, and records of a run-time type.
 //!
-//! The safe interface always transfers independently, which HDF5 refuses for compressed parallel datasets.
+//! The safe interface always writes independently, which HDF5 refuses for compressed parallel datasets.
 
 use std::ops::Range;
 
@@ -9,17 +9,17 @@ use hdf5::{Dataset, Dataspace, Datatype, H5Type, Hyperslab, Selection, SliceOrIn
 use hdf5_sys::h5d::H5Dwrite;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5p::{H5FD_mpio_xfer_t, H5Pclose, H5Pcreate, H5Pset_dxpl_mpio};
-use hdf5_sys::h5s::{H5Sselect_none, H5S_ALL};
+use hdf5_sys::h5s::{H5S_ALL, H5Sselect_none};
 use ndarray::ArrayViewD;
 
-/// Writes `block` of `local` to `dataset`, `local` lying at `start` there; nothing where `block` is none.
+/// Writes `block` of `local` to `dataset`, in which `local` begins at `start`; without a block this rank takes part but
+/// writes nothing.
 ///
-/// `local` must be in C order, and of the type that the dataset stores: a conversion would make HDF5 fall back to
-/// independent transfer.
+/// `local` must be in C order and of the stored type: a conversion would make HDF5 write independently.
 ///
 /// # Collective
 /// # Errors
-/// Rank-local: to be agreed on.
+/// Rank-local: the caller agrees on them.
 pub(super) fn write_block<T: H5Type>(
     dataset: &Dataset,
     start: &[usize],
@@ -29,19 +29,19 @@ pub(super) fn write_block<T: H5Type>(
     let memory_type = Datatype::from_type::<T>()?;
     let (memory, stored) = match block {
         Some(block) => {
-            let there: Vec<Range<usize>> =
+            let target: Vec<Range<usize>> =
                 block.iter().zip(start).map(|(range, start)| range.start + start..range.end + start).collect();
-            (Dataspace::try_new(local.shape())?.select(selection(block))?, dataset.space()?.select(selection(&there))?)
+            (Dataspace::try_new(local.shape())?.select(selection(block))?, dataset.space()?.select(selection(&target))?)
         }
         None => (Dataspace::try_new([1])?, dataset.space()?),
     };
     debug_assert!(local.is_standard_layout());
     let values = local.as_ptr();
     hdf5::sync::sync(|| {
-        // SAFETY: all handles live until the end of this function and are used under the library's lock. The
-        // selections lie inside `memory`, which describes `local` in C order, and inside the dataset: the crate
-        // has checked both. An empty selection reads nothing from `values`.
-        let code = unsafe {
+        // SAFETY: all handles outlive the call and are used under the library's lock. The crate has checked that the
+        // selections lie inside the dataset and inside `memory`, which describes `local` in C order. An empty selection
+        // reads nothing from `values`.
+        let written = unsafe {
             if block.is_none() {
                 H5Sselect_none(memory.id());
                 H5Sselect_none(stored.id());
@@ -49,12 +49,12 @@ pub(super) fn write_block<T: H5Type>(
             let transfer = H5Pcreate(*hdf5::globals::H5P_DATASET_XFER);
             H5Pset_dxpl_mpio(transfer, H5FD_mpio_xfer_t::H5FD_MPIO_COLLECTIVE);
             let code = H5Dwrite(dataset.id(), memory_type.id(), memory.id(), stored.id(), transfer, values.cast());
-            // Before the list is closed, which would clear the error stack.
-            let result = if code < 0 { Err(hdf5::Error::query()) } else { Ok(()) };
+            // Queried before the list is closed, which clears the error stack.
+            let written = if code < 0 { Err(hdf5::Error::query()) } else { Ok(()) };
             H5Pclose(transfer);
-            result
+            written
         };
-        match code {
+        match written {
             Ok(()) => Ok(()),
             Err(cause) => Err(cause?),
         }
@@ -73,14 +73,11 @@ fn selection(block: &[Range<usize>]) -> Selection {
     Selection::from(Hyperslab::from(ranges))
 }
 
-/// Cuts an array of `shape` into blocks of at most `limit` values, along chunk borders as long as that is possible.
+/// Cuts an array of `shape` into blocks of at most `limit` values, along chunk borders as far as possible.
 ///
-/// The array lies at `start` in a dataset of chunks `chunk`. Empty for an empty array.
+/// The array begins at `start` in a dataset of chunks `chunk`. No blocks for an empty array.
 pub(super) fn blocks(start: &[usize], shape: &[usize], chunk: &[usize], limit: usize) -> Vec<Vec<Range<usize>>> {
-    let mut whole: Vec<Range<usize>> = Vec::new();
-    for &size in shape {
-        whole.push(0..size);
-    }
+    let whole = shape.iter().map(|&size| 0..size).collect();
     let mut pieces = Vec::new();
     if !shape.contains(&0) {
         cut(whole, start, chunk, limit, &mut pieces);
@@ -93,14 +90,14 @@ fn cut(block: Vec<Range<usize>>, start: &[usize], chunk: &[usize], limit: usize,
     if size <= limit || size == 1 {
         return pieces.push(block);
     }
-    // The chunk border nearest to the middle; only the first axis that has one is cut.
+    // At the chunk border nearest to the middle of the first axis that has one.
     let border = (0..block.len()).find_map(|dim| {
         let (low, high) = (block[dim].start + start[dim], block[dim].end + start[dim]);
         let middle = ((low + high) / 2).div_ceil(chunk[dim]) * chunk[dim];
         let middle = if middle < high { middle } else { (high - 1) / chunk[dim] * chunk[dim] };
         (middle > low).then(|| (dim, middle - start[dim]))
     });
-    // A single chunk above the limit is cut inside.
+    // A single chunk above the limit is cut in half.
     let inside = || {
         let dim = (0..block.len()).find(|&dim| block[dim].len() > 1).unwrap_or(0);
         (dim, (block[dim].start + block[dim].end) / 2)
@@ -114,7 +111,7 @@ fn cut(block: Vec<Range<usize>>, start: &[usize], chunk: &[usize], limit: usize,
     cut(second, start, chunk, limit, pieces);
 }
 
-/// Writes a whole dataset of records, laid out in `bytes` as `datatype` says. Rank-local.
+/// Writes all records of `dataset`, laid out in `bytes` as `datatype` says. Rank-local.
 ///
 /// # Errors
 /// A full disk.

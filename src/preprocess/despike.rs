@@ -1,32 +1,33 @@
-//! Cosmic rays: voxels far above what their spectrum and their neighbours agree on.
+//! Removes cosmic rays: voxels far above both their spectrum and the neighbouring pixels.
 
 use std::ops::Range;
 
-use ndarray::{s, Array2, Array3, ArrayView3, Axis as Dim};
+use ndarray::{Array2, Array3, ArrayView3, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::noise::NoiseModel;
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
-/// Standard deviations above the median that make a spike.
+/// A spike is this many standard deviations above the median.
 const SIGMAS: f64 = 8.0;
-/// What stands out of a neighbour's spectrum in the same channel by this share of what it does here is a line of the
-/// specimen's. Beside a spike of 8 sigma noise does so once in some thousand times.
+/// A peak is a spectral line of the specimen, not a spike, if a neighbour's peak in the same channel is this share as
+/// high. Next to a spike of 8 sigma, noise reaches that about once in a thousand times.
 const LINE_SHARE: f64 = 0.6;
-/// The zero-loss peak reaches up to here, in eV: it moves between pixels by more than any noise.
+/// End of the zero-loss peak, eV: it moves between pixels by more than any noise.
 const ZERO_LOSS_END_EV: f64 = 15.0;
 
-/// The channels up to the end of the zero-loss peak; none where the axis begins above it.
+/// The channels up to the end of the zero-loss peak; empty where the axis begins above it.
 pub fn zero_loss_channels(energy: &Axis) -> Range<usize> {
     energy.indices(f64::NEG_INFINITY, ZERO_LOSS_END_EV)
 }
 
 /// `rows` of `raw` without spikes, and the number of spikes of each pixel.
 ///
-/// `raw` is `[row, x, energy]` in ADU and holds the rows before and after `rows` wherever the cube does. A spike lies
-/// 8 sigma above the median of five channels and above that of the pixels around, and above each of those in its own
-/// and the adjacent channels: a cosmic ray belongs to one exposure, so that a peak which a neighbour shares is none,
-/// even where the neighbour's is lower. It takes the median of the five channels. Channels in `zero_loss` stay, and so does a pixel without neighbours.
+/// `raw` is `[row, x, energy]` in ADU and holds the rows before and after `rows` wherever the cube has them. A spike
+/// lies 8 sigma above the median of the five channels around it, 8 sigma above the median of the neighbouring pixels,
+/// and above each of those in its own and the adjacent channels. A cosmic ray hits one exposure: a peak that a
+/// neighbour shares, even a lower one, is no spike. A spike is replaced by the median of the five channels. Channels in
+/// `zero_loss` and pixels without neighbours are left as they are.
 pub fn despike(
     raw: ArrayView3<f32>,
     rows: Range<usize>,
@@ -57,17 +58,19 @@ pub fn despike(
     (clean, spikes)
 }
 
-/// Whether each voxel of `spectrum` may be a spike: false where the four channels around rule it out, as they do for all
-/// but a few, at a fraction of the medians' price.
+/// Whether each voxel of `spectrum` may be a spike: a quick test of the four channels around, which rules out all but a
+/// few at a fraction of the cost of the medians.
 fn suspects(spectrum: &[f32], noise: &NoiseModel, suspects: &mut Vec<bool>) {
     suspects.clear();
     suspects.resize(spectrum.len(), true);
-    // Variance is linear above 0. Slightly less than 8 sigma, so that rounding cannot rule out what the exact test takes.
+    // The variance is linear above 0. Slightly less than 8 sigma, so that rounding rules out nothing that the exact
+    // test finds.
     let least = |level: f64| (0.999 * SIGMAS).powi(2) * noise.variance(level);
     let (at_zero, slope) = (least(0.0) as f32, (least(1.0) - least(0.0)) as f32);
     let inner = suspects.iter_mut().skip(2);
     for (suspect, around) in inner.zip(spectrum.windows(5)) {
-        // Three of five lie at or below their median and the spike is not one of them; the lowest sets the least sigma.
+        // Three of the five lie at or below their median, and the spike is not among them; the lowest has the smallest
+        // sigma.
         let lowest = around.iter().fold(f32::INFINITY, |low, &v| low.min(v));
         let least = at_zero + slope * lowest.max(0.0);
         // A missing channel may be anywhere.
@@ -80,12 +83,12 @@ fn suspects(spectrum: &[f32], noise: &NoiseModel, suspects: &mut Vec<bool>) {
     }
 }
 
-/// What a spike at `[row, x, energy]` is to be replaced by; none where there is no spike.
+/// The value to replace a spike at `[row, x, energy]` by; `None` where there is no spike.
 fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> Option<f32> {
     let value = raw[[row, x, e]];
     let (height, width, channels) = raw.dim();
     let spectral_median = |y: usize, x: usize| {
-        let window = e.saturating_sub(2)..(e + 3).min(channels);
+        let window = neighbourhood(e, 2, channels);
         median(window.map(|i| raw[[y, x, i]]))
     };
     let spectral = spectral_median(row, x)?;
@@ -93,14 +96,13 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
         return None;
     }
     let around = || {
-        let ys = row.saturating_sub(1)..(row + 2).min(height);
-        ys.flat_map(move |y| (x.saturating_sub(1)..(x + 2).min(width)).map(move |x| (y, x)))
-            .filter(move |&place| place != (row, x))
+        let ys = neighbourhood(row, 1, height);
+        ys.flat_map(move |y| neighbourhood(x, 1, width).map(move |x| (y, x))).filter(move |&pixel| pixel != (row, x))
     };
     let spatial = median(around().map(|(y, x)| raw[[y, x, e]]))?;
-    let near = e.saturating_sub(1)..(e + 2).min(channels);
+    let near = neighbourhood(e, 1, channels);
     let shared = || around().any(|(y, x)| near.clone().any(|i| raw[[y, x, i]] >= value));
-    // A line of the specimen stands out of its spectrum beside it too, though less where there is less of it.
+    // A line of the specimen shows in neighbours too, though lower where there is less of the element.
     let is_line = |(y, x)| {
         let excess = |value: f32, median: f32| f64::from(value) - f64::from(median);
         spectral_median(y, x).is_some_and(|m| excess(raw[[y, x, e]], m) >= LINE_SHARE * excess(value, spectral))
@@ -111,21 +113,21 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
 
 fn stands_out(value: f32, median: f32, noise: &NoiseModel) -> bool {
     let excess = value as f64 - median as f64;
-    // Infinity is missing, not a spike: nothing is known of the voxel.
+    // Infinity marks a missing voxel, not a spike.
     excess.is_finite() && excess > 0.0 && excess * excess > SIGMAS * SIGMAS * noise.variance(median as f64)
 }
 
-/// Of the finite ones among at most eight values, the lower middle one where they are even in number.
+/// The lower median of the finite ones of at most eight values: [`crate::spectrum::median`], without an allocation.
 fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
     let mut sorted = [0f32; 8];
     let mut count = 0;
     for value in values.filter(|v| v.is_finite()) {
-        let mut place = count;
-        while place > 0 && sorted[place - 1] > value {
-            sorted[place] = sorted[place - 1];
-            place -= 1;
+        let mut index = count;
+        while index > 0 && sorted[index - 1] > value {
+            sorted[index] = sorted[index - 1];
+            index -= 1;
         }
-        sorted[place] = value;
+        sorted[index] = value;
         count += 1;
     }
     (count > 0).then(|| sorted[(count - 1) / 2])
@@ -164,12 +166,12 @@ mod tests {
         raw[[1, 2, 8]] = 950.0;
         raw[[0, 0, 1]] = 1e6;
         let (clean, count) = edited(&raw);
-        // The brighter of the two is a spike of its own right; the other is shared by it.
+        // The brighter of the two is a spike; the other is no higher than its neighbour.
         assert_eq!((count, clean[[1, 1, 7]], clean[[0, 0, 1]]), (1, 900.0, 1e6));
     }
 
     #[test]
-    fn a_line_that_a_neighbour_has_less_of_stays() {
+    fn a_line_that_is_weaker_in_a_neighbour_stays() {
         let mut raw = flat();
         for (x, height) in [(0, 600.0), (1, 900.0), (2, 300.0)] {
             raw[[1, x, 7]] += height;
@@ -200,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_quick_look_never_rules_out_a_spike(
+        fn the_quick_test_never_rules_out_a_spike(
             values in prop::collection::vec(prop_oneof![
                 6 => -50f32..150.0, 2 => 100f32..2e4, 1 => Just(f32::NAN), 1 => Just(f32::INFINITY)], 3 * 9),
         ) {

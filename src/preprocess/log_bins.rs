@@ -1,15 +1,15 @@
-//! Logarithmic histograms that any split of the data fills alike.
+//! Logarithmic histograms whose counts do not depend on how the data are split.
 
-/// Bins whose edges are exact in binary, `2^bits` to an octave, found from the bits of the number.
+/// Bins with exact binary edges, `2^bits` to an octave, found from the bits of a number.
 pub struct LogBins {
-    /// Bin 1 begins at 2 to this power.
+    /// Bin 1 begins at 2 to the power of this.
     pub lowest_exponent: i64,
     pub octaves: usize,
     pub bits: u32,
 }
 
 impl LogBins {
-    /// Number of bins, bin 0 (all that lies below, nought and negatives too) included.
+    /// Number of bins, including bin 0, which holds all smaller values, zero and negative ones too.
     pub const fn count(&self) -> usize {
         (self.octaves << self.bits) + 1
     }
@@ -18,13 +18,13 @@ impl LogBins {
         (1023 + self.lowest_exponent) << self.bits
     }
 
-    /// The bin of `value`; the last one for all that lies above.
+    /// The bin of `value`; the last one for all larger values.
     pub fn index(&self, value: f64) -> usize {
         if value <= 0.0 {
             return 0;
         }
-        let place = (value.to_bits() >> (52 - self.bits)) as i64 - self.base() + 1;
-        place.clamp(0, self.count() as i64 - 1) as usize
+        let index = (value.to_bits() >> (52 - self.bits)) as i64 - self.base() + 1;
+        index.clamp(0, self.count() as i64 - 1) as usize
     }
 
     /// Lower and upper edge of bin `index`.
@@ -34,7 +34,7 @@ impl LogBins {
         (low, edge(index as i64))
     }
 
-    /// The value below which a `share` of a histogram's entries lies, linear within a bin; 0 in bin 0.
+    /// The quantile `share` of a histogram, linear within a bin; 0 in bin 0.
     pub fn quantile(&self, histogram: &[i64], share: f64) -> f64 {
         let total: i64 = histogram.iter().sum();
         let wanted = share * total as f64;

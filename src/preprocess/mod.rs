@@ -1,17 +1,14 @@
-//! Raw counts of the detector to the counts that the models read: arrays only, no ranks and no files.
+//! Turns the detector's raw counts into the counts that the models see: arrays only, no ranks and no files.
 //!
-//! The order of use: [`noise`] fits ADU per electron, [`vacuum`] finds what is no specimen, [`zero_loss`] or [`edge_shift`]
-//! how far each pixel's energies are off, [`prepare`] takes blocks of rows through [`despike`], [`resample`] and [`mean`],
-//! and [`whiten`] makes the network's input of a patch. Nothing here depends on how a cube was cut into blocks, nor on
-//! the number of threads.
+//! In the order of use: [`noise`] fits the ADU per electron, [`vacuum`] finds the pixels without specimen, [`prepare`]
+//! takes blocks of rows through [`despike`], [`Resampling`](crate::spectrum::Resampling) and [`mean`], and [`whiten`]
+//! makes the network's input from a patch. No result depends on how a cube is cut into blocks, nor on the number of
+//! threads.
 
 pub mod despike;
-pub mod edge_shift;
 mod log_bins;
 pub mod mean;
 pub mod noise;
 pub mod prepare;
-pub mod resample;
 pub mod vacuum;
 pub mod whiten;
-pub mod zero_loss;

@@ -1,58 +1,60 @@
-//! How many detector units one electron makes, and the read noise, from the measured cube itself.
+//! The gain (ADU per electron) and the read noise, from the measured cube itself.
 //!
-//! [`NoiseStatistics`] is a table of integer counts: ranks and threads fill their own and add them, and the fit is the
-//! same whatever the order.
+//! [`NoiseStatistics`] is a table of integer counts. Ranks and threads fill their own and add them up, so that the fit
+//! does not depend on the order.
 
-use ndarray::{s, ArrayView1, ArrayView3};
+use ndarray::{ArrayView1, ArrayView3, s};
 use serde::{Deserialize, Serialize};
 
 use super::log_bins::LogBins;
+use crate::spectrum::{MAD_OF_SD, weighted_median};
 
-/// Channels between the members of a difference. Detectors spread an electron over its neighbours, so that near channels
-/// vary together (by .63, .30, .14, .07, .04 one to five apart in the measured nanocubes) and their difference shows too
-/// little noise: the variance of a channel that eight principal components leave, over that of the fit, is 1.2 to 3.0 in
-/// four measured cubes for differences of adjacent channels, 1.00 to 1.06 for five apart, and .99 to 1.02 from seven on.
+/// Lag of the differences along energy, channels. Detectors spread an electron over channels, so that near channels are
+/// correlated (.63, .30, .14, .07, .04 at lags of one to five in the measured nanocubes) and their difference has too
+/// little noise. Four measured cubes tell what lag is enough: the variance of a channel that eight principal components
+/// leave, over that of the fit, is 1.2 to 3.0 with a lag of one, 1.00 to 1.06 with five, and .99 to 1.02 from seven on.
 const LAG: usize = 8;
-/// The same where there is but one pixel to a line: its own structure grows with the distance.
+/// The same for lines of a single pixel: there the structure of the spectrum itself grows with the lag.
 const LONE_LAG: usize = 5;
-/// Levels: log-spaced bins from 2^-20 to 2^44 ADU, four to an octave, and bin 0 for all that lies below.
+/// Levels: log-spaced bins from 2^-20 to 2^44 ADU, four to an octave, and bin 0 for smaller ones.
 const LEVELS: LogBins = LogBins { lowest_exponent: -20, octaves: 64, bits: 2 };
 /// Absolute differences: 2^-24 to 2^40 ADU, eight to an octave, and bin 0 below.
 const DIFFERENCES: LogBins = LogBins { lowest_exponent: -24, octaves: 64, bits: 3 };
-/// A level with fewer differences than this says too little of its variance.
+/// A level with fewer differences than this is left out.
 const MIN_DIFFERENCES: i64 = 50;
-/// Relative misfit at which a level begins to count as disturbed by the specimen's structure.
+/// Relative misfit from which on a level counts as disturbed by the specimen's structure.
 const MISFIT_SCALE: f64 = 0.15;
 
 /// `variance = gain * level + (gain * read_noise)^2` in ADU: Poisson electrons and a Gaussian amplifier.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseModel {
-    /// Variance of one channel over its mean, ADU: ADU per electron where each electron falls into one channel, less where
-    /// the detector spreads it over several, the apparent one of data that were smoothed or rescaled.
+    /// Variance of one channel over its mean, ADU. That is ADU per electron where each electron falls into one channel,
+    /// less where the detector spreads it over several, and an apparent gain of data that were smoothed or rescaled.
     pub gain: f64,
-    /// Electrons rms of one voxel without signal.
+    /// Electrons rms of a voxel without signal.
     pub read_noise: f64,
-    /// False where the data were too few to tell, and `gain` is 1.
+    /// False where there were too few data, and `gain` is 1.
     pub fitted: bool,
 }
 
 impl NoiseModel {
-    /// A gain that is known; no read noise.
+    /// A known gain, without read noise.
     pub fn with_gain(gain: f64) -> NoiseModel {
         NoiseModel { gain, read_noise: 0.0, fitted: false }
     }
 
-    /// Variance in ADU^2 of a voxel whose expected value is `level` ADU; at least that of one electron, because a lone
+    /// Variance in ADU^2 of a voxel with an expectation of `level` ADU; at least that of one electron, because a lone
     /// electron where none was expected is no surprise.
     pub fn variance(&self, level: f64) -> f64 {
         self.gain * (level.max(0.0) + self.gain * (1.0 + self.read_noise * self.read_noise))
     }
 }
 
-/// Histograms of neighbour differences by signal level.
+/// Histograms of the differences between neighbours, by signal level.
 ///
-/// A difference is taken between pixels next to each other along x and freed of the specimen's smooth structure by the
-/// same difference some channels below and above. Rows are independent: any split into blocks gives the same counts.
+/// A difference is taken between two pixels next to each other along x, less the mean of the same difference some
+/// channels below and above, which removes the specimen's smooth structure. Rows are independent: any split into blocks
+/// gives the same counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoiseStatistics {
     /// `[level][difference]`, C order.
@@ -66,12 +68,12 @@ impl Default for NoiseStatistics {
 }
 
 impl NoiseStatistics {
-    /// The counts, to be summed element by element over ranks and threads.
+    /// The counts, to be summed element by element over threads and ranks.
     pub fn counts_mut(&mut self) -> &mut [i64] {
         &mut self.counts
     }
 
-    /// The counts, as [`Self::counts_mut`].
+    /// The counts of [`Self::counts_mut`].
     pub fn counts(&self) -> &[i64] {
         &self.counts
     }
@@ -88,7 +90,7 @@ impl NoiseStatistics {
             for x in 0..width.saturating_sub(1) {
                 self.add_pair(raw.slice(s![row, x, ..]), raw.slice(s![row, x + 1, ..]), lag);
             }
-            // One pixel has no neighbour along x: the spectrum's own curvature must do.
+            // A single pixel has no neighbour along x: the curvature of its spectrum must do.
             if width == 1 {
                 self.add_lone(raw.slice(s![row, 0, ..]), lone_lag);
             }
@@ -99,23 +101,23 @@ impl NoiseStatistics {
         let pairs = || left.iter().zip(right).map(|(&a, &b)| (a as f64, b as f64));
         let means: Vec<f64> = pairs().map(|(a, b)| 0.5 * (a + b)).collect();
         let differences: Vec<f64> = pairs().map(|(a, b)| a - b).collect();
-        self.add_bent(&means, &differences, 2.0, lag);
+        self.add_curvature(&means, &differences, 2.0, lag);
     }
 
     fn add_lone(&mut self, spectrum: ArrayView1<f32>, lag: usize) {
         let values: Vec<f64> = spectrum.iter().map(|&v| v as f64).collect();
-        self.add_bent(&values, &values, 1.0, lag);
+        self.add_curvature(&values, &values, 1.0, lag);
     }
 
-    /// Takes in the bend of `values` at `lag`; `variance` is that of one of them in units of one voxel's.
-    fn add_bent(&mut self, levels: &[f64], values: &[f64], variance: f64, lag: usize) {
+    /// Takes in the second differences of `values` at `lag`; `variance` is that of one of them in units of one voxel's.
+    fn add_curvature(&mut self, levels: &[f64], values: &[f64], variance: f64, lag: usize) {
         // The centre and, at half weight, either end.
         let scale = 1.0 / (variance * 1.5).sqrt();
         for e in lag..values.len() - lag {
-            let bend = values[e] - 0.5 * (values[e - lag] + values[e + lag]);
-            // A mean over all channels between: sorting by a noisy level would mix bright and dark voxels.
+            let curvature = values[e] - 0.5 * (values[e - lag] + values[e + lag]);
+            // The mean over all channels in between: sorting by a noisy level would mix bright and dark voxels.
             let level = levels[e - lag..=e + lag].iter().sum::<f64>() / (2 * lag + 1) as f64;
-            self.count(level, bend * scale);
+            self.count(level, curvature * scale);
         }
     }
 
@@ -126,7 +128,7 @@ impl NoiseStatistics {
         }
     }
 
-    /// The noise model that explains the spread at every level; gain 1 with `fitted: false` where there is too little.
+    /// The noise model that fits the variance at every level; gain 1 with `fitted: false` where there are too few data.
     pub fn fit(&self) -> NoiseModel {
         let levels = self.levels();
         let (gain, offset) = fit_line(&levels);
@@ -146,10 +148,10 @@ impl NoiseStatistics {
             }
             let (low, high) = LEVELS.edges(index);
             let mean = if index == 0 { 0.0 } else { 0.5 * (low + high) };
-            // Of a normal deviate, half lie below 0.6745 sigma and 95.45 % below 2 sigma.
-            let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / 0.6745).powi(2);
+            // Of the absolute values of a normal deviate, 95.45 % lie below 2 sigma.
+            let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / MAD_OF_SD).powi(2);
             let tail = (DIFFERENCES.quantile(histogram, 0.9545) / 2.0).powi(2);
-            // With less than an electron per voxel most differences are nil and their median says nothing; structure
+            // With less than an electron per voxel most differences are zero and their median says nothing. Structure
             // cannot reach the tail there, because it is no larger than the level.
             if tail > mean * mean {
                 variance = tail;
@@ -169,29 +171,21 @@ struct Level {
     weight: f64,
 }
 
-/// `(gain, offset)` of `variance = gain * mean + offset`, both at least 0; `(0, offset)` where no gain can be told.
+/// `(gain, offset)` of `variance = gain * mean + offset`, both at least 0; `(0, offset)` where no gain can be found.
 ///
-/// Reweighted least squares on relative misfits with Cauchy's weights: levels where the specimen adds its own
-/// variation (a zero-loss peak that wanders) lose their say. Two starts, because the weights make several minima.
+/// Iteratively reweighted least squares on relative misfits with Cauchy weights: levels where the specimen adds its own
+/// variation (a zero-loss peak that moves) lose their influence. It starts twice, because with these weights there are
+/// several minima.
 fn fit_line(levels: &[Level]) -> (f64, f64) {
-    let mut ratios: Vec<(f64, f64)> =
+    let ratios: Vec<(f64, f64)> =
         levels.iter().filter(|l| l.mean > 0.0).map(|l| (l.variance / l.mean, l.weight)).collect();
     let floor = levels.iter().map(|l| l.variance).fold(f64::INFINITY, f64::min);
     let floor = if floor.is_finite() { floor } else { 0.0 };
     if ratios.is_empty() {
         return (0.0, floor);
     }
-    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let half = ratios.iter().map(|r| r.1).sum::<f64>() / 2.0;
-    let mut below = 0.0;
-    let middle = ratios
-        .iter()
-        .find(|r| {
-            below += r.1;
-            below >= half
-        })
-        .map_or(0.0, |r| r.0);
-    // Levels within a factor of four cannot tell an offset from a slope.
+    let middle = weighted_median(ratios);
+    // Levels within a factor of four do not separate an offset from a slope.
     let means = levels.iter().map(|l| l.mean);
     let widest = means.clone().fold(0.0, f64::max);
     let narrowest = means.fold(f64::INFINITY, f64::min);
@@ -199,14 +193,10 @@ fn fit_line(levels: &[Level]) -> (f64, f64) {
         return (middle, 0.0);
     }
     let (a, b) = (descend(levels, middle, 0.0), descend(levels, middle, floor));
-    if b.2 < a.2 {
-        (b.0, b.1)
-    } else {
-        (a.0, a.1)
-    }
+    if b.2 < a.2 { (b.0, b.1) } else { (a.0, a.1) }
 }
 
-/// `(gain, offset, cost)` at the minimum nearest to a start.
+/// `(gain, offset, cost)` of the minimum next to a start.
 fn descend(levels: &[Level], mut gain: f64, mut offset: f64) -> (f64, f64, f64) {
     let misfit = |l: &Level, gain: f64, offset: f64| {
         let expected = (gain * l.mean + offset).max(f64::MIN_POSITIVE);
@@ -250,7 +240,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, Normal, Poisson};
 
-    /// A spectrum that falls from `high` to `high / 20` electrons, brighter to the right, in ADU.
+    /// Spectra in ADU that fall from `high` to `high / 20` electrons, brighter to the right.
     fn simulated(shape: (usize, usize, usize), high: f64, gain: f64, read: f64) -> Array3<f32> {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let amplifier = Normal::new(0.0, read.max(1e-9)).unwrap();

@@ -1,40 +1,42 @@
-//! Blocks of raw rows to the models' counts: spikes removed, energies brought in line, electrons, spatial mean.
+//! From blocks of raw rows to the counts that the models see: spikes removed, energies aligned, in electrons, spatial
+//! mean taken.
 
 use std::ops::Range;
 
-use ndarray::{concatenate, s, Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis};
+use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, RemoveAxis, concatenate, s};
 use rayon::prelude::*;
 
 use super::despike::despike;
 use super::mean::{mean_row, valid_pixels};
 use super::noise::NoiseModel;
-use super::resample::Resampling;
+use crate::cube::neighbourhood;
+use crate::spectrum::Resampling;
 
-/// Rows that a row's result depends on, on either side: one for the spikes, one for the mean.
+/// Rows on either side that the result of a row depends on: one for the spikes, one for the mean.
 pub const HALO: usize = 2;
 
-/// What is done to a block; the same for every block of a cube.
+/// What to do with a block; the same for every block of a cube.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrepareOptions {
     pub despike: bool,
-    /// Channels that no spike is looked for in: [`super::despike::zero_loss_channels`].
+    /// Channels in which spikes are not looked for: [`super::despike::zero_loss_channels`].
     pub zero_loss: Range<usize>,
-    /// Pixels on a side of the spatial mean: 1 or 3.
+    /// Side of the spatial mean in pixels: 1 or 3.
     pub window: usize,
 }
 
-/// How a block's spectra come onto the models' energies.
+/// The energies that the spectra of a block are resampled to.
 #[derive(Clone, Copy)]
 pub struct Onto<'a> {
     pub resampling: &'a Resampling,
-    /// Channels of the models' energies.
+    /// Number of channels of the models' energies.
     pub channels: usize,
-    /// By how much (eV) each pixel of the raw rows reads too high, `[row, x]`; none where all read right.
+    /// How much too high (eV) each pixel of the raw rows reads, `[row, x]`; `None` where all read right.
     pub shifts: Option<ArrayView2<'a, f32>>,
 }
 
 impl Onto<'_> {
-    /// The spectra of `rows`, which are all but the raw rows before `first`, where `valid`; 0 elsewhere.
+    /// The resampled spectra of `rows`, which begin at row `first` of the raw rows; 0 where not `valid`.
     fn spectra(&self, rows: ArrayView3<f32>, first: usize, valid: ArrayView2<bool>) -> Array3<f32> {
         let (height, width, _) = rows.dim();
         let mut out = Array3::zeros((height, width, self.channels));
@@ -52,18 +54,19 @@ impl Onto<'_> {
 /// Rows that are ready for the models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
-    /// `[row, x, energy]`, electrons, 0 or more; 0 throughout in pixels that are not valid.
+    /// `[row, x, energy]`, electrons, not negative; 0 in pixels that are not valid.
     pub counts: Array3<f32>,
-    /// `[row, x]`: not ignored, and measured.
+    /// `[row, x]`: pixels that are neither ignored nor missing.
     pub valid: Array2<bool>,
-    /// `[row, x]`: pixels whose mean this is, of those in a full window; less beside borders and ignored pixels.
+    /// `[row, x]`: the share of a full window's pixels that the mean is taken over; below 1 next to borders and ignored
+    /// pixels.
     pub share: Array2<f32>,
-    /// `[row, x]`: voxels that were replaced.
+    /// `[row, x]`: number of voxels that were replaced.
     pub spikes: Array2<u32>,
 }
 
 impl Prepared {
-    /// These rows and, after them, `next`, which are as wide.
+    /// These rows followed by the rows `next` of the same cube.
     pub fn followed_by(self, next: Prepared) -> Prepared {
         fn both<T: Clone, D: RemoveAxis>(first: Array<T, D>, next: Array<T, D>) -> Array<T, D> {
             concatenate(Dim(0), &[first.view(), next.view()]).expect("rows of one cube")
@@ -79,9 +82,9 @@ impl Prepared {
 
 /// Prepares `rows` of the cube from `raw`, whose first row is the cube's row `first_row`.
 ///
-/// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube does; `ignored` is
-/// `[row, x]` of the rows of `raw`. With `onto` the counts are on other energies than `raw`. A row's result is the same to
-/// the bit in any block.
+/// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube has them;
+/// `ignored` is `[row, x]` of the rows of `raw`. With `onto` the counts are resampled to other energies. The result of
+/// a row is the same to the bit in any block.
 pub fn prepare_rows(
     raw: ArrayView3<f32>,
     first_row: usize,
@@ -114,10 +117,7 @@ pub fn prepare_rows(
     let reach = options.window / 2;
     let share = Array2::from_shape_fn((wanted.len(), width), |(line, x)| {
         let row = inner.start + line;
-        let window = s![
-            row.saturating_sub(reach)..(row + reach + 1).min(near_valid.nrows()),
-            x.saturating_sub(reach)..(x + reach + 1).min(width)
-        ];
+        let window = s![neighbourhood(row, reach, near_valid.nrows()), neighbourhood(x, reach, width)];
         let averaged = near_valid.slice(window).iter().filter(|&&valid| valid).count();
         averaged as f32 / (options.window * options.window) as f32
     });
@@ -140,7 +140,7 @@ mod tests {
 
     const NOISE: NoiseModel = NoiseModel { gain: 1.7, read_noise: 0.5, fitted: true };
 
-    /// Smooth counts with spikes, missing and negative voxels at places that `salt` moves.
+    /// Smooth counts with spikes, missing and negative voxels, whose positions depend on `salt`.
     fn cube(shape: [usize; 3], salt: usize) -> Array3<f32> {
         Array3::from_shape_fn(shape, |(y, x, e)| match (31 * y + 17 * x + 7 * e + salt) % 101 {
             0 => 1e5,
@@ -155,7 +155,7 @@ mod tests {
         PrepareOptions { despike: true, zero_loss: 0..1, window }
     }
 
-    /// The rows of a cube prepared from the block with the halo that it needs; `moved`: onto other energies.
+    /// Rows of a cube, prepared from a block with its halo; `moved`: to other energies.
     fn block(cube: &Array3<f32>, ignored: &Array2<bool>, rows: Range<usize>, window: usize, moved: bool) -> Prepared {
         let first = rows.start.saturating_sub(HALO);
         let last = (rows.end + HALO).min(cube.dim().0);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_that_read_too_high_are_brought_in_line_before_the_mean() {
+    fn pixels_are_aligned_in_energy_before_the_mean() {
         // An edge at channel 4, one channel higher for every pixel to the right.
         let cube = Array3::from_shape_fn((3, 3, 12), |(_, x, e)| if e >= 4 + x { 170.0 } else { 17.0 });
         let shifts = Array2::from_shape_fn((3, 3), |(_, x)| 0.5 * x as f32);

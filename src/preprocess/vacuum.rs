@@ -1,21 +1,23 @@
-//! Which pixels are no specimen, from their total counts alone.
+//! Finds the pixels without specimen by their total counts alone.
 //!
-//! Masking something that matters is worse than keeping vacuum: where the totals do not clearly fall into two classes
-//! nothing is masked.
+//! Masking specimen is worse than keeping vacuum: nothing is masked where the totals do not clearly fall into two
+//! classes.
 
 use ndarray::{Array2, ArrayView3};
 
+use crate::spectrum::{Middle, median};
+
 /// Pixels that a two-class split needs.
 const MIN_PIXELS: usize = 16;
-/// Largest ratio of the median totals of vacuum and specimen. The tails of the probe and the detector leave a tenth
-/// of the specimen's counts in vacuum beside it; a support film leaves more.
+/// Largest ratio of the median totals of vacuum and specimen. In vacuum next to a specimen the tails of probe and
+/// detector leave a tenth of its counts; a support film leaves more.
 const MAX_RATIO: f64 = 0.25;
-/// The same where the darker pixels are the majority: then they are a support unless they are all but empty.
+/// The same where the darker pixels are the majority: they are then a support, unless they are nearly empty.
 const MAX_RATIO_MAJORITY: f64 = 0.02;
 /// A pixel with less than this share of the bright pixels' counts has no signal.
 const FLOOR_SHARE: f64 = 0.01;
 
-/// The sum of every pixel's finite voxels, `[row, x]` in the unit of `raw` `[row, x, energy]`; f64 sums in order.
+/// The sum of the finite voxels of each pixel, `[row, x]` in the unit of `raw` `[row, x, energy]`; f64 sums in order.
 pub fn pixel_totals(raw: ArrayView3<f32>) -> Array2<f32> {
     let (rows, width, _) = raw.dim();
     Array2::from_shape_fn((rows, width), |(row, x)| {
@@ -25,10 +27,11 @@ pub fn pixel_totals(raw: ArrayView3<f32>) -> Array2<f32> {
     })
 }
 
-/// The total counts below which a pixel is vacuum; none where the pixels are not clearly of two kinds.
+/// The total counts below which a pixel is vacuum; `None` where the pixels are not clearly of two classes.
 ///
-/// `totals` are the pixels' total counts over the whole recorded range, in any unit and order; those that are not
-/// finite are left out. Vacuum must be far below the specimen and the totals between the two must be rare.
+/// `totals` are the pixels' total counts over the whole recorded range, in any unit and order; values that are not
+/// finite are left out. Vacuum must lie far below the specimen, and totals between the two must be rare.
+///
 /// # Source
 /// Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62: the split with the largest variance between the classes.
 pub fn vacuum_threshold(totals: &[f32]) -> Option<f32> {
@@ -37,8 +40,8 @@ pub fn vacuum_threshold(totals: &[f32]) -> Option<f32> {
         return None;
     }
     let dark = otsu_split(&sorted)?;
-    let middle = |values: &[f64]| values[values.len() / 2];
-    let (vacuum, specimen) = (middle(&sorted[..dark]), middle(&sorted[dark..]));
+    let [vacuum, specimen] =
+        [&sorted[..dark], &sorted[dark..]].map(|class| median(class.iter().copied(), Middle::Upper));
     let limit = if 2 * dark > sorted.len() { MAX_RATIO_MAJORITY } else { MAX_RATIO };
     if specimen <= 0.0 || vacuum > limit * specimen {
         return None;
@@ -46,12 +49,12 @@ pub fn vacuum_threshold(totals: &[f32]) -> Option<f32> {
     let threshold = 0.5 * (sorted[dark - 1] + sorted[dark]);
     let reach = 0.1 * (specimen - vacuum);
     let near =
-        |place: f64| sorted.partition_point(|&t| t <= place + reach) - sorted.partition_point(|&t| t < place - reach);
+        |total: f64| sorted.partition_point(|&t| t <= total + reach) - sorted.partition_point(|&t| t < total - reach);
     let rare = 2 * near(threshold) <= near(vacuum).min(near(specimen));
     rare.then_some(threshold as f32)
 }
 
-/// The total counts at or below which a pixel has no signal: a hundredth of the bright pixels' (90th percentile).
+/// The total counts at or below which a pixel has no signal: a hundredth of a bright pixel's (the 90th percentile).
 ///
 /// `totals` as for [`vacuum_threshold`]. At least 0, so that empty pixels are masked in every cube.
 pub fn signal_floor(totals: &[f32]) -> f32 {
@@ -67,7 +70,7 @@ fn sorted_finite(totals: &[f32]) -> Vec<f64> {
     sorted
 }
 
-/// How many of `sorted` are in the lower class; none where all are equal.
+/// The number of `sorted` totals in the lower class; `None` where all are equal.
 fn otsu_split(sorted: &[f64]) -> Option<usize> {
     let total: f64 = sorted.iter().sum();
     let mut below = 0.0;
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_leave_out_what_is_missing() {
+    fn totals_leave_out_missing_voxels() {
         let mut raw = Array3::from_elem((1, 2, 3), 2.0);
         raw[[0, 1, 0]] = f32::NAN;
         raw[[0, 1, 1]] = f32::NEG_INFINITY;

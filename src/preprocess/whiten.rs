@@ -1,4 +1,4 @@
-//! The network's input: what a spectrum has more than the mean one, in units of its noise.
+//! The network's input: the difference between a spectrum and the mean one, in units of its noise.
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
@@ -7,7 +7,8 @@ pub const MIN_EXPECTED: f32 = 1e-3;
 
 /// Writes `z = (u - U m) / sqrt(max(U m, 1e-3))` with `U = sum_E u` for every pixel of a patch.
 ///
-/// `counts` and `out` are `[y, x, energy]`, electrons and sigmas; `mean` is the mean spectrum, of sum 1.
+/// `counts` and `out` are `[y, x, energy]`, in electrons and in sigmas; `mean` is the mean spectrum, with sum 1.
+///
 /// # Source
 /// The variance of a Poisson count is its expectation.
 pub fn whiten(counts: ArrayView3<f32>, mean: &[f32], mut out: ArrayViewMut3<f32>) {
@@ -27,7 +28,7 @@ pub fn whiten(counts: ArrayView3<f32>, mean: &[f32], mut out: ArrayViewMut3<f32>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{array, Array3};
+    use ndarray::{Array3, array};
 
     #[test]
     fn sigmas_by_hand_and_no_signal_is_zero() {

@@ -1,19 +1,19 @@
-//! One figure that compares lines, as an SVG file of its own.
-
-use std::fmt::Write as _;
+//! A figure that compares lines, as an SVG file of its own.
 
 use anyhow::Result;
+use maud::html;
 
-use super::plot::{svg, Panel, Rgb, BLUE, GREEN, INK, VERMILLION};
+use super::plot::{BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
-use super::text::escape;
+use super::text::printable;
+use crate::spectrum::{Middle, median};
 
 /// Okabe and Ito's colours, the strong ones first.
 const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x9f, 0x00], [0x56, 0xb4, 0xe9], INK];
 const SIZE: [u32; 2] = [640, 360];
 const LEGEND_LINE: u32 = 18;
 
-/// A named line through the medians of its points, which are shown too.
+/// A named line through the medians of its points, which are drawn too.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
@@ -22,11 +22,11 @@ pub struct Line {
 /// An SVG document of `lines` over `x`, with a legend below.
 ///
 /// # Errors
-/// Nothing that a caller could mend.
+/// A chart that cannot be drawn.
 pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let x = Scale::linear(x, points().map(|point| point.0), 0.04);
-    // F1 and its like are seen best from 0.
+    // Metrics such as F1 are compared from 0.
     let y = Scale::linear(y, points().map(|point| point.1).chain([0.0]), 0.04);
     let color = |i: usize| COLORS[i % COLORS.len()];
     let chart = svg(SIZE, title, &x, |area| {
@@ -38,38 +38,30 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
         Ok(())
     })?;
     let [width, height] = SIZE;
-    let whole = height + 30 + LEGEND_LINE * lines.len() as u32;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{whole}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"62\" y=\"18\" font-weight=\"bold\">{}</text>\n<g transform=\"translate(0,20)\">{chart}</g>\n",
-        escape(title)
-    );
-    for (i, line) in lines.iter().enumerate() {
-        let [r, g, b] = color(i);
-        let top = height + 26 + LEGEND_LINE * i as u32;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "<rect x=\"62\" y=\"{top}\" width=\"14\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
-             <text x=\"82\" y=\"{}\">{}</text>",
-            top + 10,
-            escape(&line.name)
-        );
-    }
-    Ok(text + "</svg>\n")
+    let document = html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height + 30 + LEGEND_LINE * lines.len() as u32)
+            font-family="sans-serif" font-size="12"
+        {
+            rect width="100%" height="100%" fill="white" {}
+            text x="62" y="18" font-weight="bold" { (title) }
+            g transform="translate(0,20)" { (chart) }
+            @for (i, line) in lines.iter().enumerate() {
+                @let [r, g, b] = color(i);
+                @let top = height + 26 + LEGEND_LINE * i as u32;
+                rect x="62" y=(top) width="14" height="10" fill={ "rgb(" (r) "," (g) "," (b) ")" } {}
+                text x="82" y=(top + 10) { (line.name) }
+            }
+        }
+    };
+    Ok(printable(&document.into_string()) + "\n")
 }
 
 /// The median of the points at each x, in order.
 fn medians(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let groups = sorted.chunk_by(|a, b| a.0 == b.0);
-    let median = |group: &[(f64, f64)]| {
-        let [low, high] = [(group.len() - 1) / 2, group.len() / 2].map(|i| group[i].1);
-        (group[0].0, 0.5 * (low + high))
-    };
-    groups.map(median).collect()
+    groups.map(|group| (group[0].0, median(group.iter().map(|point| point.1), Middle::Mean))).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Takes out of the residuals what follows from the model's own answer: a model that is wrong in the same way wherever
-//! it sees more of an edge is not anomalous there.
+//! Recalibration: removes from the residuals what the model's own prediction explains. Where a model errs in the same
+//! way wherever it sees more of an edge, its error is no anomaly.
 
 use std::ops::Range;
 
@@ -7,18 +7,18 @@ use anyhow::Result;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-use super::covariance::{Columns, Whitening, PIXELS_PER_DIMENSION, TRIMMED};
+use super::covariance::{Columns, PIXELS_PER_DIMENSION, TRIMMED, Whitening};
 use super::line::LineFeatures;
 use super::quantile::quantiles;
 use crate::comm::{Comm, ExactSum};
 
-/// A column that all pixels share is held to this share of the others' spread.
+/// Ridge of the regression, relative to the largest variance: keeps columns that hardly vary out of it.
 const RIDGE: f64 = 1e-6;
 
-/// Regresses the coefficients `range` of all pixels on the columns `predicted`, and leaves what is not explained.
+/// Regresses the coefficients `range` of all pixels on the columns `predicted`, and keeps the residuals.
 ///
-/// The fit leaves out the 8 % of the pixels that lie farthest, so that anomalies do not take part; nothing is done where
-/// there are too few pixels for it. Columns are those of [`LineFeatures::columns`].
+/// The regression is trimmed: the 8 % of the pixels that lie farthest take no part, so that anomalies do not bend it.
+/// Nothing is done where there are too few pixels. Columns are those of [`LineFeatures::columns`].
 ///
 /// # Collective
 /// Every rank of `comm`; a rank may have no line.
@@ -55,8 +55,8 @@ fn with_one(predicted: &[f32]) -> impl Iterator<Item = f64> + '_ {
     std::iter::once(1.0).chain(predicted.iter().map(|&p| f64::from(p)))
 }
 
-/// Sums over the pixels that look normal of the products `x x^T` (`[given, given]`) and `x f^T` (`[given, len]`), and
-/// how many they are.
+/// Sums over the pixels that look normal of `x x^T` (`[given, given]`) and `x f^T` (`[given, len]`), and the number of
+/// pixels.
 ///
 /// # Collective
 fn moments(
@@ -73,13 +73,7 @@ fn moments(
     let cut = quantiles(comm, &distances, &[1.0 - TRIMMED])[0];
     let (len, given) = (range.len(), predicted.len() + 1);
     let mut largest = 1f64;
-    let mut first = 0;
-    let mut parts: Vec<(&[f32], &[f32])> = Vec::with_capacity(lines.len());
-    for line in lines {
-        let count = line.valid.len();
-        parts.push((&line.columns, &distances[first..first + count]));
-        first += count;
-    }
+    let parts = columns.lines_with(&distances);
     let normal = |distance: f32| f64::from(distance) <= cut;
     for (line, distances) in &parts {
         for (pixel, &distance) in line.chunks_exact(num_columns).zip(*distances) {
@@ -89,7 +83,7 @@ fn moments(
             }
         }
     }
-    let total = comm.sum_u64(first as u64) as f64;
+    let total = comm.sum_u64(distances.len() as u64) as f64;
     let bound = total.max(1.0) * comm.max_f64(largest).powi(2);
     let summed: Vec<Vec<f64>> = parts
         .par_iter()
@@ -112,12 +106,12 @@ fn moments(
     let mut sum = ExactSum::new(given * (given + len), bound);
     summed.iter().for_each(|line| sum.add(line));
     let sums = sum.total(comm)?;
-    // The first product is that of the ones.
+    // The first element is the sum of 1 * 1.
     let kept = sums[0];
     Ok((sums, kept))
 }
 
-/// Weights `[given, len]` of the least squares; `None` where there is nothing to learn from.
+/// Weights `[given, len]` of the regression; `None` where there is nothing to fit.
 fn solve(sums: &[f64], given: usize, len: usize, kept: f64) -> Option<DMatrix<f64>> {
     if kept < 1.0 {
         return None;

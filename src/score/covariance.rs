@@ -1,4 +1,4 @@
-//! The noise of a cube's features, measured on the pixels that look normal.
+//! Whitening: the covariance of the features' noise, measured on the pixels that look normal.
 
 use anyhow::Result;
 use nalgebra::{DMatrix, SymmetricEigen};
@@ -7,20 +7,21 @@ use rayon::prelude::*;
 use super::features::dot;
 use super::quantile::quantiles;
 use crate::comm::{Comm, ExactSum};
+use crate::spectrum::{Middle, median};
 
-/// Share of the pixels left out because anomalies may be among them, and how often they are chosen anew.
+/// Share of the pixels that is trimmed because anomalies may be among them, and how often it is chosen anew.
 pub(super) const TRIMMED: f64 = 0.08;
 const ROUNDS: usize = 5;
-/// Directions with less than this share of the median variance are rounding, not noise.
+/// Directions with less than this share of the median variance are rounding errors, not noise.
 const MIN_EIGENVALUE: f64 = 0.05;
-/// A covariance needs this many pixels for each of its dimensions.
+/// A covariance needs this many pixels for each dimension.
 pub(super) const PIXELS_PER_DIMENSION: u64 = 8;
 
 /// Some columns of the features of a rank's scan lines.
 ///
-/// A line is a fixed unit of work: sums over pixels are formed line by line.
+/// Sums over pixels are formed line by line, so that they do not depend on how lines are spread over ranks.
 pub struct Columns<'a> {
-    /// Per line `[x, num_columns]`, C order; a pixel with a value that is not finite does not count.
+    /// Per line `[x, num_columns]`, C order; a pixel with a value that is not finite is left out.
     lines: Vec<&'a [f32]>,
     num_columns: usize,
     start: usize,
@@ -33,7 +34,7 @@ impl<'a> Columns<'a> {
         Columns { lines, num_columns, start, len }
     }
 
-    /// The same with no more columns than `num_pixels` (of the whole cube) can whiten.
+    /// The first of these columns, no more than `num_pixels` pixels (of the whole cube) can whiten.
     pub fn at_most_for(mut self, num_pixels: u64) -> Self {
         self.len = self.len.min((num_pixels / PIXELS_PER_DIMENSION).max(1) as usize);
         self
@@ -44,7 +45,7 @@ impl<'a> Columns<'a> {
         self.len
     }
 
-    /// `f` of every pixel's columns, NaN for those that do not count, in the order of the pixels.
+    /// `f` of every pixel's columns in the order of the pixels, NaN for those left out.
     pub fn map(&self, f: impl Fn(&[f32]) -> f32 + Sync) -> Vec<f32> {
         let lines: Vec<Vec<f32>> = self
             .lines
@@ -60,17 +61,8 @@ impl<'a> Columns<'a> {
     ///
     /// # Collective
     pub fn weighted_sum(&self, comm: &Comm, weights: &[f32]) -> Result<Vec<f64>> {
-        let mut first = 0;
-        let lines: Vec<(&[f32], &[f32])> = self
-            .lines
-            .iter()
-            .map(|&line| {
-                let count = line.len() / self.num_columns.max(1);
-                first += count;
-                (line, &weights[first - count..first])
-            })
-            .collect();
-        let weighed: Vec<(Vec<f64>, f64)> = lines
+        let weighed: Vec<(Vec<f64>, f64)> = self
+            .lines_with(weights)
             .par_iter()
             .map(|(line, weights)| {
                 let (mut sums, mut largest) = (vec![0f64; self.len], 0f64);
@@ -86,10 +78,21 @@ impl<'a> Columns<'a> {
             })
             .collect();
         let largest = weighed.iter().fold(0f64, |most, line| most.max(line.1));
-        let bound = comm.sum_u64(first as u64) as f64 * comm.max_f64(largest).max(1.0);
+        let bound = comm.sum_u64(weights.len() as u64) as f64 * comm.max_f64(largest).max(1.0);
         let mut sum = ExactSum::new(self.len, bound);
         weighed.iter().for_each(|line| sum.add(&line.0));
         sum.total(comm)
+    }
+
+    /// Each line with the values of its pixels, of which `values` has one for each pixel of this rank.
+    pub fn lines_with<'b>(&'b self, values: &'b [f32]) -> Vec<(&'b [f32], &'b [f32])> {
+        let mut rest = values;
+        let with_values = |&line: &&'b [f32]| {
+            let (own, after) = rest.split_at(line.len() / self.num_columns.max(1));
+            rest = after;
+            (line, own)
+        };
+        self.lines.iter().map(with_values).collect()
     }
 
     /// The pixels of one line.
@@ -113,7 +116,7 @@ impl Whitening {
         self.direction(&centered)
     }
 
-    /// Whitened coordinates of a difference of pixels.
+    /// Whitened coordinates of the difference between two pixels.
     pub fn direction(&self, columns: &[f64]) -> Vec<f64> {
         self.rows.iter().map(|row| dot(row, columns)).collect()
     }
@@ -123,7 +126,8 @@ impl Whitening {
         self.rows.len()
     }
 
-    /// The whitened coordinate along `direction`, as weights of a pixel's columns and what is taken off their sum.
+    /// The whitened coordinate along `direction` as a linear form: weights of a pixel's columns, and an offset to
+    /// subtract.
     pub fn along(&self, direction: &[f64]) -> (Vec<f64>, f64) {
         let mut weights = vec![0.0; self.center.len()];
         for (row, part) in self.rows.iter().zip(direction) {
@@ -139,7 +143,8 @@ impl Whitening {
         dot(&whitened, &whitened) as f32
     }
 
-    /// Measures the whitening of `columns`, leaving out the 8 % of the pixels that lie farthest, five times anew.
+    /// The whitening of `columns`, measured without the 8 % of the pixels that lie farthest; these are chosen five
+    /// times anew.
     ///
     /// # Collective
     /// Every rank of `comm`; a rank may have no line.
@@ -147,7 +152,7 @@ impl Whitening {
     /// # Source
     /// Concentration steps of the minimum covariance determinant, Rousseeuw & Van Driessen 1999.
     pub fn trimmed(comm: &Comm, columns: &Columns) -> Result<Whitening> {
-        // The features of white noise have one variance, so plain length is a fair first distance.
+        // The features of white noise have equal variances, so the plain length will do as the first distance.
         let mut distances = columns.map(squared_length);
         let mut whitening = Whitening::moments(comm, columns, &distances)?;
         for _ in 0..ROUNDS {
@@ -157,7 +162,7 @@ impl Whitening {
         Ok(whitening)
     }
 
-    /// Mean and covariance of the pixels with the least `distances`, as a whitening.
+    /// The whitening by the mean and covariance of the pixels with the smallest `distances`.
     ///
     /// # Collective
     fn moments(comm: &Comm, columns: &Columns, distances: &[f32]) -> Result<Whitening> {
@@ -165,22 +170,13 @@ impl Whitening {
         let kept = |distance: f32| f64::from(distance) <= cut;
         let lengths = columns.map(squared_length);
         let largest =
-            lengths.iter().zip(distances).filter(|(_, &d)| kept(d)).map(|(&l, _)| f64::from(l)).fold(1.0, f64::max);
+            lengths.iter().zip(distances).filter(|&(_, &d)| kept(d)).map(|(&l, _)| f64::from(l)).fold(1.0, f64::max);
         let num_pixels = comm.sum_u64(distances.len() as u64) as f64;
-        // |sum c_i c_j| <= n max |c|^2, and |sum c_i| <= n max(1, |c|^2); f32 rounded the lengths.
+        // |sum c_i c_j| <= n max |c|^2, and |sum c_i| <= n max(1, |c|^2); 1.01 for lengths rounded to f32.
         let bound = 1.01 * num_pixels.max(1.0) * comm.max_f64(largest);
         let len = columns.len;
-        let mut first = 0;
-        let starts: Vec<(&[f32], &[f32])> = columns
-            .lines
-            .iter()
-            .map(|&line| {
-                let count = line.len() / columns.num_columns.max(1);
-                first += count;
-                (line, &distances[first - count..first])
-            })
-            .collect();
-        let lines: Vec<Vec<f64>> = starts
+        let lines: Vec<Vec<f64>> = columns
+            .lines_with(distances)
             .par_iter()
             .map(|(line, distances)| {
                 let mut sums = vec![0.0; 1 + len + len * len];
@@ -199,7 +195,7 @@ impl Whitening {
         Ok(Whitening::from_sums(&sum.total(comm)?, len))
     }
 
-    /// From the number of pixels, the sums of their columns and of the columns' products.
+    /// From `[count, sums, products]` of the pixels' columns.
     fn from_sums(sums: &[f64], len: usize) -> Whitening {
         let num = sums[0].max(1.0);
         let center: Vec<f64> = sums[1..=len].iter().map(|s| s / num).collect();
@@ -208,11 +204,9 @@ impl Whitening {
             sums[1 + len + i * len + j] / num - center[i] * center[j]
         });
         let eigen = SymmetricEigen::new(covariance);
-        let mut sorted: Vec<f64> = eigen.eigenvalues.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let median = sorted.get(len / 2).copied().unwrap_or(0.0);
-        let largest = sorted.last().copied().unwrap_or(0.0);
-        let least = (MIN_EIGENVALUE * median).max(1e-9 * largest);
+        let variances = || eigen.eigenvalues.iter().copied();
+        let largest = variances().fold(0.0, f64::max);
+        let least = (MIN_EIGENVALUE * median(variances(), Middle::Upper)).max(1e-9 * largest);
         let rows = (0..len)
             .filter(|&k| eigen.eigenvalues[k] > least)
             .map(|k| {

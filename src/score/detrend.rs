@@ -1,46 +1,47 @@
-//! Takes out of the residuals what wanders slowly over the field: strain, valence or drift that the model has not
-//! followed. An anomaly is smaller than what is taken out, and stays.
+//! Removes slow trends over the field from the residuals: strain, valence or drift that the model has not followed. An
+//! anomaly is smaller than the scale of a trend, and stays.
 
 use std::ops::Range;
 
-use ndarray::{s, Array2, ArrayView2, Zip};
+use ndarray::{Array2, ArrayView2, Zip, s};
 
+use super::bands::{Bands, WithHalo, values_and_presence};
 use super::line::LineFeatures;
-use super::pixels::{known, Beside, Pixels};
 use super::quantile::quantiles;
+use crate::cube::neighbourhood;
 
-/// Of the Gaussian over whose width a field is smooth, pixels: well beyond an anomaly, well within what strain varies over.
+/// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.
 const SIGMA_PX: f64 = 6.0;
-/// Independent patches of that width that a map must hold: with fewer, an anomaly would pass for a trend.
-const MIN_PATCHES: f64 = 16.0;
-/// Times the spread that noise alone leaves of the smoothed map: less is no trend.
+/// Pixels that the Gaussian averages over: the noise of a smoothed map has this much less variance.
+const KERNEL_PX: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+/// A map must hold this many independent kernels: with fewer, an anomaly would pass for a trend.
+const MIN_KERNELS: f64 = 16.0;
+/// The smoothed map has a trend if its variance is this many times what noise alone leaves.
 const LEAST_SPREAD: f64 = 2.0;
-/// Robust standard deviations beyond which a value has no more say.
+/// Values are clipped at this many robust standard deviations before smoothing.
 const CLIP_SD: f64 = 3.0;
-/// Of a normal distribution, its standard deviation by its median absolute deviation.
+/// Standard deviation of a normal distribution, in median absolute deviations.
 const SD_OF_MAD: f64 = 1.4826;
 
-/// Removes the slow trend of each of the coefficients `range` of all pixels, where there is one.
+/// Removes the slow trend of each of the coefficients `range` of all pixels, where they have one.
 ///
 /// Columns are those of [`LineFeatures::columns`].
 ///
 /// # Collective
 /// A rank may have no line.
-pub fn detrend(pixels: &Pixels, lines: &mut [LineFeatures], num_columns: usize, range: &Range<usize>) {
-    let patch = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
-    if (pixels.num_valid as f64) < MIN_PATCHES * patch {
+pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, range: &Range<usize>) {
+    if (bands.num_valid as f64) < MIN_KERNELS * KERNEL_PX {
         return;
     }
-    let reach = reach();
     for column in range.clone() {
         let values = |line: &LineFeatures| {
             let pixels = line.columns.chunks_exact(num_columns);
             pixels.map(|pixel| pixel[column]).collect::<Vec<f32>>()
         };
-        let map = pixels.map(lines.iter().flat_map(values).collect());
-        let median = |values: &[f32]| quantiles(pixels.comm, values, &[0.5])[0];
-        let beside = |map: ArrayView2<f32>| pixels.beside(map, reach);
-        let Some(trend) = trend(map.view(), patch, median, beside) else {
+        let map = bands.map(lines.iter().flat_map(values).collect());
+        let median = |values: &[f32]| quantiles(bands.comm, values, &[0.5])[0];
+        let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach());
+        let Some(trend) = trend(map.view(), median, with_halo) else {
             continue;
         };
         let own = lines.iter_mut().flat_map(|line| line.columns.chunks_exact_mut(num_columns));
@@ -48,18 +49,17 @@ pub fn detrend(pixels: &Pixels, lines: &mut [LineFeatures], num_columns: usize, 
     }
 }
 
-/// The slow trend of this rank's part of a map, NaN where a pixel does not count; none on any rank where noise explains
-/// what is smooth of it.
+/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
+/// explains the smoothed map.
 ///
-/// `median` is over the values of all ranks, `beside` gives a part of a map with [`reach`] lines more.
+/// `median` is over the values of all ranks, `with_halo` adds a halo of [`reach`] lines.
 ///
 /// # Source
-/// The smoothed map is shrunk as Wiener's filter does: by the share of its variance that is not noise.
+/// The smoothed map is shrunk as by a Wiener filter: by the share of its variance that is not noise.
 fn trend(
     map: ArrayView2<f32>,
-    patch: f64,
     median: impl Fn(&[f32]) -> f64,
-    beside: impl FnOnce(ArrayView2<f32>) -> Beside,
+    with_halo: impl FnOnce(ArrayView2<f32>) -> WithHalo,
 ) -> Option<Array2<f32>> {
     let center_and_sd = |values: Vec<f32>| {
         let middle = median(&values);
@@ -72,19 +72,19 @@ fn trend(
         return None;
     }
     let [low, high] = [-CLIP_SD, CLIP_SD].map(|sds| (middle + sds * sd) as f32);
-    // Neighbours differ by their noise, and next to nothing of a trend.
-    let along = map.rows().into_iter().flat_map(|row| {
+    // Neighbours differ by their noise, and hardly by the trend.
+    let differences = map.rows().into_iter().flat_map(|row| {
         let pairs = row.to_vec();
         pairs.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f32>>()
     });
-    let (_, of_differences) = center_and_sd(along.collect());
-    let expected = 0.5 * of_differences.powi(2) / patch;
+    let (_, sd_of_differences) = center_and_sd(differences.collect());
+    let expected = 0.5 * sd_of_differences.powi(2) / KERNEL_PX;
     let clipped = map.mapv(|value| value.clamp(low, high));
-    let mut smooth = smoothed(&beside(clipped.view()));
+    let mut smooth = smoothed(&with_halo(clipped.view()));
     let (middle, spread) = center_and_sd(smooth.iter().copied().collect());
     let spread = spread.powi(2);
-    let stands_out = spread > LEAST_SPREAD * expected;
-    if !stands_out {
+    let has_trend = spread > LEAST_SPREAD * expected;
+    if !has_trend {
         return None;
     }
     let share = (1.0 - expected / spread) as f32;
@@ -92,23 +92,24 @@ fn trend(
     Some(smooth)
 }
 
-/// Lines on either side that a smoothed line depends on.
+/// Lines on either side that a smoothed line depends on: its halo.
 fn reach() -> usize {
     (3.0 * SIGMA_PX).ceil() as usize
 }
 
-/// The mean of what counts around each pixel, weighted by a Gaussian; NaN where the pixel does not count.
-fn smoothed(map: &Beside) -> Array2<f32> {
+/// The Gaussian-weighted mean of the valid pixels around each pixel; NaN where the pixel is not valid.
+fn smoothed(map: &WithHalo) -> Array2<f32> {
     let weights: Vec<f32> = (0..=reach()).map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32).collect();
-    let (values, there) = known(map.map.view());
-    let [mut total, weight] = [values, there].map(|of| blurred(&of, &map.own, &weights));
+    let (values, presence) = values_and_presence(map.map.view());
+    let [mut total, weight] = [values, presence].map(|of| blurred(&of, &map.own, &weights));
     Zip::from(&mut total).and(&weight).and(map.map.slice(s![map.own.clone(), ..])).for_each(|total, weight, value| {
         *total = if value.is_nan() { f32::NAN } else { *total / weight };
     });
     total
 }
 
-/// Sums along both axes of what lies around the lines `own` of `map`, weighted with `weights` at the distances 0, 1, ...
+/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1,
+/// ...
 fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32> {
     let (height, width) = map.dim();
     let mut along = Array2::zeros((height, width));
@@ -125,7 +126,7 @@ fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32
     let mut blurred = Array2::zeros((own.len(), width));
     Zip::indexed(blurred.rows_mut()).par_for_each(|line, mut out| {
         let (y, reach) = (own.start + line, weights.len() - 1);
-        for near in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+        for near in neighbourhood(y, reach, height) {
             out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
         }
     });
@@ -139,11 +140,8 @@ mod tests {
     use rand::SeedableRng;
     use rand_distr::{Distribution, StandardNormal};
 
-    const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
-
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        let whole = |map: ArrayView2<f32>| Beside { map: map.to_owned(), own: 0..map.nrows() };
-        super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), whole)
+        super::trend(map.view(), |values| quantile_here(values, 0.5), WithHalo::whole)
     }
 
     fn noise() -> Array2<f32> {
@@ -164,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_field_is_taken_out_and_an_anomaly_stays() {
+    fn a_slow_trend_is_removed_and_an_anomaly_stays() {
         let field = |y: usize, x: usize| ((y as f32 / 20.0).sin() + (x as f32 / 17.0).cos()) * 0.7;
         let mut map = noise();
         for ((y, x), value) in map.indexed_iter_mut() {
@@ -180,7 +178,7 @@ mod tests {
         for ((y, x), &found) in found.indexed_iter().skip(1) {
             left += (found - field(y, x)).powi(2) / 9215.0;
         }
-        // Of a variance of .5.
+        // The variance of the trend is .5.
         assert!(left < 0.06, "{left}");
         assert!(found[[40, 50]] - field(40, 50) < 1.0);
     }

@@ -1,16 +1,13 @@
-//! The energy drift of scan lines where no model has been trained: each line against the mean spectrum.
+//! The energy drift of scan lines against the mean spectrum, where no model has been trained.
 
 use ndarray::{Array2, ArrayView2};
 
 use super::features::Projection;
-use super::refit::line_shift;
+use super::line_shift::line_shift;
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// As many coefficients as a projection has are not needed: the drift is measured on the channels themselves.
-const NO_COEFFICIENTS: usize = 0;
-
-/// Measures drift on one edge of a cube.
+/// Measures the drift of lines on one edge of a cube.
 pub struct Drift {
     edge: Projection,
     scale_ev: f64,
@@ -22,21 +19,22 @@ impl Drift {
     pub fn new(energy: &Axis, window: &Window, mean: &[f64]) -> Drift {
         let range = energy.indices(window.range_ev[0], window.range_ev[1]);
         Drift {
-            edge: Projection::new(&energy.values(), range, NO_COEFFICIENTS),
+            // The drift is measured on the channels themselves: no coefficients are needed.
+            edge: Projection::new(&energy.values(), range, 0),
             scale_ev: energy.scale,
             mean: mean.to_vec(),
         }
     }
 
-    /// By how much the spectra of one line, `u` `[x, E]` counts, lie higher in energy than the mean, eV; none where the edge
-    /// is too weak to tell. Rank-local and pure.
+    /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None`
+    /// where the edge is too weak to tell. Rank-local and pure.
     pub fn of_line(&self, u: ArrayView2<f32>, valid: &[bool]) -> Option<f64> {
         let whole: f64 = self.mean.iter().sum();
         let totals: Vec<f64> = u.outer_iter().map(|spectrum| spectrum.iter().map(|&n| f64::from(n)).sum()).collect();
         let model =
             Array2::from_shape_fn(u.dim(), |(x, i)| (self.mean[i] * totals[x] / whole.max(f64::MIN_POSITIVE)) as f32);
         let shift_ev = line_shift(&self.edge, u, model.view(), valid, self.scale_ev);
-        // Exactly nought is its word for "cannot tell".
+        // `line_shift` answers exactly 0 where it cannot tell.
         (shift_ev != 0.0).then_some(shift_ev)
     }
 }

@@ -1,28 +1,29 @@
-//! A pixel's residual in one window, as a few numbers.
+//! The residual of a pixel in one window as a few coefficients: in units of noise, freed of background,
+//! cosine-transformed.
 //!
-//! The spectra of pixels and the templates they are compared with pass through the same steps here.
+//! The spectra of pixels and the templates that they are compared with take the same steps.
 
 use std::f64::consts::PI;
 use std::ops::Range;
 
-/// The product of the cosines between a pixel's background directions and the common ones below which they have too
-/// little to do with each other.
+use crate::spectrum::{inverse_cube, sum_products};
+
+/// A pixel's background directions and the common ones are too different if the determinant of their cosines is
+/// smaller.
 const LEAST_ALIKE: f64 = 0.7;
-/// Sums that a product of vectors is formed in.
-const LANES: usize = 8;
 
 /// The steps from a residual to coefficients in one window of `[E]` spectra.
 #[derive(Clone, Debug)]
 pub struct Projection {
     /// Channels of the window.
     pub range: Range<usize>,
-    /// `(E / E_0)^-3` at the channels of the window: the shape of a background that p does not explain.
+    /// The shape of a background at the channels of the window: [`inverse_cube`].
     background: Vec<f64>,
     /// `[num_coefficients, window]`, orthonormal DCT-II.
     cosines: Vec<Vec<f64>>,
 }
 
-/// A spectrum's residual in units of its own Poisson noise, and the vectors that may be removed from it.
+/// The residual of a spectrum in units of its Poisson noise.
 #[derive(Clone, Debug)]
 pub struct Residual {
     /// `(u - mu) / sqrt(mu)`, `[window]`.
@@ -34,7 +35,7 @@ pub struct Residual {
 impl Residual {
     /// The residual of `u` about the model `mu` (both `[window]`, counts).
     ///
-    /// Channels where the model has next to no counts weigh as if they had 1 % of its mean.
+    /// No channel is given less noise than that of 1 % of the model's mean.
     pub fn new(u: impl Iterator<Item = f64>, mu: &[f64]) -> Residual {
         let mean = mu.iter().sum::<f64>() / mu.len().max(1) as f64;
         let floor = (0.01 * mean).max(1e-3);
@@ -45,13 +46,13 @@ impl Residual {
 }
 
 impl Projection {
-    /// Coefficients of the channels `range` of a spectrum on `energies` (eV), at most `num_coefficients`.
+    /// The projection of the channels `range` of spectra on `energies` (eV), to at most `num_coefficients`
+    /// coefficients.
     pub fn new(energies: &[f64], range: Range<usize>, num_coefficients: usize) -> Projection {
         let width = range.len();
-        // Two directions are removed; what is left of a window has no more coefficients than that.
+        // Two background directions are removed: no more coefficients than this are independent.
         let count = num_coefficients.min(width.saturating_sub(2));
-        let middle = energies[range.start + width / 2].abs().max(1.0);
-        let background = energies[range.clone()].iter().map(|e| (e.max(1.0) / middle).powi(-3)).collect();
+        let background = inverse_cube(&energies[range.clone()]);
         let cosines = (0..count)
             .map(|k| {
                 let norm = if k == 0 { 1.0 } else { 2.0 } / width as f64;
@@ -61,12 +62,12 @@ impl Projection {
         Projection { range, background, cosines }
     }
 
-    /// How many coefficients a spectrum has here.
+    /// Number of coefficients.
     pub fn num_coefficients(&self) -> usize {
         self.cosines.len()
     }
 
-    /// Removes the parts of `values` along p and E^-3 by least squares weighted with `1 / mu`.
+    /// Removes the model `mu` and `E^-3` from the residual `values` by least squares weighted with `1 / mu`.
     ///
     /// # Source
     /// Weighted least squares: dividing by `root = sqrt(mu)` makes the weighted problem an ordinary one.
@@ -74,14 +75,16 @@ impl Projection {
         remove(values, &self.background_directions(root));
     }
 
-    /// Removes as much of p and E^-3 from `values` as leaves nothing along the two directions `common`.
+    /// Removes as much of the model `mu` and `E^-3` from the residual `values` as leaves nothing along the directions
+    /// `common`.
     ///
-    /// Least squares would take the noise along p out, which no two pixels have alike: where it is left in few of them,
-    /// it looks like an anomaly. This way all lack noise along the same two directions, and p itself still leaves nothing.
-    /// Pixels that are too unlike `common` are treated by themselves.
+    /// Least squares would remove the noise along each pixel's own model. Pixels with another model than most would
+    /// keep noise that the others lack, and look anomalous. With common directions all pixels lack noise along the same
+    /// two, and a change of amount or background still leaves no residual. Pixels that differ too much from `common`
+    /// fall back to their own directions.
     ///
     /// # Source
-    /// An oblique projection, along p and E^-3 onto what is orthogonal to `common`: Behrens & Scharf, IEEE Trans. Signal
+    /// Oblique projection along `mu` and `E^-3` onto the complement of `common`: Behrens & Scharf, IEEE Trans. Signal
     /// Process. 42 (1994) 1413.
     pub fn remove_background_alike(&self, values: &mut [f64], root: &[f64], common: &[Vec<f64>; 2]) {
         let own = self.background_directions(root);
@@ -99,13 +102,14 @@ impl Projection {
         }
     }
 
-    /// Orthonormal directions of p and E^-3 in units of `root = sqrt(mu)`; the second is zero where p is E^-3 itself.
+    /// Orthonormal directions of the model `mu` and of `E^-3`, in units of `root = sqrt(mu)`; the second is zero where
+    /// the model is `E^-3` itself.
     pub fn background_directions(&self, root: &[f64]) -> [Vec<f64>; 2] {
         let along_model = unit(root.to_vec());
         let mut background: Vec<f64> = self.background.iter().zip(root).map(|(b, root)| b / root).collect();
         let length = dot(&background, &background);
         subtract(&mut background, &along_model);
-        // A model that is E^-3 itself leaves only rounding, which must not be blown up to a direction.
+        // Of a model that is E^-3 itself only rounding is left, which must not be scaled up to a direction.
         if dot(&background, &background) > 1e-10 * length {
             background = unit(background);
         } else {
@@ -114,25 +118,18 @@ impl Projection {
         [along_model, background]
     }
 
-    /// The first `num_coefficients` cosine coefficients of `values` (`[window]`).
+    /// The cosine coefficients of `values` (`[window]`).
+    ///
+    /// # Source
+    /// DCT-II, orthonormal: Ahmed, Natarajan & Rao, IEEE Trans. Comput. 23 (1974) 90.
     pub fn cosine_coefficients<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
         self.cosines.iter().map(move |c| dot(c, values))
     }
 }
 
-/// `sum a_i b_i`, in an order that does not depend on the machine.
+/// `sum a_i b_i`.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // One sum would wait for each addition before the next.
-    let mut sums = [0f64; LANES];
-    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = whole_a.remainder().iter().zip(whole_b.remainder());
-    let rest: f64 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in whole_a.zip(whole_b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    sum_products(a, b, |a, b| a * b)
 }
 
 /// `vector` scaled to length 1; zero stays zero.
@@ -144,14 +141,14 @@ fn unit(mut vector: Vec<f64>) -> Vec<f64> {
     vector
 }
 
-/// Takes the parts along the orthonormal `directions` out of `values`.
+/// Removes the parts of `values` along the orthonormal `directions`.
 pub fn remove(values: &mut [f64], directions: &[Vec<f64>; 2]) {
     for direction in directions {
         subtract(values, direction);
     }
 }
 
-/// Takes the part along the unit vector `direction` out of `values`.
+/// Removes the part of `values` along the unit vector `direction`.
 fn subtract(values: &mut [f64], direction: &[f64]) {
     let along = dot(values, direction);
     values.iter_mut().zip(direction).for_each(|(v, d)| *v -= along * d);
@@ -175,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_out_along_the_same_directions_in_all_pixels() {
+    fn all_pixels_lack_noise_along_the_same_directions() {
         let energies: Vec<f64> = (0..60).map(|i| 690.0 + i as f64).collect();
         let projection = Projection::new(&energies, 10..50, 24);
-        let edge_at = |place: f64| -> Vec<f64> {
-            (10..50).map(|i| 300.0 + 200.0 / (1.0 + (-(i as f64 - place)).exp()) - i as f64).collect()
+        let edge_at = |channel: f64| -> Vec<f64> {
+            (10..50).map(|i| 300.0 + 200.0 / (1.0 + (-(i as f64 - channel)).exp()) - i as f64).collect()
         };
         let root_of = |mu: &[f64]| Residual::new(mu.iter().copied(), mu).root;
         let common = projection.background_directions(&root_of(&edge_at(25.0)));

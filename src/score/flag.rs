@@ -1,40 +1,44 @@
-//! Which pixels of a score map are anomalous: above the threshold, part of something certain, and not a neighbour's blur.
+//! Flags the pixels of a score map that are anomalous: above the threshold, in an area with a certain pixel, and not
+//! the blur of a neighbour.
 
-use ndarray::{s, Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 
 use super::regions::regions;
 use super::threshold::{certain, threshold};
 use crate::config::Rule;
+use crate::cube::neighbourhood;
 
-/// The root of a score grows with the share of anomalous specimen that the spatial mean brought into a pixel: a pixel
-/// beside an anomaly holds a third of it or less, one on its inner border more than half.
+/// The root of a distance is proportional to the share of anomalous pixels in a spatial mean: a third or less just
+/// outside an anomaly, more than half just inside. A smaller share of the strongest neighbour is blur.
 const BLUR_SHARE: f32 = 0.35;
 
-/// `ln(1 + odds)` of a probability of 95 %: what one pixel of a flagged area reaches at least.
+/// `ln(1 + odds)` of a probability of 95 %, which at least one pixel of a flagged area must exceed.
 const SURE: f32 = 2.995_732_3;
 
-/// What the numbers of a score mean.
+/// What the values of a score mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// Larger is less like the model; the map itself must tell how large is too large.
+    /// Larger is less like the model; what is too large depends on the map.
     Distance,
-    /// `ln(1 + odds)` that a pixel is anomalous, its neighbours considered.
+    /// `ln(1 + odds)` that a pixel is anomalous, given its neighbours.
     Odds,
 }
 
 /// The flags of one map.
 pub struct Flags {
-    /// Pixels at or below it are not flagged.
+    /// Pixels at or below it are never flagged.
     pub threshold: f32,
     /// `[y, x]`.
     pub flagged: Array2<bool>,
 }
 
-/// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the mean taken before.
+/// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the spatial mean taken before
+/// scoring.
 ///
-/// The other rules flag what is above their threshold. `auto` flags what is more likely anomalous than not where a score
-/// says that, in areas that hold a pixel of 95 %; of distances it asks that an area holds a pixel that chance does not
-/// explain in the whole map, and leaves out the blur around stronger pixels. Rank-local, on the whole map.
+/// Most rules flag all pixels above their threshold. `auto` keeps only areas with at least one certain pixel. Of odds
+/// it flags what is more likely anomalous than not, and a certain pixel has a probability above 95 %. Of distances a
+/// certain pixel is one that chance does not explain anywhere in the map, and the blur around stronger pixels is left
+/// out. Rank-local, on the whole map.
 pub fn flag(rule: Rule, meaning: Meaning, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
     if rule == Rule::Auto && meaning == Meaning::Odds {
         let threshold = std::f32::consts::LN_2;
@@ -56,7 +60,7 @@ pub fn flag(rule: Rule, meaning: Meaning, scores: ArrayView2<f32>, spatial_mean:
     Flags { threshold: limit, flagged }
 }
 
-/// Leaves of the connected areas those that hold a score above `seed`.
+/// Keeps the connected areas that hold a score above `seed`.
 fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
     let (areas, labels) = regions(scores, flagged.view());
     for (flag, &label) in flagged.iter_mut().zip(&labels) {
@@ -67,11 +71,10 @@ fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
 /// The highest flagged score within `reach` pixels.
 fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [usize; 2], reach: usize) -> f32 {
     let (height, width) = scores.dim();
-    let part =
-        s![y.saturating_sub(reach)..(y + reach + 1).min(height), x.saturating_sub(reach)..(x + reach + 1).min(width)];
+    let part = s![neighbourhood(y, reach, height), neighbourhood(x, reach, width)];
     let near = scores.slice(part);
     let flags = flagged.slice(part);
-    let pairs = near.iter().zip(flags).filter(|(_, &flag)| flag);
+    let pairs = near.iter().zip(flags).filter(|&(_, &flag)| flag);
     pairs.map(|(&score, _)| score).fold(0.0, f32::max)
 }
 
@@ -79,7 +82,7 @@ fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [u
 mod tests {
     use super::*;
 
-    /// Amplitude `height` in a square of specimen, seen through the 3 x 3 mean, over a ripple of normal pixels.
+    /// A square anomaly of amplitude `height`, blurred by the 3 x 3 mean, over a ripple of normal pixels.
     fn map(height: f32) -> (Array2<f32>, Array2<bool>) {
         let truth = Array2::from_shape_fn((40, 40), |(y, x)| (10..15).contains(&y) && (20..25).contains(&x));
         let scores = Array2::from_shape_fn((40, 40), |(y, x)| {
@@ -95,7 +98,7 @@ mod tests {
     fn the_blur_around_a_strong_anomaly_is_not_flagged() {
         let (scores, truth) = map(30.0);
         let flags = flag(Rule::Auto, Meaning::Distance, scores.view(), 3);
-        // The corners of a square keep 4 of 9 parts, above the share.
+        // The corners of a square keep 4/9 of it, above the share.
         assert_eq!(flags.flagged, truth);
         let plain = scores.mapv(|score| score > flags.threshold);
         assert!(plain != truth);

@@ -1,31 +1,40 @@
-//! What one scan line contributes to the scores, before anything is known of the other lines.
+//! The features of one scan line: what it contributes to the scores before anything is known of the other lines.
 
 use std::ops::Range;
 
-use anyhow::{ensure, Result};
-use ndarray::{s, Array1, ArrayView1, ArrayView2};
+use anyhow::{Result, ensure};
+use ndarray::{Array1, ArrayView1, ArrayView2, s};
 
 use super::features::{Projection, Residual};
+use super::line_shift::{information, line_shift};
 use super::pcc::pcc_score;
-use super::refit::{information, line_shift, shifted};
-use super::windows::MIN_CHANNELS;
 use crate::config::Window;
 use crate::cube::Axis;
+use crate::spectrum::{MIN_CHANNELS, shifted};
 
-/// Numbers kept per pixel over all windows: the memory that scoring may use (tests/memory.rs holds it).
+/// Numbers kept per pixel over all windows: the memory that scoring may use (held by tests/memory.rs).
 const MAX_COLUMNS: usize = 64;
 const SHIFT_COEFFICIENTS: usize = 24;
 const COMPOSITION_COEFFICIENTS: usize = 8;
-/// What the model predicts in a window and before it.
+/// Predictions kept per window: the model's counts before it and in it.
 const PREDICTED: usize = 2;
-/// A prediction beyond this factor of the mean's tells no more, as a logarithm.
+/// Log ratios of predicted counts to the mean spectrum's are clamped to this.
 const MAX_PREDICTED: f64 = 3.0;
-/// With more, too few coefficients are left for each.
+/// With more windows, too few coefficients would be left for each.
 const MAX_WINDOWS: usize = 16;
-/// An edge with this share of the strongest edge's information is strong.
+/// An edge is strong if it has this share of the strongest edge's information.
 const STRONG: f64 = 0.1;
 
-/// Turns scan lines of one cube into features: windows, references and cosines, all fixed beforehand.
+/// A family of anomalies, by what it leaves in a residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// An edge at another energy or of another fine structure; amounts and backgrounds are free.
+    Shift,
+    /// An edge of another height.
+    Composition,
+}
+
+/// Turns scan lines of one cube into features. Windows, reference edges and cosines are fixed beforehand.
 #[derive(Clone, Debug)]
 pub struct LineScorer {
     energy: Axis,
@@ -34,40 +43,41 @@ pub struct LineScorer {
     windows: Vec<ScoredWindow>,
     /// Index of the window that `pcc` is taken in.
     pcc_window: usize,
-    /// Columns of a pixel: the windows' coefficients, then what the model predicts in each.
+    /// Columns of a pixel: the coefficients of each window, then the predictions of each.
     num_columns: usize,
 }
 
-/// A window with what is computed in it.
+/// A window, and the projections of its residuals.
 #[derive(Clone, Debug)]
 pub(super) struct ScoredWindow {
     pub window: Window,
     pub shift: Projection,
     pub composition: Projection,
-    /// The background directions of the cube's mean spectrum.
+    /// The background directions of the cube's mean spectrum, common to all pixels.
     common: [Vec<f64>; 2],
-    /// Where its coefficients lie among a pixel's: shift's, then composition's.
+    /// The columns of its coefficients: those of the shift family, then those of composition.
     pub shift_columns: Range<usize>,
     pub composition_columns: Range<usize>,
-    /// The window whose edge measures the drift of a line.
+    /// The window whose edge measures the drift of a line, for this window.
     pub reference: Option<usize>,
-    /// Channels whose predicted counts are kept, and the logarithm of the mean spectrum's there.
+    /// Channels whose predicted counts are kept, and the logarithm of the mean spectrum's counts there.
     predicted: [(Range<usize>, f64); PREDICTED],
 }
 
 /// The features of one scan line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineFeatures {
-    /// Pixels that count.
+    /// `[x]`: neither ignored nor missing.
     pub valid: Vec<bool>,
     /// `[x]`, 1 - PCC, NaN where not valid.
     pub pcc: Vec<f32>,
-    /// `[x, num_columns]`, C order, NaN where not valid: coefficients of the residual in each window, then the logarithms
-    /// of the counts that the model predicts before and in each window, less those of the mean spectrum.
+    /// `[x, num_columns]`, C order, NaN where not valid: the coefficients of the residual in each window, then the
+    /// logarithms of the counts that the model predicts before and in each window, relative to the mean spectrum's.
     pub columns: Vec<f32>,
-    /// Shift (eV) of the line's model before each window was scored; 0 without a reference edge.
+    /// By window: the shift (eV) given to the line's model before scoring; 0 without a reference edge.
     pub drift_ev: Vec<f32>,
-    /// By how much higher (eV) each window's edge lies in this line than in the mean spectrum; 0 where it is too weak.
+    /// By window: how much higher (eV) its edge lies in this line than in the mean spectrum; 0 where the edge is too
+    /// weak.
     pub position_ev: Vec<f32>,
 }
 
@@ -138,7 +148,7 @@ impl LineScorer {
         self.windows.iter().map(|w| &w.window)
     }
 
-    /// The window that measures the drift for window `i`; `None`: its lines are not refitted.
+    /// The window whose edge measures the drift for window `i`; `None` where lines are not corrected for drift.
     pub fn reference(&self, i: usize) -> Option<&Window> {
         let reference = self.windows[i].reference?;
         Some(&self.windows[reference].window)
@@ -149,15 +159,15 @@ impl LineScorer {
         self.num_columns
     }
 
-    /// The columns that hold what the model predicts.
+    /// The columns of the model's predictions.
     pub(super) fn predicted_columns(&self) -> Range<usize> {
         self.num_columns - PREDICTED * self.windows.len()..self.num_columns
     }
 
     /// The features of one scan line: `u` and `reconstruction` are `[x, E]` counts, `valid` is `[x]`.
     ///
-    /// `share` `[x]` is the part of a full spatial mean that a pixel's counts are the mean of: those of less are noisier,
-    /// and their residuals count for less.
+    /// `share` `[x]` is the share of a full spatial mean's pixels that a pixel is the mean of. With fewer pixels a mean
+    /// is noisier, and its residual is scaled down accordingly.
     ///
     /// Rank-local and pure: the same line gives the same features wherever it is computed.
     ///
@@ -178,7 +188,7 @@ impl LineScorer {
         let mut drift_ev = Vec::with_capacity(self.windows.len());
         let mut position_ev = Vec::with_capacity(self.windows.len());
         let mean = self.mean.broadcast(u.dim()).expect("checked above");
-        // By reference edge: few edges serve all windows.
+        // By reference window: few serve all others.
         let mut drifts = vec![None; self.windows.len()];
         for (i, window) in self.windows.iter().enumerate() {
             let drift = window.reference.map_or(0.0, |reference| {
@@ -187,14 +197,13 @@ impl LineScorer {
                 *drifts[reference].get_or_insert_with(measure)
             });
             drift_ev.push(drift as f32);
-            // The model does not know of anomalies: this is where the edge would be without them.
+            // The model does not know of anomalies: this is where the edge would be without any.
             let scale = self.energy.scale;
             let position = line_shift(&window.shift, reconstruction, mean, valid, scale);
             position_ev.push((position + drift) as f32);
             for x in (0..num_pixels).filter(|&x| valid[x]) {
                 let pixel = &mut columns[x * self.num_columns..][..self.num_columns];
-                let place = predicted + PREDICTED * i;
-                window.predict(reconstruction.row(x), &mut pixel[place..place + PREDICTED]);
+                window.predict(reconstruction.row(x), &mut pixel[predicted + PREDICTED * i..][..PREDICTED]);
                 let range = window.shift.range.clone();
                 let mu = shifted(reconstruction.row(x), drift / self.energy.scale, range.clone());
                 let counts = range.map(|i| f64::from(u[[x, i]]));
@@ -228,7 +237,15 @@ impl LineScorer {
 }
 
 impl ScoredWindow {
-    /// Writes what `reconstruction` `[E]` predicts before and in the window to `out`.
+    /// The columns of the coefficients of `family`.
+    pub fn columns(&self, family: Family) -> &Range<usize> {
+        match family {
+            Family::Shift => &self.shift_columns,
+            Family::Composition => &self.composition_columns,
+        }
+    }
+
+    /// Writes the predictions of `reconstruction` `[E]` before and in the window to `out`.
     fn predict(&self, reconstruction: ArrayView1<f32>, out: &mut [f32]) {
         for (out, (range, mean)) in out.iter_mut().zip(&self.predicted) {
             let counts = reconstruction.slice(s![range.clone()]);
@@ -249,7 +266,8 @@ impl ScoredWindow {
     }
 }
 
-/// Where the counts before and in a window are predicted, and the logarithm of the mean's.
+/// The channels before and in a window whose counts are predicted, and the logarithm of the mean spectrum's counts
+/// there.
 fn predicted(energy: &Axis, window: &Window, mean: &[f64]) -> [(Range<usize>, f64); PREDICTED] {
     [window.background_ev, window.range_ev].map(|[low, high]| {
         let range = energy.indices(low, high);
@@ -262,7 +280,7 @@ fn log_sum(counts: impl Iterator<Item = f64>) -> f64 {
     counts.sum::<f64>().max(1e-3).ln()
 }
 
-/// What each window's edge tells of a shift, from the mean spectrum (eV^-2 per pixel).
+/// The Fisher information of each window's edge about a shift, from the mean spectrum (eV^-2 per pixel).
 fn strengths(windows: &[ScoredWindow], mean: &[f64], scale_ev: f64) -> Vec<f64> {
     let mean: Array1<f32> = mean.iter().map(|&m| m as f32).collect();
     windows

@@ -19,11 +19,7 @@ pub fn pcc_score(u: ArrayView1<f32>, reconstruction: ArrayView1<f32>) -> f32 {
         ur += a * b;
     }
     let correlation = ur / (uu * rr).sqrt();
-    if correlation.is_finite() {
-        (1.0 - correlation.clamp(-1.0, 1.0)) as f32
-    } else {
-        1.0
-    }
+    if correlation.is_finite() { (1.0 - correlation.clamp(-1.0, 1.0)) as f32 } else { 1.0 }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Order statistics of values that are spread over ranks.
 
 use crate::comm::Comm;
+use crate::spectrum::quantile_index;
 
-/// Bits of a value that are looked at in turn, the highest first: 32 in all, few enough to be counted in a small table.
+/// Bits of a value that are counted in each round, the highest first: 32 in all, few enough for a small table.
 const DIGITS: [u32; 3] = [11, 11, 10];
 
 /// The quantiles `shares` (0 to 1) of all ranks' `local` values, NaN left out; NaN where there is none.
 ///
-/// A value of the map itself, never between two: the same on every rank, for any number of ranks.
+/// One of the values, never between two, as [`crate::spectrum::quantile`] chooses it; the same for any number of ranks.
 ///
 /// # Collective
 /// Every rank of `comm`; `local` may be empty.
@@ -16,69 +17,53 @@ pub fn quantiles(comm: &Comm, local: &[f32], shares: &[f64]) -> Vec<f64> {
     let Some(last) = comm.sum_u64(count as u64).checked_sub(1) else {
         return vec![f64::NAN; shares.len()];
     };
-    let at = |share: &f64| nth(local, place(*share, last), |counts| comm.sum_i64(counts));
+    let at = |share: &f64| nth(local, quantile_index(*share, last), |counts| comm.sum_i64(counts));
     shares.iter().map(at).map(f64::from).collect()
 }
 
-/// The quantile `share` of ascending `values`; NaN of none.
-pub fn sorted_quantile(values: &[f32], share: f64) -> f64 {
-    let Some(last) = values.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    f64::from(values[place(share, last as u64) as usize])
-}
-
-fn place(share: f64, last: u64) -> u64 {
-    (share * last as f64).round() as u64
-}
-
-/// The value at `place`, from 0, of all in ascending order, NaN left out; `sum` adds the counts of all ranks.
+/// The value at `index` of all in ascending order, NaN left out; `sum` adds the counts of all ranks.
 ///
 /// # Source
 /// Radix selection, from the highest digit down.
-fn nth(values: &[f32], mut place: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
+fn nth(values: &[f32], mut index: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
     let (mut known, mut prefix) = (0, 0u64);
     for bits in DIGITS {
         let rest = 32 - known - bits;
         let mut counts = vec![0i64; 1 << bits];
         for &value in values.iter().filter(|value| !value.is_nan()) {
-            let digits = u64::from(ascending(value)) >> rest;
+            let digits = u64::from(sortable_bits(value)) >> rest;
             if digits >> bits == prefix {
                 counts[digits as usize & ((1 << bits) - 1)] += 1;
             }
         }
         sum(&mut counts);
         let mut digit = 0;
-        while place >= counts[digit] as u64 {
-            place -= counts[digit] as u64;
+        while index >= counts[digit] as u64 {
+            index -= counts[digit] as u64;
             digit += 1;
         }
         prefix = prefix << bits | digit as u64;
         known += bits;
     }
-    from_ascending(prefix as u32)
+    from_sortable_bits(prefix as u32)
 }
 
-/// Bits that are in the order of the values.
-fn ascending(value: f32) -> u32 {
+/// The bits of `value`, turned so that they sort as the values do.
+fn sortable_bits(value: f32) -> u32 {
     let bits = value.to_bits();
-    if bits >> 31 == 1 {
-        !bits
-    } else {
-        bits | 1 << 31
-    }
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-fn from_ascending(bits: u32) -> f32 {
+fn from_sortable_bits(bits: u32) -> f32 {
     f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits })
 }
 
-/// The quantile `share` of `values`, NaN left out, all of them here; NaN of none.
+/// The quantile `share` of `values` that are all here, NaN left out; NaN of none.
 #[cfg(test)]
 pub fn quantile_here(values: &[f32], share: f64) -> f64 {
     let mut sorted: Vec<f32> = values.iter().copied().filter(|v| !v.is_nan()).collect();
     sorted.sort_by(f32::total_cmp);
-    sorted_quantile(&sorted, share)
+    crate::spectrum::quantile(&sorted, share)
 }
 
 #[cfg(test)]
@@ -96,7 +81,7 @@ mod tests {
             values.push(f32::NAN);
             let count = values.iter().filter(|v| !v.is_nan()).count();
             prop_assume!(count > 0);
-            let found = nth(&values, place(share, count as u64 - 1), |_| ());
+            let found = nth(&values, quantile_index(share, count as u64 - 1), |_| ());
             prop_assert_eq!(f64::from(found).to_bits(), quantile_here(&values, share).to_bits());
         }
     }

@@ -2,6 +2,8 @@
 
 use ndarray::{Array2, ArrayView2};
 
+use crate::cube::neighbourhood;
+
 /// One connected area of pixels above the threshold; pixel indices count from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Region {
@@ -17,11 +19,11 @@ pub struct Region {
     pub columns: [usize; 2],
     pub max_score: f32,
     pub mean_score: f64,
-    /// Where `max_score` is; the first in reading order if it is there twice.
+    /// The pixel of `max_score`, the first in reading order.
     pub peak_yx: [usize; 2],
 }
 
-/// The 8-connected areas of `flagged` pixels (`[y, x]`) by descending highest score, and their label map.
+/// The 8-connected areas of `flagged` pixels (`[y, x]`), the highest score first, and their label map.
 ///
 /// Rank-local.
 pub fn regions(scores: ArrayView2<f32>, flagged: ArrayView2<bool>) -> (Vec<Region>, Array2<i32>) {
@@ -48,7 +50,7 @@ pub fn regions(scores: ArrayView2<f32>, flagged: ArrayView2<bool>) -> (Vec<Regio
     (areas.into_iter().map(|a| a.0).collect(), labels)
 }
 
-/// The pixels of the area that `start` is in, in reading order.
+/// The pixels of the area around `start`, in reading order.
 fn flood(flagged: ArrayView2<bool>, seen: &mut Array2<bool>, start: [usize; 2]) -> Vec<[usize; 2]> {
     let (height, width) = flagged.dim();
     let mut pixels = Vec::new();
@@ -56,8 +58,8 @@ fn flood(flagged: ArrayView2<bool>, seen: &mut Array2<bool>, start: [usize; 2]) 
     seen[start] = true;
     while let Some([y, x]) = open.pop() {
         pixels.push([y, x]);
-        for ny in y.saturating_sub(1)..(y + 2).min(height) {
-            for nx in x.saturating_sub(1)..(x + 2).min(width) {
+        for ny in neighbourhood(y, 1, height) {
+            for nx in neighbourhood(x, 1, width) {
                 if flagged[[ny, nx]] && !seen[[ny, nx]] {
                     seen[[ny, nx]] = true;
                     open.push([ny, nx]);
@@ -69,7 +71,7 @@ fn flood(flagged: ArrayView2<bool>, seen: &mut Array2<bool>, start: [usize; 2]) 
     pixels
 }
 
-/// The figures of one area; its label is given later.
+/// The figures of one area; its label is set later.
 fn describe(scores: ArrayView2<f32>, pixels: &[[usize; 2]]) -> Region {
     let area = pixels.len() as f64;
     let mut peak = pixels[0];

@@ -1,4 +1,5 @@
-//! The RX detector: how far a pixel lies from the others, or from those around it, among principal components.
+//! The RX detector: the Mahalanobis distance of a pixel's principal components from the cube's mean, or from its
+//! surroundings.
 
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2};
@@ -6,8 +7,8 @@ use ndarray::{Array2, ArrayView2};
 use super::covariance::{Columns, Whitening};
 use crate::comm::Comm;
 
-/// A pixel is compared with those whose distance in y or x, the larger one, is in this range: beyond the blur of an
-/// anomaly of a few pixels, near enough to share its thickness and phase.
+/// Inner and outer radius of the square ring that a pixel is compared with: beyond the blur of an anomaly of a few
+/// pixels, near enough to share its thickness and phase.
 const RING_PX: [usize; 2] = [5, 9];
 
 /// Squared Mahalanobis distances of this rank's pixels; NaN where ignored.
@@ -19,9 +20,10 @@ pub struct Rx {
     pub local: Vec<f32>,
 }
 
-/// RX of `features` `[pixels, k]` of this rank's whole lines of `width` pixels, NaN where ignored, from line `start` on.
+/// RX of `features` `[pixels, k]` of this rank's whole lines of `width` pixels, NaN where ignored, from line `start`
+/// on.
 ///
-/// Covariances are trimmed, as those of the residuals: anomalies must not hide themselves.
+/// Covariances are trimmed, as those of the residuals are: anomalies must not hide themselves.
 ///
 /// # Collective
 /// Every rank of `comm`; a rank may have no line.
@@ -31,7 +33,7 @@ pub struct Rx {
 pub fn rx(comm: &Comm, features: ArrayView2<f64>, width: usize, start: usize) -> Result<Rx> {
     let mut differences = features.to_owned();
     for (component, mut column) in differences.columns_mut().into_iter().enumerate() {
-        // One map at a time is whole.
+        // Only one map at a time is gathered.
         let local: Vec<f64> = features.column(component).to_vec();
         let total = comm.sum_u64(local.len() as u64) as usize;
         let gathered = comm.gather_bands(&local);
@@ -48,7 +50,7 @@ pub fn rx(comm: &Comm, features: ArrayView2<f64>, width: usize, start: usize) ->
 /// # Collective
 fn distances(comm: &Comm, features: ArrayView2<f64>, width: usize) -> Result<Vec<f32>> {
     let k = features.ncols();
-    // To the size at which the covariance keeps its digits.
+    // Scaled to at most 1, where the exact sums of the covariance keep their precision.
     let largest =
         features.iter().filter(|value| value.is_finite()).fold(0f64, |largest, value| largest.max(value.abs()));
     let largest = comm.max_f64(largest);
@@ -63,9 +65,12 @@ fn distances(comm: &Comm, features: ArrayView2<f64>, width: usize) -> Result<Vec
 }
 
 /// The mean of the ring around each pixel of a whole map, NaN left out.
+///
+/// # Source
+/// Summed-area table: Crow, SIGGRAPH Comput. Graph. 18 (1984) 207.
 fn ring_means(map: &[f64], width: usize) -> Vec<f64> {
     let height = map.len() / width.max(1);
-    // Sums and numbers of all that lies above and to the left.
+    // Sums and counts of all pixels above and to the left.
     let mut sums = Array2::from_elem((height + 1, width + 1), (0f64, 0f64));
     for y in 0..height {
         let mut line = (0.0, 0.0);
@@ -90,11 +95,7 @@ fn ring_means(map: &[f64], width: usize) -> Vec<f64> {
         .map(|i| {
             let (large, small) = (square(i / width, i % width, outer), square(i / width, i % width, inner - 1));
             let (sum, count) = (large.0 - small.0, large.1 - small.1);
-            if count > 0.5 {
-                sum / count
-            } else {
-                whole.0 / whole.1.max(1.0)
-            }
+            if count > 0.5 { sum / count } else { whole.0 / whole.1.max(1.0) }
         })
         .collect()
 }
@@ -110,7 +111,7 @@ mod tests {
         map[15 * width + 15] = 1e6;
         map[15 * width + 22] = f64::NAN;
         let means = ring_means(&map, width);
-        // The slope is even about the pixel: the ring's mean is the pixel's line, but for the missing one of that line.
+        // The slope is symmetric about the pixel: the mean of the ring is the pixel's own line number.
         assert!((means[15 * width + 15] - 15.0).abs() < 1e-9);
         let small = ring_means(&[1.0, f64::NAN, 3.0, 4.0], 2);
         assert!((small[0] - 8.0 / 3.0).abs() < 1e-12);

@@ -1,32 +1,32 @@
-//! From the features of all scan lines to one score per pixel and method.
+//! From the features of all scan lines to the scores of every pixel: the steps of scoring in their order.
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use ndarray::Array2;
 
+use super::bands::Bands;
 use super::calibrate::calibrate;
 use super::detrend::detrend;
-use super::group::{Family, Group};
-use super::kinds::{find_kinds, Found, Kind};
-use super::line::{LineFeatures, LineScorer};
-use super::pixels::Pixels;
+use super::kinds::{Found, Kind, find_kinds};
+use super::line::{Family, LineFeatures, LineScorer};
+use super::subspace::Subspace;
 use crate::comm::Comm;
 
 /// Scores of a rank's pixels, `[local lines, x]`, higher is more anomalous; NaN where not valid.
 ///
-/// But for `pcc` a score is `ln(1 + odds)` that a pixel is anomalous, in nats: `ln 2` means even odds.
+/// All but `pcc` are `ln(1 + odds)` that a pixel is anomalous, in nats: `ln 2` means even odds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// 1 - Pearson correlation (the paper's).
+    /// 1 - Pearson correlation of spectrum and reconstruction (the paper's).
     pub pcc: Vec<f32>,
-    /// That an edge has moved or changed its fine structure.
+    /// For an edge that has moved or changed its fine structure.
     pub shift: Vec<f32>,
-    /// That an edge has another height.
+    /// For an edge of another height.
     pub composition: Vec<f32>,
-    /// That it is one or the other.
+    /// For either.
     pub combined: Vec<f32>,
     /// The kinds of anomaly that were found, equal on all ranks.
     pub kinds: Vec<Kind>,
-    /// Which of `kinds` a pixel belongs to, from 1; 0 where it belongs to none.
+    /// The kind that a pixel belongs to, an index of `kinds` counted from 1; 0 where it belongs to none.
     pub kind_of: Vec<f32>,
 }
 
@@ -43,10 +43,10 @@ impl Scores {
 }
 
 impl LineScorer {
-    /// Scores every pixel of a cube whose lines have `width` of them, from the features of its lines and the cube's mean
+    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean
     /// reconstruction (`[E]` counts).
     ///
-    /// `lines` are this rank's, in the order of the cube; they are used up.
+    /// `lines` are this rank's, in the order of the cube.
     ///
     /// # Collective
     /// Every rank of `comm`; a rank may have no line.
@@ -67,30 +67,25 @@ impl LineScorer {
             self.energy().size
         );
         let valid = lines.iter().flat_map(|l| &l.valid).filter(|v| **v).count();
-        let pixels = Pixels::new(comm, width, lines.len(), valid);
-        let mut groups = Vec::new();
+        let bands = Bands::new(comm, width, lines.len(), valid);
+        let mut subspaces = Vec::new();
         for window in 0..self.scored_windows().len() {
             for family in [Family::Shift, Family::Composition] {
-                let scored = &self.scored_windows()[window];
-                let range = match family {
-                    Family::Shift => &scored.shift_columns,
-                    Family::Composition => &scored.composition_columns,
-                };
+                let range = self.scored_windows()[window].columns(family);
                 if range.is_empty() {
                     continue;
                 }
                 let (columns, predicted) = (self.num_columns(), self.predicted_columns());
-                calibrate(comm, &mut lines, columns, range, &predicted, pixels.num_valid)?;
-                // Amounts differ over a specimen as they may: only where an edge lies is known to be the same.
+                calibrate(comm, &mut lines, columns, range, &predicted, bands.num_valid)?;
+                // Amounts may vary slowly over a specimen; the energy of an edge should not.
                 if family == Family::Shift {
-                    detrend(&pixels, &mut lines, columns, range);
+                    detrend(&bands, &mut lines, columns, range);
                 }
-                let place = (window, family);
-                let valid = pixels.num_valid;
-                groups.push(Group::new(comm, self, &lines, place, mean_reconstruction, valid)?);
+                let (of, valid) = ((window, family), bands.num_valid);
+                subspaces.push(Subspace::new(comm, self, &lines, of, mean_reconstruction, valid)?);
             }
         }
-        let Found { kinds, odds, kind_of } = find_kinds(&pixels, self, &lines, &mut groups)?;
+        let Found { kinds, odds, kind_of } = find_kinds(&bands, &lines, &mut subspaces)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }
@@ -106,7 +101,7 @@ impl LineScorer {
     }
 }
 
-/// `ln(1 + e^x)`, at least the smallest that still ranks.
+/// `ln(1 + e^x)`; very small ones stay above 0, so that they still rank.
 fn log_one_plus_exp(x: f32) -> f32 {
     if x.is_nan() {
         return x;

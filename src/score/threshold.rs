@@ -1,33 +1,33 @@
-//! From a map of scores to the score above which a pixel is flagged.
+//! The score above which a pixel is flagged, from a map of scores.
 
-use super::quantile::sorted_quantile;
 use crate::config::Rule;
+use crate::spectrum::{MAD_OF_SD, Middle, median, quantile};
 
-/// False-positive rate of the rule `pot`, and where its exponential tail begins.
+/// False-positive rate of the rule `pot`, and the quantile at which its exponential tail begins.
 const POT_RATE: f64 = 1e-3;
 const POT_START: f64 = 0.95;
 /// Robust standard deviations of the rule `mad`.
 const MAD_SIGMAS: f64 = 3.5;
-/// Share of false ones among flagged pixels that `auto` and `bh` accept.
+/// False discovery rate of `auto` and `bh`.
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
-/// The tail of normal pixels is read off between these quantiles, below where anomalies are.
+/// The tail of normal pixels is fitted between these quantiles, below any anomalies.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
-/// Normal pixels of a map that are taken for the heart of an anomaly, on average.
+/// Normal pixels of a map that pass for certainly anomalous, on average.
 const FALSE_SEEDS: f64 = 0.1;
-/// More flagged pixels than this are another phase, not anomalies.
+/// A larger share of flagged pixels is another phase, not anomalies.
 const MAX_FLAGGED: f64 = 0.25;
-/// Exponent of the paper's preference for high thresholds.
+/// Exponent of the biased rule's preference for high thresholds.
 const BIAS: f64 = 0.95;
-/// Two groups: their distance in units of their spread, and the share of the smaller one allowed half way.
+/// Two groups are distinct if Ashman's D is at least the first, and the share of pixels half way between at most the
+/// second.
 const MIN_SEPARATION: f64 = 3.0;
 const MAX_BETWEEN: f64 = 0.15;
 
 /// The threshold that `rule` gives for `scores` (at least 0, NaN left out): pixels above it are flagged.
 ///
-/// Infinite without scores. Rank-local; the order of the scores does not count.
+/// Infinite without scores. Rank-local; the order of the scores does not matter.
 pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
-    let mut sorted: Vec<f32> = scores.iter().copied().filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores.iter().copied());
     if sorted.is_empty() {
         return f32::INFINITY;
     }
@@ -41,30 +41,33 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
             let split = otsu(&sorted);
             let tail = NullTail::fit(&sorted);
             let normal = tail.probability(split.threshold) < POT_RATE;
-            if split.has_two_groups() && normal {
-                split.threshold
-            } else {
-                tail.false_discovery_threshold(&sorted)
-            }
+            if split.has_two_groups() && normal { split.threshold } else { tail.false_discovery_threshold(&sorted) }
         }
     }
 }
 
-/// The score that a normal pixel of the whole map exceeds with a chance of one in ten; infinite without scores.
+/// The score that a normal map exceeds in 0.1 pixels on average: pixels above it are certainly anomalous.
 ///
-/// Rank-local.
+/// Infinite without scores. Rank-local.
 pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
-    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores);
     if sorted.is_empty() {
         return f32::INFINITY;
     }
     NullTail::fit(&sorted).exceeded_with(FALSE_SEEDS / sorted.len() as f64)
 }
 
-/// The best split of the roots of scores into two groups.
+/// The scores without NaN, ascending.
+fn ascending(scores: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    sorted
+}
+
+/// The best split of the roots of the scores into two groups.
 struct Split {
     threshold: f32,
+    /// Share of the pixels above the threshold.
     flagged: f64,
     /// Ashman's D of the groups.
     separation: f64,
@@ -113,7 +116,7 @@ fn otsu(sorted: &[f32]) -> Split {
     let between = roots.iter().filter(|r| middle.contains(r)).count() as f64;
     let root = 0.5 * (low[low.len() - 1] + high[0]);
     Split {
-        // Between the groups, and below the upper one after rounding too.
+        // Between the groups, and still below the upper one after rounding.
         threshold: ((root * root) as f32).clamp(sorted[best.1 - 1], sorted[best.1].next_down()),
         flagged: high.len() as f64 / num as f64,
         separation: distance / (0.5 * (sd_low.powi(2) + sd_high.powi(2))).sqrt(),
@@ -121,7 +124,7 @@ fn otsu(sorted: &[f32]) -> Split {
     }
 }
 
-/// The split of ascending scores that maximises the variance between groups, times a power of how high it lies in the
+/// The split of ascending scores that maximises the variance between groups, times a power of its height within the
 /// range of the scores.
 ///
 /// # Source
@@ -156,13 +159,10 @@ fn mean_sd(values: &[f64]) -> (f64, f64) {
 /// # Source
 /// Coles, An Introduction to Statistical Modeling of Extreme Values, sec. 4.3, shape 0.
 fn peaks_over_threshold(sorted: &[f32]) -> f32 {
-    let start = sorted_quantile(sorted, POT_START);
+    let start = quantile(sorted, POT_START);
     let excesses: Vec<f64> = sorted.iter().map(|&s| f64::from(s) - start).filter(|&e| e > 0.0).collect();
-    // The median, unlike the mean, stands anomalies in up to half of the tail.
-    let scale = match excesses.len() {
-        0 => 0.0,
-        n => excesses[n / 2] / 2f64.ln(),
-    };
+    // The median, unlike the mean, withstands anomalies in up to half of the tail.
+    let scale = if excesses.is_empty() { 0.0 } else { median(excesses, Middle::Upper) / 2f64.ln() };
     (start + scale * ((1.0 - POT_START) / POT_RATE).ln()) as f32
 }
 
@@ -171,21 +171,15 @@ fn peaks_over_threshold(sorted: &[f32]) -> f32 {
 /// # Source
 /// Iglewicz & Hoaglin, How to Detect and Handle Outliers (1993): the modified z-score and its limit.
 fn median_deviations(sorted: &[f32]) -> f32 {
-    let middle = sorted.len() / 2;
     let root = |score: f32| f64::from(score).max(0.0).sqrt();
-    let median = root(sorted[middle]);
-    let mut deviations: Vec<f64> = sorted.iter().map(|&s| (root(s) - median).abs()).collect();
-    deviations.sort_by(f64::total_cmp);
-    // 0.6745: the median of |N(0, 1)|.
-    let sigma = deviations[middle] / 0.6745;
-    if sigma > 0.0 {
-        (median + MAD_SIGMAS * sigma).powi(2) as f32
-    } else {
-        sorted[middle]
-    }
+    let middle = sorted[sorted.len() / 2];
+    let center = root(middle);
+    let deviations = sorted.iter().map(|&s| (root(s) - center).abs());
+    let sigma = median(deviations, Middle::Upper) / MAD_OF_SD;
+    if sigma > 0.0 { (center + MAD_SIGMAS * sigma).powi(2) as f32 } else { middle }
 }
 
-/// An exponential tail of the normal pixels, read off where anomalies do not reach.
+/// The exponential tail of the normal pixels, fitted below any anomalies.
 struct NullTail {
     start: f64,
     probability_at_start: f64,
@@ -195,17 +189,17 @@ struct NullTail {
 impl NullTail {
     fn fit(sorted: &[f32]) -> NullTail {
         let [lower, upper] = NULL_TAIL;
-        let start = sorted_quantile(sorted, upper);
-        let rise = start - sorted_quantile(sorted, lower);
+        let start = quantile(sorted, upper);
+        let rise = start - quantile(sorted, lower);
         NullTail {
             start,
             probability_at_start: 1.0 - upper,
-            // Distances of many dimensions thin out faster than this further up, which errs on the safe side.
+            // The true tail falls faster further up, so this errs on the safe side.
             scale: rise / ((1.0 - lower) / (1.0 - upper)).ln(),
         }
     }
 
-    /// The probability that a normal pixel scores above `score`, from `start` up.
+    /// The probability that a normal pixel scores above `score`, for scores of at least `start`.
     fn probability(&self, score: f32) -> f64 {
         let excess = f64::from(score) - self.start;
         if excess <= 0.0 {
@@ -214,11 +208,13 @@ impl NullTail {
         self.probability_at_start * (-excess / self.scale).exp()
     }
 
-    /// The score that a normal pixel exceeds with `probability`, which lies below that at `start`.
+    /// The score that a normal pixel exceeds with `probability`, smaller than that at `start`.
     fn exceeded_with(&self, probability: f64) -> f32 {
         (self.start + self.scale * (self.probability_at_start / probability).ln().max(0.0)) as f32
     }
 
+    /// The threshold at which the share of normal pixels among the flagged ones is [`FALSE_DISCOVERY_RATE`].
+    ///
     /// # Source
     /// Benjamini & Hochberg, J. R. Stat. Soc. B 57 (1995) 289.
     fn false_discovery_threshold(&self, sorted: &[f32]) -> f32 {
@@ -228,7 +224,7 @@ impl NullTail {
             self.probability(score) <= FALSE_DISCOVERY_RATE * k as f64 / num as f64
         });
         match flagged {
-            // Just below the lowest flagged score.
+            // Just below the lowest score that is flagged.
             Some(k) => sorted[num - k].next_down(),
             None => sorted[num - 1],
         }
@@ -239,7 +235,7 @@ impl NullTail {
 mod tests {
     use super::*;
 
-    /// Squares of `0.8 N(0, 1) + 2`, by the normal's quantiles: the shape of a clean cube's shift scores.
+    /// Squares of `0.8 N(0, 1) + 2` at even quantiles: the distribution of a clean cube's shift scores.
     fn clean(num: usize) -> Vec<f32> {
         let normal = |p: f64| {
             // Logistic approximation of the normal quantile; its tail is a little heavier.

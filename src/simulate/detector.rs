@@ -1,19 +1,19 @@
-//! Counting: expected electrons to the numbers that a camera writes.
+//! The detector: from expected electrons to the numbers that a camera writes.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Poisson, StandardNormal};
 
 use super::random::{Purpose, Randomness};
 
-/// Channels on either side that an electron's light reaches.
+/// Channels on either side that the light of an electron reaches.
 pub const SPREAD: usize = 2;
 /// Gaussian sigma of that spread, channels.
 const SPREAD_SIGMA: f64 = 0.6;
-/// Sensitivity differs between channels by this, rms.
+/// Relative sensitivity of channels, rms.
 const FIXED_PATTERN: f64 = 0.003;
-/// Above this expectation a corrected normal deviate stands for the Poisson one.
+/// From this expectation on a corrected normal deviate replaces the Poisson one.
 const NORMAL_FROM: f32 = 30.0;
-/// Electrons of a cosmic ray: log-uniform between these.
+/// Electrons of a cosmic ray, log-uniform between these.
 const SPIKE_ELECTRONS: [f64; 2] = [500.0, 20_000.0];
 
 /// The camera of one cube.
@@ -50,25 +50,26 @@ impl Detector {
         }
     }
 
-    /// What reaches channel `e` of the `arrivals`, which have [`SPREAD`] channels before it.
+    /// The light in channel `e` from electrons that `arrivals` counts per channel, beginning [`SPREAD`] channels below
+    /// 0.
     fn light(&self, arrivals: &[f32], e: usize) -> f32 {
         let arrivals = &arrivals[e..e + 2 * SPREAD + 1];
         arrivals.iter().zip(&self.spread).map(|(n, w)| n * w).sum()
     }
 
-    /// What `electrons` in one channel read, ADU.
+    /// The reading of `electrons` in one channel, ADU.
     pub fn adu(&self, electrons: f64) -> f32 {
         self.gain * electrons as f32
     }
 
-    /// Records `expected` electrons without any noise, in ADU; shapes as for [`Detector::count`].
+    /// Records `expected` electrons without noise, in ADU; shapes as for [`Detector::count`].
     pub fn record(&self, expected: &[f32], out: &mut [f32]) {
         for (e, value) in out.iter_mut().enumerate() {
             *value = self.gain * self.light(expected, e) * self.pattern[e];
         }
     }
 
-    /// Counts one spectrum: `expected` electrons become arrivals, in place, and `out` is written in ADU.
+    /// Counts one spectrum: replaces `expected` electrons by those that arrive, and writes `out` in ADU.
     ///
     /// `expected` has [`SPREAD`] channels more than `out` on either side.
     pub fn count(&self, expected: &mut [f32], random: &mut impl Rng, out: &mut [f32]) {
@@ -81,7 +82,7 @@ impl Detector {
             let amplifier: f32 = StandardNormal.sample(random);
             *value = self.gain * (light * self.pattern[e] + self.read_noise * amplifier);
         }
-        // Rare enough for one per spectrum.
+        // They are so rare that one per spectrum is enough.
         if random.random::<f64>() < self.spike_rate * out.len() as f64 {
             let channel = random.random_range(0..out.len());
             let [low, high] = SPIKE_ELECTRONS;
@@ -91,7 +92,8 @@ impl Detector {
     }
 }
 
-/// A Poisson deviate; for a large `expected`, the normal one with the skewness put right.
+/// A Poisson deviate; for a large `expected` a normal one, corrected for skewness.
+///
 /// # Source
 /// Cornish & Fisher 1937, first correction: `x + (z^2 - 1) / 6`.
 fn poisson(expected: f32, random: &mut impl Rng) -> f32 {
@@ -137,7 +139,7 @@ mod tests {
         detector.count(&mut expected, &mut RANDOM.stream(Purpose::Pixel, 3), &mut out);
         let mean = out.iter().sum::<f32>() / 600.0;
         let variance = out.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 600.0;
-        // Gain 2: mean 200; the spread's squared weights sum to .495, so the variance is near 2 * 200 * .495.
+        // Gain 2: the mean is 200. The squared weights of the spread sum to .495: the variance is about 2 * 200 * .495.
         assert!((mean - 200.0).abs() < 3.0, "{mean}");
         assert!((variance / 198.0 - 1.0).abs() < 0.2, "{variance}");
     }

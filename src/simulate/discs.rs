@@ -1,23 +1,23 @@
-//! Where the anomalies lie: discs and single pixels that neither overlap nor leave the specimen.
+//! The positions of anomalies: discs and single pixels that neither overlap nor leave the specimen.
 
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use rand::RngExt;
 
 use super::random::{Purpose, Randomness};
-use crate::config::{Places, Shape};
+use crate::config::{Outline, Places};
 
-/// Normal pixels between two discs: their spatial means must not mix. Less where there is no room for that.
+/// Normal pixels between two discs, so that their spatial means do not mix; fewer where there is no room.
 const GAPS_PX: [f64; 4] = [3.0, 2.0, 1.0, 0.0];
 const TRIES: usize = 20_000;
 
-/// One disc: pixels whose centres lie within `radius` of `(y, x)`.
+/// A disc: the pixels whose centres lie within `radius` of `(y, x)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Disc {
     pub y: f64,
     pub x: f64,
     /// Pixels.
     pub radius: f64,
-    /// The anomaly's place in the list, from 0.
+    /// The index of its anomaly, from 0.
     pub anomaly: usize,
 }
 
@@ -29,11 +29,12 @@ impl Disc {
     }
 }
 
-/// Places the discs of every anomaly in an image of `[y, x]` pixels; the same ones for the same randomness.
+/// Places the discs of every anomaly in an image of `[y, x]` pixels; the same discs for the same randomness.
 ///
-/// All pixels of a disc are among those for which `is_free(y, x)`, `num_free` of them.
+/// All pixels of a disc are among the `num_free` pixels for which `is_free(y, x)`.
+///
 /// # Errors
-/// Where they do not fit; names how many did.
+/// Discs that do not fit; names how many did.
 pub fn place_discs(
     anomalies: &[Places],
     [height, width]: [usize; 2],
@@ -45,8 +46,8 @@ pub fn place_discs(
     let mut placed: Vec<Disc> = Vec::new();
     for (anomaly, options) in anomalies.iter().enumerate() {
         let [low, high] = match options.shape {
-            Shape::Disc => options.radius_px,
-            Shape::Pixel => [0.0, 0.0],
+            Outline::Disc => options.radius_px,
+            Outline::Pixel => [0.0, 0.0],
         };
         let wanted = options.concentration.map(|share| share * num_free as f64);
         let mut covered = 0.0;
@@ -54,25 +55,21 @@ pub fn place_discs(
         loop {
             let mut radius = low + (high - low) * random.random::<f64>();
             match wanted {
-                // A disc of less than half a pixel may miss every centre.
+                // A disc of less than half a pixel may contain no pixel's centre.
                 Some(wanted) if wanted - covered < 0.5 => break,
                 Some(wanted) => radius = radius.min(((wanted - covered) / std::f64::consts::PI).sqrt()),
                 None if count == options.count => break,
                 None => {}
             }
-            let place = |length: usize, random: &mut rand_chacha::ChaCha8Rng| {
+            let center = |length: usize, random: &mut rand_chacha::ChaCha8Rng| {
                 let room = length as f64 - 1.0 - 2.0 * radius;
-                // Where there is no room for a disc it lies across: a line scan has segments.
+                // A disc wider than the image covers its whole width: in a line scan discs are segments.
                 let at = if room > 0.0 { radius + room * random.random::<f64>() } else { 0.5 * (length as f64 - 1.0) };
-                if radius < low || radius == 0.0 {
-                    at.round()
-                } else {
-                    at
-                }
+                if radius < low || radius == 0.0 { at.round() } else { at }
             };
             let mut candidate = |gap: f64| {
                 (0..TRIES).find_map(|_| {
-                    let (y, x) = (place(height, &mut random), place(width, &mut random));
+                    let (y, x) = (center(height, &mut random), center(width, &mut random));
                     let disc = Disc { y, x, radius, anomaly };
                     let apart = |d: &Disc| {
                         let distance = (d.y - y).hypot(d.x - x);
@@ -111,10 +108,10 @@ mod tests {
     use super::*;
 
     fn anomaly(count: usize, concentration: Option<f64>) -> Places {
-        Places { shape: Shape::Disc, count, radius_px: [2.2, 4.2], concentration }
+        Places { shape: Outline::Disc, count, radius_px: [2.2, 4.2], concentration }
     }
 
-    /// In an image that is all specimen.
+    /// Discs in an image that is all specimen.
     fn place(anomalies: &[Places], size: [usize; 2], randomness: Randomness) -> Result<Vec<Disc>> {
         place_discs(anomalies, size, size[0] * size[1], |_, _| true, randomness)
     }
@@ -152,7 +149,7 @@ mod tests {
     #[test]
     fn single_pixels_lie_on_the_specimen_only_at_any_concentration() {
         for share in [0.01, 0.3] {
-            let pixel = Places { shape: Shape::Pixel, ..anomaly(0, Some(share)) };
+            let pixel = Places { shape: Outline::Pixel, ..anomaly(0, Some(share)) };
             let free = |y: usize, x: usize| !(y + x).is_multiple_of(5) && y > 3;
             let num_free = (0..1600).filter(|i| free(i / 40, i % 40)).count();
             let randomness = Randomness { seed: 5, cube: 0 };

@@ -1,22 +1,22 @@
-//! The electrons expected at a place: background and edges mixed, with what an anomaly changes of them.
+//! The electrons expected at a pixel: background and edges mixed, with the change that an anomaly makes.
 
-use super::specimen::Place;
+use super::specimen::ProbedPoint;
 use super::spectra::{Component, Grid, Variant};
-use crate::config::{Anomaly, AnomalyKind, Edge, Material};
+use crate::config::{Anomaly, AnomalyKind, Material, MaterialEdge};
 
 /// What an anomaly does to the spectrum.
 enum Change {
-    /// The edge of this index gives way to these orders of scattering.
+    /// The edge of this index has these orders of scattering instead of its own.
     Replaced(usize, [Component; 3]),
-    /// The edge of this index is multiplied.
+    /// The edge of this index is multiplied by this.
     Scaled(usize, f64),
     Background(Component),
-    /// What is expected stays: the camera is hit.
+    /// The expectation stays as it is: a spike hits the camera.
     None,
 }
 
 impl Change {
-    /// `anomaly` was validated for `material`.
+    /// The change that `anomaly`, validated for `material`, makes.
     fn new(anomaly: &Anomaly, material: &Material, grid: Grid) -> Change {
         let Some(edge) = anomaly.edge(material) else {
             return Change::None;
@@ -24,9 +24,10 @@ impl Change {
         let index = material.edges.iter().position(|other| other == edge);
         let index = index.expect("an edge of the material is one of its edges");
         let amount = anomaly.amount;
-        let replaced = |edge: &Edge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
+        let replaced =
+            |edge: &MaterialEdge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
         match anomaly.kind {
-            AnomalyKind::Shift => replaced(edge, Variant::shifted(amount)),
+            AnomalyKind::Shift => replaced(edge, Variant { shift_ev: amount, ..Variant::default() }),
             AnomalyKind::Broaden => replaced(edge, Variant { added_fwhm_ev: amount, ..Variant::default() }),
             AnomalyKind::Mixture => replaced(
                 edge,
@@ -45,8 +46,7 @@ impl Change {
                 }
                 replaced(&changed, Variant::default())
             }
-            AnomalyKind::Scale => Change::Scaled(index, 1.0 + amount),
-            AnomalyKind::Oxygen => Change::Scaled(index, 1.0 + amount),
+            AnomalyKind::Scale | AnomalyKind::Oxygen => Change::Scaled(index, 1.0 + amount),
             AnomalyKind::Slope => {
                 let mut steeper = material.clone();
                 steeper.background_exponent += amount;
@@ -64,14 +64,14 @@ pub struct Components {
     edges: Vec<[Component; 3]>,
     /// By anomaly.
     changes: Vec<Change>,
-    /// The edge that wanders over the field.
-    wandering: Option<usize>,
+    /// The edge that is shifted slowly over the field.
+    benign_edge: Option<usize>,
 }
 
 impl Components {
-    /// `margin`: channels wanted on either side of the grid's.
+    /// `margin` is the number of channels on either side of the grid.
     pub fn new(material: &Material, anomalies: &[Anomaly], grid: Grid, margin: usize) -> Components {
-        let wandering = material.anomalous(None);
+        let benign_edge = material.anomalous(None);
         Components {
             channels: grid.channels + 2 * margin,
             background: Component::background(material, grid),
@@ -81,11 +81,11 @@ impl Components {
                 .map(|edge| Component::edge(material, edge, Variant::default(), grid))
                 .collect(),
             changes: anomalies.iter().map(|anomaly| Change::new(anomaly, material, grid)).collect(),
-            wandering: material.edges.iter().position(|edge| Some(edge) == wandering),
+            benign_edge: material.edges.iter().position(|edge| Some(edge) == benign_edge),
         }
     }
 
-    /// Every component at one energy drift, from `margin` channels before the first on.
+    /// All components at one energy drift, from `margin` channels below the first on.
     pub fn at_drift(&self, drift_ev: f64, margin: usize) -> LineSpectra<'_> {
         let sample = |component: &Component| self.sampled(component, drift_ev, margin);
         let replaced = |change: &Change| match change {
@@ -110,12 +110,12 @@ impl Components {
     }
 }
 
-/// The components as one scan line sees them.
+/// The components at the energy drift of one scan line.
 pub struct LineSpectra<'a> {
     drift_ev: f64,
     margin: usize,
     background: Vec<f32>,
-    /// By edge, then order of scattering.
+    /// By edge, then by order of scattering.
     edges: Vec<Vec<Vec<f32>>>,
     /// By anomaly: the orders of its edge, or its background.
     replacements: Vec<Vec<Vec<f32>>>,
@@ -123,10 +123,10 @@ pub struct LineSpectra<'a> {
 }
 
 impl LineSpectra<'_> {
-    /// The electrons expected at a place, with the change that `anomaly` makes.
-    pub fn mix(&self, place: &Place, anomaly: Option<usize>, electrons: f64, out: &mut [f32]) {
+    /// Writes the electrons expected at a probed point, with the change that `anomaly` makes.
+    pub fn mix(&self, probed: &ProbedPoint, anomaly: Option<usize>, electrons: f64, out: &mut [f32]) {
         let change = anomaly.map(|a| (&self.components.changes[a], &self.replacements[a]));
-        let background = (electrons * place.background) as f32;
+        let background = (electrons * probed.background) as f32;
         let shape = match change {
             Some((Change::Background(_), other)) => &other[0],
             _ => &self.background,
@@ -134,7 +134,7 @@ impl LineSpectra<'_> {
         for (value, &component) in out.iter_mut().zip(shape) {
             *value = background * component;
         }
-        for (index, (orders, &amount)) in self.edges.iter().zip(&place.edges).enumerate() {
+        for (index, (orders, &amount)) in self.edges.iter().zip(&probed.edges).enumerate() {
             let mut source = &self.components.edges[index];
             let (mut orders, mut amount) = (orders, electrons * amount);
             match change {
@@ -145,13 +145,13 @@ impl LineSpectra<'_> {
                 _ => {}
             }
             let moved: Vec<Vec<f32>>;
-            if place.benign_shift_ev != 0.0 && self.components.wandering == Some(index) {
-                let drift_ev = self.drift_ev + place.benign_shift_ev;
+            if probed.benign_shift_ev != 0.0 && self.components.benign_edge == Some(index) {
+                let drift_ev = self.drift_ev + probed.benign_shift_ev;
                 let sample = |component| self.components.sampled(component, drift_ev, self.margin);
                 moved = source.iter().map(sample).collect();
                 orders = &moved;
             }
-            let t = place.thickness;
+            let t = probed.thickness;
             let [a, b, c] = [amount, amount * t, amount * 0.5 * t * t].map(|v| v as f32);
             let [single, once, twice] = [&orders[0], &orders[1], &orders[2]];
             for (((value, &s), &o), &d) in out.iter_mut().zip(single).zip(once).zip(twice) {

@@ -1,31 +1,29 @@
-//! Anomalies put into measured spectra: an edge is separated from its background, and only the edge is changed.
+//! Puts anomalies into measured spectra: separates an edge from its background, and changes only the edge.
 //!
-//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds no
-//! noise. What stays of the pixel's own is its noise: a shift by whole channels moves it with the edge, all other kinds
-//! add a difference that has next to none.
+//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds
+//! no noise. The pixel keeps its own noise: a shift by whole channels moves it with the edge, and all other kinds add a
+//! difference that is nearly free of noise.
 
 use std::ops::Range;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::Array1;
 use rand::{Rng, RngExt};
 
-use super::spectra::{blurred, SIGMA_OF_FWHM};
+use super::spectra::{SIGMA_OF_FWHM, blurred};
 use crate::config::{AnomalyKind, EdgeAnomaly};
 use crate::cube::Axis;
-use crate::score::{shifted, PowerLaw};
+use crate::spectrum::{NATURAL_SLOPES, PowerLaw, shifted};
 
-/// Exponents that a real background has.
-const SLOPES: std::ops::RangeInclusive<f64> = -6.0..=0.0;
-/// A background is fitted to at least so many channels.
+/// A range needs at least this many channels.
 const MIN_CHANNELS: usize = 3;
-/// Beyond the range that it is measured in an edge goes on with this exponent, from its mean over the last eV.
+/// Beyond its range an edge is continued with this exponent, from its mean over the last `CONTINUUM_EV`.
 const CONTINUUM_EXPONENT: f64 = -3.0;
 const CONTINUUM_EV: f64 = 10.0;
-/// Over which the share of the first white line falls to nothing at `split_ev`.
+/// Width of the step at `split_ev` between the first white line and the second.
 const SPLIT_WIDTH_EV: f64 = 1.0;
 
-/// Where an edge lies, eV.
+/// The ranges of an edge and of the background before it, eV.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EdgeRange {
     pub range_ev: [f64; 2],
@@ -41,12 +39,12 @@ pub struct Injector {
     split_ev: Option<f64>,
     dispersion_ev: f64,
     energies: Vec<f64>,
-    /// Channels of the edge and of its background.
+    /// Channels of the edge, and of the background before it.
     range: Range<usize>,
     background: Range<usize>,
 }
 
-/// An edge apart from its background, as the neighbours show it and scaled to the pixel.
+/// The background and the edge of a pixel: the shapes of its neighbours' mean, scaled to the pixel.
 struct Separated {
     /// `[E]`, in the units of the spectrum.
     background: Vec<f64>,
@@ -81,17 +79,13 @@ impl Injector {
         })
     }
 
-    /// The shift in channels: whole ones unless it is interpolated.
+    /// The shift in channels, rounded unless it is interpolated.
     fn channels(&self) -> f64 {
         let channels = self.amount / self.dispersion_ev;
-        if self.interpolate {
-            channels
-        } else {
-            channels.round()
-        }
+        if self.interpolate { channels } else { channels.round() }
     }
 
-    /// What is done, for the log.
+    /// Describes the change for the log.
     pub fn describe(&self) -> String {
         let [low, high] = [self.range.start, self.range.end - 1].map(|i| self.energies[i]);
         let amount = match self.kind {
@@ -106,7 +100,7 @@ impl Injector {
         format!("{:?} by {amount} in {low:.1}-{high:.1} eV", self.kind)
     }
 
-    /// Changes `spectrum` `[E]` in place; `around` is the mean spectrum `[E]` of its neighbours, itself included.
+    /// Changes `spectrum` `[E]` in place; `around` is the mean spectrum `[E]` of the pixel and its neighbours.
     ///
     /// # Errors
     /// No background to fit, or no edge above it.
@@ -137,14 +131,13 @@ impl Injector {
         Ok(())
     }
 
-    /// Takes a spectrum apart.
+    /// Separates the edge of a spectrum from its background.
     fn separate(&self, spectrum: &[f32], around: &[f64]) -> Result<Separated> {
         let before = self.background.clone();
         let [low, high] = [before.start, before.end - 1].map(|i| self.energies[i]);
-        let law =
-            PowerLaw::fit(&self.energies[before.clone()], &around[before.clone()], SLOPES).with_context(|| {
-                format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels")
-            })?;
+        let law = PowerLaw::fit(&self.energies[before.clone()], &around[before.clone()], NATURAL_SLOPES).with_context(
+            || format!("no counts in {low:.1}-{high:.1} eV to fit the background to; mask such pixels"),
+        )?;
         let mean: Vec<f64> = self.energies.iter().map(|&e| if e > 0.0 { law.at(e) } else { 0.0 }).collect();
         let scale = self.share(spectrum, before, |i| mean[i], |_| 0.0);
         let background: Vec<f64> = mean.iter().map(|value| scale * value).collect();
@@ -160,7 +153,7 @@ impl Injector {
         Ok(Separated { background, edge: edge.iter().map(|value| height * value).collect() })
     }
 
-    /// How much of `shape` there is in the finite channels of a spectrum above `below`.
+    /// The amount of `shape` in the finite channels of a spectrum, above `below`.
     fn share(
         &self,
         spectrum: &[f32],
@@ -176,7 +169,7 @@ impl Injector {
         own / whole
     }
 
-    /// Moves what lies above `background`, noise and all.
+    /// Moves what lies above `background`, with its noise.
     fn shift(&self, spectrum: &mut [f32], background: &[f64]) {
         let above: Vec<f64> = spectrum.iter().zip(background).map(|(&value, b)| f64::from(value) - b).collect();
         let channels = self.channels();
@@ -184,7 +177,7 @@ impl Injector {
         let known: Vec<usize> = self
             .range
             .clone()
-            // What lies beyond the axis is not known: these channels stay.
+            // What would come from beyond the axis is not known: these channels stay.
             .filter(|&i| (0.0..=last).contains(&(i as f64 - channels)))
             .collect();
         if self.interpolate {
@@ -200,7 +193,7 @@ impl Injector {
         }
     }
 
-    /// What is added from the range's first channel on, for an `edge` `[range]`.
+    /// The difference to add from the range's first channel on, for an `edge` `[range]`.
     fn difference(&self, edge: &[f64]) -> Vec<f64> {
         match self.kind {
             AnomalyKind::Broaden if self.amount > 0.0 => {
@@ -236,7 +229,7 @@ fn add(value: &mut f32, difference: f64) {
 mod tests {
     use super::super::random::{Purpose, Randomness};
     use super::*;
-    use crate::config::Shape;
+    use crate::config::Outline;
 
     fn axis() -> Axis {
         Axis::energy_loss(600.0, 0.5, 500)
@@ -275,7 +268,7 @@ mod tests {
             background_ev: None,
             split_ev,
             interpolate: false,
-            shape: Shape::Disc,
+            shape: Outline::Disc,
             discs: 1,
             radius_px: [2.2, 4.2],
             concentration: None,

@@ -1,10 +1,9 @@
-//! Spectrum images with known anomalies, made row by row from a physical model.
+//! Simulates spectrum images with known anomalies, row by row, from a physical model, and puts anomalies into measured
+//! ones ([`inject`]).
 //!
-//! The same anomalies can be put into measured cubes ([`inject`]).
-//!
-//! Pure arithmetic: every random number is a function of the seed, the cube, and the place in it, so that any rank may
-//! make any row. A scene is a material seen as component [`spectra`], laid out by the [`specimen`] with anomalous [`discs`], mixed to
-//! what is [`expected`] and counted by the [`detector`].
+//! A [`scene`] has a material's component [`spectra`], a [`specimen`] that lays them out, and anomalous [`discs`]. They
+//! are mixed to the [`expected`] electrons, which the [`detector`] counts. Every random number is a function of the
+//! seed, the cube, and the position in it ([`random`]), so that any rank can make any row.
 
 pub mod detector;
 pub mod discs;

@@ -1,4 +1,4 @@
-//! Random numbers as functions of place: (seed, cube, purpose, index) name a stream of their own.
+//! Random numbers as functions of position: each (seed, cube, purpose, index) has a stream of its own.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 /// What a stream is for; two purposes never share numbers.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
-    /// Fields and drifts that hold for the whole cube.
+    /// Fields and drifts of the whole cube.
     Specimen,
     Discs,
     /// Sensitivity of the detector's channels.
@@ -15,7 +15,7 @@ pub enum Purpose {
     Line,
     /// By pixel, C order.
     Pixel,
-    /// Where the pixels of a shuffled cube come from.
+    /// The order of the pixels of a shuffled cube.
     Shuffle,
 }
 
@@ -27,7 +27,7 @@ pub struct Randomness {
 }
 
 impl Randomness {
-    /// The stream of `index` for `purpose`, from its beginning.
+    /// The stream of `index` for `purpose`, at its beginning.
     pub fn stream(&self, purpose: Purpose, index: u64) -> ChaCha8Rng {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());

@@ -1,28 +1,29 @@
 //! One simulated cube, row by row.
 
 use anyhow::Result;
-use ndarray::{s, Array2, Array3};
-use rand::seq::SliceRandom;
+use ndarray::{Array2, Array3, s};
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use super::detector::{Detector, SPREAD};
-use super::discs::{place_discs, Disc};
+use super::discs::{Disc, place_discs};
 use super::expected::Components;
 use super::random::{Purpose, Randomness};
-use super::specimen::{Place, Specimen};
+use super::specimen::{ProbedPoint, Specimen};
 use super::spectra::Grid;
-use crate::config::{Anomaly, AnomalyKind, Edge, Material, Places, Protocol, SceneOptions};
-use crate::cube::Axis;
+use crate::config::{Anomaly, AnomalyKind, Material, MaterialEdge, Places, Protocol, SceneOptions};
+use crate::cube::{Axis, neighbourhood};
 use crate::preprocess::mean::mean_row;
 
-/// Side of the spatial mean that `post` and `roll` come after.
+/// Side of the spatial mean that is taken before the protocols `post` and `roll` put in anomalies.
 pub const AVERAGED_PX: usize = 3;
-/// Channels on either side of the edge that `roll` moves in a circle.
+/// Channels on either side of the edge that `roll` rotates.
+///
 /// # Source
 /// The authors' code: GitHub seyfal/3DCVAE.
 const ROLLED: usize = 20;
 
-/// A cube that is never held: any row can be made by itself, on any rank.
+/// A cube that is never held in memory: any row can be made by itself, on any rank.
 pub struct Scene {
     shape: [usize; 3],
     grid: Grid,
@@ -36,16 +37,17 @@ pub struct Scene {
     onsets: Vec<f64>,
     discs: Vec<Disc>,
     noiseless: bool,
-    /// Where each pixel of the image comes from, C order; `None`: from where it is.
+    /// The specimen's pixel that each pixel of the image shows, C order; `None` where the image is not shuffled.
     origins: Option<Vec<usize>>,
     /// Electrons per unit of the components.
     electrons: f64,
 }
 
 impl Scene {
-    /// Prepares the scene; `cube` is its place among the cubes of a configuration and part of its random numbers.
+    /// Prepares the scene; `cube` is its index among the cubes of a configuration, and part of its random numbers.
+    ///
     /// # Errors
-    /// Options that cannot be simulated of `material`, discs that do not fit; the message says what to change.
+    /// Options that cannot be simulated with `material`, discs that do not fit; the message says what to change.
     pub fn new(options: &SceneOptions, material: &Material, cube: u64) -> Result<Scene> {
         options.validate(material)?;
         let [height, width, channels] = options.shape;
@@ -55,11 +57,11 @@ impl Scene {
         let grid = Grid { offset_ev: options.energy_offset_ev, dispersion_ev: options.dispersion_ev, channels };
         let spike_rate = match options.protocol {
             Protocol::Phys => options.spike_rate,
-            // A run takes them out before its mean; after it they could not be told from peaks.
+            // A run removes spikes before its spatial mean; after it they could not be told from peaks.
             Protocol::Post | Protocol::Roll => 0.0,
         };
         let places: Vec<Places> = options.anomalies.iter().map(Anomaly::places).collect();
-        let onset = |edge: Option<&Edge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
+        let onset = |edge: Option<&MaterialEdge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
         let mut scene = Scene {
             shape: options.shape,
             grid,
@@ -79,7 +81,7 @@ impl Scene {
             }),
             electrons: 1.0,
         };
-        let mean = Place {
+        let mean = ProbedPoint {
             thickness: options.thickness,
             background: 1.0,
             edges: vec![1.0; material.edges.len()],
@@ -103,12 +105,12 @@ impl Scene {
         Axis::energy_loss(self.grid.offset_ev, self.grid.dispersion_ev, self.grid.channels)
     }
 
-    /// True where rows are means of [`AVERAGED_PX`] pixels on a side already.
+    /// True where rows already are spatial means of [`AVERAGED_PX`] pixels on a side.
     pub fn is_averaged(&self) -> bool {
         self.protocol != Protocol::Phys
     }
 
-    /// Row `y`: counts `[x, energy]` in ADU, and the truth of each pixel, 0 or the anomaly's place in the list from 1.
+    /// Row `y`: counts `[x, energy]` in ADU, and the truth of each pixel: 0, or the number of its anomaly from 1.
     pub fn row(&self, y: usize) -> (Array2<f32>, Vec<i32>) {
         let width = self.shape[1];
         let truth = (0..width)
@@ -131,7 +133,7 @@ impl Scene {
         (counts, truth)
     }
 
-    /// Where pixel `(y, x)` comes from.
+    /// The specimen's pixel that the pixel `(y, x)` of the image shows.
     fn origin(&self, y: usize, x: usize) -> [usize; 2] {
         let width = self.shape[1];
         match &self.origins {
@@ -145,7 +147,7 @@ impl Scene {
         disc.map(|disc| disc.anomaly)
     }
 
-    /// Row `y` as the camera counts it, with the anomalies of the specimen or without.
+    /// Row `y` as the camera counts it, with or without the anomalies of the specimen.
     fn counted(&self, y: usize, with_anomalies: bool) -> Array2<f32> {
         let [_, width, channels] = self.shape;
         let spectra = |y: usize| {
@@ -161,8 +163,8 @@ impl Scene {
             let other = (from != y).then(|| spectra(from));
             let (line, spectra) = other.as_ref().unwrap_or(&own);
             let anomaly = self.anomaly_at(from, x).filter(|_| with_anomalies);
-            let place = self.specimen.place(from, x, line);
-            spectra.mix(&place, anomaly, self.electrons, &mut expected);
+            let probed = self.specimen.probed(from, x, line);
+            spectra.mix(&probed, anomaly, self.electrons, &mut expected);
             let out = out.as_slice_mut().expect("a row of a new array is contiguous");
             if self.noiseless {
                 self.detector.record(&expected, out);
@@ -184,7 +186,7 @@ impl Scene {
     fn averaged(&self, y: usize) -> Array2<f32> {
         let [height, width, channels] = self.shape;
         let reach = AVERAGED_PX / 2;
-        let near = y.saturating_sub(reach)..(y + reach + 1).min(height);
+        let near = neighbourhood(y, reach, height);
         let mut rows = Array3::zeros((near.len(), width, channels));
         for (i, row) in near.clone().enumerate() {
             rows.slice_mut(s![i, .., ..]).assign(&self.counted(row, false));
@@ -196,7 +198,7 @@ impl Scene {
         mean
     }
 
-    /// Adds what the anomalies of row `y` change of its expectation.
+    /// Adds the differences that the anomalies make to the expectation of row `y`.
     fn add_differences(&self, y: usize, mean: &mut Array2<f32>) {
         let channels = self.shape[2];
         let line = self.specimen.line(y);
@@ -207,9 +209,9 @@ impl Scene {
             let Some(anomaly) = self.anomaly_at(y, x) else {
                 continue;
             };
-            let place = self.specimen.place(y, x, &line);
+            let probed = self.specimen.probed(y, x, &line);
             for (i, change) in [None, Some(anomaly)].into_iter().enumerate() {
-                spectra.mix(&place, change, self.electrons, &mut expected[i]);
+                spectra.mix(&probed, change, self.electrons, &mut expected[i]);
                 self.detector.record(&expected[i], &mut recorded[i]);
             }
             let pairs = recorded[1].iter().zip(&recorded[0]);
@@ -219,7 +221,7 @@ impl Scene {
         }
     }
 
-    /// Rolls the channels around the edge in the anomalous pixels of row `y`.
+    /// Rotates the channels around the edge in the anomalous pixels of row `y`.
     fn roll(&self, y: usize, mean: &mut Array2<f32>) {
         for (x, mut spectrum) in mean.outer_iter_mut().enumerate() {
             let Some(anomaly) = self.anomaly_at(y, x) else {

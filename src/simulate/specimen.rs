@@ -1,4 +1,4 @@
-//! The specimen under the scan: thickness, atom columns, and where the probe really was.
+//! The specimen and the scan: thickness, atom columns, and the actual position of the probe.
 
 use std::f64::consts::TAU;
 
@@ -10,19 +10,19 @@ use crate::config::{Material, SceneOptions};
 
 const PIXEL_ANGSTROM: f64 = 0.33;
 const SCAN_ROTATION_DEGREES: f64 = 7.0;
-/// Over which the fields are correlated, pixels.
+/// Correlation length of the random fields, pixels.
 const CORRELATION_PX: f64 = 18.0;
 const BACKGROUND_RANGE: f64 = 0.03;
-/// Of the probe over the whole scan, pixels.
+/// Drift of the probe over the whole scan, pixels.
 const PROBE_DRIFT_PX: f64 = 2.0;
 const LINE_JITTER_PX: f64 = 0.25;
-/// Of the energy drift, rms per scan line.
+/// Energy jitter of a scan line, rms, as a share of the energy drift.
 const LINE_ENERGY_SHARE: f64 = 0.05;
 const WAVES: usize = 48;
-/// Points per side on which the range of a column's signal is sought.
+/// Points per side of the unit cell at which the range of the columns' signal is searched.
 const CELL_POINTS: usize = 48;
 
-/// A smooth random field of mean 0 and rms 1, known at any place: a sum of plane waves with a Gaussian spectrum.
+/// A smooth random field of mean 0 and rms 1, defined everywhere: a sum of plane waves with a Gaussian spectrum.
 struct Field {
     /// Wave vector (y, x) in radians per pixel, and phase.
     waves: Vec<[f64; 3]>,
@@ -45,7 +45,7 @@ impl Field {
     }
 }
 
-/// How one edge's signal varies over the unit cell.
+/// The atom columns that modulate the signal of one edge over the unit cell.
 struct Columns {
     sites: Vec<[f64; 2]>,
     sigma: f64,
@@ -58,8 +58,8 @@ impl Columns {
         let mut columns = Columns { sites: sites.to_vec(), sigma, mean: 0.0, half_range: 1.0 };
         let (mut low, mut high, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
         for i in 0..CELL_POINTS * CELL_POINTS {
-            let place = [i / CELL_POINTS, i % CELL_POINTS].map(|k| k as f64 / CELL_POINTS as f64);
-            let value = columns.density(place);
+            let position = [i / CELL_POINTS, i % CELL_POINTS].map(|k| k as f64 / CELL_POINTS as f64);
+            let value = columns.density(position);
             (low, high, sum) = (low.min(value), high.max(value), sum + value);
         }
         columns.mean = sum / (CELL_POINTS * CELL_POINTS) as f64;
@@ -67,36 +67,36 @@ impl Columns {
         columns
     }
 
-    /// `sigma` and `place` in units of the cell; the nearest image of each column counts.
-    fn density(&self, place: [f64; 2]) -> f64 {
+    /// The density of columns at `position`, in units of the cell.
+    fn density(&self, position: [f64; 2]) -> f64 {
         let gaussian = |distance: f64| {
             let wrapped = distance - distance.round();
-            // The images on either side matter where a column is wide.
+            // The periodic images on either side matter where columns are wide.
             [-1.0, 0.0, 1.0].iter().map(|image| (-0.5 * ((wrapped + image) / self.sigma).powi(2)).exp()).sum::<f64>()
         };
-        self.sites.iter().map(|site| gaussian(place[0] - site[0]) * gaussian(place[1] - site[1])).sum()
+        self.sites.iter().map(|site| gaussian(position[0] - site[0]) * gaussian(position[1] - site[1])).sum()
     }
 }
 
-/// What holds for one scan line.
+/// The drift and jitter of one scan line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
-    /// Energies read too high by this, eV.
+    /// How much too high energies read, eV.
     pub energy_drift_ev: f64,
-    /// The probe is off by this along x, pixels.
+    /// Error of the probe's position along x, pixels.
     pub jitter_px: f64,
 }
 
-/// How much of the specimen is at a pixel.
+/// The specimen under the probe at one pixel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct ProbedPoint {
     /// In inelastic mean free paths.
     pub thickness: f64,
-    /// Of the background, relative to the mean specimen's.
+    /// Amount of the background, relative to the mean specimen.
     pub background: f64,
-    /// Of each of the material's edges, relative to the mean specimen's.
+    /// Amount of each of the material's edges, relative to the mean specimen.
     pub edges: Vec<f64>,
-    /// By which the anomalous edge lies higher here, without being an anomaly.
+    /// How much higher (eV) the anomalous edge lies here without being an anomaly.
     pub benign_shift_ev: f64,
 }
 
@@ -119,11 +119,11 @@ pub struct Specimen {
 }
 
 impl Specimen {
-    /// The specimen that `options` ask for, of `material`, and the drifts of its `scan`.
+    /// The specimen of `material` that `options` ask for, and the drifts of its `scan`.
     pub fn new(material: &Material, randomness: Randomness, scan: Randomness, options: &SceneOptions) -> Specimen {
         let varied = |value: f64| if options.homogeneous { 0.0 } else { value };
         let mut random = randomness.stream(Purpose::Specimen, 0);
-        // The first number of this stream was the drift's before a scan had numbers of its own, and is left out here.
+        // The first number of this stream once was the drift's; skipping it keeps earlier cubes reproducible.
         let _: f64 = random.random();
         Specimen {
             scan,
@@ -136,7 +136,7 @@ impl Specimen {
             drift_phase: TAU * scan.stream(Purpose::Specimen, 0).random::<f64>(),
             thickness: Field::new(&mut random),
             background: Field::new(&mut random),
-            // After the others, which are as they were before there was one.
+            // Last, so that the other fields keep their random numbers.
             shift: Field::new(&mut random),
             columns: material
                 .edges
@@ -159,13 +159,13 @@ impl Specimen {
         }
     }
 
-    /// The specimen at pixel `(y, x)` of a scan line.
-    pub fn place(&self, y: usize, x: usize, line: &Line) -> Place {
+    /// The specimen under the probe at pixel `(y, x)` of a scan line.
+    pub fn probed(&self, y: usize, x: usize, line: &Line) -> ProbedPoint {
         let done = y as f64 / self.rows;
         let (y, x) = (y as f64, x as f64);
         let thickness = (self.mean_thickness * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
             .max(0.05 * self.mean_thickness);
-        // Single scattering: what a thicker specimen adds in atoms it partly loses to scattering outside of the range.
+        // Single scattering: a thicker specimen has more atoms, but loses electrons to scattering out of the range.
         let amount = thickness / self.mean_thickness * (self.mean_thickness - thickness).exp();
         let background = amount * (1.0 + self.background_range * self.background.at(y, x).tanh());
         let benign_shift_ev = if self.benign_shift_ev > 0.0 { self.benign_shift_ev * self.shift.at(y, x) } else { 0.0 };
@@ -177,7 +177,7 @@ impl Specimen {
             let relative = (columns.density(cell) - columns.mean) / columns.half_range;
             amount * (1.0 + self.modulation * relative)
         });
-        Place { thickness, background, edges: edges.collect(), benign_shift_ev }
+        ProbedPoint { thickness, background, edges: edges.collect(), benign_shift_ev }
     }
 }
 
@@ -197,18 +197,19 @@ mod tests {
     fn fields_have_their_mean_and_spread_and_columns_their_range() {
         let specimen = specimen();
         let line = Line { energy_drift_ev: 0.0, jitter_px: 0.0 };
-        let places: Vec<Place> = (0..400 * 400).step_by(7).map(|i| specimen.place(i / 400, i % 400, &line)).collect();
-        let n = places.len() as f64;
-        let mean = places.iter().map(|p| p.thickness).sum::<f64>() / n;
-        let rms = (places.iter().map(|p| (p.thickness - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let points: Vec<ProbedPoint> =
+            (0..400 * 400).step_by(7).map(|i| specimen.probed(i / 400, i % 400, &line)).collect();
+        let n = points.len() as f64;
+        let mean = points.iter().map(|p| p.thickness).sum::<f64>() / n;
+        let rms = (points.iter().map(|p| (p.thickness - mean).powi(2)).sum::<f64>() / n).sqrt();
         assert!((mean - 0.55).abs() < 0.02 && (rms / mean - 0.12).abs() < 0.03, "{mean} {rms}");
-        let iron: Vec<f64> = places.iter().map(|p| p.edges[1] / p.background).collect();
+        let iron: Vec<f64> = points.iter().map(|p| p.edges[1] / p.background).collect();
         let (low, high) = iron.iter().fold((9.0, 0.0), |(l, h): (f64, f64), &v| (l.min(v), h.max(v)));
         assert!((high - low) / 0.70 > 0.9 && (high - low) / 0.70 < 1.2, "{low} {high}");
     }
 
     #[test]
-    fn the_energy_drifts_by_what_was_asked() {
+    fn the_energy_drifts_by_the_given_amount() {
         let specimen = specimen();
         let drifts: Vec<f64> = (0..200).map(|y| specimen.line(y).energy_drift_ev).collect();
         let range = drifts.iter().fold(f64::MIN, |a, &b| a.max(b)) - drifts.iter().fold(f64::MAX, |a, &b| a.min(b));

@@ -1,15 +1,15 @@
-//! Component spectra: what the background and each edge add to a spectrum, plural scattering included.
+//! Component spectra: the background and each edge, including plural scattering.
 //!
-//! They are made once on a fine energy grid; a scan line takes them at its own energy drift.
+//! They are computed once on a fine energy grid; each scan line samples them at its own energy drift.
 
-use crate::config::{Edge, Material};
+use crate::config::{Material, MaterialEdge};
 
-/// Energy beyond the recorded range that scattering and drift can bring into it.
+/// Energies beyond the recorded range that scattering and drift can bring into it.
 const MARGIN_BELOW_EV: f64 = 140.0;
 const MARGIN_ABOVE_EV: f64 = 60.0;
-/// The fine grid's steps are no larger.
+/// Largest step of the fine grid.
 const FINE_STEP_EV: f64 = 0.15;
-/// Continuum falls off above a step with this power.
+/// The continuum above a step falls with this power.
 const CONTINUUM_EXPONENT: f64 = 2.9;
 const RESOLUTION_FWHM_EV: f64 = 0.9;
 const PLASMON_EV: f64 = 24.0;
@@ -17,7 +17,7 @@ const PLASMON_FWHM_EV: f64 = 13.0;
 /// Gaussian sigma of a full width at half maximum of 1.
 pub(super) const SIGMA_OF_FWHM: f64 = 0.424_660_9;
 
-/// Energies that spectra are wanted at.
+/// The energies of the recorded spectra.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
     pub offset_ev: f64,
@@ -47,21 +47,17 @@ impl Grid {
 /// How an edge differs from the material's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Variant {
-    /// It lies so much higher.
+    /// How much higher it lies.
     pub shift_ev: f64,
-    /// Full width at half maximum of a Gaussian that widens it.
+    /// Full width at half maximum of a Gaussian that broadens it.
     pub added_fwhm_ev: f64,
-    /// This share of it lies that many eV higher.
+    /// `[share, shift]`: a share of it lies a shift in eV higher.
     pub other_valence: Option<[f64; 2]>,
 }
 
 impl Variant {
-    pub fn shifted(shift_ev: f64) -> Variant {
-        Variant { shift_ev, ..Variant::default() }
-    }
-
-    /// The edge in units of its whole step, before it is widened.
-    fn at(&self, edge: &Edge, energy_ev: f64) -> f64 {
+    /// The edge in units of its whole step, before broadening.
+    fn at(&self, edge: &MaterialEdge, energy_ev: f64) -> f64 {
         let energy_ev = energy_ev - self.shift_ev;
         match self.other_valence {
             None => edge_at(edge, energy_ev),
@@ -80,19 +76,20 @@ pub struct Component {
 }
 
 impl Component {
-    /// The power-law background. It is taken as recorded, plural scattering included.
+    /// The power-law background, which includes plural scattering.
     pub fn background(material: &Material, grid: Grid) -> Component {
         let fine = grid.fine();
         let values = fine.iter().map(|&e| background_at(material, e)).collect();
         Component::recorded(values, grid)
     }
 
-    /// The zero-th, first and second order of an edge's plural scattering, the edge in a `variant`.
+    /// The zeroth, first and second order of plural scattering of an edge in a `variant`.
     ///
     /// With thickness t in mean free paths the edge is `order[0] + t order[1] + t^2 / 2 order[2]`.
+    ///
     /// # Source
     /// Egerton, EELS in the Electron Microscope (3rd ed.), 3.4: Poisson statistics of plasmon excitation.
-    pub fn edge(material: &Material, edge: &Edge, variant: Variant, grid: Grid) -> [Component; 3] {
+    pub fn edge(material: &Material, edge: &MaterialEdge, variant: Variant, grid: Grid) -> [Component; 3] {
         let scale = edge.jump * background_at(material, edge.steps[0].energy_ev);
         let mut single: Vec<f64> = grid.fine().iter().map(|&e| scale * variant.at(edge, e)).collect();
         if variant.added_fwhm_ev > 0.0 {
@@ -105,7 +102,7 @@ impl Component {
         [single, once, twice].map(|values| Component::recorded(values, grid))
     }
 
-    /// As the spectrometer records it: its resolution, and the mean over a channel's width.
+    /// As the spectrometer records it: blurred by its resolution, and averaged over the width of a channel.
     fn recorded(values: Vec<f64>, grid: Grid) -> Component {
         let sharp = blurred(&values, 0.0, SIGMA_OF_FWHM * RESOLUTION_FWHM_EV, grid.step());
         let width = grid.oversampling();
@@ -118,17 +115,18 @@ impl Component {
         Component { fine: (0..sharp.len()).map(mean).collect(), grid }
     }
 
-    /// The spectrum when all energies read `drift_ev` too high, from `before` channels below the grid's first on.
+    /// Samples the spectrum while all energies read `drift_ev` too high, from `before` channels below the grid's first
+    /// on.
     ///
-    /// Linear between the points of the fine grid; its end values hold beyond it.
+    /// Linear between the points of the fine grid, constant beyond its ends.
     pub fn sample(&self, drift_ev: f64, before: usize, out: &mut [f32]) {
         let last = self.fine.len() - 1;
         for (i, value) in out.iter_mut().enumerate() {
             let channel = i as f64 - before as f64;
             let above = MARGIN_BELOW_EV + channel * self.grid.dispersion_ev - drift_ev;
-            let place = (above / self.grid.step()).clamp(0.0, last as f64);
-            let low = (place as usize).min(last.saturating_sub(1));
-            let part = place - low as f64;
+            let position = (above / self.grid.step()).clamp(0.0, last as f64);
+            let low = (position as usize).min(last.saturating_sub(1));
+            let part = position - low as f64;
             let high = self.fine[(low + 1).min(last)];
             *value = (self.fine[low] + part * (high - self.fine[low])) as f32;
         }
@@ -136,12 +134,12 @@ impl Component {
 }
 
 fn background_at(material: &Material, energy_ev: f64) -> f64 {
-    // Never recorded below 100 eV; the margin may reach there, where the power law would run away.
+    // The margin of the grid may reach low energies, where the power law would diverge. Nothing is recorded there.
     (energy_ev.max(20.0) / 500.0).powf(-material.background_exponent)
 }
 
 /// The edge in units of its whole step, before plural scattering.
-fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
+fn edge_at(edge: &MaterialEdge, energy_ev: f64) -> f64 {
     let steps = edge.steps.iter().map(|step| {
         let above = energy_ev - step.energy_ev;
         if above < 0.0 {
@@ -157,7 +155,7 @@ fn edge_at(edge: &Edge, energy_ev: f64) -> f64 {
     steps.chain(peaks).sum()
 }
 
-/// `values` moved up by `center_ev` and widened by a Gaussian `sigma_ev`, of sum 1; the first and last value go on.
+/// `values` moved up by `center_ev` and blurred by a Gaussian of `sigma_ev`; the end values go on beyond the ends.
 pub(super) fn blurred(values: &[f64], center_ev: f64, sigma_ev: f64, step: f64) -> Vec<f64> {
     let from = ((center_ev - 4.0 * sigma_ev) / step).floor() as isize;
     let to = ((center_ev + 4.0 * sigma_ev) / step).ceil() as isize;
@@ -198,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jump_is_as_high_as_said_and_scattering_moves_it_up() {
+    fn the_jump_has_its_height_and_scattering_moves_it_up() {
         let material = bismuth_ferrite();
         let orders = Component::edge(&material, &material.edges[1], Variant::default(), GRID);
         let [single, once, _] = orders.each_ref().map(|component| sampled(component, 0.0));

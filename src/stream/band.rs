@@ -1,29 +1,29 @@
-//! The lines of a cube that one rank scores.
+//! The band of a cube that one rank scores: whole scan lines, and a halo around them.
 
 use std::ops::Range;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
-use super::Cube;
+use super::cube::Cube;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
 
-/// This rank's lines of a cube, prepared once where they fit the memory, else whenever they are asked for.
+/// This rank's lines of a cube: prepared once if they fit the memory, else whenever they are asked for.
 pub struct Band<'a> {
     pub cube: &'a Cube,
-    /// The lines that this rank answers for.
+    /// The lines that this rank scores.
     pub lines: Range<usize>,
     noise: NoiseModel,
-    /// All that will be asked for, where it fits.
+    /// The band with its halo, if it fits the memory.
     held: Option<(Range<usize>, Prepared)>,
-    /// Else what was read last: single lines of it are asked for next.
+    /// Otherwise what was read last, as the next request overlaps it.
     recent: Mutex<Option<(Range<usize>, Prepared)>>,
 }
 
 impl<'a> Band<'a> {
-    /// `halo` holds `lines` and what else will be asked for; `memory` in bytes. Rank-local.
+    /// Opens the band `lines`; `with_halo` is all that will be asked for, `memory` in bytes. Rank-local.
     ///
     /// # Errors
     /// Unreadable data.
@@ -31,21 +31,21 @@ impl<'a> Band<'a> {
         cube: &'a Cube,
         noise: NoiseModel,
         lines: Range<usize>,
-        halo: Range<usize>,
+        with_halo: Range<usize>,
         memory: u64,
     ) -> Result<Band<'a>> {
         let [_, columns, channels] = cube.shape();
-        let bytes = 4 * (halo.len() * columns * channels) as u64;
-        let held = if !halo.is_empty() && bytes <= memory / 4 {
-            Some((halo.clone(), cube.lines_to_keep(halo, &noise)?))
+        let bytes = 4 * (with_halo.len() * columns * channels) as u64;
+        let held = if !with_halo.is_empty() && bytes <= memory / 4 {
+            Some((with_halo.clone(), cube.lines_to_keep(with_halo, &noise)?))
         } else {
             None
         };
         Ok(Band { cube, lines, noise, held, recent: Mutex::new(None) })
     }
 
-    /// Clean electrons of whole lines; where the band is not held, what was read last is, for the next line. By one thread
-    /// at a time. Rank-local.
+    /// Clean electrons of whole lines. If the band does not fit the memory, lines that overlap the last request are taken
+    /// from that; one thread at a time. Rank-local.
     ///
     /// # Errors
     /// Unreadable data.
@@ -57,8 +57,8 @@ impl<'a> Band<'a> {
         if let Some(part) = recent.as_ref().and_then(|recent| part_of(recent, &rows)) {
             return Ok(part);
         }
-        // All but what is asked for again is let go before the next is read, not after.
-        // A second walk begins far from where the first one ended, and has nothing in common with it.
+        // What is not asked for again is dropped before more is read. A second pass starts far from the end of the first, and
+        // has nothing in common with it.
         let again = (recent.take())
             .filter(|(range, _)| range.contains(&rows.start))
             .and_then(|recent| part_of(&recent, &(rows.start..recent.0.end.min(rows.end))));
@@ -80,8 +80,8 @@ impl<'a> Band<'a> {
         Ok(self.lines(rows)?.counts)
     }
 
-    /// Clean electrons of a whole block of lines, which are not kept for a second asking: any number of threads may ask for
-    /// blocks at once, which may not wait for each other, as preparing a block is itself shared among the threads.
+    /// Clean electrons of a block of lines, which is not kept for the next request. Any number of threads may ask at once:
+    /// nothing is locked, since preparing a block uses all threads, and threads that wait for each other would deadlock.
     /// Rank-local.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl<'a> Band<'a> {
         }
     }
 
-    /// Gives `work` this rank's lines, a block at a time. Rank-local.
+    /// Calls `work` with each block of this rank's lines. Rank-local.
     ///
     /// # Errors
     /// Unreadable data; those of `work`.
@@ -109,7 +109,7 @@ impl<'a> Band<'a> {
     }
 }
 
-/// `rows` out of the prepared lines of a larger range; `None` where they are not all in it.
+/// The part `rows` of a prepared range of lines; none if the range does not hold all of them.
 fn part_of((range, prepared): &(Range<usize>, Prepared), rows: &Range<usize>) -> Option<Prepared> {
     if rows.start < range.start || range.end < rows.end {
         return None;

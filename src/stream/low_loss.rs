@@ -1,4 +1,4 @@
-//! The low-loss spectra of a cube, streamed as its lines are.
+//! The low-loss spectra of a cube, streamed line by line: zero-loss peak and thickness of each pixel.
 
 use std::ops::Range;
 
@@ -7,22 +7,22 @@ use ndarray::ArrayView2;
 
 use crate::archive::Reader;
 use crate::comm::{Comm, ExactSum};
-use crate::preprocess::zero_loss::{log_ratio, zero_loss_ev};
 use crate::shard::Blocks;
+use crate::spectrum::{log_ratio, zero_loss_ev};
 
-/// Beyond this the spectrum is inelastic, eV: where the zero-loss peak ends is looked for below.
+/// The zero-loss peak ends before this, eV.
 const PEAK_END_EV: f64 = 15.0;
-/// The zero-loss peak does not end before, eV.
+/// The zero-loss peak ends after this, eV.
 const LEAST_END_EV: f64 = 1.0;
-/// Behind its end the mean spectrum does not fall for so long, eV.
+/// Beyond the end of the peak the mean spectrum stays above it for at least so many eV.
 const RISE_EV: f64 = 0.5;
-/// The thickness needs most of the plasmons, which reach up to here, eV.
+/// A thickness needs most of the plasmon losses, which reach up to here, eV.
 const PLASMONS_EV: f64 = 60.0;
 
-/// An open low-loss cube, pixel for pixel that of a core-loss one.
+/// An open low-loss cube with the pixels of a core-loss one.
 pub struct LowLoss {
     reader: Reader,
-    /// The zero-loss peak lies within this of 0, eV.
+    /// The zero-loss peak lies at most so many eV from 0.
     bound_ev: f64,
 }
 
@@ -31,7 +31,7 @@ impl LowLoss {
         LowLoss { reader, bound_ev }
     }
 
-    /// Its file, for messages.
+    /// The path of its file, for messages.
     pub fn path(&self) -> String {
         self.reader.info().path.display().to_string()
     }
@@ -41,7 +41,7 @@ impl LowLoss {
         self.reader.fingerprint()
     }
 
-    /// Gives `work` the `channels` of `lines`, one line `[x, energy]` after the other. Rank-local.
+    /// Calls `work` with the `channels` of each of `lines` in turn, `[x, energy]`. Rank-local.
     fn each_line(
         &self,
         lines: Range<usize>,
@@ -59,42 +59,42 @@ impl LowLoss {
         Ok(())
     }
 
-    /// The energy (eV) at which the zero-loss peak of each pixel of `lines` lies, NaN where none is found or `skip`
-    /// `[lines, x]` says so. Rank-local.
+    /// The energy (eV) of the zero-loss peak of each pixel of `lines`; NaN where none is found, or `skip` `[lines, x]` is
+    /// true. Rank-local.
     pub fn zero_loss(&self, lines: Range<usize>, skip: ArrayView2<bool>) -> Result<Vec<f32>> {
         let energy = &self.reader.info().energy;
-        // Room for the smoothing at the bounds.
+        // With room for the smoothing at both ends.
         let channels = energy.indices(-1.5 * self.bound_ev - 2.0, 1.5 * self.bound_ev + 2.0);
         let near = energy.slice(channels.clone());
         let mut found = Vec::new();
         self.each_line(lines.clone(), channels, |y, line| {
             let skipped = skip.row(y - lines.start);
             found.extend(line.outer_iter().zip(skipped).map(|(spectrum, &skip)| {
-                let place = (!skip).then(|| zero_loss_ev(spectrum, &near, self.bound_ev));
-                place.flatten().map_or(f32::NAN, |place| place as f32)
+                let peak_ev = (!skip).then(|| zero_loss_ev(spectrum, &near, self.bound_ev));
+                peak_ev.flatten().map_or(f32::NAN, |ev| ev as f32)
             }));
         })?;
         Ok(found)
     }
 
-    /// The thickness in inelastic mean free paths of each pixel of `lines`, this rank's of the cube; NaN as in
+    /// The thickness (inelastic mean free paths) of each pixel of `lines`, those of this rank; NaN as in
     /// [`LowLoss::zero_loss`].
     ///
     /// # Collective
     pub fn thickness(&self, comm: &Comm, lines: Range<usize>, skip: ArrayView2<bool>) -> Result<Vec<f32>> {
         let info = self.reader.info();
-        let places = comm.agree(self.zero_loss(lines.clone(), skip))?;
+        let peaks_ev = comm.agree(self.zero_loss(lines.clone(), skip))?;
         let first = lines.start;
-        let line_places = |y: usize| &places[(y - first) * info.x.size..][..info.x.size];
-        let threshold_ev = self.end_of_zero_loss(comm, lines.clone(), &line_places)?;
+        let peaks_of_line = |y: usize| &peaks_ev[(y - first) * info.x.size..][..info.x.size];
+        let threshold_ev = self.end_of_zero_loss(comm, lines.clone(), &peaks_of_line)?;
         let mut found = Vec::new();
         let measured = self.each_line(lines, 0..info.energy.size, |y, line| {
-            let pixels = line.outer_iter().zip(line_places(y));
-            found.extend(pixels.map(|(spectrum, &place)| {
-                if place.is_nan() {
+            let pixels = line.outer_iter().zip(peaks_of_line(y));
+            found.extend(pixels.map(|(spectrum, &peak_ev)| {
+                if peak_ev.is_nan() {
                     return f32::NAN;
                 }
-                log_ratio(spectrum, &info.energy, f64::from(place), threshold_ev)
+                log_ratio(spectrum, &info.energy, f64::from(peak_ev), threshold_ev)
             }));
         });
         comm.agree(measured)?;
@@ -112,15 +112,15 @@ impl LowLoss {
         Ok(found)
     }
 
-    /// How far (eV) past its maximum the zero-loss peak ends: at the first minimum of the mean spectrum behind it, all
-    /// peaks laid upon each other.
+    /// How far (eV) past its maximum the zero-loss peak ends: at the first minimum behind it of the mean spectrum of all
+    /// pixels, their peaks aligned.
     ///
     /// # Collective
     fn end_of_zero_loss<'a>(
         &self,
         comm: &Comm,
         lines: Range<usize>,
-        line_places: &impl Fn(usize) -> &'a [f32],
+        peaks_of_line: &impl Fn(usize) -> &'a [f32],
     ) -> Result<f64> {
         let info = self.reader.info();
         let energy = &info.energy;
@@ -130,13 +130,13 @@ impl LowLoss {
         let first_ev = energy.value(near.start);
         let summed = self.each_line(lines, near, |y, line| {
             let mut behind = vec![0.0; tail];
-            for (spectrum, &place) in line.outer_iter().zip(line_places(y)) {
+            for (spectrum, &peak_ev) in line.outer_iter().zip(peaks_of_line(y)) {
                 let highest = spectrum.iter().fold(0f32, |high, &v| high.max(v));
-                if place.is_nan() || highest <= 0.0 || !highest.is_finite() {
+                if peak_ev.is_nan() || highest <= 0.0 || !highest.is_finite() {
                     continue;
                 }
-                let top = ((f64::from(place) - first_ev) / energy.scale).round().max(0.0);
-                // In units of the peak, so that the sum is bounded and thick pixels count as thin ones.
+                let top = ((f64::from(peak_ev) - first_ev) / energy.scale).round().max(0.0);
+                // In units of the peak, so that the sum is bounded and thick pixels count as much as thin ones.
                 for (sum, &value) in behind.iter_mut().zip(spectrum.iter().skip(top as usize)) {
                     if value > 0.0 {
                         *sum += f64::from((value / highest).min(1.0));

@@ -1,99 +1,52 @@
-//! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads; on
+//! Data-parallel training of the 3D-CVAE. Losses and weights are the same to the bit on any number of ranks and threads; on
 //! GPUs with `train.deterministic`.
 //!
-//! A step is `train.global_batch / train.micro_batch` micro-batches, each drawn from one lane and worked on by the rank
-//! that owns that lane, on one thread or a GPU; their gradients are summed exactly and every rank takes the same step.
+//! An optimiser step takes `train.global_batch / train.micro_batch` micro-batches. Each is drawn from one lane, and its
+//! gradient is formed by the rank that owns that lane, on one thread or a GPU. The gradients are summed exactly, and every
+//! rank moves its weights by the same sum.
 
 mod checkpoint;
+mod cpu;
 mod crops;
 mod gpu;
-mod host;
-mod log;
+mod held;
+mod history;
 mod optimiser;
+mod schedule;
 mod step;
+mod trainer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{ensure, Result};
+use anyhow::{Result, ensure};
 use tch::Device;
 
 use crate::comm::Comm;
-use crate::config::{self, Auto, Config, Preset};
-use crate::device;
+use crate::config::{self, Config, TrainingLength};
+use crate::gpu::device;
 use crate::model::{Parameters, Spec};
-use crate::stream::{Cube, Survey};
+use crate::stream::{Cube, CubeStatistics};
 
-pub use checkpoint::{step_of, Checkpoint, LeftOut, Model};
-pub use crops::{MicroBatch, Place};
-pub use gpu::{GpuSum, Kernels, Stream};
-pub use log::StepLine;
-pub use step::{Engine, Times};
+pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
+pub use crops::{CropOrigin, MicroBatch};
+pub use history::StepLine;
+pub use step::StepTimes;
+pub use trainer::Trainer;
 
 use crops::Crops;
-use log::{EpochLine, Log};
+use history::{EpochLine, History};
 
-/// Steps of `train.steps: auto` on small patches: two passes over the archive, within these. Larger patches take as many
-/// fewer as they have more pixels.
-const AUTO_STEPS: [usize; 2] = [800, 20_000];
-
-const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
-/// Of a training whose epochs are short: a checkpoint of a hundred MB takes as long as some of its steps.
-const LEAST_CHECKPOINTS: usize = 20;
-
-/// A disc of a few pixels is less of what a larger patch has to tell, so less of it is learned
-/// (`configs/experiments/e10_network.yaml`); cubes with fewer lines or columns than `ROOMY` hold too few large patches.
-const LARGE_PATCH: [usize; 2] = [24, 24];
-const SMALL_PATCH: [usize; 2] = [12, 12];
-const ROOMY: usize = 48;
-/// With more channels than these the weights of a network for large patches would take gigabytes.
-const MOST_CHANNELS: usize = 2048;
-
-/// What training ended with.
+/// How a training ended.
 pub enum Outcome {
     Finished(Box<Model>),
-    /// A signal asked for it; a checkpoint was written.
+    /// By a signal, with a checkpoint.
     Stopped,
 }
 
-/// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Length {
-    pub steps: usize,
-    pub steps_per_epoch: usize,
-}
-
-impl Length {
-    /// From the configuration and the number of pixels of the archive.
-    pub fn new(config: &Config, pixels: usize, patch_pixels: usize) -> Length {
-        let train = &config.train;
-        let crops = pixels.div_ceil(patch_pixels);
-        let steps_per_epoch = crops.div_ceil(train.global_batch).max(1);
-        let steps = match (train.steps, train.epochs) {
-            (_, Some(epochs)) => epochs * steps_per_epoch,
-            (Auto::Given(steps), None) => steps,
-            (Auto::Auto, None) => {
-                let [least, most] =
-                    AUTO_STEPS.map(|steps| (steps * SMALL_PATCH[0] * SMALL_PATCH[1]).div_ceil(patch_pixels));
-                (2 * steps_per_epoch).clamp(least, most)
-            }
-        };
-        Length { steps, steps_per_epoch }
-    }
-
-    fn epochs_between_checkpoints(&self, config: &Config) -> usize {
-        match config.train.checkpoint_epochs {
-            Auto::Given(epochs) => epochs,
-            Auto::Auto => {
-                (self.steps / LEAST_CHECKPOINTS).div_ceil(self.steps_per_epoch).max(EPOCHS_BETWEEN_CHECKPOINTS)
-            }
-        }
-    }
-}
-
-/// Trains on `cubes`, going on from the newest checkpoint in `directory` where there is one.
+/// Trains on `cubes`, from the newest checkpoint in `directory` if there is one.
 ///
-/// `stop` ends it after the step in progress, with a checkpoint.
+/// `stop` ends the training after the step in progress, with a checkpoint.
 /// # Collective
 /// # Errors
 /// Unreadable data, a loss that is not finite, a checkpoint of another model, an output that cannot be written.
@@ -101,7 +54,7 @@ pub fn train(
     comm: &Comm,
     config: &Config,
     cubes: &[Cube],
-    survey: &Survey,
+    statistics: &CubeStatistics,
     directory: &Path,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
@@ -113,76 +66,77 @@ pub fn train(
     }
     let checkpoint = match found {
         Some(checkpoint) => checkpoint,
-        None => begin(comm, config, cubes, survey, device)?,
+        None => begin(comm, config, cubes, statistics, device)?,
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let length = Length::new(config, pixels, spec.pixels());
+    let length = config.train.length(pixels, spec.patch);
     if checkpoint.step >= length.steps {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
     let mut crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
     crops.describe(comm, config, length);
-    let opened = Log::open(comm, directory, checkpoint.step, length);
-    let (mut log, mut epoch_loss) = comm.agree(opened)?;
-    let mut engine = Engine::new(comm, config, device, length, checkpoint)?;
-    if let Some(lines) = crops.hand_over(engine.room()) {
-        engine.hold(lines);
+    let opened = History::open(comm, directory, checkpoint.step, length);
+    let (mut history, mut epoch_losses) = comm.agree(opened)?;
+    let mut trainer = Trainer::new(comm, config, device, length, checkpoint)?;
+    if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
+        trainer.hold_lines(lines);
     }
-    let mut next = crops.draw(engine.steps_done());
-    while engine.steps_done() < length.steps {
+    let mut next = crops.draw(trainer.steps_done());
+    while trainer.steps_done() < length.steps {
         let batch = comm.agree(next)?;
-        // Read what comes next while this is worked on.
-        let following = engine.steps_done() + 1;
+        // The next batch is read during this step.
+        let following = trainer.steps_done() + 1;
         let (line, drawn) = std::thread::scope(|scope| {
             let ahead = scope.spawn(|| match following < length.steps {
                 true => crops.draw(following),
                 false => Ok(Vec::new()),
             });
-            (engine.step(&batch), ahead.join())
+            (trainer.step(&batch), ahead.join())
         });
         next = drawn.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let line = line?;
-        epoch_loss.push(line.loss);
-        log.step(&line);
-        let done = engine.steps_done();
+        epoch_losses.push(line.loss);
+        history.step(&line);
+        let done = trainer.steps_done();
         let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
         let epoch = done.div_ceil(length.steps_per_epoch);
         if epoch_over {
-            let validation = engine.validate(&crops)?;
-            comm.agree(log.epoch(&EpochLine {
+            let validation = trainer.validate(&crops)?;
+            comm.agree(history.epoch(&EpochLine {
                 epoch,
                 step: done,
-                train: epoch_loss.iter().sum::<f64>() / epoch_loss.len() as f64,
+                train: epoch_losses.iter().sum::<f64>() / epoch_losses.len() as f64,
                 validation,
             }))?;
-            epoch_loss.clear();
+            epoch_losses.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
-        let due = epoch_over && epoch.is_multiple_of(length.epochs_between_checkpoints(config));
+        let due = epoch_over && epoch.is_multiple_of(config.train.epochs_between_checkpoints(length));
         if due || stopping || done == length.steps {
-            comm.agree(log.flush())?;
-            engine.write_checkpoint(directory)?;
+            comm.agree(history.flush())?;
+            trainer.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
-            comm.on_root(|| checkpoint::remove_old(directory, done, kept, log.epochs()))?;
+            comm.on_root(|| checkpoint::remove_old(directory, done, kept, history.epochs()))?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);
         }
     }
-    engine.warn_of_collapse();
-    Ok(Outcome::Finished(Box::new(engine.into_model())))
+    trainer.warn_of_collapse();
+    Ok(Outcome::Finished(Box::new(trainer.into_model())))
 }
 
-/// What a few steps of a training tell of all of them.
+/// What a few steps show of a whole training.
 pub struct Rehearsal {
     /// After those steps.
     pub model: Model,
-    pub length: Length,
+    /// Of the whole training.
+    pub length: TrainingLength,
     pub seconds_per_step: f64,
 }
 
-/// Takes a few steps to warm up and `steps` to measure on `cubes`, of an archive of `pixels`; writes nothing.
+/// Takes a few steps to warm up and times `steps` more, on `cubes` of an archive of `pixels`; writes nothing.
 ///
 /// # Collective
 /// # Errors
@@ -191,21 +145,21 @@ pub fn rehearse(
     comm: &Comm,
     config: &Config,
     cubes: &[Cube],
-    survey: &Survey,
+    statistics: &CubeStatistics,
     pixels: usize,
     steps: usize,
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
-    let start = begin(comm, config, cubes, survey, device)?;
-    let length = Length::new(config, pixels, start.model.spec.pixels());
+    let start = begin(comm, config, cubes, statistics, device)?;
+    let length = config.train.length(pixels, start.model.spec.patch);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
-    let mut engine = Engine::new(comm, config, device, length, start)?;
-    if let Some(lines) = crops.hand_over(engine.room()) {
-        engine.hold(lines);
+    let mut trainer = Trainer::new(comm, config, device, length, start)?;
+    if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
+        trainer.hold_lines(lines);
     }
     let mut step = || -> Result<StepLine> {
-        let batch = comm.agree(crops.draw(engine.steps_done()))?;
-        engine.step(&batch)
+        let batch = comm.agree(crops.draw(trainer.steps_done()))?;
+        trainer.step(&batch)
     };
     let warm_up = match device {
         Device::Cpu => 1,
@@ -215,35 +169,31 @@ pub fn rehearse(
     for _ in 0..warm_up {
         step()?;
     }
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     for _ in 0..steps {
         step()?;
     }
-    let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
-    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: engine.into_model() })
-}
-
-/// Pixels `[y, x]` that the network sees at once: those of the configuration, else what cubes of these shapes `[y, x,
-/// energy]` have room for. Rank-local.
-pub fn patch(options: &config::Model, mut shapes: impl Iterator<Item = [usize; 3]>) -> [usize; 2] {
-    let has_room = |[y, x, energy]: [usize; 3]| y.min(x) >= ROOMY && energy <= MOST_CHANNELS;
-    match (options.patch, options.preset) {
-        (Some(patch), _) => patch,
-        (None, Preset::Paper) => LARGE_PATCH,
-        (None, Preset::Compact) if shapes.all(has_room) => LARGE_PATCH,
-        (None, Preset::Compact) => SMALL_PATCH,
-    }
+    let seconds = comm.max_f64(start.elapsed().as_secs_f64());
+    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: trainer.into_model() })
 }
 
 /// The state before the first step.
 ///
 /// # Collective
-fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: Device) -> Result<Checkpoint> {
-    let mean = crate::stream::mean_spectrum(comm, cubes, survey)?;
+/// # Errors
+/// Unreadable data, a model that is too large for `io.memory_mib`.
+fn begin(
+    comm: &Comm,
+    config: &Config,
+    cubes: &[Cube],
+    statistics: &CubeStatistics,
+    device: Device,
+) -> Result<Checkpoint> {
+    let mean = crate::stream::mean_spectrum(comm, cubes, statistics)?;
     let model =
-        config::Model { patch: Some(patch(&config.model, cubes.iter().map(Cube::shape))), ..config.model.clone() };
+        config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
-    // Weights and two moments; on a CPU a gradient, and one per micro-batch in work.
+    // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
         Device::Cpu => 1 + config.train.global_batch.div_ceil(config.train.micro_batch),
         _ => 0,
@@ -260,8 +210,8 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: 
         config.io.memory_mib
     );
     if comm.is_root() {
-        let noise = &survey.noise;
-        ::log::info!(
+        let noise = &statistics.noise;
+        log::info!(
             "gain={:.3} read_noise={:.2} electrons_per_pixel={:.0} spike_share={:.1e} parameters={}",
             noise.gain,
             noise.read_noise,
@@ -270,7 +220,7 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: 
             spec.parameters()
         );
         if mean.spike_share > 1e-4 {
-            ::log::warn!(
+            log::warn!(
                 "{:.1e} of the voxels were taken for spikes, more than cosmic rays explain: check preprocess.gain, or \
                  set preprocess.despike: false",
                 mean.spike_share
@@ -280,30 +230,11 @@ fn begin(comm: &Comm, config: &Config, cubes: &[Cube], survey: &Survey, device: 
     let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
     let count = spec.parameters();
     Ok(Checkpoint {
-        model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: survey.noise, parameters, spec },
+        model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: statistics.noise, parameters, spec },
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,
         config: config.clone(),
         left_out: LeftOut::of(config, cubes),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_are_large_where_every_cube_has_room_for_some() {
-        let usual = config::Model::default();
-        let of = |options: &config::Model, shapes: &[[usize; 3]]| patch(options, shapes.iter().copied());
-        assert_eq!(of(&usual, &[[96, 96, 240], [48, 300, 240]]), LARGE_PATCH);
-        for small in [[47, 300, 240], [49, 6, 240], [1, 100, 240], [96, 96, 4096]] {
-            assert_eq!(of(&usual, &[[96, 96, 240], small]), SMALL_PATCH);
-        }
-        let paper = config::Model { preset: Preset::Paper, ..usual.clone() };
-        assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
-        let given = config::Model { patch: Some([8, 16]), ..usual };
-        assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-    }
 }

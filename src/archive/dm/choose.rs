@@ -1,26 +1,26 @@
-//! Which image of a Gatan file is the cube.
+//! Chooses the image of a Gatan file that is the cube.
 
-use anyhow::{anyhow, bail, ensure, Result};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::image::{Image, Values};
-use super::number::Number;
 use crate::archive::layout::Layout;
-use crate::config::Invalid;
+use crate::archive::number_type::NumberType;
+use crate::invalid::Invalid;
 
 /// The image that is the cube.
 pub(crate) struct Chosen {
     pub index: usize,
-    pub number: Number,
+    pub number: NumberType,
     pub layout: Layout,
 }
 
 /// The core-loss spectrum image among `images`, or image `wanted`.
 ///
-/// Of several EELS images those of most dimensions count, and of these the one without the zero-loss peak.
+/// Of several EELS images only those with the most dimensions count, and of these the one without the zero-loss peak.
 ///
 /// # Errors
-/// No image at all, several core-loss ones (lists them), an image that is damaged or (as [`Invalid`]) not of real
-/// numbers. An image that is no EELS is described, with the reason.
+/// No image at all; several core-loss ones (lists them); an image that is damaged or (as [`Invalid`]) not of real numbers.
+/// An image that is no EELS is no error: its layout holds the reason.
 pub(crate) fn choose(images: &[Image], wanted: Option<usize>, format: &'static str) -> Result<Chosen> {
     ensure!(!images.is_empty(), "a Gatan file without an image");
     if let Some(index) = wanted {
@@ -49,7 +49,7 @@ pub(crate) fn choose(images: &[Image], wanted: Option<usize>, format: &'static s
             Ok(chosen)
         }
         (_, []) => {
-            // Still worth describing: the largest of real numbers, else the refusal of the first.
+            // For `inspect`: the largest image of real numbers, else the refusal of the first.
             let is_real = |&index: &usize| matches!(images[index].values, Values::Real(_));
             let index = (0..images.len())
                 .filter(is_real)
@@ -71,18 +71,18 @@ pub(crate) fn choose(images: &[Image], wanted: Option<usize>, format: &'static s
     }
 }
 
-/// Whether `image` is a spectrum image of so many `[y, x]` pixels with the zero-loss peak in its range.
+/// Whether `image` is a spectrum image of `pixels` `[y, x]` with the zero-loss peak in its range.
 pub(crate) fn is_low_loss(image: &Image, pixels: [usize; 2]) -> bool {
     let Ok(energy) = image.energy() else {
         return false;
     };
-    let places = (0..image.axes.len()).filter(|&dim| dim != energy);
-    let count: usize = places.map(|dim| image.axes[dim].size).product();
+    let navigation = (0..image.axes.len()).filter(|&dim| dim != energy);
+    let count: usize = navigation.map(|dim| image.axes[dim].size).product();
     let [first, last] = image.axes[energy].span();
     first.min(last) <= 0.0 && first.max(last) >= 0.0 && count == pixels[0] * pixels[1]
 }
 
-/// Image `index` as it is laid out.
+/// Image `index` with its layout.
 fn take(index: usize, image: &Image, format: &'static str) -> Result<Chosen> {
     let name = format!("image {index} ({})", image.title);
     match &image.values {
@@ -106,11 +106,11 @@ fn take(index: usize, image: &Image, format: &'static str) -> Result<Chosen> {
     }
 }
 
-/// Flags and names the axes that are places on the specimen.
+/// Flags the navigation axes and names them y and x.
 fn navigate(layout: &mut Layout) {
     let Ok(energy) = layout.energy else { return };
-    let places = (0..layout.axes.len()).rev().filter(|&dim| dim != energy);
-    for (dim, name) in places.zip(["x", "y"]) {
+    let navigation = (0..layout.axes.len()).rev().filter(|&dim| dim != energy);
+    for (dim, name) in navigation.zip(["x", "y"]) {
         layout.axes[dim].name = name.into();
         layout.axes[dim].navigate = true;
     }

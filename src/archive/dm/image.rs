@@ -1,16 +1,18 @@
-//! The images that a Gatan file lists: shape, calibration, type and what its tags tell of the measurement.
+//! The images in a Gatan file: shape, calibration, number type, energy dimension, and what the tags say of the instrument.
 
-use super::number::Number;
+use super::codes;
 use super::tags::{Array, Tag, Tree};
 use crate::archive::dates;
-use crate::archive::layout::{in_ev, index_axis, Microscope};
+use crate::archive::layout::in_ev;
+use crate::archive::microscope::Microscope;
+use crate::archive::number_type::NumberType;
 use crate::cube::Axis;
 
 /// One image.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub title: String,
-    /// One per dimension, the slowest on disk first.
+    /// One per dimension, the slowest on disk first: the energy, in most spectrum images.
     pub axes: Vec<Axis>,
     pub values: Values,
     /// Bytes from the file's start to the first value.
@@ -23,17 +25,17 @@ pub(crate) struct Image {
     pub microscope: Microscope,
 }
 
-/// What an image consists of.
+/// The values of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Values {
-    Real(Number),
-    /// Complex numbers or colours: no counts.
+    Real(NumberType),
+    /// No counts: complex numbers or colours.
     Other(&'static str),
     /// The file contradicts itself.
     Broken(String),
 }
 
-/// The images of `tree` in stored order, thumbnails left out: the order of HyperSpy's list.
+/// The images of `tree` without thumbnails, in stored order, which is also that of HyperSpy's list.
 pub(crate) fn images(tree: &Tree) -> Vec<Image> {
     let thumbnails: Vec<f64> =
         tree.root.list("Thumbnails").iter().filter_map(|(_, thumbnail)| thumbnail.number("ImageIndex")).collect();
@@ -45,12 +47,12 @@ pub(crate) fn images(tree: &Tree) -> Vec<Image> {
         .collect()
 }
 
-/// The image in `tags`; none where there are no data.
+/// The image in `tags`; none if it has no data.
 fn image(tags: &Tag) -> Option<Image> {
     let Some(Tag::Array(data)) = tags.get("ImageData:Data") else {
         return None;
     };
-    // Fastest first.
+    // The fastest dimension first.
     let sizes: Vec<f64> = tags
         .list("ImageData:Dimensions")
         .iter()
@@ -83,10 +85,10 @@ fn image(tags: &Tag) -> Option<Image> {
     })
 }
 
-/// One dimension: Gatan's origin is in channels, and the wrong way round.
+/// One axis. Gatan's origin is the channel of value 0: the offset is `-origin * scale`.
 fn axis(calibration: Option<&Tag>, size: usize) -> Axis {
     let Some(tags) = calibration else {
-        return index_axis("", size);
+        return Axis::of_indices("", size, false);
     };
     let scale = tags.number("Scale").unwrap_or(1.0);
     let origin = tags.number("Origin").unwrap_or(0.0);
@@ -95,7 +97,7 @@ fn axis(calibration: Option<&Tag>, size: usize) -> Axis {
         scale,
         // The sum turns -0 into 0.
         offset: -origin * scale + 0.0,
-        ..index_axis("", size)
+        ..Axis::of_indices("", size, false)
     }
 }
 
@@ -104,7 +106,7 @@ fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
     let Some(data_type) = tags.number("ImageData:DataType") else {
         return broken("its ImageData:DataType is missing".into());
     };
-    let number = match (Number::of_image(data_type), data.element) {
+    let number = match (codes::of_image(data_type), data.element) {
         (Some(number), _) => number,
         (None, _) if matches!(data_type as i64, 3 | 5 | 13 | 27 | 28) => return Values::Other("complex values"),
         (None, _) if matches!(data_type as i64, 8 | 23) => return Values::Other("RGB colours"),
@@ -129,7 +131,7 @@ fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
 fn microscope(tags: &Tag) -> Microscope {
     let of = |path: &str| tags.number(&format!("ImageTags:{path}"));
     let text = |path: &str| tags.text(path).map(str::to_string);
-    // Of a spectrum image, of a spectrum, of a camera's or a detector's picture.
+    // The tags of a spectrum image, of a spectrum, and of a picture by a camera or detector.
     let moment = |[image, spectrum, picture]: [&str; 3]| {
         [format!("SI:Acquisition:{image}"), format!("EELS:Acquisition:{spectrum}"), format!("DataBar:{picture}")]
             .iter()
@@ -168,7 +170,7 @@ impl Image {
         self.axes.iter().map(|axis| axis.size).collect()
     }
 
-    /// What a user can choose by: title, stored shape and type.
+    /// Title, stored shape and type, for users to choose by.
     pub fn describe(&self) -> String {
         let dtype = match &self.values {
             Values::Real(number) => number.dtype(),
@@ -178,12 +180,12 @@ impl Image {
         format!("{:?} {:?} {dtype}", self.title, self.shape())
     }
 
-    /// The dimension of the energy loss, or why this is no EELS spectrum image.
+    /// The dimension of the energy loss, or the reason why this is no EELS spectrum image.
     pub fn energy(&self) -> Result<usize, String> {
         let is_eels = self.signal.as_deref() == Some("EELS");
         match (&self.signal, &self.format) {
             (Some(signal), _) if !is_eels => return Err(format!("its Meta Data:Signal is {signal}, not EELS")),
-            // A camera image of a spectrum has an energy axis too, beside one that is no place.
+            // A camera image of a spectrum has an energy axis too, but its other axis is no navigation.
             (_, Some(format)) if format == "Image" => return Err("its Meta Data:Format is Image: no spectra".into()),
             _ => (),
         }
@@ -195,7 +197,7 @@ impl Image {
         }
     }
 
-    /// The dimension of the energy in an image that the user insists on; there must be a dimension.
+    /// The likely energy dimension of an image that the user named; it must have a dimension.
     pub fn likely_energy(&self) -> usize {
         match self.axes_in_ev()[..] {
             [dim] => dim,
@@ -209,14 +211,10 @@ impl Image {
 
     /// DigitalMicrograph stores cubes with the energy slowest, lines and spectra with the energy fastest.
     fn usual_energy(&self) -> usize {
-        if self.axes.len() == 3 {
-            0
-        } else {
-            self.axes.len() - 1
-        }
+        if self.axes.len() == 3 { 0 } else { self.axes.len() - 1 }
     }
 
-    /// Whether the zero-loss peak is in the range of energy axis `dim`.
+    /// Whether energy axis `dim` covers the zero-loss peak, or the tags call the image low-loss.
     pub fn has_zero_loss(&self, dim: usize) -> bool {
         let axis = &self.axes[dim];
         let ends = [axis.value(0), axis.value(axis.size.saturating_sub(1))];

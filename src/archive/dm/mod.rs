@@ -1,15 +1,11 @@
-//! Gatan DigitalMicrograph files, versions 3 and 4: a tree of tags, a list of images, values read by their places.
+//! Gatan DigitalMicrograph files (DM3, DM4): a tree of tags with a list of images, one of which is the cube.
+//!
+//! Most cubes are stored energy first; `image` finds the energy, and [`RawArray`] reads any order as `[y, x, energy]`.
 
 mod choose;
-
-mod data;
-
+mod codes;
 mod image;
-
-mod number;
-
 mod picture;
-
 mod tags;
 
 use std::fs::File;
@@ -20,29 +16,29 @@ use anyhow::{Context, Result};
 
 use super::layout::Layout;
 use super::metadata::Metadata;
+use super::number_type::NumberType;
+use super::raw_array::RawArray;
 use image::Image;
 use tags::{Tag, Tree};
 
-pub(crate) use data::Stored;
-pub(crate) use number::Number;
-pub(crate) use picture::pictures;
 pub use picture::Picture;
+pub(crate) use picture::pictures;
 #[cfg(test)]
 pub(crate) use tags::read as read_tags;
 
-/// The cube in a file, not yet opened for its values.
+/// The cube in a file, its values not yet opened.
 pub(crate) struct Found {
     pub layout: Layout,
-    /// Every image of the file, as a user can choose by.
+    /// A description of every image of the file, for users to choose by.
     pub images: Vec<String>,
-    number: Number,
+    number: NumberType,
     little: bool,
     offset: u64,
 }
 
-/// True where `path` is a file that begins as Gatan's do.
+/// Whether `path` is a file that begins as Gatan's do.
 pub(crate) fn is_dm(path: &Path) -> bool {
-    // A pipe would be waited for.
+    // Reading a pipe would block.
     if !path.is_file() {
         return false;
     }
@@ -54,10 +50,10 @@ pub(crate) fn is_dm(path: &Path) -> bool {
 /// The core-loss spectrum image of `path`, or image `wanted`, thumbnails not counted. Rank-local.
 ///
 /// # Errors
-/// A damaged file, several core-loss images, and (as [`crate::config::Invalid`]) complex or RGB ones.
+/// A damaged file; several core-loss images; (as [`Invalid`](crate::invalid::Invalid)) complex or RGB ones.
 pub(crate) fn find(path: &Path, wanted: Option<usize>) -> Result<Found> {
     let Parsed { tree, images } = Parsed::of(path)?;
-    let chosen = choose::choose(&images, wanted, format_of(&tree))?;
+    let chosen = choose::choose(&images, wanted, tree.format())?;
     Ok(Found {
         layout: chosen.layout.checked(),
         images: images.iter().map(Image::describe).collect(),
@@ -67,7 +63,7 @@ pub(crate) fn find(path: &Path, wanted: Option<usize>) -> Result<Found> {
     })
 }
 
-/// All tags of `path` but its arrays. Rank-local.
+/// All tags of `path` except arrays. Rank-local.
 ///
 /// # Errors
 /// A damaged file.
@@ -76,8 +72,8 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
     Ok(kept(&tree.root).unwrap_or_default())
 }
 
-/// `tag` without arrays, what is unknown and texts that are none; none where nothing is left. What has no name gets
-/// the one that HyperSpy shows.
+/// `tag` without arrays, unknown tags and texts that are binary; none if nothing is left. Nameless members get the names
+/// that HyperSpy shows.
 fn kept(tag: &Tag) -> Option<Metadata> {
     Some(match tag {
         Tag::Group(members) => {
@@ -98,7 +94,7 @@ fn kept(tag: &Tag) -> Option<Metadata> {
         Tag::Numbers(numbers) => Metadata::Numbers(numbers.clone()),
         tag => {
             let text = tag.own_text()?;
-            // Short arrays of 16-bit numbers are no text, although the file cannot tell.
+            // Short arrays of 16-bit numbers are encoded like texts.
             let is_text = |c: char| !c.is_control() || c.is_whitespace();
             text.chars().all(is_text).then(|| Metadata::Text(text.into()))?
         }
@@ -120,17 +116,8 @@ impl Parsed {
     }
 }
 
-fn format_of(tree: &Tree) -> &'static str {
-    if tree.version == 3 {
-        "dm3"
-    } else {
-        "dm4"
-    }
-}
-
-/// The image of `path` that holds the low-loss spectra of `[y, x]` pixels beside a core-loss one. Rank-local.
-///
-/// None where no EELS image of so many pixels reaches the zero-loss peak, or several do.
+/// The only EELS image of `path` with `pixels` `[y, x]` that reaches the zero-loss peak; none if there is none, or several.
+/// Rank-local.
 ///
 /// # Errors
 /// A damaged file.
@@ -144,17 +131,17 @@ pub(crate) fn low_loss_image(path: &Path, pixels: [usize; 2]) -> Result<Option<u
 }
 
 impl Found {
-    /// The type of a stored value, as numpy writes it.
+    /// The numpy name of the stored type.
     pub fn dtype(&self) -> &'static str {
         self.number.dtype()
     }
 
-    /// Opens the values in `path`, dimension `energy` of which is the energy.
+    /// Opens the values in `path`; dimension `energy` is the energy.
     ///
     /// # Errors
     /// A file that is gone.
-    pub fn open(&self, path: &Path, energy: usize) -> Result<Stored> {
-        Ok(Stored {
+    pub fn open(&self, path: &Path, energy: usize) -> Result<RawArray> {
+        Ok(RawArray {
             file: File::open(path).context("cannot be read")?,
             offset: self.offset,
             shape: self.layout.axes.iter().map(|axis| axis.size).collect(),

@@ -1,4 +1,4 @@
-//! The small images beside the cube: the survey of the specimen, the signals of other detectors.
+//! The small images beside the cube: the survey image of the specimen, the signals of other detectors.
 
 use std::fs::File;
 use std::ops::Range;
@@ -7,35 +7,35 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ndarray::ArrayD;
 
-use super::data::Stored;
 use super::image::{Image, Values};
-use super::{choose, format_of, Parsed};
-use crate::archive::element::Element;
+use super::{Parsed, choose};
+use crate::archive::number_type::Number;
+use crate::archive::raw_array::RawArray;
 use crate::cube::Axis;
 
-/// Bytes of an image that is small: it is read whole.
+/// Most bytes of a small image, which is read whole.
 const SMALL: usize = 16 << 20;
 
-/// A picture, a profile or a line of spectra.
+/// A small image: a picture, a profile or a line of spectra.
 pub struct Picture {
     pub title: String,
-    /// One for each dimension of the values.
+    /// One per dimension of the values.
     pub axes: Vec<Axis>,
-    /// `EELS` for spectra, else empty.
+    /// `EELS` for spectra, otherwise empty.
     pub signal_type: &'static str,
-    /// Of a stored value, as numpy writes it.
+    /// The numpy name of the stored type.
     pub dtype: &'static str,
-    stored: Stored,
+    stored: RawArray,
 }
 
-/// The images of `path` but the cube (the core-loss one, or image `wanted`) that are small, of one or two dimensions and
-/// of real numbers, in stored order; and in words the others. Rank-local.
+/// The images of `path` besides the cube, which is the core-loss image or image `wanted`: those that are small, of one or
+/// two dimensions and of real numbers, in stored order; and descriptions of the others. Rank-local.
 ///
 /// # Errors
 /// As [`super::find`].
 pub(crate) fn pictures(path: &Path, wanted: Option<usize>) -> Result<(Vec<Picture>, Vec<String>)> {
     let Parsed { tree, images } = Parsed::of(path)?;
-    let cube = choose::choose(&images, wanted, format_of(&tree))?.index;
+    let cube = choose::choose(&images, wanted, tree.format())?.index;
     let mut pictures = Vec::new();
     let mut others = Vec::new();
     for (index, image) in images.iter().enumerate() {
@@ -60,8 +60,8 @@ fn picture(path: &Path, image: &Image, little: bool) -> Result<Option<Picture>> 
     }
     let mut axes = image.axes.clone();
     let energy = image.energy().ok();
-    let places = (0..axes.len()).rev().filter(|&dim| energy != Some(dim));
-    for (dim, name) in places.zip(["x", "y"]) {
+    let others = (0..axes.len()).rev().filter(|&dim| energy != Some(dim));
+    for (dim, name) in others.zip(["x", "y"]) {
         axes[dim].name = name.into();
         axes[dim].navigate = energy.is_some();
     }
@@ -72,7 +72,7 @@ fn picture(path: &Path, image: &Image, little: bool) -> Result<Option<Picture>> 
         title: image.title.clone(),
         signal_type: if energy.is_some() { "EELS" } else { "" },
         dtype: number.dtype(),
-        stored: Stored {
+        stored: RawArray {
             file: File::open(path).context("cannot be read")?,
             offset: image.offset,
             energy: axes.len() - 1,
@@ -85,14 +85,13 @@ fn picture(path: &Path, image: &Image, little: bool) -> Result<Option<Picture>> 
 }
 
 impl Picture {
-    /// All values, as [`crate::archive::Reader::read_stored`] has them, in the order of the axes.
+    /// All values in their stored type, as [`crate::archive::Reader::read_stored`], in the order of the axes.
     ///
     /// # Errors
     /// A file that became shorter, or cannot be read.
-    pub fn read<T: Element>(&self) -> Result<ArrayD<T>> {
+    pub fn read<T: Number>(&self) -> Result<ArrayD<T>> {
         let whole: Vec<Range<usize>> = self.axes.iter().map(|axis| 0..axis.size).collect();
         let mut values = self.stored.read_stored(&whole)?;
-        // Lines are read as planes of one line.
         while values.ndim() > whole.len() {
             values = values.index_axis_move(ndarray::Axis(0), 0);
         }

@@ -1,7 +1,7 @@
-//! The tree of tags that a Gatan file is: names, numbers and texts in memory, arrays as places in the file.
+//! Parses the tree of tags that makes up a Gatan file: names, numbers and texts are read, arrays only located.
 //!
-//! Knows nothing of images. A file is not trusted: whatever it claims, memory and depth are bounded, and no array is
-//! believed that would reach beyond the file.
+//! Knows nothing of images. Files are not trusted: memory and depth are bounded whatever they claim, and an array that
+//! would reach beyond the file is refused.
 //!
 //! # Source
 //! The layout of the format as published by C. Boothroyd and G. Jefferis ("Digital Micrograph version 3 file
@@ -9,18 +9,19 @@
 
 use std::io::{BufReader, Read, Seek};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::number::Number;
+use super::codes;
+use crate::archive::number_type::NumberType;
 
 /// Real files nest about ten deep and hold some thousand tags.
 const DEEPEST: usize = 64;
 const MOST_TAGS: usize = 1 << 20;
 
-/// Longest description of one tag's encoding, in words; real ones have about twenty.
+/// Most words that describe the encoding of a tag; real files have about twenty.
 const MOST_WORDS: u64 = 1 << 10;
 
-/// Longest text that is kept, in bytes: titles and units, not logs.
+/// Bytes of the longest text that is kept: titles and units, not logs.
 const LONGEST_TEXT: u64 = 1 << 13;
 
 /// Most bytes of names and texts that are kept.
@@ -29,31 +30,31 @@ const MOST_KEPT: usize = 64 << 20;
 /// One tag.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tag {
-    /// Members in stored order; those of a list have no name.
+    /// Members in stored order; those of a list have empty names.
     Group(Vec<(String, Tag)>),
     Number(f64),
     /// A structure of numbers.
     Numbers(Vec<f64>),
     Text(String),
     Array(Array),
-    /// Of an encoding that is not known; passed over.
+    /// Of an unknown encoding; skipped.
     Unknown,
 }
 
 /// An array that stays in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Array {
-    /// None where the elements are structures, texts or arrays.
-    pub element: Option<Number>,
+    /// None if the elements are structures, texts or arrays.
+    pub element: Option<NumberType>,
     /// Bytes from the file's start.
     pub offset: u64,
-    /// All of it lies inside the file.
+    /// Never beyond the end of the file.
     pub bytes: u64,
-    /// Texts are arrays of 16-bit numbers; the short ones are read as both.
+    /// Texts are arrays of 16-bit numbers too: the short ones are read as both.
     text: Option<String>,
 }
 
-/// A whole file but for its arrays.
+/// A whole file except the values of its arrays.
 #[derive(Debug)]
 pub(crate) struct Tree {
     /// 3 or 4.
@@ -61,6 +62,13 @@ pub(crate) struct Tree {
     /// Whether numbers and images are little-endian.
     pub little: bool,
     pub root: Tag,
+}
+
+impl Tree {
+    /// `dm3` or `dm4`.
+    pub fn format(&self) -> &'static str {
+        if self.version == 3 { "dm3" } else { "dm4" }
+    }
 }
 
 impl Tag {
@@ -74,7 +82,7 @@ impl Tag {
         })
     }
 
-    /// The members of the list at `path`; empty where there is none.
+    /// The members of the list at `path`; empty if there is none.
     pub fn list(&self, path: &str) -> &[(String, Tag)] {
         match self.get(path) {
             Some(Tag::Group(members)) => members,
@@ -89,12 +97,12 @@ impl Tag {
         }
     }
 
-    /// The text at `path`, trimmed; none where it is absent or empty.
+    /// The text at `path`, trimmed; none if it is absent or empty.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.get(path)?.own_text()
     }
 
-    /// The text that this tag is, trimmed; none where it is something else or empty.
+    /// The text of this tag, trimmed; none if it is something else or empty.
     pub fn own_text(&self) -> Option<&str> {
         let text = match self {
             Tag::Text(text) => text,
@@ -106,10 +114,10 @@ impl Tag {
     }
 }
 
-/// Reads the tags of `input`, which has `length` bytes.
+/// Reads the tags of `input`, a file of `length` bytes.
 ///
 /// # Errors
-/// No Gatan file of version 3 or 4, cut short, or damaged; names the byte where that shows.
+/// No Gatan file of version 3 or 4; a file that is cut short or damaged (names the byte where that shows).
 pub(crate) fn read<R: Read + Seek>(input: R, length: u64) -> Result<Tree> {
     let mut parser = Parser {
         input: BufReader::with_capacity(1 << 16, input),
@@ -147,7 +155,7 @@ struct Parser<R> {
 impl<R: Read + Seek> Parser<R> {
     fn group(&mut self, depth: usize) -> Result<Tag> {
         ensure!(depth < DEEPEST, "damaged at byte {}: its tags nest more than {DEEPEST} deep; copy it again", self.at);
-        // Whether it is sorted, and whether DigitalMicrograph shows it open.
+        // Two flags: whether it is sorted, and whether DigitalMicrograph shows it expanded.
         self.take::<2>()?;
         let count = self.word()?;
         let mut members = Vec::new();
@@ -164,7 +172,7 @@ impl<R: Read + Seek> Parser<R> {
         let [kind] = self.take()?;
         let length = u16::from_be_bytes(self.take()?);
         let name = self.bytes(u64::from(length))?;
-        // Names are Latin-1: one byte, one character.
+        // Names are Latin-1: each byte is a character.
         let name: String = name.into_iter().map(char::from).collect();
         let end = if self.wide {
             let length = self.word()?;
@@ -182,7 +190,7 @@ impl<R: Read + Seek> Parser<R> {
         Ok((name, tag))
     }
 
-    /// One entry. `end` is where the next tag starts, if the file tells.
+    /// One entry. `end` is the start of the next tag, which only version 4 states.
     fn entry(&mut self, end: Option<u64>) -> Result<Tag> {
         let at = self.at;
         let mark: [u8; 4] = self.take()?;
@@ -192,7 +200,7 @@ impl<R: Read + Seek> Parser<R> {
         let encoding = (0..words).map(|_| self.word()).collect::<Result<Vec<u64>>>()?;
         let size = match encoded_size(&encoding) {
             Some((size, [])) => size,
-            // Of a version-4 tag the size is known without its encoding.
+            // Version 4 can skip an encoding that is not known.
             _ => match end {
                 Some(end) if end >= self.at => {
                     self.skip(end - self.at)?;
@@ -207,10 +215,10 @@ impl<R: Read + Seek> Parser<R> {
             [20, ..] => self.array(&encoding, size),
             [15, ..] => {
                 let codes = encoding[3..].iter().skip(1).step_by(2);
-                let numbers = codes.filter_map(|&code| Number::of_tag(code)).collect();
+                let numbers = codes.filter_map(|&code| codes::of_tag(code)).collect();
                 self.numbers(numbers)
             }
-            [code] => match Number::of_tag(code) {
+            [code] => match codes::of_tag(code) {
                 Some(number) => Ok(Tag::Number(self.number(number)?)),
                 None => Ok(Tag::Unknown),
             },
@@ -221,7 +229,7 @@ impl<R: Read + Seek> Parser<R> {
         }
     }
 
-    fn numbers(&mut self, numbers: Vec<Number>) -> Result<Tag> {
+    fn numbers(&mut self, numbers: Vec<NumberType>) -> Result<Tag> {
         let values = numbers.into_iter().map(|number| self.number(number)).collect::<Result<Vec<f64>>>()?;
         self.keep(values.len() * size_of::<f64>())?;
         Ok(Tag::Numbers(values))
@@ -230,10 +238,10 @@ impl<R: Read + Seek> Parser<R> {
     fn array(&mut self, encoding: &[u64], bytes: u64) -> Result<Tag> {
         let offset = self.at;
         let element = match encoding {
-            [20, code, _] => Number::of_tag(*code),
+            [20, code, _] => codes::of_tag(*code),
             _ => None,
         };
-        let text = if element == Some(Number::U16) && bytes <= LONGEST_TEXT {
+        let text = if element == Some(NumberType::U16) && bytes <= LONGEST_TEXT {
             Some(self.utf16(bytes)?)
         } else {
             self.skip(bytes)?;
@@ -254,13 +262,13 @@ impl<R: Read + Seek> Parser<R> {
         Ok(String::from_utf16_lossy(&units))
     }
 
-    fn number(&mut self, number: Number) -> Result<f64> {
+    fn number(&mut self, number: NumberType) -> Result<f64> {
         let mut bytes = [0; 8];
         self.fill(&mut bytes[..number.size()])?;
         Ok(number.value(&bytes, self.little))
     }
 
-    /// A length or a word of an encoding, always big-endian.
+    /// A length or a word of an encoding; always big-endian.
     fn word(&mut self) -> Result<u64> {
         Ok(if self.wide { u64::from_be_bytes(self.take()?) } else { u64::from(u32::from_be_bytes(self.take()?)) })
     }
@@ -295,7 +303,7 @@ impl<R: Read + Seek> Parser<R> {
         Ok(())
     }
 
-    /// Holds that `count` more bytes are there.
+    /// Fails unless the file has `count` more bytes.
     fn require(&self, count: u64) -> Result<()> {
         let left = self.length - self.at;
         ensure!(
@@ -317,15 +325,15 @@ impl<R: Read + Seek> Parser<R> {
     }
 }
 
-/// Bytes of a value of `encoding`, and the words after it; none where it is not known.
+/// Bytes of a value of `encoding`, and the words left over; none if the encoding is unknown.
 fn encoded_size(encoding: &[u64]) -> Option<(u64, &[u64])> {
     match encoding {
-        // Name lengths come before the count and before each field; the names themselves are never stored.
+        // A name length stands before the count and before each field; the names themselves are never stored.
         [15, _, count, rest @ ..] => {
             let fields = rest.get(..usize::try_from(*count).ok()?.checked_mul(2)?)?;
             let mut size = 0;
             for field in fields.chunks(2) {
-                size += Number::of_tag(field[1])?.size() as u64;
+                size += codes::of_tag(field[1])?.size() as u64;
             }
             Some((size, &rest[fields.len()..]))
         }
@@ -335,7 +343,7 @@ fn encoded_size(encoding: &[u64]) -> Option<(u64, &[u64])> {
             let (count, rest) = rest.split_first()?;
             Some((each.checked_mul(*count)?, rest))
         }
-        [code, rest @ ..] => Some((Number::of_tag(*code)?.size() as u64, rest)),
+        [code, rest @ ..] => Some((codes::of_tag(*code)?.size() as u64, rest)),
         [] => None,
     }
 }

@@ -1,6 +1,6 @@
-//! Gatan files: every type and order, the choice among images, windows of large cubes.
+//! Gatan files: every number type and byte order, the choice among images, windows of large cubes.
 
-use super::dm_file::{document, energy_first, text, Form, Node, Spec};
+use super::dm_file::{Form, Node, Spec, document, energy_first, text};
 use super::*;
 use crate::archive::Metadata;
 

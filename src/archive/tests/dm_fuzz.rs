@@ -1,10 +1,10 @@
-//! Gatan files with any bytes changed.
+//! Gatan files with arbitrary bytes changed.
 
 use std::io::Cursor;
 
+use super::Folder;
 use super::dm_file::Form;
 use super::dm_hostile::{try_to_read, valid};
-use super::Folder;
 use crate::archive::dm;
 use crate::fuzz::fuzz;
 

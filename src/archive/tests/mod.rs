@@ -1,21 +1,13 @@
-//! The readers on files of every kind that they promise to read or to refuse, made here.
+//! The readers, on made-up files of every kind that they promise to read or to refuse.
 
 mod dm;
-
 mod dm_file;
-
 mod dm_fuzz;
-
 mod dm_hostile;
-
-mod elsewhere;
-
+mod external;
 mod hspy;
-
-mod labelled;
-
 mod low_loss;
-
+mod nexus_emd;
 mod plain;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +16,7 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type};
 use ndarray::{Array3, ArrayD, Axis as Dimension, IxDyn};
 
-use super::{inspect, truth, user_mask, Options, Reader};
+use super::{Options, Reader, inspect, truth, user_mask};
 
 fn text(group: &Group, name: &str, value: &str) {
     let value: VarLenUnicode = value.parse().unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::MaterialChoice;
 use crate::preprocess::noise::NoiseStatistics;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
 fn anomaly(kind: AnomalyKind, amount: f64) -> Anomaly {
     Anomaly {
@@ -11,7 +11,7 @@ fn anomaly(kind: AnomalyKind, amount: f64) -> Anomaly {
         amount,
         element: None,
         valence_shift_ev: None,
-        shape: crate::config::Shape::Disc,
+        shape: crate::config::Outline::Disc,
         discs: 2,
         radius_px: [2.2, 4.2],
         concentration: None,
@@ -191,7 +191,7 @@ fn quotient((energy, [normal, other]): &(Axis, [Vec<f64>; 2]), low: f64, high: f
 }
 
 #[test]
-fn every_kind_changes_what_it_says() {
+fn every_kind_makes_its_own_change() {
     let kind = |kind, amount, valence_shift_ev| {
         pair(move |options: &mut SceneOptions| {
             options.anomalies = vec![Anomaly { valence_shift_ev, ..anomaly(kind, amount) }]

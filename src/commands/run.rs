@@ -1,0 +1,73 @@
+//! `coreloss run`, and its single stages `train`, `pca` and `score`.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::ConfigArguments;
+use super::startup::{configured, listen};
+use crate::comm::Comm;
+use crate::config::Stage;
+use crate::doctor;
+use crate::ending::Ending;
+use crate::pipeline;
+use crate::results::Start;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  coreloss run configs/real.yaml --set 'archive.inputs=[cube.dm4]'
+  coreloss run run.yaml --dry-run              time and memory that it would take
+  mpirun -n 4 coreloss run run.yaml --fresh    from the start, on four ranks
+  srun --mpi=pmix coreloss run run.yaml        in a Slurm job")]
+pub struct WholeRun {
+    #[command(flatten)]
+    stage: StageArguments,
+    /// Says what the run would do, and the time and memory it would take, from a few measured steps; writes nothing.
+    #[arg(long, conflicts_with_all = ["fresh", "resume"])]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+pub struct StageArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// First removes the results of earlier runs from the output folder.
+    #[arg(long, conflicts_with = "resume")]
+    fresh: bool,
+    /// Refuses to start without a checkpoint to continue from.
+    #[arg(long)]
+    resume: bool,
+}
+
+impl StageArguments {
+    fn start(&self) -> Start {
+        match (self.fresh, self.resume) {
+            (true, _) => Start::Fresh,
+            (_, true) => Start::Resume,
+            _ => Start::Continue,
+        }
+    }
+}
+
+/// Runs the whole pipeline, or rehearses it.
+///
+/// # Collective
+/// # Errors
+/// Those of [`pipeline::run`].
+pub fn run(comm: &Comm, arguments: &WholeRun) -> Result<Ending> {
+    if arguments.dry_run {
+        return pipeline::dry_run(comm, &configured(comm, &arguments.stage.config)?);
+    }
+    stage(comm, Stage::All, &arguments.stage)
+}
+
+/// Runs one stage of the pipeline.
+///
+/// # Collective
+/// # Errors
+/// Those of [`pipeline::run`].
+pub fn stage(comm: &Comm, stage: Stage, arguments: &StageArguments) -> Result<Ending> {
+    let config = configured(comm, &arguments.config)?;
+    doctor::at_start(comm, &config)?;
+    let stop = listen(comm)?;
+    pipeline::run(comm, &config, stage, arguments.start(), &stop)
+}

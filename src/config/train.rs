@@ -1,0 +1,188 @@
+//! `train`: how the 3D-CVAE is trained, and for how many steps where none are given.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::model::SMALL_PATCH;
+use super::problems::Problems;
+use super::values::Auto;
+
+/// How the 3D-CVAE is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    /// Passes over the archive; overrides `steps`.
+    pub epochs: Option<usize>,
+    /// Optimiser steps; `auto`: two passes over the archive, but at least 800 with patches of 12 x 12 pixels, or 200
+    /// with 24 x 24.
+    pub steps: Auto<usize>,
+    /// Patches per optimiser step over all ranks.
+    pub global_batch: usize,
+    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks.
+    pub micro_batch: usize,
+    /// How gradients are summed over ranks.
+    pub reduction: Reduction,
+    /// Where the network runs.
+    pub device: Device,
+    /// Number format of the layers on a GPU; on a CPU it is always f32.
+    pub precision: Precision,
+    /// On a GPU, uses only cuDNN's reproducible algorithms, even where others are faster; on a CPU everything is
+    /// reproducible.
+    pub deterministic: bool,
+    /// On a GPU, how many of cuDNN's algorithms are tried for each layer at the start; `auto`: 10, or 3 in trainings of
+    /// fewer than 2000 steps, which do not earn back the minute that a large network takes to try all.
+    pub cudnn_tries: Auto<usize>,
+    /// On a GPU, records the work of a micro-batch once, as a CUDA graph, and replays it from then on.
+    pub cuda_graphs: bool,
+    /// Peak of the one-cycle schedule, for a global batch of 16; scale it by sqrt(batch / 16).
+    pub learning_rate: f64,
+    /// Weight of the Kullback-Leibler term after warm-up.
+    pub kl_weight: f64,
+    /// Largest norm of a gradient.
+    pub clip: f64,
+    /// Share of the scan lines kept for validation, in blocks as high as a patch; 0 for none. An archive that would
+    /// lose more than 12 % of its crops keeps none.
+    pub validation: f64,
+    /// Epochs between checkpoints; `auto`: 10, or a twentieth of the steps if that is more, since small archives have
+    /// short epochs.
+    pub checkpoint_epochs: Auto<usize>,
+    /// Number of latest checkpoints that are kept, at least 1, in case one is damaged; the best is kept as well.
+    pub keep_checkpoints: usize,
+    /// Number of lanes, contiguous runs of scan lines, into which the archive is cut.
+    pub lanes: usize,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train {
+            epochs: None,
+            steps: Auto::Auto,
+            global_batch: 16,
+            micro_batch: 4,
+            reduction: Reduction::Exact,
+            device: Device::Auto,
+            precision: Precision::Auto,
+            deterministic: false,
+            cudnn_tries: Auto::Auto,
+            cuda_graphs: true,
+            learning_rate: 2e-3,
+            kl_weight: 1.0,
+            clip: 3.5,
+            validation: 0.05,
+            checkpoint_epochs: Auto::Auto,
+            keep_checkpoints: 2,
+            lanes: 64,
+        }
+    }
+}
+
+/// Least and most steps of `train.steps: auto` with small patches. With larger ones both are as many times fewer as
+/// these have more pixels.
+const AUTO_STEPS: [usize; 2] = [800, 20_000];
+
+const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
+/// At most so many checkpoints where epochs are short: one of a hundred MB takes as long as a few steps.
+const LEAST_CHECKPOINTS: usize = 20;
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingLength {
+    pub steps: usize,
+    pub steps_per_epoch: usize,
+}
+
+impl Train {
+    /// The length of a training on `pixels` in patches of `patch` pixels `[y, x]`.
+    pub fn length(&self, pixels: usize, patch: [usize; 2]) -> TrainingLength {
+        let area = |[y, x]: [usize; 2]| y * x;
+        let crops = pixels.div_ceil(area(patch));
+        let steps_per_epoch = crops.div_ceil(self.global_batch).max(1);
+        let steps = match (self.steps, self.epochs) {
+            (_, Some(epochs)) => epochs * steps_per_epoch,
+            (Auto::Given(steps), None) => steps,
+            (Auto::Auto, None) => {
+                let [least, most] = AUTO_STEPS.map(|steps| (steps * area(SMALL_PATCH)).div_ceil(area(patch)));
+                (2 * steps_per_epoch).clamp(least, most)
+            }
+        };
+        TrainingLength { steps, steps_per_epoch }
+    }
+
+    /// Epochs between two checkpoints of a training of this length.
+    pub fn epochs_between_checkpoints(&self, length: TrainingLength) -> usize {
+        match self.checkpoint_epochs {
+            Auto::Given(epochs) => epochs,
+            Auto::Auto => {
+                (length.steps / LEAST_CHECKPOINTS).div_ceil(length.steps_per_epoch).max(EPOCHS_BETWEEN_CHECKPOINTS)
+            }
+        }
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        problems.require(self.epochs != Some(0), "train.epochs: at least 1");
+        problems.require(self.steps != Auto::Given(0), "train.steps: at least 1, or auto");
+        problems.require(
+            self.micro_batch > 0 && self.global_batch > 0 && self.global_batch.is_multiple_of(self.micro_batch),
+            "train.global_batch: a multiple of train.micro_batch, at least one of it",
+        );
+        problems.require(self.micro_batch > 0, "train.micro_batch: at least 1");
+        problems.require(self.cudnn_tries != Auto::Given(0), "train.cudnn_tries: at least 1, or auto");
+        problems.require(self.learning_rate > 0.0 && self.learning_rate.is_finite(), "train.learning_rate: above 0");
+        problems.require(self.kl_weight >= 0.0 && self.kl_weight.is_finite(), "train.kl_weight: 0 or more");
+        problems.require(self.clip > 0.0, "train.clip: above 0");
+        problems.require((0.0..=0.5).contains(&self.validation), "train.validation: from 0 to 0.5");
+        problems.require(self.checkpoint_epochs != Auto::Given(0), "train.checkpoint_epochs: at least 1, or auto");
+        problems.require(self.keep_checkpoints > 0, "train.keep_checkpoints: at least 1");
+        problems.require(self.lanes > 0, "train.lanes: at least 1");
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// Equal to the bit for any number of ranks and threads.
+    #[default]
+    Exact,
+    /// Plain sums: the last bits depend on the number of ranks.
+    Fast,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+/// Number format of the network's layers while it is trained on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// `bf16`.
+    #[default]
+    Auto,
+    /// Convolutions in TF32, as libtorch has them.
+    F32,
+    /// Twice as fast or more; weights, moments, sums, latent codes and the loss stay in f32.
+    Bf16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_those_given_or_enough() {
+        let steps = |train: &Train, pixels, patch| train.length(pixels, patch).steps;
+        let auto = Train::default();
+        assert_eq!([steps(&auto, 100, [12, 12]), steps(&auto, 100, [24, 24])], [800, 200]);
+        // Two passes in batches of 16 patches.
+        assert_eq!(steps(&auto, 576 * 16 * 300, [24, 24]), 600);
+        let given = Train { steps: Auto::Given(7), ..auto.clone() };
+        assert_eq!(steps(&given, 576 * 16 * 300, [24, 24]), 7);
+        let epochs = Train { epochs: Some(3), ..given };
+        assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
+    }
+}

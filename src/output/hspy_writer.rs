@@ -1,0 +1,239 @@
+//! A `.hspy` file that all ranks write together.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use hdf5::plist::dataset_create::FillTime;
+use hdf5::{Dataset, File, H5Type};
+use ndarray::ArrayViewD;
+
+use super::hspy::{self, Contents};
+use super::measurement::Measurement;
+use super::transfer::{blocks, write_block};
+use crate::comm::Comm;
+use crate::durable::Partial;
+
+/// Most bytes that a rank writes in one collective call: MPI-IO counts in C ints.
+const ROUND_BYTES: usize = 1 << 30;
+
+/// HDF5 aligns objects of more bytes than the first to multiples of the second, a page, so that ranks rarely share one.
+const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
+
+/// More bytes than HDF5 writes when it closes a file: indices of chunks, attributes.
+const CLOSING_BYTES: u64 = 4 << 20;
+
+/// A file being written: `PATH.partial` until [`finish`](HspyWriter::finish).
+///
+/// If dropped before, the partial file stays, and the next attempt replaces it; dropping is collective.
+pub struct HspyWriter<'c> {
+    comm: &'c Comm,
+    partial: Partial,
+    measurement: Measurement,
+    // Sorted, as all ranks must close datasets in the same order; and dropped before the file.
+    datasets: BTreeMap<String, Dataset>,
+    file: File,
+}
+
+impl<'c> HspyWriter<'c> {
+    /// Starts `path`, replacing an older partial file, and at the end an older file.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A folder or file that cannot be made.
+    pub fn create(comm: &'c Comm, path: &Path) -> Result<HspyWriter<'c>> {
+        let partial = Partial::of(path);
+        comm.on_root(|| prepare(partial.path()))?;
+        let waiting = comm.waiting("making of a file");
+        let file = File::with_options()
+            .with_fapl(|fapl| {
+                fapl.mpio(comm.raw(), None)
+                    .all_coll_metadata_ops(true)
+                    .coll_metadata_write(true)
+                    .alignment(ALIGNMENT.0, ALIGNMENT.1)
+                    .file_locking(false)
+            })
+            .create(partial.path())
+            .with_context(|| {
+                format!(
+                    "{}: HDF5 cannot create it through MPI-IO; is the file system shared by all ranks?",
+                    partial.path().display()
+                )
+            });
+        drop(waiting);
+        let file = comm.agree(file)?;
+        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), datasets: BTreeMap::new(), file })
+    }
+
+    /// Creates a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
+    ///
+    /// `chunk` is cut down to `shape`. Writing is fastest and takes the least memory if the bands of the ranks meet at chunk
+    /// borders. Values that are never written are undefined.
+    ///
+    /// # Collective
+    /// Every rank with the same arguments.
+    /// # Errors
+    /// An empty shape, or a name that exists already.
+    pub fn create_dataset<T: H5Type>(&mut self, name: &str, shape: &[usize], chunk: &[usize]) -> Result<()> {
+        let make = || -> Result<Dataset> {
+            let _waiting = self.comm.waiting("making of a dataset");
+            let chunk = hspy::fitting_chunk(shape, chunk)?;
+            let dataset = self
+                .file
+                .new_dataset::<T>()
+                .shape(shape)
+                .chunk(chunk)
+                .shuffle()
+                .deflate(hspy::GZIP)
+                // Parallel HDF5 allocates at once; to fill as well would write everything twice.
+                .fill_time(FillTime::Never)
+                .create(name)?;
+            Ok(dataset)
+        };
+        let made = make()
+            .with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display()));
+        let dataset = self.comm.agree(made)?;
+        self.datasets.insert(name.to_string(), dataset);
+        Ok(())
+    }
+
+    /// Writes `local`, this rank's part of dataset `name`, at `start`; it may be empty.
+    ///
+    /// Takes memory for the compressed copy of `local`, and for another copy if it is not in C order.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A part outside the dataset, another type than the dataset's, a full disk: the same error on every rank.
+    pub fn write<T: H5Type + Clone>(&self, name: &str, start: &[usize], local: ArrayViewD<T>) -> Result<()> {
+        let local = local.as_standard_layout();
+        let plan = self.comm.agree(self.plan(name, start, &local.view()))?;
+        let (dataset, pieces) = plan;
+        // All ranks make as many calls as the one with the most to write, with empty selections where they have nothing left.
+        for round in 0..self.comm.max_u64(pieces.len() as u64) {
+            let block = pieces.get(round as usize).map(Vec::as_slice);
+            let waiting = self.comm.waiting("writing");
+            let written = write_block(dataset, start, &local.view(), block);
+            drop(waiting);
+            self.comm.agree(written)?;
+        }
+        Ok(())
+    }
+
+    /// The dataset, and the blocks in which `local` is written to it. Rank-local.
+    fn plan<T: H5Type>(
+        &self,
+        name: &str,
+        start: &[usize],
+        local: &ArrayViewD<T>,
+    ) -> Result<(&Dataset, Vec<Vec<std::ops::Range<usize>>>)> {
+        let dataset = self
+            .datasets
+            .get(name)
+            .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.path().display()))?;
+        let shape = dataset.shape();
+        let fits = start.len() == shape.len()
+            && local.ndim() == shape.len()
+            && (0..shape.len()).all(|dim| start[dim] + local.shape()[dim] <= shape[dim]);
+        ensure!(
+            fits,
+            "{}: {:?} values at {start:?} lie outside dataset {name} of {shape:?}",
+            self.partial.path().display(),
+            local.shape()
+        );
+        let stored = dataset.dtype()?.to_descriptor()?;
+        ensure!(
+            stored == T::type_descriptor(),
+            "{}: dataset {name} stores {stored}, not {}",
+            self.partial.path().display(),
+            T::type_descriptor()
+        );
+        let chunk = dataset.chunk().unwrap_or_else(|| shape.clone());
+        let limit = ROUND_BYTES / std::mem::size_of::<T>();
+        Ok((dataset, blocks(start, local.shape(), &chunk, limit)))
+    }
+
+    /// Sets the metadata of every signal. Only root's count. Rank-local.
+    pub fn describe(&mut self, measurement: Measurement) {
+        self.measurement = measurement;
+    }
+
+    /// Closes the file, adds root's `contents`, and gives the file its name. Those of other ranks do not count.
+    ///
+    /// # Collective
+    /// # Errors
+    /// `contents` that do not fit the datasets. A full disk ends the job. The partial file stays.
+    pub fn finish(self, contents: Contents) -> Result<()> {
+        self.finish_checked(contents, |_| Ok(()))
+    }
+
+    /// As [`HspyWriter::finish`]; before the file gets its name, `check` is given the path of the partial file.
+    ///
+    /// # Collective
+    /// `check` is called on every rank and must fail on all or on none.
+    /// # Errors
+    /// As [`HspyWriter::finish`], and what `check` finds.
+    pub fn finish_checked(self, contents: Contents, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let HspyWriter { comm, partial, measurement, datasets, file } = self;
+        let path = partial.path();
+        if let Err(error) = comm.on_root(|| has_room(path)) {
+            // Ends here: dropping the file would close it.
+            comm.fail(&error);
+        }
+        let waiting = comm.waiting("closing of a file");
+        drop(datasets);
+        let closed = file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", path.display()));
+        if let Err(error) = closed {
+            // The others may still wait inside the collective close: nothing can be agreed any more.
+            comm.fail(&error);
+        }
+        drop(waiting);
+        // No rank may still be closing the file when root opens it.
+        comm.barrier();
+        comm.on_root(|| complete(path, &contents, &measurement))?;
+        check(path)?;
+        comm.on_root(|| partial.commit())
+    }
+}
+
+/// Fails if the disk has no room for what HDF5 writes on closing: a rank that fails in a collective close leaves the others
+/// waiting inside it.
+fn has_room(partial: &Path) -> Result<()> {
+    // A file system that does not say is assumed to have room.
+    let room = rustix::fs::statvfs(partial).map_or(u64::MAX, |about| about.f_bavail.saturating_mul(about.f_frsize));
+    ensure!(
+        room >= CLOSING_BYTES,
+        "{}: cannot be closed, the disk is full: make room, or choose another `output`",
+        partial.display()
+    );
+    Ok(())
+}
+
+/// Creates the folder and an empty partial file, whose mode MPI-IO would otherwise choose. Root only.
+fn prepare(partial: &Path) -> Result<()> {
+    if let Some(folder) = partial.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("folder {} cannot be made", folder.display()))?;
+    }
+    if partial.exists() {
+        fs::remove_file(partial)
+            .with_context(|| format!("{}: the partial file of an earlier run cannot be removed", partial.display()))?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o664)
+        .open(partial)
+        .with_context(|| format!("{}: cannot be made; is its folder writable?", partial.display()))?;
+    Ok(())
+}
+
+/// Adds `contents` to the closed file. Root only.
+fn complete(partial: &Path, contents: &Contents, measurement: &Measurement) -> Result<()> {
+    let file = File::with_options()
+        .with_fapl(|fapl| fapl.file_locking(false))
+        .open_rw(partial)
+        .with_context(|| format!("{}: cannot be opened again", partial.display()))?;
+    hspy::add(&file, contents, measurement).with_context(|| partial.display().to_string())?;
+    file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", partial.display()))
+}

@@ -1,0 +1,104 @@
+//! Maps whose lines are spread over ranks: each rank holds a band of lines, and fetches a halo around it where it needs
+//! one.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2};
+
+use crate::comm::Comm;
+
+/// Which lines of a cube's maps each rank holds.
+pub struct Bands<'a> {
+    pub comm: &'a Comm,
+    /// Valid pixels of all ranks.
+    pub num_valid: u64,
+    /// The lines of each rank.
+    bands: Vec<Range<usize>>,
+    width: usize,
+}
+
+/// A band of a map with a halo: more lines on either side, where the map has them.
+pub struct WithHalo {
+    pub map: Array2<f32>,
+    /// The lines of the band itself.
+    pub own: Range<usize>,
+}
+
+#[cfg(test)]
+impl WithHalo {
+    /// A map that is all here.
+    pub fn whole(map: ArrayView2<f32>) -> WithHalo {
+        WithHalo { map: map.to_owned(), own: 0..map.nrows() }
+    }
+}
+
+impl<'a> Bands<'a> {
+    /// This rank holds `lines` lines of `width` pixels, after those of the lower ranks; `valid` of their pixels are
+    /// valid.
+    ///
+    /// # Collective
+    pub fn new(comm: &'a Comm, width: usize, lines: usize, valid: usize) -> Bands<'a> {
+        let mut next = 0;
+        let band = |lines| {
+            next += lines;
+            next - lines..next
+        };
+        Bands {
+            comm,
+            num_valid: comm.sum_u64(valid as u64),
+            bands: comm.all_gather(&lines).into_iter().map(band).collect(),
+            width,
+        }
+    }
+
+    /// This rank's lines.
+    pub fn own(&self) -> Range<usize> {
+        self.bands[self.comm.rank()].clone()
+    }
+
+    /// The shape `[y, x]` of this rank's band of a map.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.own().len(), self.width)
+    }
+
+    /// A value for each pixel of this rank, as its band of a map.
+    pub fn map(&self, values: Vec<f32>) -> Array2<f32> {
+        Array2::from_shape_vec(self.shape(), values).expect("a value for each pixel")
+    }
+
+    /// This rank's band of a map with a halo of up to `reach` lines on either side.
+    ///
+    /// # Collective
+    pub fn with_halo(&self, own: ArrayView2<f32>, reach: usize) -> WithHalo {
+        let last = self.bands.last().map_or(0, |band| band.end);
+        let wanted = |band: &Range<usize>| match band.is_empty() {
+            true => 0..0,
+            false => band.start.saturating_sub(reach)..(band.end + reach).min(last),
+        };
+        // The pixels of the band `has` that the rank of the band `wants` needs, counted from the first of `has`.
+        let shared = |has: &Range<usize>, wants: &Range<usize>| {
+            let wants = wanted(wants);
+            let lines = wants.start.max(has.start)..wants.end.min(has.end);
+            if lines.is_empty() {
+                return 0..0;
+            }
+            (lines.start - has.start) * self.width..(lines.end - has.start) * self.width
+        };
+        let (here, values) = (self.own(), own.iter().copied().collect::<Vec<f32>>());
+        let sent: Vec<Range<usize>> = self.bands.iter().map(|wants| shared(&here, wants)).collect();
+        let received: Vec<usize> = self.bands.iter().map(|has| shared(has, &here).len()).collect();
+        let values = self.comm.exchange(&values, &sent, &received);
+        let lines = wanted(&here);
+        let first = if here.is_empty() { 0 } else { here.start - lines.start };
+        WithHalo {
+            map: Array2::from_shape_vec((lines.len(), self.width), values).expect("every line belongs to a rank"),
+            own: first..first + here.len(),
+        }
+    }
+}
+
+/// A map with 0 for NaN, and a map with 1 where the first has a value and 0 where it has none.
+pub fn values_and_presence(map: ArrayView2<f32>) -> (Array2<f32>, Array2<f32>) {
+    let values = map.mapv(|v| if v.is_nan() { 0.0 } else { v });
+    (values, map.mapv(|v| f32::from(u8::from(!v.is_nan()))))
+}
