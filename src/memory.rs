@@ -6,6 +6,9 @@ use std::fs;
 /// glibc accepts.
 const KEPT: libc::c_int = 32 << 20;
 
+/// What a rank holds beside cubes and model, about: libtorch, HDF5, MPI.
+pub const LIBRARIES_MIB: u64 = 300;
+
 /// Has the allocator keep freed memory until dropped. Every step of a training and every row of tiles frees and asks for the
 /// same large blocks: without this, page faults take a sixth of a training step and a tenth of a reconstruction.
 pub struct KeptHeap(());

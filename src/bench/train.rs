@@ -18,13 +18,13 @@ use super::{median, print};
 use crate::comm::{Comm, GradientSum};
 use crate::config::{Config, Overrides, TrainingLength};
 use crate::cube::Axis;
-use crate::gpu::device;
+use crate::gpu::{GpuGradientSum, Kernels, Stream, device};
 use crate::invalid::Invalid;
 use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, MicroBatch, Model, Stream, Times};
+use crate::train::{Checkpoint, CropOrigin, LeftOut, MicroBatch, Model, StepTimes, Trainer};
 
 /// What to measure.
 #[derive(Args)]
@@ -66,7 +66,7 @@ struct Figures {
     step_ms: f64,
     samples_per_s: f64,
     /// Shares of a step, on root.
-    share: Times,
+    share: StepTimes,
     /// Rate of the layers' multiplications and additions, all ranks together.
     gflop_per_s: f64,
     #[serde(flatten)]
@@ -104,36 +104,36 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
     let state = untrained(&spec, &config);
-    let mut engine = Engine::new(comm, &config, device, length, state)?;
+    let mut trainer = Trainer::new(comm, &config, device, length, state)?;
     if device != Device::Cpu {
         // As in a training whose data fit on the GPU.
         for micro_batch in &mut batch {
-            let patches = micro_batch.places.iter().zip(micro_batch.patches.drain(..));
+            let patches = micro_batch.origins.iter().zip(micro_batch.patches.drain(..));
             let lines = patches.map(|(origin, patch)| {
                 let (cube, rows) = (origin.cube, 0..spec.patch[0]);
                 (Lines { cube, rows }, patch)
             });
-            engine.hold(lines.collect());
+            trainer.hold_lines(lines.collect());
         }
     }
     let (mut losses, mut seconds, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..length.steps {
         comm.barrier();
         let begun = Instant::now();
-        losses.push(engine.step(&batch)?.loss);
+        losses.push(trainer.step(&batch)?.loss);
         if step >= bench.warmup {
             seconds.push(begun.elapsed().as_secs_f64());
-            times.push(engine.times());
+            times.push(trainer.times());
         }
     }
-    drop(engine);
+    drop(trainer);
     let step = median(seconds);
     let samples = config.train.global_batch as f64 / step;
     let flops = samples * spec.flops_per_sample() / 1e9;
     let beside = if bench.steps_only {
         None
     } else {
-        let kind = device::kind(config.train.precision, device);
+        let kind = device::layer_kind(config.train.precision, device);
         let rate = flop_rate(comm, device, kind);
         let [exact, fast] = match device {
             Device::Cpu => reductions(comm, spec.parameters(), micro_batches),
@@ -213,12 +213,12 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
 }
 
 /// Patches of uniform random electrons, the same for any number of ranks.
-fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
-    let mut rng = ChaCha8Rng::seed_from_u64(slot as u64);
+fn made_up(spec: &Spec, index: usize, patches: usize) -> MicroBatch {
+    let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
     let [rows, columns] = spec.patch;
     MicroBatch {
-        slot,
-        places: (0..patches).map(|i| CropOrigin { cube: slot * patches + i, y: 0, x: 0 }).collect(),
+        index,
+        origins: (0..patches).map(|i| CropOrigin { cube: index * patches + i, y: 0, x: 0 }).collect(),
         patches: (0..patches)
             .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy), || 20.0 * rng.random::<f32>()))
             .collect(),
@@ -227,9 +227,9 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
 }
 
 /// The median share of each part of a step.
-fn shares(times: &[Times], step: f64) -> Times {
-    let share = |part: fn(&Times) -> f64| median(times.iter().map(part).collect()) / step;
-    Times {
+fn shares(times: &[StepTimes], step: f64) -> StepTimes {
+    let share = |part: fn(&StepTimes) -> f64| median(times.iter().map(part).collect()) / step;
+    StepTimes {
         input: share(|times| times.input),
         forward: share(|times| times.forward),
         loss: share(|times| times.loss),
@@ -280,12 +280,12 @@ fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] 
 /// # Collective
 fn gpu_reductions(comm: &Comm, config: &Config, device: Device, spec: &Spec, micro_batches: usize) -> Result<[f64; 2]> {
     let parameters = spec.parameters() as i64;
-    let slots = micro_batches * comm.size();
     let stream = comm.agree(Stream::begin(device))?;
     let kernels = Rc::new(comm.agree(Kernels::new())?);
-    let mut sum = GpuSum::new(comm, config.comm.backend, device, stream, kernels, slots)?;
-    let gradients: Vec<Tensor> =
-        (0..micro_batches).map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device))).collect();
+    let mut sum = GpuGradientSum::new(comm, config.comm.backend, device, stream, kernels, micro_batches * comm.size())?;
+    let gradients: Vec<Tensor> = (0..micro_batches)
+        .map(|_| Tensor::full([GpuGradientSum::padded(parameters)], 1e-3, (Kind::Float, device)))
+        .collect();
     let mut seconds = [Vec::new(), Vec::new()];
     for _ in 0..9 {
         for (way, seconds) in seconds.iter_mut().enumerate() {

@@ -17,7 +17,7 @@ use crate::invalid::Invalid;
 use crate::output::{
     NexusWriter, read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
 };
-use crate::report;
+use crate::report::{Quantity, picture_png};
 use crate::results::folder::result_files;
 use crate::results::titles::PCA;
 use crate::results::{CubeSummary, RegionSummary, region_columns};
@@ -169,7 +169,8 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
             (Form::Npy, _) => signal.write_npy(&target(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
                 let values = signal.plane(0)?.into_dimensionality::<Ix2>()?;
-                let png = report::picture(&values, title.starts_with("10_"), title)?;
+                let quantity = if title.starts_with("10_") { Quantity::Score } else { Quantity::Property };
+                let png = picture_png(&values, quantity, title)?;
                 save(&target(title, "png"), png)?;
             }
             _ => (),
@@ -305,7 +306,7 @@ fn write_npy(path: &Path, shape: &[usize], planes: usize, plane: impl Fn(usize) 
     say(path)
 }
 
-/// Writes a whole file and tells where it is.
+/// Writes a whole file and says where it is.
 fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     durable::write(path, bytes)?;
     say(path)

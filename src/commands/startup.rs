@@ -108,7 +108,7 @@ fn given_threads() -> Result<Option<usize>> {
 ///
 /// # Collective
 fn start_threads(comm: &Comm) -> Result<()> {
-    let (_, local_ranks) = comm.local_rank();
+    let local_ranks = comm.local_size();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let wanted = comm.agree(given_threads())?;
     let wanted = wanted.unwrap_or(cores / local_ranks).max(1);

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::results::Summary;
-use crate::results::folder::results;
+use crate::results::folder::run_files;
 use crate::train::step_of;
 
 #[derive(Args)]
@@ -74,7 +74,7 @@ fn print(directory: &Path, json: bool) -> Result<()> {
 }
 
 fn look(directory: &Path, config: &Config) -> Result<Status> {
-    let written = results(directory)?;
+    let written = run_files(directory)?;
     let ends = |path: &&PathBuf, ending: &str| path.to_string_lossy().ends_with(ending);
     let now = SystemTime::now();
     let ages = written.iter().filter_map(|path| {

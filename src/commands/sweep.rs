@@ -8,7 +8,7 @@ use super::startup::{begin, listen};
 use crate::comm::Comm;
 use crate::doctor;
 use crate::ending::Ending;
-use crate::sweep::{self, Which};
+use crate::sweep::{self, Selection};
 
 #[derive(Subcommand)]
 pub enum SweepCommand {
@@ -56,8 +56,8 @@ pub fn sweep(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
             let sweep = open(&arguments.config)?;
             begin(comm, &sweep.points[0].config)?;
             doctor::at_start(comm, &sweep.points[0].config)?;
-            let which = Which { index: arguments.index, only_failed: arguments.only_failed };
-            sweep::run(comm, &sweep, which, &listen(comm)?)
+            let selection = Selection { index: arguments.index, only_failed: arguments.only_failed };
+            sweep::run(comm, &sweep, selection, &listen(comm)?)
         }
         SweepCommand::Status(arguments) => sweep::status(comm, &open(&arguments.config)?, arguments.json),
         SweepCommand::Collect(config) => sweep::collect(comm, &open(config)?),

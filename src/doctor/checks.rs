@@ -7,7 +7,7 @@ use super::{Finding, Verdict};
 use crate::comm::Comm;
 use crate::config::{self, Config};
 use crate::gpu::device;
-use crate::pipeline::BASE_MIB;
+use crate::memory::LIBRARIES_MIB;
 
 /// Variables in which launchers give the number of processes that they started together.
 const LAUNCHED: [&str; 4] = ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
@@ -61,7 +61,7 @@ fn verdict_on_ranks(size: usize, launched: usize, allocated: Option<usize>) -> F
 /// # Collective
 pub fn threads(comm: &Comm) -> Finding {
     let threads = rayon::current_num_threads();
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let online = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let online = online.lines().filter(|line| line.starts_with("processor"));
@@ -91,12 +91,12 @@ pub fn threads(comm: &Comm) -> Finding {
 ///
 /// # Collective
 pub fn memory(comm: &Comm, config: &Config) -> Finding {
-    let (_, local) = comm.local_rank();
-    let wanted = (config.io.memory_mib + BASE_MIB) * local as u64;
+    let local = comm.local_size();
+    let wanted = (config.io.memory_mib + LIBRARIES_MIB) * local as u64;
     let limit = memory_limit_mib();
     let most = comm.max_u64(wanted * 1000 / limit.max(1));
     let found = format!(
-        "io.memory_mib {} and {BASE_MIB} MiB of libraries on {local} ranks of a node that has {limit} MiB for them",
+        "io.memory_mib {} and {LIBRARIES_MIB} MiB of libraries on {local} ranks of a node that has {limit} MiB for them",
         config.io.memory_mib
     );
     if most > 1000 {
@@ -140,7 +140,7 @@ fn memory_limit_mib() -> u64 {
 /// # Collective
 pub fn gpus(comm: &Comm, config: &Config) -> Finding {
     let check = "gpu";
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = match device::gpus() {
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error:#}")),

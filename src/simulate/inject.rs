@@ -1,8 +1,8 @@
 //! Puts anomalies into measured spectra: separates an edge from its background, and changes only the edge.
 //!
-//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds no noise.
-//! The pixel keeps its own noise: a shift by whole channels moves it with the edge, and all other kinds add a difference that
-//! is nearly free of noise.
+//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds
+//! no noise. The pixel keeps its own noise: a shift by whole channels moves it with the edge, and all other kinds add a
+//! difference that is nearly free of noise.
 
 use std::ops::Range;
 

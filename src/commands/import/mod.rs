@@ -18,7 +18,7 @@ use crate::archive::{Options, Source};
 use crate::comm::Comm;
 use crate::config::Overrides;
 use crate::ending::Ending;
-use crate::pipeline::list;
+use crate::pipeline::list_inputs;
 use crate::results::{Failure, SetAside};
 
 #[derive(Args)]
@@ -81,7 +81,7 @@ enum Outcome {
 /// No such files; a folder that cannot be written; the first named file that cannot be imported, after all others were.
 pub fn import(comm: &Comm, arguments: &ImportArguments) -> Result<Ending> {
     let config = &by_default(comm, "import", &arguments.overrides)?;
-    let sources = list(comm, &arguments.files)?;
+    let sources = list_inputs(comm, &arguments.files)?;
     let options = Options::of(config);
     let mut set_aside = SetAside::default();
     let mut failed = None;

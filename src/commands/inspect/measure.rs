@@ -9,7 +9,7 @@ use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Window};
 use crate::cube::Axis;
-use crate::pipeline::sum_lines;
+use crate::pipeline::sum_cube;
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::prepare::Prepared;
 use crate::score::Drift;
@@ -128,9 +128,8 @@ fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let memory = config.io.memory_mib << 20;
     let band = comm.agree(Band::open(cube, found.noise, lines.clone(), lines, memory))?;
-    let (mut mean, _) = sum_lines(comm, &band, found.bound, |_, _| true)?;
-    let pixels = mean.pop().unwrap_or(0.0).max(1.0);
-    mean.iter_mut().for_each(|sum| *sum /= pixels);
+    let sum = sum_cube(comm, &band, found.bound, |_, _| true)?;
+    let (mean, pixels) = (sum.mean(), sum.pixels.max(1.0));
     measured.noise = Some(Noise {
         gain: found.noise.gain,
         read_noise: found.noise.read_noise,
