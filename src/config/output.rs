@@ -69,5 +69,6 @@ pub enum Reconstruction {
     Regions,
     /// Every pixel, in the score windows' energies.
     Window,
+    /// None.
     None,
 }

@@ -46,9 +46,12 @@ impl RegionOfInterest {
     }
 }
 
+/// What a region is for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegionUse {
+    /// Its pixels are neither trained on nor scored.
     Ignore,
+    /// Only its pixels are trained on.
     Train,
 }

@@ -150,9 +150,12 @@ pub enum Reduction {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
+    /// On a GPU where there is one.
     #[default]
     Auto,
+    /// On the CPU.
     Cpu,
+    /// On a GPU; an error where there is none.
     Cuda,
 }
 
