@@ -1,4 +1,4 @@
-//! The words for a spectrum image: its axes and what is known of it before a spectrum is read.
+//! The description of a spectrum image: its axes, and what is known before a spectrum is read.
 //!
 //! Arrays are `[y, x, energy]` in memory, C order (HyperSpy prints `x, y | energy`); energies are in eV.
 
@@ -15,12 +15,12 @@ pub struct Axis {
     pub scale: f64,
     pub offset: f64,
     pub size: usize,
-    /// True for a place on the specimen, false for the energy loss.
+    /// True for a position on the specimen, false for the energy loss.
     pub navigate: bool,
 }
 
 impl Axis {
-    /// An energy-loss axis of `size` channels of `scale` eV, the first at `offset` eV.
+    /// An energy-loss axis of `size` channels, `scale` eV wide, the first at `offset` eV.
     pub fn energy_loss(offset: f64, scale: f64, size: usize) -> Axis {
         Axis { name: "Energy loss".into(), units: "eV".into(), scale, offset, size, navigate: false }
     }
@@ -40,27 +40,27 @@ impl Axis {
         (0..self.size).map(|i| self.value(i)).collect()
     }
 
-    /// The indices whose values lie in `[low, high]`; empty where none does. `scale` must be positive.
+    /// The indices whose values lie in `[low, high]`, perhaps none. `scale` must be positive.
     pub fn indices(&self, low: f64, high: f64) -> Range<usize> {
         let index = |value: f64| ((value - self.offset) / self.scale).clamp(-1.0, self.size as f64);
-        // A value on the grid belongs to the range although its quotient was rounded.
+        // A value on the boundary belongs to the range, although the quotient is rounded.
         let start = (index(low) - 1e-6).ceil().max(0.0) as usize;
         let end = ((index(high) + 1e-6).floor() + 1.0).clamp(0.0, self.size as f64) as usize;
         start..end.max(start)
     }
 
-    /// Where the first channel begins and the last one ends, in `units`.
+    /// The lower edge of the first channel and the upper edge of the last, in `units`.
     pub fn span(&self) -> [f64; 2] {
         [self.value(0) - 0.5 * self.scale, self.value(0) + (self.size as f64 - 0.5) * self.scale]
     }
 
-    /// Whether both have as many values, nowhere further apart than a hundredth of a channel.
+    /// Whether both have equally many values, each within a hundredth of a channel of its counterpart.
     pub fn agrees(&self, other: &Axis) -> bool {
         let apart = |i: usize| (self.value(i) - other.value(i)).abs() <= 0.01 * self.scale;
         self.size == other.size && apart(0) && apart(self.size.saturating_sub(1))
     }
 
-    /// This axis with `n` channels made one; those left over at its end are cut off.
+    /// This axis with every `n` channels merged into one; a remainder at its end is dropped.
     pub fn rebinned(&self, n: usize) -> Axis {
         Axis {
             offset: self.offset + 0.5 * (n - 1) as f64 * self.scale,
@@ -76,21 +76,26 @@ impl Axis {
     }
 }
 
+/// The indices of an axis of `size` that lie within `reach` of index `i`.
+pub fn neighbourhood(i: usize, reach: usize, size: usize) -> Range<usize> {
+    i.saturating_sub(reach)..(i + reach + 1).min(size)
+}
+
 /// What is known of a cube before a spectrum is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CubeInfo {
-    /// The path below the inputs' common root, without its extension: unique in a run.
+    /// The path below the inputs' common root, without its extension; unique in a run.
     pub id: String,
     pub path: PathBuf,
     /// `hspy`, `hdf5`, ...
     pub format: String,
-    /// Type of a stored value, as numpy writes it: `float32`, `uint16`, ...
+    /// The numpy name of the stored type: `float32`, `uint16`, ...
     pub dtype: String,
     pub y: Axis,
     pub x: Axis,
     /// Energy loss in eV.
     pub energy: Axis,
-    /// Scan lines of one stored chunk; 1 where the data are not chunked.
+    /// Scan lines of a stored chunk; 1 if the data are not chunked.
     pub chunk_rows: usize,
 }
 

@@ -64,6 +64,7 @@ pub mod spectrum;
 pub mod archive;
 pub mod shard;
 pub mod preprocess;
+pub mod simulate;
 pub mod stream;
 
 // Models and what they leave unexplained.
@@ -81,7 +82,6 @@ pub mod report;
 
 // The work of the commands.
 pub mod pipeline;
-pub mod simulate;
 pub mod labelled;
 pub mod attempt;
 pub mod doctor;

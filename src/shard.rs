@@ -1,17 +1,24 @@
 //! Who works on which scan lines: pure arithmetic, nothing is read here.
 //!
-//! Training cuts the archive into lanes and scoring cuts each cube into blocks of lines, both from the data and the
-//! configuration alone; ranks then own whole lanes and whole blocks. What is computed never depends on the number of
-//! ranks, only who computes it.
+//! * *Shard*: what one rank owns: whole lanes in training, a band in scoring.
+//! * *Lane*: a chunk-aligned run of scan lines of the archive from which training draws crops; a crop belongs to the lane
+//!   that its first line is in.
+//! * *Block*: scan lines of a cube that are read, summed and written together.
+//! * *Band*: the contiguous lines of a cube that one rank scores: whole blocks.
+//! * *Halo*: the lines around a block or band that its results depend on; its width belongs to each operation
+//!   ([`HALO`](crate::preprocess::prepare::HALO) in preprocessing).
+//!
+//! Lanes and blocks follow from the data and the configuration alone. So the number of ranks decides who computes what,
+//! never what is computed.
 
 use std::ops::Range;
 
-/// The part of `count` things, in order, that `rank` of `size` owns.
+/// The indices, out of `count`, that `rank` of `size` owns.
 pub fn owned(count: usize, rank: usize, size: usize) -> Range<usize> {
     count * rank / size..count * (rank + 1) / size
 }
 
-/// Index into `size` samples for a place beyond their ends: the samples are mirrored about their end samples.
+/// The index into `size` samples that mirroring at the first and last sample puts at `i`, which may lie beyond the ends.
 pub fn reflect(i: isize, size: usize) -> usize {
     if size == 1 {
         return 0;
@@ -21,7 +28,7 @@ pub fn reflect(i: isize, size: usize) -> usize {
     i.min(period - i)
 }
 
-/// Size of a cube, as training sees it.
+/// The size of a cube, as far as lanes depend on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     pub rows: usize,
@@ -31,7 +38,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Places where a patch of `[y, x]` pixels can begin; a cube smaller than the patch is mirrored up to it.
+    /// The numbers `[y, x]` of positions where a patch of `[y, x]` pixels can begin. A cube smaller than the patch has one
+    /// along that axis, as it is mirrored to the size of the patch.
     fn origins(&self, patch: [usize; 2]) -> [usize; 2] {
         [self.rows.saturating_sub(patch[0]) + 1, self.columns.saturating_sub(patch[1]) + 1]
     }
@@ -44,7 +52,7 @@ pub struct Lines {
     pub rows: Range<usize>,
 }
 
-/// Runs of scan lines on which the crops of one lane begin.
+/// The scan lines on which the crops of one lane begin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lane {
     pub runs: Vec<Lines>,
@@ -54,7 +62,7 @@ pub struct Lane {
 #[derive(Clone, Debug)]
 pub struct LanePlan {
     pub lanes: Vec<Lane>,
-    /// Blocks of one patch's height that no training crop touches; empty where the archive is too small.
+    /// Runs as high as a patch that no training crop touches; empty if the archive is too small.
     pub validation: Vec<Lines>,
     extents: Vec<Extent>,
     patch: [usize; 2],
@@ -64,27 +72,27 @@ pub struct LanePlan {
 const VALIDATION_COST: f64 = 0.12;
 
 impl LanePlan {
-    /// Cuts the archive into at most `lanes` lanes after setting `validation` (a share of the lines) apart.
+    /// Sets `validation`, a share of the lines, apart and cuts the rest of the archive into at most `lanes` lanes.
     pub fn new(extents: &[Extent], patch: [usize; 2], lanes: usize, validation: f64) -> LanePlan {
-        let validation = validation_blocks(extents, patch, validation);
+        let validation = validation_runs(extents, patch, validation);
         let runs = training_runs(extents, patch, &validation);
         LanePlan { lanes: cut_lanes(extents, &runs, lanes), validation, extents: extents.to_vec(), patch }
     }
 
-    /// The lane from which micro-batch `slot` of `slots` is drawn at `step`: slots share the lanes out evenly and
-    /// walk through theirs in a fixed rotation.
+    /// The lane from which micro-batch `slot` of `slots` is drawn at `step`: the lanes are divided evenly among the slots,
+    /// each of which goes through its own in a fixed rotation.
     pub fn lane_of(&self, step: usize, slot: usize, slots: usize) -> usize {
         let first = slot * self.lanes.len() / slots;
         let end = ((slot + 1) * self.lanes.len() / slots).max(first + 1);
         first + step % (end - first)
     }
 
-    /// The crop of lane `lane` at `place`, uniform in [0, 1) over the crops that begin in it: `(cube, y, x)`.
-    pub fn crop(&self, lane: usize, place: f64) -> (usize, usize, usize) {
+    /// The crop `(cube, y, x)` of lane `lane` at `position`, uniform in [0, 1) over all crops that begin in the lane.
+    pub fn crop(&self, lane: usize, position: f64) -> (usize, usize, usize) {
         let runs = &self.lanes[lane].runs;
         let width = |run: &Lines| self.extents[run.cube].origins(self.patch)[1];
         let total: usize = runs.iter().map(|run| run.rows.len() * width(run)).sum();
-        let mut index = ((place * total as f64) as usize).min(total - 1);
+        let mut index = ((position * total as f64) as usize).min(total - 1);
         for run in runs {
             let here = run.rows.len() * width(run);
             if index < here {
@@ -95,7 +103,7 @@ impl LanePlan {
         unreachable!("the index is below the number of crops")
     }
 
-    /// The lines that the crops of `lanes` read, per cube, without those of the mirror.
+    /// The lines that the crops of `lanes` read, those that are mirrored left out.
     pub fn lines_read(&self, lanes: Range<usize>) -> Vec<Lines> {
         let mut read: Vec<Lines> = Vec::new();
         for run in self.lanes[lanes].iter().flat_map(|lane| &lane.runs) {
@@ -111,11 +119,11 @@ impl LanePlan {
     }
 }
 
-/// Whole blocks of a patch's height, spread evenly over the archive's tall cubes.
-fn validation_blocks(extents: &[Extent], patch: [usize; 2], share: f64) -> Vec<Lines> {
+/// Runs as high as a patch, spread evenly over the tall cubes of the archive.
+fn validation_runs(extents: &[Extent], patch: [usize; 2], share: f64) -> Vec<Lines> {
     let height = patch[0];
     let origins: usize = extents.iter().map(|e| e.origins(patch)[0]).sum();
-    // One block keeps every crop away that would touch it or, through the 3 x 3 mean, its neighbours.
+    // A run keeps away every crop that would touch it or, by the 3 x 3 mean, one of its neighbours.
     let cost = (2 * height + 1) as f64 / origins as f64;
     let tall: Vec<usize> = (0..extents.len()).filter(|&cube| extents[cube].rows >= 4 * height).collect();
     if share <= 0.0 || cost > VALIDATION_COST || tall.is_empty() {
@@ -138,17 +146,16 @@ fn training_runs(extents: &[Extent], patch: [usize; 2], validation: &[Lines]) ->
     let mut runs = Vec::new();
     for (cube, extent) in extents.iter().enumerate() {
         let origins = extent.origins(patch)[0];
-        let block = validation.iter().find(|block| block.cube == cube);
-        let apart = block.map_or(origins..origins, |block| {
-            block.rows.start.saturating_sub(patch[0])..(block.rows.end + 1).min(origins)
-        });
+        let run = validation.iter().find(|run| run.cube == cube);
+        let apart = run
+            .map_or(origins..origins, |run| run.rows.start.saturating_sub(patch[0])..(run.rows.end + 1).min(origins));
         let parts = [0..apart.start, apart.end..origins];
         runs.extend(parts.into_iter().filter(|rows| !rows.is_empty()).map(|rows| Lines { cube, rows }));
     }
     runs
 }
 
-/// Cuts the runs, laid end to end, into lanes of about equally many pixels.
+/// Cuts the runs, end to end, into lanes of about equally many pixels.
 fn cut_lanes(extents: &[Extent], runs: &[Lines], lanes: usize) -> Vec<Lane> {
     let lines: usize = runs.iter().map(|run| run.rows.len()).sum();
     let pixels: usize = runs.iter().map(|run| run.rows.len() * extents[run.cube].columns).sum();
@@ -161,7 +168,7 @@ fn cut_lanes(extents: &[Extent], runs: &[Lines], lanes: usize) -> Vec<Lane> {
         for row in run.rows.clone() {
             let open = cut.len();
             let full = passed_pixels * lanes >= open * pixels;
-            // The lanes still to open need a line each.
+            // Each lane still to be opened needs a line.
             let pressed = lines - passed_lines <= lanes - open;
             let lane_rows = pixels / lanes / extent.columns;
             let aligned = extent.chunk_rows * 2 > lane_rows || row % extent.chunk_rows == 0;
@@ -186,22 +193,22 @@ fn push_run(lane: &mut Lane, cube: usize, rows: Range<usize>) {
     }
 }
 
-/// How the lines of one cube are cut into blocks that are streamed, summed and written as wholes.
+/// How the lines of a cube are cut into blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks {
     rows: usize,
     block_rows: usize,
 }
 
-/// Voxels of a block, about: large enough for matrix products, small enough to hold many.
+/// Approximate number of voxels in a block: enough for matrix products, few enough to hold many blocks.
 const BLOCK_VOXELS: usize = 1 << 19;
 
 impl Blocks {
-    /// Blocks of a cube `[y, x, energy]`, a function of the cube alone.
+    /// The blocks of a cube of `shape` `[y, x, energy]`.
     pub fn new(shape: [usize; 3]) -> Blocks {
         let [rows, columns, channels] = shape;
         let fitting = BLOCK_VOXELS / (columns * channels).max(1);
-        // Enough blocks for ranks to share a small cube.
+        // At least 16 blocks, where there are lines enough, so that ranks can share a small cube.
         let block_rows = fitting.min(rows.div_ceil(16)).max(1);
         Blocks { rows, block_rows }
     }
@@ -220,7 +227,7 @@ impl Blocks {
         owned(self.count(), rank, size)
     }
 
-    /// The contiguous lines of `rank`: its whole blocks.
+    /// The band of `rank`: the lines of its blocks.
     pub fn band(&self, rank: usize, size: usize) -> Range<usize> {
         let blocks = self.owned(rank, size);
         (blocks.start * self.block_rows).min(self.rows)..(blocks.end * self.block_rows).min(self.rows)

@@ -265,7 +265,7 @@ impl DeflatedChunks {
 /// Undoes HDF5's shuffle filter: `bytes` holds the first bytes of all values, then the second ones, and so on.
 fn unshuffle(bytes: &[u8], size: usize, values: &mut [u8]) {
     let count = bytes.len() / size;
-    let plane = |place: usize| &bytes[place * count..][..count];
+    let plane = |byte: usize| &bytes[byte * count..][..count];
     match size {
         // Written out so that the compiler uses vector instructions.
         2 => {
@@ -281,9 +281,9 @@ fn unshuffle(bytes: &[u8], size: usize, values: &mut [u8]) {
             }
         }
         _ => {
-            for place in 0..size {
-                let bytes = values.chunks_exact_mut(size).zip(plane(place));
-                bytes.for_each(|(value, &byte)| value[place] = byte);
+            for i in 0..size {
+                let bytes = values.chunks_exact_mut(size).zip(plane(i));
+                bytes.for_each(|(value, &byte)| value[i] = byte);
             }
         }
     }

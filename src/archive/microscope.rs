@@ -74,10 +74,10 @@ const NONE: Units = &[];
 pub(super) fn of_hdf5(file: &File, path: &str) -> Microscope {
     let mut entries = Vec::new();
     let mut left = MOST;
-    if let Some((top, _)) = path.split_once('/') {
-        if let Ok(group) = file.group(top) {
-            collect(&group, &normalised(top), DEEPEST, &mut left, &mut entries);
-        }
+    if let Some((top, _)) = path.split_once('/')
+        && let Ok(group) = file.group(top)
+    {
+        collect(&group, &normalised(top), DEEPEST, &mut left, &mut entries);
     }
     collect(file, "", DEEPEST, &mut left, &mut entries);
     let number = |names: &[&str], units: Units| first(&entries, names, |entry| entry.number(units));

@@ -18,10 +18,10 @@ const DEEPEST: usize = 16;
 /// # Errors
 /// Several, or none at all: lists the numeric datasets with their shapes, and how to choose.
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
-    if let Some(name) = wanted {
-        if let Ok(dataset) = file.dataset(name) {
-            return describe(file, name, &dataset);
-        }
+    if let Some(name) = wanted
+        && let Ok(dataset) = file.dataset(name)
+    {
+        return describe(file, name, &dataset);
     }
     let mut found = Vec::new();
     collect(file, "", &mut Vec::new(), &mut found)?;
@@ -88,10 +88,10 @@ fn collect(group: &Group, path: &str, seen: &mut Vec<String>, found: &mut Vec<(S
             if dataset.ndim() > 0 {
                 found.push((below, dataset));
             }
-        } else if let Ok(inner) = group.group(&name) {
-            if below.matches('/').count() < DEEPEST {
-                collect(&inner, &below, seen, found)?;
-            }
+        } else if below.matches('/').count() < DEEPEST
+            && let Ok(inner) = group.group(&name)
+        {
+            collect(&inner, &below, seen, found)?;
         }
     }
     Ok(())
@@ -142,7 +142,7 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let energy = match (&in_ev[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
         _ => {
-            problems.push("no axis tells that it is the energy: the last one is taken".into());
+            problems.push("no axis says that it is the energy: the last one is taken".into());
             axes.len() - 1
         }
     };
@@ -178,7 +178,7 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
     let dataset = parent.dataset(name).ok()?;
     // EMD may give only the first two values.
     if dataset.size() != size && dataset.size() != 2 {
-        problems.push(format!("axis {name} has {} values for {size} places: not used", dataset.size()));
+        problems.push(format!("axis {name} has {} values for {size} positions: not used", dataset.size()));
         return None;
     }
     let values = match dataset.read_raw::<f64>() {

@@ -67,9 +67,9 @@ impl RawArray {
         let ndim = self.shape.len();
         let order: Vec<usize> = (0..ndim).filter(|&dim| dim != self.energy).chain([self.energy]).collect();
         let sizes: Vec<usize> = order.iter().map(|&dim| part[dim].len()).collect();
-        let place = |dim: usize| order.iter().position(|&other| other == dim).unwrap_or(dim);
-        let places: Vec<usize> = (0..ndim).map(place).collect();
-        let mut values = ArrayD::from_elem(sizes, T::default()).permuted_axes(places);
+        let in_memory = |dim: usize| order.iter().position(|&other| other == dim).unwrap_or(dim);
+        let stored_order: Vec<usize> = (0..ndim).map(in_memory).collect();
+        let mut values = ArrayD::from_elem(sizes, T::default()).permuted_axes(stored_order);
 
         let mut view = values.view_mut();
         let mut shape = self.shape.clone();

@@ -1,4 +1,4 @@
-//! `coreloss status`: how far a run has come, from the files that it has written so far.
+//! `coreloss status`: how far a run is, from the files that it has written so far.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,18 +34,18 @@ struct Status {
     epoch: Option<u64>,
     steps: Option<u64>,
     loss: Option<f64>,
-    /// Of training, at its last pace.
+    /// Of the training, at its latest speed.
     seconds_left: Option<f64>,
     /// The step of the newest checkpoint.
     checkpoint: Option<u64>,
     cubes_scored: usize,
     regions: Option<usize>,
     set_aside: Option<usize>,
-    /// Since a file was last written.
+    /// Seconds since a file was last written.
     silent_s: u64,
 }
 
-/// Tells how far a run is; reads only.
+/// Shows how far a run is; only reads.
 ///
 /// # Collective
 /// # Errors
@@ -91,7 +91,7 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
     };
     let metrics = fs::read_to_string(directory.join("metrics.jsonl")).unwrap_or_default();
     for line in metrics.lines() {
-        // The last one may be half written.
+        // The last line may be half written.
         let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
         };

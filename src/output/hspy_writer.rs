@@ -1,9 +1,7 @@
 //! A `.hspy` file that all ranks write together.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fs::{self, OpenOptions};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -202,15 +200,10 @@ impl<'c> HspyWriter<'c> {
 /// Fails if the disk has no room for what HDF5 writes on closing: a rank that fails in a collective close leaves the others
 /// waiting inside it.
 fn has_room(partial: &Path) -> Result<()> {
-    let name = CString::new(partial.as_os_str().as_bytes())?;
-    // SAFETY: the name is NUL-terminated, and a zeroed structure is a valid one for the call to fill.
-    let (done, about) = unsafe {
-        let mut about: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(name.as_ptr(), &mut about), about)
-    };
     // A file system that does not say is assumed to have room.
+    let room = rustix::fs::statvfs(partial).map_or(u64::MAX, |about| about.f_bavail.saturating_mul(about.f_frsize));
     ensure!(
-        done != 0 || about.f_bavail.saturating_mul(about.f_frsize) >= CLOSING_BYTES,
+        room >= CLOSING_BYTES,
         "{}: cannot be closed, the disk is full: make room, or choose another `output`",
         partial.display()
     );

@@ -70,9 +70,9 @@ impl NexusWriter {
                 "" => format!("dim{i}"),
                 name => name.to_lowercase().replace([' ', '/'], "_"),
             };
-            let places = group.new_dataset_builder().with_data(&axis.values()).create(&name[..])?;
+            let values = group.new_dataset_builder().with_data(&axis.values()).create(&name[..])?;
             if !axis.units.is_empty() {
-                set_text(&places, "units", &axis.units)?;
+                set_text(&values, "units", &axis.units)?;
             }
             set(&group, &format!("{name}_indices"), &(i as i64))?;
             names.push(name);

@@ -28,12 +28,10 @@ pub fn signal_titles(path: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// No such signal, or values that are no numbers.
 pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f32>)> {
-    let read = |file: File| -> Result<_> {
-        let data = file.dataset(&signal_path(title))?;
-        let axes = hspy::axes(&experiment(&file, title)?, &data.shape(), &mut Vec::new())?;
-        Ok((axes, data.read_dyn()?))
-    };
-    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+    read_signal(path, title, |experiment| {
+        let data = experiment.dataset("data")?;
+        Ok((hspy::axes(experiment, &data.shape(), &mut Vec::new())?, data.read_dyn()?))
+    })
 }
 
 /// The axes of the signal `title`. Rank-local.
@@ -41,11 +39,7 @@ pub fn read_signal_f32(path: &Path, title: &str) -> Result<(Vec<Axis>, ArrayD<f3
 /// # Errors
 /// No such signal.
 pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
-    let read = |file: File| -> Result<_> {
-        let shape = file.dataset(&signal_path(title))?.shape();
-        hspy::axes(&experiment(&file, title)?, &shape, &mut Vec::new())
-    };
-    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+    read_signal(path, title, |experiment| hspy::axes(experiment, &experiment.dataset("data")?.shape(), &mut Vec::new()))
 }
 
 /// The values of the signal `title`; if it has three dimensions, those at `index` of the first. Rank-local.
@@ -53,11 +47,10 @@ pub fn signal_axes(path: &Path, title: &str) -> Result<Vec<Axis>> {
 /// # Errors
 /// No such signal or index.
 pub fn read_signal_plane(path: &Path, title: &str, index: usize) -> Result<ArrayD<f32>> {
-    let read = |file: File| -> Result<ArrayD<f32>> {
-        let data = file.dataset(&signal_path(title))?;
+    read_signal(path, title, |experiment| {
+        let data = experiment.dataset("data")?;
         Ok(if data.ndim() == 3 { data.read_slice_2d(s![index, .., ..])?.into_dyn() } else { data.read_dyn()? })
-    };
-    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: signal {title:?}", path.display()))
+    })
 }
 
 /// The text `name` that was written with the file. Rank-local.
@@ -80,8 +73,8 @@ pub fn read_text(path: &Path, name: &str) -> Result<String> {
 /// # Errors
 /// A signal without a decomposition.
 pub fn read_learning_results(path: &Path, title: &str) -> Result<(LearningResults, Array2<f64>)> {
-    let read = |file: File| -> Result<_> {
-        let learning = experiment(&file, title)?.group("learning_results")?;
+    let read = |experiment: &Group| -> Result<_> {
+        let learning = experiment.group("learning_results")?;
         let vector = |name: &str| learning.dataset(name).and_then(|dataset| dataset.read_raw::<f64>());
         let factors = learning.dataset("factors")?.read_2d::<f64>()?;
         let loadings = learning.dataset("loadings")?.read_2d::<f64>()?;
@@ -95,10 +88,13 @@ pub fn read_learning_results(path: &Path, title: &str) -> Result<(LearningResult
         };
         Ok((results, loadings))
     };
-    read(open_hdf5(path, CACHE)?).with_context(|| format!("{}: learning results of signal {title:?}", path.display()))
+    read_signal(path, title, |experiment| read(experiment).context("learning results"))
 }
 
-fn experiment(file: &File, title: &str) -> Result<Group> {
-    let data = signal_path(title);
-    Ok(file.group(data.trim_end_matches("/data"))?)
+/// What `read` takes from the experiment of the signal `title` in the file at `path`; errors name both.
+fn read_signal<T>(path: &Path, title: &str, read: impl FnOnce(&Group) -> Result<T>) -> Result<T> {
+    let file = open_hdf5(path, CACHE)?;
+    let experiment = file.group(signal_path(title).trim_end_matches("/data"));
+    let found = experiment.map_err(anyhow::Error::from).and_then(|experiment| read(&experiment));
+    found.with_context(|| format!("{}: signal {title:?}", path.display()))
 }

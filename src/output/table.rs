@@ -97,11 +97,11 @@ fn add(file: &File, name: &str, table: &[Column]) -> Result<()> {
     let mut bytes = vec![0u8; rows * record.size];
     for (row, bytes) in bytes.chunks_exact_mut(record.size.max(1)).enumerate() {
         for (column, field) in table.iter().zip(&record.fields) {
-            let place = &mut bytes[field.offset..];
+            let target = &mut bytes[field.offset..];
             match &column.values {
-                Values::Float(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
-                Values::Integer(values) => place[..8].copy_from_slice(&values[row].to_ne_bytes()),
-                Values::Text(values) => place[..values[row].len()].copy_from_slice(values[row].as_bytes()),
+                Values::Float(values) => target[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Integer(values) => target[..8].copy_from_slice(&values[row].to_ne_bytes()),
+                Values::Text(values) => target[..values[row].len()].copy_from_slice(values[row].as_bytes()),
             }
         }
     }

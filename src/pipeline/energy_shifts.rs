@@ -5,6 +5,7 @@ use ndarray::{Array2, s};
 
 use crate::comm::Comm;
 use crate::config::{Align, Config, Windows};
+use crate::cube::neighbourhood;
 use crate::spectrum::{EdgeTemplate, Middle, find_windows, median};
 use crate::stream::{Cube, CubeStatistics, Shifts, mean_spectrum};
 
@@ -139,8 +140,8 @@ fn edge_shifts(
             }
             let mut spectrum = vec![0f64; cube.energy.size];
             let mut pixels = 0.0;
-            let ys = y.saturating_sub(reach)..(y + reach + 1).min(read.valid.nrows());
-            let near = ys.flat_map(|y| (x.saturating_sub(reach)..(x + reach + 1).min(width)).map(move |x| (y, x)));
+            let ys = neighbourhood(y, reach, read.valid.nrows());
+            let near = ys.flat_map(|y| neighbourhood(x, reach, width).map(move |x| (y, x)));
             for (y, x) in near.filter(|&(y, x)| read.valid[[y, x]]) {
                 let counts = read.counts.slice(s![y, x, template.range()]);
                 for (sum, &count) in spectrum[template.range()].iter_mut().zip(counts) {
@@ -174,7 +175,7 @@ fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result
     let before = map.clone();
     for (line, before) in map.chunks_mut(width).zip(before.chunks(width)) {
         for (x, shift) in line.iter_mut().enumerate() {
-            let near = lower_median(&before[x.saturating_sub(NEAR)..(x + NEAR + 1).min(width)]);
+            let near = lower_median(&before[neighbourhood(x, NEAR, width)]);
             if near.is_some_and(|near| (*shift - near).abs() > MOST_APART_EV) {
                 *shift = f32::NAN;
             }
@@ -193,7 +194,7 @@ fn complete(measured: Vec<f32>, ignored: &Array2<bool>, bound_ev: f64) -> Result
     for ((line, found), ignored) in lines.zip(ignored.outer_iter()) {
         for (x, shift) in line.iter_mut().enumerate().filter(|&(x, _)| !ignored[x]) {
             if shift.is_nan() {
-                let near = &found[x.saturating_sub(NEAR)..(x + NEAR + 1).min(width)];
+                let near = &found[neighbourhood(x, NEAR, width)];
                 *shift = lower_median(near).or_else(|| lower_median(found)).unwrap_or(whole);
             }
         }

@@ -29,8 +29,8 @@ const REACHES_CORE_LOSS_EV: f64 = 150.0;
 /// Relative difference up to which dispersions count as the same: calibrations of one detector differ by as much.
 pub const SAME_DISPERSION: f64 = 0.01;
 
-/// The channels in use if the user names no range: all, but only the core losses of a spectrum that has the zero-loss peak
-/// as well.
+/// The channels in use if the user names no range: all; but of a spectrum that covers both the zero-loss peak and core
+/// losses, only the latter.
 fn core_loss(axis: &Axis) -> Range<usize> {
     let last = axis.value(axis.size - 1);
     if axis.value(0) <= 0.0 && last >= REACHES_CORE_LOSS_EV { axis.indices(CORE_LOSS_EV, last) } else { 0..axis.size }

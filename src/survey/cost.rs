@@ -1,6 +1,6 @@
 //! What scoring a cube of a survey costs: estimated from its shape, and corrected by what others took.
 
-use crate::config::{Config, Models};
+use crate::config::{Config, ModelScope};
 
 /// Cost of a training step for each voxel of its patches, in voxels scored by all methods.
 const STEP: f64 = 1.5;
@@ -9,8 +9,8 @@ const STEP: f64 = 1.5;
 pub fn cost(config: &Config, shape: [usize; 3]) -> f64 {
     let voxels = shape.iter().product::<usize>() as f64;
     match config.survey.models {
-        Models::PerCube => voxels + training_cost(config, &[shape]),
-        Models::PerGroup | Models::Pretrained => voxels,
+        ModelScope::PerCube => voxels + training_cost(config, &[shape]),
+        ModelScope::PerGroup | ModelScope::Pretrained => voxels,
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
         let mut config = Config::default();
         let shape = [64, 64, 240];
         let scored = cost(&config, shape);
-        config.survey.models = Models::PerCube;
+        config.survey.models = ModelScope::PerCube;
         assert!(cost(&config, shape) > 10.0 * scored);
     }
 

@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 
 use crate::attempt;
 use crate::comm::Comm;
-use crate::config::{Config, Models, Stage};
+use crate::config::{Config, ModelScope, Stage};
 use crate::ending::Ending;
 use crate::results::{Start, folder};
 
@@ -49,13 +49,13 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
         );
     }
     let models = match config.survey.models {
-        Models::PerGroup => match train_groups(comm, config, &catalogue, &new, began, stop)? {
+        ModelScope::PerGroup => match train_groups(comm, config, &catalogue, &new, began, stop)? {
             Some(failed) => ModelSource::PerGroup(failed),
             None => return Ok(Ending::Stopped),
         },
-        Models::Pretrained if !new.is_empty() => ModelSource::Pretrained(models::pretrained(comm, config)?),
-        Models::Pretrained => ModelSource::Pretrained(Vec::new()),
-        Models::PerCube => ModelSource::PerCube,
+        ModelScope::Pretrained if !new.is_empty() => ModelSource::Pretrained(models::pretrained(comm, config)?),
+        ModelScope::Pretrained => ModelSource::Pretrained(Vec::new()),
+        ModelScope::PerCube => ModelSource::PerCube,
     };
     let costs = costs(config, &catalogue, &new);
     let stopped =

@@ -1,4 +1,4 @@
-//! Gatan files: every type and order, the choice among images, windows of large cubes.
+//! Gatan files: every number type and byte order, the choice among images, windows of large cubes.
 
 use super::dm_file::{Form, Node, Spec, document, energy_first, text};
 use super::*;

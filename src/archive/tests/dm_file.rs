@@ -1,13 +1,13 @@
-//! Writes Gatan files, as much of them as the reader looks at.
+//! Writes Gatan files with all that the reader looks at.
 
 pub(super) enum Node {
     Group(Vec<(&'static str, Node)>),
     U32(u32),
     F32(f32),
     Text(String),
-    /// Code of the element, bytes of one, and all bytes.
+    /// Code of the element type, bytes of one element, and all bytes.
     Array(u64, usize, Vec<u8>),
-    /// Whatever encoding, with whatever bytes.
+    /// Any encoding, with any bytes.
     Raw(Vec<u64>, Vec<u8>),
 }
 
@@ -40,7 +40,7 @@ impl Form {
         bytes
     }
 
-    /// `value` in this file's byte order.
+    /// `value` in the byte order of this file.
     pub fn ordered<const N: usize>(self, mut little_endian: [u8; N]) -> [u8; N] {
         if !self.little {
             little_endian.reverse();
@@ -154,7 +154,7 @@ pub(super) fn document(images: Vec<Spec>) -> Node {
 
 const PLACE: (f32, f32, &str) = (4.0, 0.5, "nm");
 
-/// A spectrum image of uint16 that counts its values as they are stored: `[e, y, x]`, energy from `first` eV.
+/// A spectrum image of uint16 stored `[energy, y, x]`, whose values count upwards in that order; energy from `first` eV.
 pub(super) fn energy_first(form: Form, title: &'static str, [ne, ny, nx]: [u32; 3], first: f32) -> Spec {
     let values = (0..ne * ny * nx).flat_map(|i| form.ordered((i as u16).to_le_bytes()));
     Spec {

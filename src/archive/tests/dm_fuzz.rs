@@ -1,4 +1,4 @@
-//! Gatan files with any bytes changed.
+//! Gatan files with arbitrary bytes changed.
 
 use std::io::Cursor;
 

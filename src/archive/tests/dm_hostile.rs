@@ -1,4 +1,4 @@
-//! Gatan files that lie: whatever the bytes, a refusal in words, no panic and no memory beyond the file's own size.
+//! Hostile Gatan files: refused in words whatever the bytes, without a panic or memory beyond the size of the file.
 
 use std::io::Cursor;
 
@@ -14,7 +14,7 @@ pub(super) fn valid(form: Form) -> Vec<u8> {
     form.file(&document(images))
 }
 
-/// Goes as far as the bytes let it.
+/// Reads as far as the bytes allow.
 pub(super) fn try_to_read(folder: &Folder, bytes: &[u8]) -> anyhow::Result<()> {
     let path = folder.path("x.dm4");
     std::fs::write(&path, bytes).unwrap();
@@ -67,7 +67,7 @@ fn nesting_lengths_and_counts_are_bounded() {
         vec![20, 4, 1 << 40],
     ] {
         let bytes = one(Node::Raw(encoding.clone(), vec![0; 16]));
-        // What cannot be multiplied is not known, and passed over by its size.
+        // A size that overflows is an unknown encoding, skipped by the length of its tag.
         match dm::read_tags(Cursor::new(&bytes), bytes.len() as u64) {
             Ok(_) => assert!(encoding.iter().any(|&word| word > 1 << 39)),
             Err(error) => assert!(format!("{error:#}").contains("cut short"), "{error:#}"),

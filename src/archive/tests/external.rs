@@ -1,10 +1,10 @@
-//! Cubes whose values lie in other files: read where these are there, else refused, for HDF5 would give zeros.
+//! Cubes whose values lie in other files: read if these are there, otherwise refused, as HDF5 would read zeros.
 
 use hdf5::plist::dataset_create::Layout;
 
 use super::*;
 
-/// `virtual.h5`, the values of which are dataset `a` of `part.h5`.
+/// `virtual.h5`, whose values are dataset `a` of `part.h5`.
 fn written(folder: &Folder) -> PathBuf {
     let (_, part) = folder.file("part.h5");
     part.new_dataset_builder().with_data(&values()).create("a").unwrap();

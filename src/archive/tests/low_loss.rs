@@ -1,4 +1,4 @@
-//! The low-loss cube of a core-loss one: where it is looked for, and in which order.
+//! The low-loss cube of a core-loss one: where it is searched for, and in which order.
 
 use super::dm_file::{Form, Spec, document, energy_first};
 use super::*;
@@ -16,7 +16,7 @@ fn cube(title: &'static str, pixels: [u32; 2], first: f32) -> Spec {
     energy_first(FORM, title, [6, pixels[0], pixels[1]], first)
 }
 
-/// The title of what is found for the cube in `path`.
+/// The title of the low-loss cube found for the cube at `path`.
 fn found(path: &Path, pattern: Option<&str>) -> Option<String> {
     let found = low_loss(&open(path), &Options::default(), pattern).unwrap();
     found.map(|reader| reader.microscope().title.clone().unwrap_or_default())

@@ -6,8 +6,8 @@ mod dm_fuzz;
 mod dm_hostile;
 mod external;
 mod hspy;
-mod labelled;
 mod low_loss;
+mod nexus_emd;
 mod plain;
 
 use std::path::{Path, PathBuf};

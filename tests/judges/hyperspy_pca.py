@@ -1,8 +1,8 @@
-"""Compares a decomposition that coreloss wrote with HyperSpy's own of the same cube, and fails beyond 1e-6.
+"""Compares a decomposition by coreloss with HyperSpy's own of the same cube, and fails where they differ by 1e-6.
 
 Usage: hyperspy_pca.py CUBE.hspy RESULT.coreloss.hspy   (needs hyperspy, exspy, h5py)
 
-Factors and loadings are compared by magnitude: the sign of a component is nobody's.
+Factors and loadings are compared by magnitude, as the sign of a component is arbitrary.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main(cube, result):
     signal.decomposition(
         normalize_poissonian_noise=poisson,
         algorithm="SVD",
-        # All components: with fewer, HyperSpy's ratios are shares of those alone.
+        # All components: with fewer, HyperSpy's ratios are relative to those only.
         print_info=False,
     )
     theirs = signal.learning_results

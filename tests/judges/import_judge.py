@@ -1,4 +1,4 @@
-"""HyperSpy as the judge of imported files: the same spectra, axes and metadata as RosettaSciIO reads from the source.
+"""Checks that imported copies hold the spectra, axes and metadata that RosettaSciIO reads from their sources.
 
 Usage: import_judge.py SOURCE COPY [SOURCE COPY...]
 """
@@ -16,7 +16,7 @@ import hyperspy.api as hs  # noqa: E402
 
 hs.set_log_level("ERROR")
 
-# What HyperSpy and eXSpy look for, where the source has it.
+# Metadata that HyperSpy and eXSpy use, compared where the source has it.
 KEPT = [
     "General.title",
     "General.authors",
@@ -56,7 +56,7 @@ def judge(source, copy):
         assert isinstance(found, exspy.signals.EELSSpectrum), type(found)
         assert found._lazy == lazy
         values = found.data.compute() if lazy else found.data
-        # The file keeps an axis of one pixel that the source does not have.
+        # The copy has axes of one pixel that the source lacks.
         assert values.dtype == expected.data.dtype, (values.dtype, expected.data.dtype)
         np.testing.assert_array_equal(values.reshape(expected.data.shape), expected.data)
         axes = found.axes_manager._axes[-len(expected.axes_manager._axes):]

@@ -1,6 +1,6 @@
-"""What is exported is what HyperSpy reads from the result.
+"""Compares exported files with what HyperSpy reads from the result.
 
-Usage: export_judge.py RESULT STEM   (RESULT.coreloss.hspy, and what was exported as STEM.SIGNAL.EXTENSION)
+Usage: export_judge.py RESULT.coreloss.hspy STEM   (the exported files are STEM.SIGNAL.EXTENSION)
 """
 
 import csv
@@ -41,7 +41,7 @@ np.testing.assert_array_equal(np.load(f"{stem}.pca_factors.npy"), pca.learning_r
 with open(f"{stem}.regions.csv", newline="") as file:
     regions = list(csv.DictReader(file))
 for region in regions:
-    # A comma too many would leave a cell without a name.
+    # One comma too many would make a cell without a name.
     assert None not in region and None not in region.values(), region
     assert region["window"] and region["differs"] in ("energy", "shape", "height"), region
 print(json.dumps({"signals": len(expected), "regions": len(regions)}))

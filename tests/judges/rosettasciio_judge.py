@@ -1,10 +1,10 @@
-"""Says what RosettaSciIO reads from files, for comparison with our readers.
+"""Prints what RosettaSciIO reads from files, for comparison with the readers of coreloss.
 
 Usage: rosettasciio_judge.py describe FILE...      one line of JSON for each file
        rosettasciio_judge.py write SOURCE DIR      the first signal of SOURCE as DIR/x.nxs, x.emd, x.h5 and r.rpl, a spectrum as r.msa
 
-Of each image: title, signal type, type of value, axes with the energy last (the one in eV or keV, else of a cube the
-slowest, else the last), and the SHA-256 of its values as little-endian float32 in that order.
+For each image: title, signal type, type of the values, axes with the energy last, and the SHA-256 of its values as
+little-endian float32 in that order. The energy axis is the one in eV or keV, else the slowest of a cube, else the last.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def units(axis):
 
 def describe_image(image):
     data = np.asarray(image["data"])
-    # Readers that leave out the index give the axes in order.
+    # Readers that give no index list the axes in order.
     axes = sorted(image["axes"], key=lambda axis: axis.get("index_in_array", 0))
     energies = [i for i, axis in enumerate(axes) if units(axis) in ("eV", "keV")]
     energy = energies[0] if energies else 0 if data.ndim == 3 else data.ndim - 1
@@ -66,7 +66,7 @@ def describe_image(image):
 def write(source, folder):
     import h5py
 
-    # The writers choke on some of what the readers keep, numpy's numbers above all.
+    # The writers fail on some metadata that the readers keep, above all on numpy's numbers.
     found = read(source)[0]
     metadata = {"General": {"title": "SI of cubes"}, "Signal": {"signal_type": "EELS"}}
     instrument = found["metadata"]["Acquisition_instrument"]
@@ -76,7 +76,7 @@ def write(source, folder):
     importlib.import_module("rsciio.emd").file_writer(str(folder / "x.emd"), signal)
     with h5py.File(folder / "x.h5", "w") as file:
         file["some/where/counts"] = signal["data"]
-    # Formats that scripts/convert.py is for: in parts, and whole.
+    # Formats for scripts/convert.py: a single spectrum as MSA, the whole cube as RPL.
     importlib.import_module("rsciio.ripple").file_writer(str(folder / "r.rpl"), signal)
     spectrum = {**signal, "data": signal["data"][3, 4], "axes": [{**signal["axes"][2], "index_in_array": 0}]}
     importlib.import_module("rsciio.msa").file_writer(str(folder / "r.msa"), spectrum)

@@ -1,9 +1,9 @@
-"""Opens .hspy files in HyperSpy, eager and lazy, and fails where it does not show what the file says.
+"""Opens .hspy files in HyperSpy, eager and lazy, and fails where it does not show what the file holds.
 
 Usage: hyperspy_judge.py FILE...   (needs hyperspy, exspy, h5py; for plots matplotlib)
 
-The axes that HyperSpy shows are compared with the attributes in the file as h5py reads them, the values with the
-dataset. Of signals with a decomposition the scree plot, the loadings and the factors are asked for.
+Axes are compared with the attributes that h5py reads from the file, values with the dataset. Signals with a
+decomposition must give a scree plot, loadings and factors.
 """
 
 import sys

@@ -1,4 +1,5 @@
-//! What training tells: a line of `metrics.jsonl` for each step and epoch, a progress bar on a terminal, else log lines.
+//! The history of a training: a line of `metrics.jsonl` for each step and epoch, and a progress bar on a terminal or else
+//! log lines.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
@@ -7,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::comm::Comm;
 use crate::config::TrainingLength;
 use crate::durable;
 
-/// Between two log lines where there is no terminal to draw a bar on.
+/// Between two log lines, where there is no terminal for a bar.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// One step, as `metrics.jsonl` holds it.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepLine {
     pub step: usize,
-    /// Of the whole training.
+    /// Steps of the whole training.
     pub steps: usize,
     pub epoch: usize,
     pub loss: f64,
@@ -43,42 +44,44 @@ pub struct EpochLine {
     pub validation: Option<f64>,
 }
 
-/// Root writes; the other ranks hold an empty one.
-pub struct Log {
+/// Written by root; empty on the other ranks.
+pub struct History {
     root: Option<Root>,
 }
 
 struct Root {
     path: PathBuf,
     file: BufWriter<File>,
-    /// Steps at which epochs ended, with the loss that tells how good the model was.
+    /// As [`History::epochs`].
     epochs: Vec<(usize, f64)>,
     bar: ProgressBar,
     steps: usize,
-    told: Instant,
+    last_logged: Instant,
     terminal: bool,
-    /// Why a step's line could not be written; [`Log::flush`] tells, where the ranks agree.
+    /// Why a step's line could not be written. [`History::flush`] returns it, where the ranks agree.
     failed: Option<anyhow::Error>,
 }
 
-impl Log {
-    /// Goes on with `metrics.jsonl` after `step`: what an interrupted run wrote beyond it is taken off.
+impl History {
+    /// Goes on with `metrics.jsonl` after `step`: what an interrupted run wrote beyond that is removed.
     ///
-    /// Also gives, on root, the losses of the steps of the epoch that was interrupted. Rank-local.
+    /// Also returns, on root, the losses of the interrupted epoch's steps. Rank-local.
     ///
     /// # Errors
     /// A history that cannot be read, an output that cannot be written.
-    pub fn open(comm: &Comm, directory: &Path, step: usize, length: TrainingLength) -> Result<(Log, Vec<f64>)> {
+    pub fn open(comm: &Comm, directory: &Path, step: usize, length: TrainingLength) -> Result<(History, Vec<f64>)> {
         if !comm.is_root() {
-            return Ok((Log { root: None }, Vec::new()));
+            return Ok((History { root: None }, Vec::new()));
         }
         let path = directory.join("metrics.jsonl");
         let kept = kept(&path, step)?;
         let epoch_began = step - step % length.steps_per_epoch;
-        let losses = kept.lines().filter_map(|line| loss_after(line, epoch_began));
-        let losses = losses.collect();
-        // A run that is killed again at once keeps its history.
-        durable::write(&path, &kept).with_context(|| unwritable(&path))?;
+        let losses =
+            kept.iter().filter(|(_, line)| line.step > epoch_began).filter_map(|(_, line)| line.loss).collect();
+        let epochs = kept.iter().filter_map(|(_, line)| Some((line.step, line.validation.unwrap_or(line.train?))));
+        let text: String = kept.iter().map(|(text, _)| &text[..]).collect();
+        // Replaced as a whole, so that a run killed right here keeps its history.
+        durable::write(&path, &text).with_context(|| unwritable(&path))?;
         let file = File::options().append(true).open(&path);
         let file = BufWriter::new(file.with_context(|| unwritable(&path))?);
         let terminal = std::io::stderr().is_terminal();
@@ -87,22 +90,22 @@ impl Log {
             .context("the progress bar's template is wrong")?;
         bar.set_style(style);
         bar.set_position(step as u64);
-        let log = Log {
+        let history = History {
             root: Some(Root {
                 path,
                 file,
-                epochs: kept.lines().filter_map(epoch_of).collect(),
+                epochs: epochs.collect(),
                 bar,
                 steps: length.steps,
-                told: Instant::now(),
+                last_logged: Instant::now(),
                 terminal,
                 failed: None,
             }),
         };
-        Ok((log, losses))
+        Ok((history, losses))
     }
 
-    /// Adds the line of a step. Rank-local; [`Log::flush`] tells what could not be written.
+    /// Adds the line of a step. Rank-local; [`History::flush`] returns what went wrong.
     pub fn step(&mut self, line: &StepLine) {
         let Some(root) = &mut self.root else {
             return;
@@ -112,8 +115,8 @@ impl Log {
         }
         root.bar.set_position(line.step as u64);
         root.bar.set_message(format!("loss {:.3}", line.loss));
-        if !root.terminal && (root.told.elapsed() >= PAUSE || line.step == root.steps) {
-            root.told = Instant::now();
+        if !root.terminal && (root.last_logged.elapsed() >= PAUSE || line.step == root.steps) {
+            root.last_logged = Instant::now();
             log::info!(
                 "epoch={} step={}/{} loss={:.4} recon={:.4} kl={:.4} grad_norm={:.3} patches_per_s={:.0}",
                 line.epoch,
@@ -131,29 +134,29 @@ impl Log {
     /// Adds the line of an epoch and flushes. Rank-local.
     ///
     /// # Errors
-    /// As [`Log::flush`].
+    /// As [`History::flush`].
     pub fn epoch(&mut self, line: &EpochLine) -> Result<()> {
         match &mut self.root {
             Some(root) => {
                 root.write(line)?;
                 root.epochs.push((line.step, line.validation.unwrap_or(line.train)));
-                // Whoever watches the run sees whole epochs.
+                // Who watches the run sees whole epochs.
                 self.flush()
             }
             None => Ok(()),
         }
     }
 
-    /// The loss of the validation patches, or where there are none of the training, at the end of each epoch: its step
-    /// and the loss, on root. Rank-local.
+    /// On root, for each epoch, its last step and its loss: of the validation patches, or without these of the training.
+    /// Rank-local.
     pub fn epochs(&self) -> &[(usize, f64)] {
         self.root.as_ref().map_or(&[], |root| &root.epochs)
     }
 
-    /// Brings to the file what was written, as a checkpoint must find it. Rank-local.
+    /// Writes what is buffered, as is due before a checkpoint. Rank-local.
     ///
     /// # Errors
-    /// A full disk, met now or since the last time.
+    /// A full disk, now or since the last flush.
     pub fn flush(&mut self) -> Result<()> {
         if let Some(error) = self.root.as_mut().and_then(|root| root.failed.take()) {
             return Err(error);
@@ -182,8 +185,19 @@ fn unwritable(path: &Path) -> String {
     format!("cannot write {}: make room, mend its permissions or choose another `output`", path.display())
 }
 
-/// The lines at `path` up to `step`; none where there is no such file.
-fn kept(path: &Path, step: usize) -> Result<String> {
+/// A line of a step or an epoch, read back.
+#[derive(Deserialize)]
+struct WrittenLine {
+    step: usize,
+    /// Of a step.
+    loss: Option<f64>,
+    /// Of an epoch, as `validation`.
+    train: Option<f64>,
+    validation: Option<f64>,
+}
+
+/// The lines at `path` up to `step`, without those that were cut short; none if there is no such file.
+fn kept(path: &Path, step: usize) -> Result<Vec<(String, WrittenLine)>> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read.with_context(|| {
@@ -193,32 +207,8 @@ fn kept(path: &Path, step: usize) -> Result<String> {
             )
         })?,
     };
-    let lines = text.lines();
-    Ok(lines
-        .filter(|line| step_of(line).is_some_and(|written| written <= step))
-        .flat_map(|line| [line, "\n"])
-        .collect())
-}
-
-/// The loss in the line of a step after `step`.
-fn loss_after(line: &str, step: usize) -> Option<f64> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let is_later = line.get("step")?.as_u64()? as usize > step;
-    is_later.then_some(line.get("loss")?.as_f64()?)
-}
-
-/// The step and the loss in the line of an epoch.
-fn epoch_of(line: &str) -> Option<(usize, f64)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let train = line.get("train")?.as_f64()?;
-    let validation = line.get("validation").and_then(|loss| loss.as_f64());
-    Some((line.get("step")?.as_u64()? as usize, validation.unwrap_or(train)))
-}
-
-/// The step of a line; none where the line was cut short.
-fn step_of(line: &str) -> Option<usize> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some(line.get("step")?.as_u64()? as usize)
+    let lines = text.lines().filter_map(|line| Some((format!("{line}\n"), serde_json::from_str(line).ok()?)));
+    Ok(lines.filter(|(_, line): &(String, WrittenLine)| line.step <= step).collect())
 }
 
 #[cfg(test)]
@@ -226,22 +216,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_by_the_next_flush() {
+    fn the_next_flush_reports_a_full_disk() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut log = Log {
+        let mut history = History {
             root: Some(Root {
                 // Steps fill the buffer at once.
                 file: BufWriter::with_capacity(1, full),
                 epochs: Vec::new(),
                 bar: ProgressBar::hidden(),
                 steps: 9,
-                told: Instant::now(),
+                last_logged: Instant::now(),
                 terminal: false,
                 failed: None,
                 path: "/dev/full/metrics.jsonl".into(),
             }),
         };
-        log.step(&StepLine {
+        history.step(&StepLine {
             step: 1,
             steps: 9,
             epoch: 1,
@@ -253,7 +243,7 @@ mod tests {
             learning_rate: 0.1,
             patches_per_s: 1.0,
         });
-        let message = format!("{:#}", log.flush().unwrap_err());
+        let message = format!("{:#}", history.flush().unwrap_err());
         assert!(message.contains("cannot write") && message.contains("metrics.jsonl"), "{message}");
     }
 
@@ -261,13 +251,14 @@ mod tests {
     fn only_a_history_that_is_not_there_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        assert_eq!(kept(&path, 5).unwrap(), "");
+        let text = |step| -> String { kept(&path, step).unwrap().into_iter().map(|(text, _)| text).collect() };
+        assert_eq!(text(5), "");
         let lines = "{\"step\":4}\n{\"step\":5,\"loss\":1}\n{\"step\":6}\n{\"st";
         fs::write(&path, lines).unwrap();
-        assert_eq!(kept(&path, 5).unwrap(), "{\"step\":4}\n{\"step\":5,\"loss\":1}\n");
-        // What is no text cannot be kept: it is not thrown away either.
+        assert_eq!(text(5), "{\"step\":4}\n{\"step\":5,\"loss\":1}\n");
+        // What is no text cannot be kept, but is not thrown away either.
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        let message = format!("{:#}", kept(&path, 5).unwrap_err());
+        let message = format!("{:#}", kept(&path, 5).err().unwrap());
         assert!(message.contains("metrics.jsonl") && message.contains("move it away"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! HDF5 files whose attributes tell what is the signal: NeXus, EMD, and Velox's dialect of it.
+//! HDF5 files whose attributes say which dataset is the signal: NeXus, EMD, Velox.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn cube(group: &Group, name: &str, values: &Array3<f32>) {
     group.new_dataset_builder().with_data(values).create(name).unwrap();
 }
 
-/// An axis beside the data, its attributes as (name, value).
+/// An axis dataset beside the data; attributes are (name, value).
 fn axis(group: &Group, name: &str, values: &[f64], attributes: &[(&str, &str)]) {
     let dataset = group.new_dataset_builder().with_data(values).create(name).unwrap();
     for (name, value) in attributes {

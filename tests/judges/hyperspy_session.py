@@ -1,4 +1,4 @@
-"""A session that goes on in HyperSpy where a run ended.
+"""A HyperSpy session that works with the result of a run.
 
 Usage: hyperspy_session.py CUBE RESULT   (needs hyperspy, exspy, matplotlib)
 """
@@ -9,7 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-# README.md shows what stands between here and the checks, with a cube and a result of its own.
+# README.md shows the lines from here to the checks, with other file names.
 cube_path, result_path = sys.argv[1:]
 
 import hyperspy.api as hs

@@ -1,6 +1,6 @@
-// One step of Adam in one pass over memory: as `adam` in optimiser.rs, but for the rounding of fused products.
+// One step of Adam in one pass over memory, as `adam` in train/optimiser.rs except for the rounding of fused products.
 //
-// `layers`, if it is not null, becomes the weights in bf16, rounded to nearest even. `norm` is the gradient's.
+// `layers`, unless null, becomes the weights in bf16, rounded to nearest even. `norm` is the gradient's.
 extern "C" __global__ void adam(float *weights, float *first, float *second, const float *gradient,
                                 unsigned short *layers, const double *norm, double clip, float rate,
                                 float inverse, float beta1, float beta2, float rest1, float rest2, float epsilon,
@@ -22,12 +22,12 @@ extern "C" __global__ void adam(float *weights, float *first, float *second, con
     }
 }
 
-// Parameters that share a scale in an exact sum: as SCALED of comm/gradient.rs. A block of threads has four each.
-#define SCALED 1024
+// Parameters that share a scale in an exact sum, as in comm/gradient.rs. A block of 256 threads has four each.
+#define PER_SCALE 1024
 #define INFINITE 0x7f800000
 
-// largest[b] becomes the larger of itself and the largest magnitude in block b of `gradient`; infinite where a value is
-// not finite. Without their signs floats are ordered as their bits are, NaN above infinity.
+// largest[b] becomes the larger of itself and the largest magnitude in block b of `gradient`; infinite if a value is not
+// finite. Without their signs, floats are ordered as their bits are, NaN above infinity.
 extern "C" __global__ void largest_of(const float *gradient, int *largest, long long blocks) {
     __shared__ int found;
     for (long long b = blockIdx.x; b < blocks; b += gridDim.x) {
@@ -35,8 +35,8 @@ extern "C" __global__ void largest_of(const float *gradient, int *largest, long 
             found = 0;
         __syncthreads();
         int own = 0;
-        for (int i = threadIdx.x; i < SCALED; i += blockDim.x)
-            own = max(own, __float_as_int(gradient[b * SCALED + i]) & 0x7fffffff);
+        for (int i = threadIdx.x; i < PER_SCALE; i += blockDim.x)
+            own = max(own, __float_as_int(gradient[b * PER_SCALE + i]) & 0x7fffffff);
         atomicMax(&found, min(own, INFINITE));
         __syncthreads();
         if (threadIdx.x == 0)
@@ -58,17 +58,17 @@ extern "C" __global__ void add_rounded(const float *gradient, const float *large
                                        long long blocks) {
     for (long long b = blockIdx.x; b < blocks; b += gridDim.x) {
         const float scale = ldexpf(1.0f, exponent_of(largest[b], micro_batches));
-        for (int i = threadIdx.x; i < SCALED; i += blockDim.x)
-            integers[b * SCALED + i] += __float2int_rn(gradient[b * SCALED + i] * scale);
+        for (int i = threadIdx.x; i < PER_SCALE; i += blockDim.x)
+            integers[b * PER_SCALE + i] += __float2int_rn(gradient[b * PER_SCALE + i] * scale);
     }
 }
 
-// The sums that the integers stand for; NaN in a block that had a value that is not finite.
+// The sums that the integers stand for; NaN in a block in which a value was not finite.
 extern "C" __global__ void scale_back(const int *integers, const float *largest, int micro_batches, float *total,
                                       long long blocks) {
     for (long long b = blockIdx.x; b < blocks; b += gridDim.x) {
         const float inverse = ldexpf(1.0f, -exponent_of(largest[b], micro_batches)) + 0.0f * largest[b];
-        for (int i = threadIdx.x; i < SCALED; i += blockDim.x)
-            total[b * SCALED + i] = (float)integers[b * SCALED + i] * inverse;
+        for (int i = threadIdx.x; i < PER_SCALE; i += blockDim.x)
+            total[b * PER_SCALE + i] = (float)integers[b * PER_SCALE + i] * inverse;
     }
 }

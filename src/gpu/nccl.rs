@@ -1,32 +1,30 @@
-//! NCCL, found at run time: sums between GPUs that do not pass through their hosts.
+//! NCCL, loaded at run time: sums between GPUs that do not pass through their hosts.
 //!
-//! The library comes with PyTorch's CUDA half and has the same C interface since version 2.0.
+//! The library comes with PyTorch's CUDA half and has kept its C interface since version 2.0.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use anyhow::{Result, ensure};
 
-use super::Comm;
-use crate::gpu::library::Library;
+use super::library::Library;
+use super::libtorch::Stream;
+use crate::comm::Comm;
 
 /// `ncclUniqueId`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Id([c_char; 128]);
 
-type Handle = *mut c_void;
-type Code = c_int;
-
-/// What NCCL adds up, as `ncclDataType_t` numbers it.
+/// `ncclDataType_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Values {
+pub enum DataType {
     Int32 = 2,
     Float32 = 7,
 }
 
-/// How, as `ncclRedOp_t` numbers it.
+/// `ncclRedOp_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum ReduceOp {
     Sum = 0,
     Max = 2,
 }
@@ -37,7 +35,10 @@ pub struct Nccl {
     library: Functions,
 }
 
-/// What is used of the library.
+type Handle = *mut c_void;
+type Code = c_int;
+type AllReduce = unsafe extern "C" fn(*const c_void, *mut c_void, usize, c_int, c_int, Handle, *mut c_void) -> Code;
+
 struct Functions {
     begin: unsafe extern "C" fn(*mut Handle, c_int, Id, c_int) -> Code,
     get_id: unsafe extern "C" fn(*mut Id) -> Code,
@@ -46,12 +47,10 @@ struct Functions {
     error: unsafe extern "C" fn(Code) -> *const c_char,
 }
 
-type AllReduce = unsafe extern "C" fn(*const c_void, *mut c_void, usize, c_int, c_int, Handle, *mut c_void) -> Code;
-
 impl Functions {
     fn load() -> Result<Functions> {
         let library = Library::open("libnccl.so.2")?;
-        // SAFETY: the signatures are those of nccl.h; a library stays loaded for good.
+        // SAFETY: the signatures are those of nccl.h.
         unsafe {
             Ok(Functions {
                 begin: library.symbol(c"ncclCommInitRank")?,
@@ -65,7 +64,7 @@ impl Functions {
 }
 
 impl Nccl {
-    /// The ranks of `comm`, each on the GPU that CUDA has for its current one.
+    /// The ranks of `comm`, each on CUDA's current GPU.
     ///
     /// # Collective
     /// # Errors
@@ -73,43 +72,43 @@ impl Nccl {
     pub fn new(comm: &Comm) -> Result<Nccl> {
         let library = comm.agree(Functions::load())?;
         let mut nccl = Nccl { handle: std::ptr::null_mut(), library };
-        let id = comm.from_root(|| {
+        let bytes = comm.from_root(|| {
             let mut id = Id([0; 128]);
             // SAFETY: `id` is what the function fills.
             nccl.check(unsafe { (nccl.library.get_id)(&mut id) })?;
             Ok(id.0.to_vec())
         })?;
-        let mut given = Id([0; 128]);
-        given.0.copy_from_slice(&id);
-        let (size, rank) = (comm.size() as c_int, comm.rank() as c_int);
-        let begun = {
+        let mut id = Id([0; 128]);
+        id.0.copy_from_slice(&bytes);
+        let started = {
             let _waiting = comm.waiting("NCCL's start");
+            let (size, rank) = (comm.size() as c_int, comm.rank() as c_int);
             // SAFETY: every rank of the group calls with the id of root, its own rank and their number.
-            let code = unsafe { (nccl.library.begin)(&mut nccl.handle, size, given, rank) };
+            let code = unsafe { (nccl.library.begin)(&mut nccl.handle, size, id, rank) };
             nccl.check(code)
         };
-        comm.agree(begun)?;
+        comm.agree(started)?;
         Ok(nccl)
     }
 
-    /// Reduces `count` values at `data` on this rank's GPU, in place, after what the CUDA `stream` has to do before.
+    /// Reduces `count` values at `data` on this rank's GPU, in place, after the work that is on `stream` already.
     ///
     /// # Collective
     /// # Errors
     /// What NCCL says.
     /// # Safety
-    /// `data` are `count` such values in the memory of this rank's GPU, as many on every rank.
+    /// `data` are `count` values of type `kind` in the memory of this rank's GPU, as many on every rank.
     pub unsafe fn all_reduce(
         &self,
         data: *mut c_void,
         count: usize,
-        values: Values,
-        operation: Operation,
-        stream: *mut c_void,
+        kind: DataType,
+        op: ReduceOp,
+        stream: Stream,
     ) -> Result<()> {
-        let (values, operation) = (values as c_int, operation as c_int);
+        let (kind, op) = (kind as c_int, op as c_int);
         // SAFETY: by the caller.
-        self.check(unsafe { (self.library.all_reduce)(data, data, count, values, operation, self.handle, stream) })
+        self.check(unsafe { (self.library.all_reduce)(data, data, count, kind, op, self.handle, stream.raw()) })
     }
 
     fn check(&self, code: Code) -> Result<()> {

@@ -1,4 +1,4 @@
-"""Holds a run's events against its metrics.jsonl, as TensorBoard itself reads them.
+"""Compares the events of a run, as TensorBoard reads them, with its metrics.jsonl.
 
 Usage: tensorboard_judge.py RUN   (needs tensorboard)
 """
