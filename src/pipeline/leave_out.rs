@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ndarray::{Array2, ArrayView2, Ix2, s};
+use ndarray::{Array2, ArrayView2, s};
 
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::invalid::Invalid;
-use crate::output::{read_signal_f32, read_text};
+use crate::output::read_text;
 use crate::results::titles::REGIONS;
-use crate::results::{SetAside, cube_path};
+use crate::results::{SetAside, cube_path, read_map};
 use crate::stream::Cube;
 
 /// Pixels around a flagged one that are left out too: the rim of an anomaly is often below the threshold.
@@ -71,7 +71,7 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
             earlier.display()
         )
     };
-    let (_, labels) = read_signal_f32(&path, REGIONS).with_context(refused)?;
+    let labels = read_map(&path, REGIONS).with_context(refused)?;
     let theirs = read_text(&path, "fingerprint").with_context(refused)?;
     ensure!(
         is_of_one_file(&theirs, &cube.fingerprint(config)?),
@@ -80,7 +80,6 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
         read_text(&path, "input").unwrap_or_default(),
         earlier.display()
     );
-    let labels = labels.into_dimensionality::<Ix2>()?;
     let size = cube.ignored.dim();
     ensure!(
         labels.dim() == size,

@@ -17,7 +17,7 @@ use crate::output::{
 use crate::results::titles::{
     COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGION_RECONSTRUCTIONS, REGION_SPECTRA, REGIONS, THICKNESS, map_title,
 };
-use crate::results::{CubeSummary, Summary, cube_path, read_json};
+use crate::results::{CubeSummary, Summary, cube_path, read_json, read_map};
 use crate::spectrum::find_edges;
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.
@@ -63,35 +63,19 @@ fn facts(config: &Config, summary: &Summary) -> Vec<(String, String)> {
     ]
 }
 
+/// What a report shows of one cube. Rank-local.
 fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     let path = cube_path(&config.output.dir, &summary.name);
-    let context = || path.display().to_string();
-    let map = |title: &str| -> Result<Array2<f32>> {
-        let (_, values) = read_signal_f32(&path, title).with_context(context)?;
-        Ok(values.into_dimensionality::<Ix2>()?)
-    };
     let titles = signal_titles(&path)?;
     let optional = |title: &str| -> Result<Option<Array2<f32>>> {
         let there = titles.iter().any(|other| other == title);
-        there.then(|| map(title)).transpose()
+        there.then(|| read_map(&path, title)).transpose()
     };
     let info: CubeInfo = read_json(&path, "cube")?;
     let windows: Vec<Window> = read_json(&path, "windows")?;
     let (axes, mean) = read_signal_f32(&path, MEAN)?;
     let energy: &Axis = &axes[0];
     let (learning_results, loadings) = read_learning_results(&path, PCA)?;
-    let mut maps = Vec::new();
-    for (method, scores) in &summary.methods {
-        for (score, found) in scores {
-            maps.push(Map {
-                method: method.clone(),
-                score: score.clone(),
-                values: map(&map_title(method, score))?,
-                found: found.clone(),
-                is_default: summary.default.is(method, score),
-            });
-        }
-    }
     let mut properties = Vec::new();
     for (title, name, note) in [
         (ENERGY_SHIFT, "energy shift", "eV, taken out before scoring"),
@@ -110,23 +94,39 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         shape: summary.shape,
         pixel_size: (!info.x.units.is_empty()).then(|| (info.x.scale, info.x.units.clone())),
         // Per channel, as the report's image is labelled.
-        mean_image: map(COUNTS)? / summary.shape[2] as f32,
+        mean_image: read_map(&path, COUNTS)? / summary.shape[2] as f32,
         properties,
         energy_ev: energy.values(),
         edges: edges.map(|edge| (edge.window.name, edge.onset_ev)).collect(),
         mean_spectrum: mean,
         windows: windows.into_iter().map(|window| (window.name, window.range_ev)).collect(),
-        maps,
+        maps: score_maps(&path, summary)?,
         truth,
         regions: summary.regions.clone(),
         region_spectra: optional(REGION_SPECTRA)?,
         region_reconstructions: optional(REGION_RECONSTRUCTIONS)?,
-        labels: map(REGIONS)?.mapv(|label| label as i32),
+        labels: read_map(&path, REGIONS)?.mapv(|label| label as i32),
         components: components(&learning_results, &loadings, summary.shape),
         scree: learning_results.explained_variance_ratio,
         latent: if titles.iter().any(|title| title == LATENT) { latent(&path)? } else { Vec::new() },
         provenance: provenance(&path, &info)?,
     })
+}
+
+/// The maps of all scores. Rank-local.
+fn score_maps(path: &Path, summary: &CubeSummary) -> Result<Vec<Map>> {
+    let scores = summary.methods.iter().flat_map(|(method, scores)| scores.iter().map(move |found| (method, found)));
+    scores
+        .map(|(method, (score, found))| {
+            Ok(Map {
+                method: method.clone(),
+                score: score.clone(),
+                values: read_map(path, &map_title(method, score))?,
+                found: found.clone(),
+                is_default: summary.default.is(method, score),
+            })
+        })
+        .collect()
 }
 
 /// Principal components and latent dimensions that a report shows.

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::stored::{cube_path, read_json};
+use super::stored::{cube_path, read_json, read_map};
 use super::titles::{map_title, mask_title};
 use crate::archive;
 use crate::cube::CubeInfo;
-use crate::output::read_signal_f32;
 
 /// The pixels of one score map, in C order.
 #[derive(Clone, Debug, Default)]
@@ -31,10 +30,9 @@ impl ScoredPixels {
         let Some(truth) = archive::truth(&info.path, [info.y.size, info.x.size])? else {
             return Ok(None);
         };
-        let map = |title: String| read_signal_f32(&path, &title).map(|(_, values)| values);
-        let flags = map(mask_title(method, score))?;
+        let flags = read_map(&path, &mask_title(method, score))?;
         Ok(Some(ScoredPixels {
-            scores: map(map_title(method, score))?.into_iter().collect(),
+            scores: read_map(&path, &map_title(method, score))?.into_iter().collect(),
             flagged: flags.into_iter().map(|flag| flag > 0.0).collect(),
             truth: truth.into_iter().collect(),
         }))

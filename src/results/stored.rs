@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ndarray::{Array2, Ix2};
 use serde::de::DeserializeOwned;
 
 use super::summary::CubeSummary;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::read_text;
+use crate::output::{read_signal_f32, read_text};
 use crate::stream::Cube;
 
 /// The file with the results of the cube `id`, in the run of `directory`.
@@ -39,6 +40,15 @@ fn stored_summary(config: &Config, cube: &Cube) -> Option<String> {
     let text = read_text(&path, "summary").ok()?;
     let summary: CubeSummary = serde_json::from_str(&text).ok()?;
     summary.has_cvae().then_some(text)
+}
+
+/// The map `title` of a result file, `[y, x]`. Rank-local.
+///
+/// # Errors
+/// No such map; a file that is gone or damaged.
+pub fn read_map(path: &Path, title: &str) -> Result<Array2<f32>> {
+    let (_, values) = read_signal_f32(path, title)?;
+    Ok(values.into_dimensionality::<Ix2>()?)
 }
 
 /// The text `name` of a result file, parsed from JSON. Rank-local.

@@ -1,13 +1,12 @@
 //! The maps of a scored cube that the ranking of a survey shows.
 
 use anyhow::Result;
-use ndarray::{Array2, Ix2};
+use ndarray::Array2;
 
-use super::stored::cube_path;
+use super::stored::{cube_path, read_map};
 use super::summary::CubeSummary;
 use super::titles::{COUNTS, REGIONS, map_title};
 use crate::config::Config;
-use crate::output::read_signal_f32;
 
 /// The maps of a scored cube that the ranking of a survey shows, `[y, x]`.
 pub struct Thumbnail {
@@ -25,13 +24,9 @@ pub struct Thumbnail {
 /// A file that is gone or damaged.
 pub fn read_thumbnail(config: &Config, summary: &CubeSummary) -> Result<Thumbnail> {
     let path = cube_path(&config.output.dir, &summary.name);
-    let map = |title: &str| -> Result<Array2<f32>> {
-        let (_, values) = read_signal_f32(&path, title)?;
-        Ok(values.into_dimensionality::<Ix2>()?)
-    };
     Ok(Thumbnail {
-        mean_image: map(COUNTS)? / summary.shape[2] as f32,
-        score: map(&map_title(&summary.default.method, &summary.default.score))?,
-        labels: map(REGIONS)?.mapv(|label| label as i32),
+        mean_image: read_map(&path, COUNTS)? / summary.shape[2] as f32,
+        score: read_map(&path, &map_title(&summary.default.method, &summary.default.score))?,
+        labels: read_map(&path, REGIONS)?.mapv(|label| label as i32),
     })
 }
