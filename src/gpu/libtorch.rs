@@ -126,7 +126,7 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: it is this value's own, and not used again. What CUDA says at the end helps nobody.
+            // SAFETY: it is this value's own, and not used again. An error at this point has no consequences.
             unsafe { coreloss_delete_graph(self.0) };
         }
     }

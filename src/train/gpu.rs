@@ -21,9 +21,9 @@ use crate::gpu::{Cudnn, GpuGradientSum, Graph, Kernels, Stream, arguments, devic
 use crate::model::{DeviceLoss, Loss, Network, Spec, whitened};
 use crate::shard::Lines;
 
-/// Lines may take this part of the GPU's free memory: one in so many bytes.
+/// Lines may take the GPU's free memory divided by this.
 const SHARE_OF_LINES: usize = 4;
-/// How often a micro-batch's work is done before it is recorded: by then libtorch and cuDNN have chosen their algorithms.
+/// Times that a micro-batch is computed before it is recorded: by then libtorch and cuDNN have chosen their algorithms.
 const WARM_UP: usize = 3;
 /// Steps after which a training has earned back the time in which cuDNN tries all its algorithms.
 const LONG: usize = 2000;
@@ -60,7 +60,7 @@ struct Buffers {
     /// `[parameters]`, padded for [`GpuGradientSum`].
     gradient: Tensor,
     loss: Option<DeviceLoss>,
-    /// How often its work was done.
+    /// Times that it was computed.
     done: usize,
     graph: Option<Graph>,
 }

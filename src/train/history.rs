@@ -140,7 +140,7 @@ impl History {
             Some(root) => {
                 root.write(line)?;
                 root.epochs.push((line.step, line.validation.unwrap_or(line.train)));
-                // Who watches the run sees whole epochs.
+                // So that a run can be watched epoch by epoch.
                 self.flush()
             }
             None => Ok(()),
