@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 /// A file that is being written as `PATH.partial`, until [`commit`](Partial::commit) gives it its name.
 ///
-/// For libraries that want a name to write to; [`write`] and [`replace`] serve the rest.
+/// For libraries that want a name to write to; [`write`](write()) and [`replace`] serve the rest.
 pub struct Partial {
     /// Where it is written.
     path: PathBuf,

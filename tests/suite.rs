@@ -18,6 +18,7 @@ mod tools;
 // The science: noise of measured cubes, scores of made ones, injected anomalies, the experiments in small.
 mod analysis;
 mod experiments;
+mod given;
 mod inject;
 mod measured;
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub(super) const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
 
 /// Endings of files that lie beside cubes and are none themselves.
-const COMPANIONS: [&str; 5] = [".truth.hspy", ".mask.hspy", ".survey.hspy", ".coreloss.hspy", ".partial"];
+const COMPANIONS: [&str; 6] =
+    [".truth.hspy", ".expected.hspy", ".mask.hspy", ".survey.hspy", ".coreloss.hspy", ".partial"];
 
 /// Precedes the extension of a cube's low-loss companion.
 pub(super) const LOW_LOSS: &str = "lowloss.";
@@ -30,8 +31,8 @@ pub struct Source {
 
 /// Finds the files that `inputs` stand for: paths, globs (`**` crosses directories) and directories. Rank-local.
 ///
-/// Sorted by path, each file once. Globs and directories never yield `*.truth.hspy`, `*.mask.hspy`, `*.survey.hspy`,
-/// `*.coreloss.hspy`, `*.lowloss.*` or `*.partial`.
+/// Sorted by path, each file once. Globs and directories never yield `*.truth.hspy`, `*.expected.hspy`, `*.mask.hspy`,
+/// `*.survey.hspy`, `*.coreloss.hspy`, `*.lowloss.*` or `*.partial`.
 ///
 /// # Errors
 /// A named file that is missing (suggests a similar name); a glob or directory that yields nothing.

@@ -1,7 +1,7 @@
 //! Cubes in: finds the files of an archive and reads windows of them as float32 `[y, x, energy]`.
 //!
 //! Rank-local throughout, through the POSIX driver; callers agree on the results. Each format finds its dataset and axes
-//! and describes them as a [`Layout`](layout::Layout), whatever the stored order: `hspy` HyperSpy, `dm` Gatan DM3 and DM4,
+//! and describes them as a `Layout`, whatever the stored order: `hspy` HyperSpy, `dm` Gatan DM3 and DM4,
 //! `plain` all other HDF5, with the conventions of `nexus`, `emd` and `velox`. [`Reader`] does the rest.
 
 mod attribute;

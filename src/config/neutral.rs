@@ -41,6 +41,7 @@ impl Config {
                 own.output = other.output.clone();
                 own.pca = other.pca.clone();
                 own.score = other.score.clone();
+                own.methods = other.methods.clone();
                 own.preprocess.thickness = other.preprocess.thickness;
                 if own.archive.train_inputs.is_some() {
                     own.archive.inputs = other.archive.inputs.clone();

@@ -7,6 +7,7 @@ use super::archive::Archive;
 use super::comm::CommOptions;
 use super::inject::Inject;
 use super::io::Io;
+use super::methods::Methods;
 use super::model::Model;
 use super::output::Output;
 use super::pca::{Pca, PcaFit};
@@ -34,6 +35,7 @@ pub struct Config {
     pub comm: CommOptions,
     pub pca: Pca,
     pub score: Score,
+    pub methods: Methods,
     /// What `coreloss simulate` writes.
     pub simulate: Simulate,
     /// What `coreloss inject` writes.
@@ -55,6 +57,7 @@ impl Config {
         self.train.validate(&mut problems);
         self.pca.validate(&mut problems);
         self.score.validate(&mut problems);
+        self.methods.validate(&mut problems);
         problems.take("simulate.cubes", self.simulate.validate());
         problems.take("inject.cubes", self.inject.validate());
         self.survey.validate(&mut problems);

@@ -19,13 +19,21 @@ pub struct Simulate {
     pub dir: PathBuf,
     /// Material of the scenes that name none: `BiFeO3`, `LaMnO3`, `SrTiO3`, or a description ([`Material`]).
     pub material: MaterialChoice,
+    /// Writes `NAME.expected.hspy` beside each cube: the counts that the specimen without its anomalies has on average. As one of
+    /// `methods.given` it is the best that any model can do.
+    pub expectation: bool,
     /// The cubes. Their random numbers depend on their position in this list: append new ones at its end.
     pub cubes: Vec<CubeSpec>,
 }
 
 impl Default for Simulate {
     fn default() -> Self {
-        Simulate { dir: "out/simulated".into(), material: MaterialChoice::default(), cubes: Vec::new() }
+        Simulate {
+            dir: "out/simulated".into(),
+            material: MaterialChoice::default(),
+            expectation: false,
+            cubes: Vec::new(),
+        }
     }
 }
 

@@ -38,34 +38,50 @@ pub fn write_labelled(
     measurement: Measurement,
     mut make: impl FnMut(Range<usize>) -> Result<LabelledLines>,
 ) -> Result<()> {
+    let mut classes = Vec::new();
+    write_spectra(comm, &folder.join(format!("{name}.hspy")), &axes, texts, measurement, |lines| {
+        let (counts, labels) = make(lines)?;
+        classes.extend(labels);
+        Ok(counts)
+    })?;
+    let blocks = Blocks::new(axes.each_ref().map(|axis| axis.size));
+    let [y, x, _] = axes;
+    write_map(comm, &folder.join(format!("{name}.truth.hspy")), "truth", &[y, x], &blocks, classes, texts)
+}
+
+/// Writes a cube with the axes y, x and energy; each rank makes its own blocks of lines `[y, x, energy]` with `make`.
+///
+/// # Collective
+/// # Errors
+/// Those of `make` on any rank; a folder that cannot be written.
+fn write_spectra(
+    comm: &Comm,
+    path: &Path,
+    axes: &[Axis; 3],
+    texts: &BTreeMap<String, String>,
+    measurement: Measurement,
+    mut make: impl FnMut(Range<usize>) -> Result<Array3<f32>>,
+) -> Result<()> {
     let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
     let blocks = Blocks::new([rows, columns, channels]);
     let spectra = signal_path("spectra");
-    let mut file = HspyWriter::create(comm, &folder.join(format!("{name}.hspy")))?;
+    let mut file = HspyWriter::create(comm, path)?;
     file.describe(measurement);
     let chunk_rows = blocks.rows(0).len();
     file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
-    let mut classes = Vec::new();
     // As many rounds as the rank with the most blocks needs.
     let rounds = blocks.count().div_ceil(comm.size()) + 1;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     for round in 0..rounds {
         let made = match mine.get(round) {
             Some(&block) => make(blocks.rows(block)),
-            None => Ok((Array3::zeros((0, columns, channels)), Vec::new())),
+            None => Ok(Array3::zeros((0, columns, channels))),
         };
-        let (counts, labels) = comm.agree(made)?;
+        let counts = comm.agree(made)?;
         let start = mine.get(round).map_or(0, |&block| blocks.rows(block).start);
         file.write(&spectra, &[start, 0, 0], counts.view().into_dyn())?;
-        classes.extend(labels);
     }
-    let [y, x, energy] = axes;
-    let navigation = [y, x];
-    let mut all = navigation.to_vec();
-    all.push(energy);
-    file.finish(Contents { signals: vec![Signal::written("spectra", all, "EELS")], texts: texts.clone() })?;
-    let path = folder.join(format!("{name}.truth.hspy"));
-    write_map(comm, &path, "truth", &navigation, &blocks, classes, texts)
+    file.finish(Contents { signals: vec![Signal::written("spectra", axes.to_vec(), "EELS")], texts: texts.clone() })
 }
 
 /// Writes a map of integers with the axes y and x; each rank writes its band of `blocks`, the values `local`.

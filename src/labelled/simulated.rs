@@ -6,7 +6,7 @@ use anyhow::Result;
 use ndarray::{Array2, Array3, Axis as Dim};
 use rayon::prelude::*;
 
-use super::write_labelled;
+use super::{write_labelled, write_spectra};
 use crate::comm::Comm;
 use crate::config::{Config, CubeSpec};
 use crate::cube::Axis;
@@ -17,7 +17,7 @@ use crate::simulate::Scene;
 /// Size of a pixel, nm.
 const PIXEL_NM: f64 = 0.033;
 
-/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `simulate.dir`; `index` is that of the cube in `simulate.cubes`.
+/// Writes `NAME.hspy`, `NAME.truth.hspy` and, if asked for, `NAME.expected.hspy` into `simulate.dir`; `index` is that of the cube in `simulate.cubes`.
 ///
 /// # Collective
 /// # Errors
@@ -45,7 +45,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     let axes = [axis("y", rows), axis("x", columns), scene.energy()];
     let folder = &config.simulate.dir;
     let measurement = Measurement::default();
-    write_labelled(comm, folder, &cube.name, axes, &texts, measurement, |lines| {
+    write_labelled(comm, folder, &cube.name, axes.clone(), &texts, measurement, |lines| {
         let made: Vec<(Array2<f32>, Vec<i32>)> = lines.clone().into_par_iter().map(|y| scene.row(y)).collect();
         let mut counts = Array3::zeros((lines.len(), columns, channels));
         let mut classes = Vec::new();
@@ -54,5 +54,15 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
             classes.extend(labels);
         }
         Ok((counts, classes))
+    })?;
+    if !config.simulate.expectation {
+        return Ok(());
+    }
+    let path = folder.join(format!("{}.expected.hspy", cube.name));
+    write_spectra(comm, &path, &axes, &texts, Measurement::default(), |lines| {
+        let made: Vec<Array2<f32>> = lines.clone().into_par_iter().map(|y| scene.expected_row(y)).collect();
+        let mut expected = Array3::zeros((lines.len(), columns, channels));
+        expected.axis_iter_mut(Dim(0)).zip(made).for_each(|(mut line, values)| line.assign(&values));
+        Ok(expected)
     })
 }

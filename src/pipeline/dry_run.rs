@@ -182,7 +182,8 @@ fn bytes_per_pixel(config: &Config, latent: usize, channels: usize) -> usize {
     } + usize::from(pca.robust && pca.fit != PcaFit::Training);
     let components = pca.components.as_slice();
     // Principal components have two Reed-Xiaoli scores beside the scores of every method.
-    let scores = 4 + fits * (6 * components.len() + 4 * usize::from(pca.mean));
+    let given = config.methods.given.len();
+    let scores = 4 * (1 + given) + fits * (6 * components.len() + 4 * usize::from(pca.mean));
     let counts = components.iter().map(|count| match count {
         Auto::Given(count) => *count,
         Auto::Auto => MOST_AUTO,
@@ -221,6 +222,7 @@ mod tests {
         let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
         assert_eq!(bytes("seed=1"), usual);
         assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
+        assert_eq!(bytes("methods.given={mine:a.npy}"), usual + 4 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
         assert_eq!(bytes("output.reconstruction=window preprocess.align=edge"), usual + 404);

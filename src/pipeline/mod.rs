@@ -1,14 +1,15 @@
 //! The pipeline of a run: prepare the cubes, learn from them, score each, summarise.
 //!
-//! Each phase is a file that takes one [`run::Run`]: [`prepare`] opens the inputs and brings them to one energy axis,
-//! [`learn`] trains the network and fits the linear baselines, [`score`] scores each cube by every method and writes its
-//! file, [`summarise`] writes report and summary.
+//! Each phase is a file that takes one `Run`: `prepare` opens the inputs and brings them to one energy axis,
+//! `learn` trains the network and fits the linear baselines, `score` scores each cube by every method and writes its
+//! file, `summarise` writes report and summary.
 
 mod averaged;
 mod clock;
 mod dry_run;
 mod energy_axis;
 mod energy_shifts;
+mod given;
 mod inputs;
 mod learn;
 mod leave_out;

@@ -1,9 +1,10 @@
-//! One cube scored by every method: the 3D-CVAE and the linear baselines.
+//! One cube scored by every method: the 3D-CVAE, those given from outside, and the linear baselines.
 
 use anyhow::Result;
 use ndarray::{Array3, s};
 
 use super::clock::Clock;
+use super::given::Given;
 use super::linear_fit::LinearFit;
 use super::score_linear::score_linear;
 use super::score_reconstruction::Scoring;
@@ -57,6 +58,11 @@ pub fn score_cube<'a>(
         let scores = scoring.score_cvae(tiles, &mut codes)?;
         methods.push(Method { name: "cvae".into(), scores, rx: None });
         latent = Some(codes);
+        clock.lap("score");
+    }
+    for (name, path) in &config.methods.given {
+        let given = comm.agree(Given::open(path, cube))?;
+        methods.push(Method { name: name.clone(), scores: scoring.score_given(&given)?, rx: None });
         clock.lap("score");
     }
     let linear = score_linear(config, &scoring, &sum, baselines, clock)?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use ndarray::{Array2, Array3, ArrayView2, Axis as Dim, s};
 use rayon::prelude::*;
 
+use super::given::Given;
 use crate::comm::{Comm, ExactSum};
 use crate::model::Tiles;
 use crate::results::electrons;
@@ -124,6 +125,34 @@ impl Scoring<'_> {
                 Ok(())
             },
         );
+        self.comm.agree(done)?;
+        collector.scores(self.comm)
+    }
+
+    /// Scores of this rank's lines against a reconstruction by another program.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Unreadable data; values that are no electrons.
+    pub fn score_given(&self, given: &Given) -> Result<Scores> {
+        let mut collector = Collector::new(self);
+        let done = self.band.each_block(|rows, prepared| {
+            for (i, y) in rows.enumerate() {
+                let counts = prepared.counts.index_axis(Dim(0), i).to_owned();
+                let mut shares = given.lines(y..y + 1)?.index_axis_move(Dim(0), 0);
+                for mut spectrum in shares.outer_iter_mut() {
+                    let total: f64 = spectrum.iter().map(|&value| f64::from(value)).sum();
+                    spectrum.mapv_inplace(|value| (f64::from(value) / total.max(f64::MIN_POSITIVE)) as f32);
+                }
+                collector.push(Pair {
+                    reconstruction: electrons(shares, counts.view()),
+                    counts,
+                    valid: prepared.valid.row(i).to_vec(),
+                    share: prepared.share.row(i).to_vec(),
+                });
+            }
+            Ok(())
+        });
         self.comm.agree(done)?;
         collector.scores(self.comm)
     }

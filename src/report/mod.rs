@@ -1,6 +1,6 @@
 //! The report of a run: one self-contained HTML page and the maps as PNGs; and the page that ranks a survey's cubes.
 //!
-//! [`gather`] reads what a run left into [`contents`], which all else draws without knowing HDF5 or MPI.
+//! `gather` reads what a run left into `contents`, which all else draws without knowing HDF5 or MPI.
 
 mod chart;
 mod compare;

@@ -118,19 +118,27 @@ impl Scene {
             .map(|[y, x]| self.anomaly_at(y, x).map_or(0, |index| index as i32 + 1))
             .collect();
         let counts = match self.protocol {
-            Protocol::Phys => self.counted(y, true),
+            Protocol::Phys => self.counted(y, true, self.noiseless),
             Protocol::Post => {
-                let mut mean = self.averaged(y);
+                let mut mean = self.averaged(y, self.noiseless);
                 self.add_differences(y, &mut mean);
                 mean
             }
             Protocol::Roll => {
-                let mut mean = self.averaged(y);
+                let mut mean = self.averaged(y, self.noiseless);
                 self.roll(y, &mut mean);
                 mean
             }
         };
         (counts, truth)
+    }
+
+    /// Row `y` of the specimen without its anomalies as it is counted on average: `[x, energy]` in ADU.
+    pub fn expected_row(&self, y: usize) -> Array2<f32> {
+        match self.protocol {
+            Protocol::Phys => self.counted(y, false, true),
+            Protocol::Post | Protocol::Roll => self.averaged(y, true),
+        }
     }
 
     /// The specimen's pixel that the pixel `(y, x)` of the image shows.
@@ -147,8 +155,8 @@ impl Scene {
         disc.map(|disc| disc.anomaly)
     }
 
-    /// Row `y` as the camera counts it, with or without the anomalies of the specimen.
-    fn counted(&self, y: usize, with_anomalies: bool) -> Array2<f32> {
+    /// Row `y` as the camera counts it, with or without the anomalies of the specimen and the noise of counting.
+    fn counted(&self, y: usize, with_anomalies: bool, noiseless: bool) -> Array2<f32> {
         let [_, width, channels] = self.shape;
         let spectra = |y: usize| {
             let line = self.specimen.line(y);
@@ -166,7 +174,7 @@ impl Scene {
             let probed = self.specimen.probed(from, x, line);
             spectra.mix(&probed, anomaly, self.electrons, &mut expected);
             let out = out.as_slice_mut().expect("a row of a new array is contiguous");
-            if self.noiseless {
+            if noiseless {
                 self.detector.record(&expected, out);
                 continue;
             }
@@ -182,14 +190,14 @@ impl Scene {
         counts
     }
 
-    /// The spatial mean of the normal specimen at row `y`, in ADU.
-    fn averaged(&self, y: usize) -> Array2<f32> {
+    /// The spatial mean of the normal specimen at row `y`, in ADU, with or without noise.
+    fn averaged(&self, y: usize, noiseless: bool) -> Array2<f32> {
         let [height, width, channels] = self.shape;
         let reach = AVERAGED_PX / 2;
         let near = neighbourhood(y, reach, height);
         let mut rows = Array3::zeros((near.len(), width, channels));
         for (i, row) in near.clone().enumerate() {
-            rows.slice_mut(s![i, .., ..]).assign(&self.counted(row, false));
+            rows.slice_mut(s![i, .., ..]).assign(&self.counted(row, false, noiseless));
         }
         let valid = Array2::from_elem((near.len(), width), true);
         let mut mean = Array2::zeros((width, channels));

@@ -161,6 +161,11 @@ impl Cube {
         self.energy = target.clone();
     }
 
+    /// The stored channels that are in use, if spectra are neither shifted nor resampled.
+    pub fn stored_channels(&self) -> Option<Range<usize>> {
+        self.resampling.is_none().then(|| self.channels.clone())
+    }
+
     /// The dispersion, eV per stored channel.
     pub fn dispersion(&self) -> f64 {
         self.info.energy.scale
