@@ -11,7 +11,7 @@ use coreloss::evaluate::{detection, ranking};
 use coreloss::pca::{Scatter, Spectra};
 use coreloss::score::{LineFeatures, LineScorer, Meaning, Scores, flag, regions};
 use coreloss::spectrum::find_windows;
-use ndarray::{s, Array1, Array2, Array3, ArrayView2};
+use ndarray::{Array1, Array2, Array3, ArrayView2, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::cube::{counts, write_plain};
-use crate::common::{coreloss, finish, folder, Ended};
+use crate::common::{Ended, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::result::maps;
 use crate::common::slurm::Sandbox;
-use crate::common::{coreloss, files, finish, folder, mpirun, send, Job};
+use crate::common::{Job, coreloss, files, finish, folder, mpirun, send};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -181,11 +181,7 @@ fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
         let mut job = start(2, words, &broken);
         let output = case.join(&broken);
         let count = || {
-            if output.is_dir() {
-                files(&output, done).len()
-            } else {
-                0
-            }
+            if output.is_dir() { files(&output, done).len() } else { 0 }
         };
         job.until("something was done", LIMIT, || count() > 0);
         // To each rank, as srun does.

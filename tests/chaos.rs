@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::case::{Case, LIMIT};
 use crate::common::cube::counts;
 use crate::common::result::{assert_equal, findings, maps, summary};
-use crate::common::{files, send, Ended, Job};
+use crate::common::{Ended, Job, files, send};
 
 /// Within this time a job with a fault ends, with all its processes.
 const END: Duration = Duration::from_secs(10);

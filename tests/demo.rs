@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::common::result::{assert_equal, datasets, findings, metrics, summary, weights};
-use crate::common::{ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped, Job};
+use crate::common::{Job, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped};
 
 /// Of a full run: several times what it takes on two busy cores.
 const LIMIT: Duration = Duration::from_secs(600);

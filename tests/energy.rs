@@ -1,7 +1,7 @@
 //! The energy axis before the models see it: aligned pixels, rebinned channels, cubes with different axes; and polygons
 //! that a user draws. Most runs are done on 1, 2 and 3 ranks and must give the same maps.
 
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Poisson};

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 
 use crate::common::case::{Case, LIMIT, RANKS};
 use crate::common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
 use crate::common::result::{maps, metrics, summary};
-use crate::common::{after, coreloss, files, finish, is_root, mpirun, send, skip, Job};
+use crate::common::{Job, after, coreloss, files, finish, is_root, mpirun, send, skip};
 
 const SHAPE: [usize; 3] = [16, 16, 64];
 

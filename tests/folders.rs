@@ -8,7 +8,7 @@ use ndarray::s;
 use crate::common::case::{Case, LIMIT, RANKS};
 use crate::common::cube::{counts, write_hspy};
 use crate::common::result::summary;
-use crate::common::{finish, Ended};
+use crate::common::{Ended, finish};
 
 const SHAPE: [usize; 3] = [12, 14, 200];
 

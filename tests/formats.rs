@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coreloss::archive::{inspect, Options, Reader};
+use coreloss::archive::{Options, Reader, inspect};
 use coreloss::comm::exit_code;
 use coreloss::cube::Axis;
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::cube::{counts, write_hspy};
 use crate::common::result::{maps, summary};
-use crate::common::{ask_python, coreloss, files, folder, measured_data, mpirun, Ended, Job};
+use crate::common::{Ended, Job, ask_python, coreloss, files, folder, measured_data, mpirun};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use coreloss::archive::{Options, Reader};
-use ndarray::{s, Array2, Array3, ArrayView1};
+use ndarray::{Array2, Array3, ArrayView1, s};
 
 use crate::common::case::{LIMIT, RANKS};
 use crate::common::cube::{counts, write_hspy};

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use ndarray::{s, Array3};
+use ndarray::{Array3, s};
 use serde_json::Value;
 
 use crate::common::case::{Case, LIMIT, RANKS};
 use crate::common::cube::{counts, write_hspy};
-use crate::common::{coreloss, finish, measured_data, Ended};
+use crate::common::{Ended, coreloss, finish, measured_data};
 
 fn inspect(ranks: usize, arguments: &[&str]) -> Ended {
     let arguments = [&["inspect"], arguments].concat();

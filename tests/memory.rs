@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::common::dm4::write_sparse;
 use crate::common::result::{maps, summary};
-use crate::common::{after, coreloss, finish, folder, Ended};
+use crate::common::{Ended, after, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(600);
 

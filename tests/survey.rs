@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Poisson};
 
 use crate::common::cube::{counts, write_hspy, write_hspy_from};
 use crate::common::result::metrics;
-use crate::common::{coreloss, files, folder, send, Ended, Job};
+use crate::common::{Ended, Job, coreloss, files, folder, send};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const SIZE: usize = 16;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::common::case::{Case, LIMIT};
 use crate::common::cube::counts;
-use crate::common::{ask_python, files, finish, skip, Ended};
+use crate::common::{Ended, ask_python, files, finish, skip};
 
 /// A finished run of a cube with a region that is unlike the rest.
 fn finished(name: &str) -> Case {

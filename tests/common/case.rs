@@ -9,7 +9,7 @@ use ndarray::Array3;
 
 use super::cube::write_hspy;
 use super::result::maps;
-use super::{coreloss, files, finish, folder, Ended};
+use super::{Ended, coreloss, files, finish, folder};
 
 /// Of every job. Most need a second.
 pub const LIMIT: Duration = Duration::from_secs(60);
