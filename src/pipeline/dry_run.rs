@@ -222,7 +222,7 @@ mod tests {
         let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
         assert_eq!(bytes("seed=1"), usual);
         assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
-        assert_eq!(bytes("methods.given={mine:a.npy}"), usual + 4 * 5);
+        assert_eq!(bytes("methods.given={\"mine\":\"a.npy\"}"), usual + 4 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
         assert_eq!(bytes("output.reconstruction=window preprocess.align=edge"), usual + 404);
