@@ -1,6 +1,7 @@
-//! Lets the programs find libtorch and HDF5 without LD_LIBRARY_PATH, and tells them the git revision.
+//! Compiles what calls libtorch's C++, lets the programs find libtorch and HDF5 without LD_LIBRARY_PATH, and tells them the
+//! git revision.
 //!
-//! The crates below link the libraries, but cargo gives their rpath to nobody: it has to be said here.
+//! Crates that this one depends on link the libraries, but an rpath for programs can only be set here.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ fn main() {
     let libtorch = library("LIBTORCH", "lib/libtorch_cpu.so");
     let hdf5 = library("HDF5_DIR", "lib/libhdf5.so");
     if let (Some(libtorch), Some(hdf5)) = (libtorch, hdf5) {
+        compile(&libtorch);
         rpath(&libtorch.join("lib"));
         // The wheel's CUDA runtime lies in a package of its own beside torch's.
         rpath(&libtorch.with_file_name("nvidia").join("cu13/lib"));
@@ -37,6 +39,15 @@ fn library(name: &str, file: &str) -> Option<PathBuf> {
         return None;
     }
     Some(folder)
+}
+
+/// Compiles `src/gpu/libtorch.cpp` against libtorch's headers, which give warnings of their own.
+fn compile(libtorch: &Path) {
+    let source = "src/gpu/libtorch.cpp";
+    println!("cargo::rerun-if-changed={source}");
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").warnings(false).include(libtorch.join("include")).file(source);
+    build.compile("coreloss_libtorch");
 }
 
 /// Has every program, test and example of this package look for libraries in `folder`, if it exists.

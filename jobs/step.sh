@@ -1,31 +1,31 @@
 # shellcheck shell=bash
-# One Slurm step that goes on where its time limit stopped it: the jobs source it after jobs/site.sh.
+# A Slurm step that continues after its time limit. The jobs source this file after jobs/site.sh.
 
-# Runs the arguments on every rank and ends the job with their exit code; after exit code 75 the job is queued again.
+# Runs its arguments on every rank and ends the job with their exit code. After exit code 75 the job is queued again.
 #
-# The signal of --signal=B:USR1@120 comes to this script alone, and srun hands it on to the ranks: they finish the step,
-# write a checkpoint and exit with 75. Started again, coreloss goes on from there.
+# Slurm sends the signal of --signal=B:USR1@120 to this script alone, and srun passes it on to the ranks. They finish the
+# training step, write a checkpoint and exit with 75. When coreloss is started again, it continues from there.
 step() {
     local cancelled=no code=0 srun
     # From Slurm 22.05 on, srun no longer takes --cpus-per-task from the job.
     srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores "$@" &
     srun=$!
     trap 'kill -USR1 "$srun"' USR1
-    # Slurm sends it to every process of a job that it cancels or preempts, and knows itself whether to queue it again.
+    # When Slurm cancels or preempts a job, it sends SIGTERM to all its processes and decides itself whether to queue it again.
     trap 'cancelled=yes' TERM
-    # A signal ends `wait` early. Within `||` and `while` a code other than 0 does not end the script.
+    # A signal ends `wait` early, so wait until srun has ended. `|| true` keeps `set -e` from ending the script.
     while kill -0 "$srun" 2>/dev/null; do
         wait "$srun" || true
     done
     wait "$srun" || code=$?
-    # 138: the signal came before coreloss was up to hear it; nothing is lost.
+    # 138: SIGUSR1 came before coreloss handled it. Nothing is lost.
     if [ "$cancelled" = no ] && { [ "$code" = 75 ] || [ "$code" = 138 ]; }; then
         queue_again
     fi
     exit "$code"
 }
 
-# Puts this job, or this task of an array, back into the queue, unless it was there too often.
+# Queues this job, or this task of an array, again, unless that happened too often.
 queue_again() {
     local job=$SLURM_JOB_ID restarts=${SLURM_RESTART_COUNT:-0}
     if [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then

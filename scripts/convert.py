@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Converts EELS spectrum images of any format that RosettaSciIO reads into .hspy files, which coreloss reads.
+"""Converts EELS spectrum images from any format that RosettaSciIO reads to .hspy files, which coreloss reads.
 
     scripts/convert.py [-o DIR] [--image N] FILE...
 
-Streams: the data are read lazily and written chunk by chunk, so that a cube larger than the memory is no matter where
-its format can be read in parts. Axes, units and metadata are kept. Of a file that holds several images the EELS ones
-are written, or image N (counted from 0, all of them); where it has none, those with an axis in eV or keV. Existing
-files are left alone unless --force is given. Exits with 1 where a file could not be converted, after all the others.
+Data are read lazily and written chunk by chunk, so that a cube may be larger than the memory if its format can be read in
+parts. Axes, units and metadata are kept. From a file with several images the EELS images are written, or image N (all
+images are counted, from 0); if it has no EELS image, those with an axis in eV or keV. Existing files are left alone
+unless --force is given. Exits with 1, after all files were tried, if one could not be converted.
 
 Needs a Python with HyperSpy, such as the one that scripts/setup.sh --test makes: .venv-test/bin/python. DM3, DM4,
 plain HDF5, NeXus and NCEM's EMD need no conversion: see coreloss inspect.
@@ -30,7 +30,7 @@ def kind(signal):
 
 
 def choose(signals, image):
-    """The signals to write: image N, else those of EELS, else those of no known kind with an energy axis."""
+    """The signals to write: image N, or those of EELS, or those of unknown kind with an energy axis."""
     if image is not None:
         if image >= len(signals):
             raise ValueError(f"no image {image}: it has {len(signals)}, counted from 0")
@@ -57,7 +57,7 @@ def as_spectra(signal):
 
 
 def chunks(signal):
-    """Whole spectra of a few scan lines: what coreloss reads at once."""
+    """Chunks of whole spectra, a few scan lines each: coreloss reads those at once."""
     shape = signal.data.shape
     line = signal.data.dtype.itemsize * int(shape[-1]) * int(shape[-2] if len(shape) > 1 else 1)
     if len(shape) < 3:
@@ -70,12 +70,12 @@ def load(path):
 
     try:
         return hs.load(str(path), lazy=True)
-    except NotImplementedError:  # a format that is read whole, such as .msa
+    except NotImplementedError:  # a format that cannot be read lazily, such as .msa
         return hs.load(str(path))
 
 
 def stems(paths):
-    """Names of the converted files: those without extension, unless two would be one."""
+    """Names of the converted files: without extension, unless two files would get the same name."""
     found = collections.Counter((path.parent, path.stem) for path in paths)
     anywhere = collections.Counter(path.stem for path in paths)
     return [
@@ -91,10 +91,10 @@ def convert(path, stem, folder, image, force):
         suffix = f"-{number}" if len(signals) > 1 else ""
         target = folder / f"{stem}{suffix}.hspy"
         if target.exists() and not force:
-            print(f"{target}: is there already; --force writes it anew", file=sys.stderr)
+            print(f"{target}: exists already; --force overwrites it", file=sys.stderr)
             continue
         signal = as_spectra(signal)
-        # Whole only under its own name: a run that was stopped leaves no file that looks complete.
+        # A stopped run leaves no file that looks complete: only whole files get the final name.
         partial = target.with_name(f".{target.stem}.partial.hspy")
         signal.save(str(partial), overwrite=True, chunks=chunks(signal), show_progressbar=False)
         partial.replace(target)

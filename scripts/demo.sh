@@ -4,7 +4,7 @@
 #   scripts/demo.sh            simulates spectrum images with known anomalies and finds them again
 #   scripts/demo.sh FILE...    looks for anomalies in your own .dm3, .dm4, .hspy, .h5, .nxs or .emd files
 #
-# Sets up and builds first what is missing. Two ranks run, on however few cores there are. Results go to out/.
+# Sets up and builds what is missing first. Runs on two ranks, even on one core. Results go to out/.
 set -euo pipefail
 
 # One YAML string in double quotes, whatever is in $1.
@@ -17,12 +17,12 @@ yaml_string() {
     printf '"%s"' "$text"
 }
 
-# A glob that matches file $1 alone: its own wildcards lose their meaning.
+# A glob that matches only file $1: wildcards in its name are escaped.
 literal_glob() {
     printf '%s' "$1" | sed 's/[][*?]/[&]/g'
 }
 
-# Your paths are relative to your folder, and the configurations' to the checkout.
+# Given paths are relative to your folder; those of configurations are relative to the checkout.
 inputs=
 stem=
 for file; do
@@ -44,7 +44,7 @@ bash scripts/setup.sh
 cargo build --release
 coreloss=${CARGO_TARGET_DIR:-target}/release/coreloss
 
-# Ranks beyond the cores are allowed, and none is tied to one core: its threads would all be tied there with it.
+# More ranks than cores are allowed, and no rank is bound to one core, which would bind all its threads there.
 two_ranks() {
     echo "demo: coreloss $*" >&2
     mpirun --oversubscribe --bind-to none -n 2 "$coreloss" "$@"

@@ -1,10 +1,10 @@
 # Names the libraries that coreloss is built on: source it before cargo, `. scripts/env.sh`, from any directory.
 #
 # Exports LIBTORCH, HDF5_DIR, LD_LIBRARY_PATH, HDF5_USE_FILE_LOCKING and, for root alone, Open MPI's leave to run.
-# What is exported already stays where it works. Written for any POSIX shell; returns 1 if something was not found.
+# Keeps what is exported already, if it works. Written for any POSIX shell; returns 1 if something was not found.
 # shellcheck shell=sh
 
-# The checkout that this file belongs to. Only bash says which file is being read; other shells hold it open.
+# Finds the checkout that this file belongs to. Only bash names the file that is being sourced; other shells keep it open.
 _coreloss_root() {
     # shellcheck disable=SC3028,SC3054  # an array in bash, empty elsewhere
     if [ -n "${BASH_VERSION:-}" ]; then
@@ -26,8 +26,8 @@ _coreloss_root() {
     _coreloss_dir=$(cd "$_coreloss_dir" && pwd)
 }
 
-# Whether $1 holds the headers and libraries of PyTorch 2.11, and all that they load is there. A zip of libtorch has
-# the file build-version; beside a wheel's folder, pip writes INSTALLER last.
+# Whether $1 holds headers and libraries of PyTorch 2.11, with everything that these load. A zip of libtorch has the file
+# build-version. For a wheel pip writes INSTALLER, beside its folder, last.
 _coreloss_is_libtorch() {
     [ -e "$1/lib/libtorch_cpu.so" ] && [ -d "$1/include/torch/csrc/api/include" ] || return 1
     grep -qs '^2\.11\.' "$1/build-version" || ls "${1%/*}"/torch-2.11.*.dist-info/INSTALLER >/dev/null 2>&1 || return 1
@@ -35,7 +35,7 @@ _coreloss_is_libtorch() {
     case $_coreloss_ldd in *'not found'*) return 1 ;; esac
 }
 
-# Whether $1 holds a parallel HDF5. Debian keeps its headers in the include folder that $1/include links to.
+# Whether $1 holds a parallel HDF5. On Debian $1/include links to the folder of its headers.
 _coreloss_is_hdf5() {
     [ -e "$1/lib/libhdf5.so" ] && grep -Eqs '^#define H5_HAVE_PARALLEL 1' "$1"/include/H5pubconf*.h
 }
@@ -100,7 +100,7 @@ _coreloss_env() {
     else
         _coreloss_status=1
     fi
-    # Lustre and NFS without locks refuse HDF5's; where there are locks, they still guard.
+    # Lustre and NFS mounted without locks refuse those of HDF5. Where locks exist, they are still used.
     export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-BEST_EFFORT}"
     if [ "$(id -u)" = 0 ]; then
         export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -108,7 +108,7 @@ _coreloss_env() {
     return $_coreloss_status
 }
 
-# One line to the end, so that the helpers go whatever came out.
+# As one list, so that with `set -e` too the functions are unset, whatever the result.
 _coreloss_env && _coreloss_status=0 || _coreloss_status=1
 unset -f _coreloss_root _coreloss_is_libtorch _coreloss_is_hdf5 _coreloss_find_libtorch _coreloss_find_hdf5 \
     _coreloss_add_libraries _coreloss_env

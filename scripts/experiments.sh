@@ -2,7 +2,7 @@
 # Runs the experiments in configs/experiments and collects their tables into out/experiments/NAME/.
 #   scripts/experiments.sh                      all of them: about five hours on two cores
 #   scripts/experiments.sh e1_shift_phys ...    some
-# Interrupted, it goes on where it stopped; simulated cubes and trained models are shared by all.
+# Started again, it continues where it stopped. All experiments share simulated cubes and trained models.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --test

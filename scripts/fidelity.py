@@ -1,9 +1,9 @@
-"""How near reconstructions come to the spectra that were expected before the electrons were counted.
+"""How close reconstructions come to the spectra that were expected before the electrons were counted.
 
     .venv-test/bin/python scripts/fidelity.py out/experiments/e5_fidelity
 
-Prints, for energy ranges with fewer and fewer counts, the root mean square distance from the expected counts, weighted as
-their noise and divided by that of the counts themselves (1: no better than these): medians over the points of the sweep.
+Prints, for three energy ranges, the root mean square distance from the expected counts in units of their noise, divided by
+the same distance of the measured counts (1: no better than the measurement). Medians over the points of the sweep.
 """
 
 import glob

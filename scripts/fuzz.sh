@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Reads broken files by the million: Gatan files, configurations, sweeps and checkpoints with any bytes changed.
+# Reads broken files by the million: Gatan files, configurations, sweeps and checkpoints with changed bytes.
 #
-#   scripts/fuzz.sh [N] [SEED]        N mutants for each of five readers (200000), chosen by SEED (1)
+#   scripts/fuzz.sh [N] [SEED]        N mutants for each of five readers (200000), drawn with SEED (1)
 #
-# No panic, no hang, and no more than 4 GiB of address space, most of which is the libraries'. A file that breaks something
-# is left in the folder for temporary files, and the message names it: make it a test beside the reader.
+# There must be no panic, no hang, and at most 4 GiB of address space, most of it for libraries. A file that breaks a reader stays
+# in the folder for temporary files, and the message names it: make it a test beside the reader.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Cubes of several sizes through PCA, scoring and output on two ranks, each below a limit of 2 GiB that the kernel holds.
+# Runs cubes of several sizes on two ranks, each under a kernel limit of 2 GiB of data, and prints time and memory.
 #
 #   scripts/large.sh [FOLDER [GIB...]]     out/large 1.25 5 20
 #
-# FOLDER takes about four fifths of the GiB. The network learns from a small cube of the same kind, and for 20 steps only:
-# what it knows changes neither time nor memory of what comes after. Build first: cargo build --release.
+# FOLDER needs about four fifths of the GiB on disk. The network trains on a small cube of the same kind for 20 steps only:
+# what it has learned changes neither the time nor the memory of what follows. Build first: cargo build --release.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -41,16 +41,4 @@ for size in "${sizes[@]}"; do
         --set "archive.inputs=[$folder/large_$size.hspy]" --set "output.dir=$folder/run_$size"
 done
 
-python3 - "$folder" "${sizes[@]}" <<'PYTHON'
-import json, sys
-
-folder, sizes = sys.argv[1], sys.argv[2:]
-print("| GiB | s beside training | s a GiB | stages, s | most memory of a rank, MiB |")
-print("|---|---|---|---|---|")
-for size in sizes:
-    summary = json.load(open(f"{folder}/run_{size}/summary.json"))
-    stages = {name: seconds for name, seconds in summary["timings_s"].items() if name != "train"}
-    total = sum(stages.values())
-    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in stages.items())
-    print(f"| {size} | {total:.0f} | {total / float(size):.1f} | {parts} | {max(summary['peak_rss_mib']):.0f} |")
-PYTHON
+python3 scripts/large_table.py "$folder" "${sizes[@]}"

@@ -1,9 +1,9 @@
-"""How far anomalies move latent codes: for each point of a sweep beside its point `clean`.
+"""How far anomalies move latent codes: each point of a sweep, compared with its point `clean`.
 
     .venv-test/bin/python scripts/latent.py out/experiments/e4_latent
 
-Prints the median distance between the codes of an anomalous pixel and of its clean twin, and of a normal pixel and its
-twin, both in units of the spread of the clean codes (root of the mean square distance from their mean).
+Prints the median distance between the code of a pixel and the code of the same pixel in the clean cube, for anomalous and
+for normal pixels, in units of the spread of the clean codes (root mean square distance from their mean).
 """
 
 import glob

@@ -1,6 +1,6 @@
-"""Lists what coreloss is built of with its licence, and fails where deny.toml allows none of them.
+"""Lists the crates that coreloss is built from with their licences, and fails if deny.toml allows none of a crate's.
 
-    scripts/licences.py        needs cargo and Python 3.11, no network where the crates are there
+    scripts/licences.py        needs cargo and Python 3.11, and no network if the crates are downloaded
 """
 
 import json
@@ -14,13 +14,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def allowed_by(expression, allow):
-    """Whether the licence `expression` (SPDX) can be met with licences of `allow`."""
+    """Whether the licence `expression` (SPDX) can be satisfied by licences in `allow`."""
     tokens = re.findall(r"\(|\)|[^\s()/]+|/", expression)
     terms = {"OR": "or", "/": "or", "AND": "and", "(": "(", ")": ")"}
     python = []
     for token in tokens:
         if python and python[-1] == "WITH":
-            # An exception only adds permissions.
+            # Skips the exception's name: an exception only adds permissions.
             python.pop()
         elif token == "WITH":
             python.append(token)
@@ -37,12 +37,12 @@ def main():
     packages = [package for package in metadata["packages"] if package["id"] in built]
     refused = []
     for package in sorted(packages, key=lambda package: (package["name"], package["version"])):
-        licence = package["license"] or "none told"
+        licence = package["license"] or "none stated"
         print(f"{package['name']:<32}{package['version']:<24}{licence}")
         if not (package["license"] and allowed_by(licence, allow)):
             refused.append(f"{package['name']} {package['version']}: {licence}")
     if refused:
-        sys.exit("licences: deny.toml allows none of\n  " + "\n  ".join(refused))
+        sys.exit("licences: deny.toml allows none of these\n  " + "\n  ".join(refused))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the whole pipeline on two ranks below valgrind: a wrong read or write of memory fails it. Ten minutes.
+# Runs the whole pipeline on two ranks under valgrind, and fails on any wrong read or write of memory. Ten minutes.
 #   scripts/memcheck.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,7 @@ simulate:
 train: {steps: 3}
 output: run
 YAML
-# What is not ours: PMIx sends the padding of its records.
+# Not our error: PMIx sends the padding of its records.
 cat >pmix.supp <<SUPP
 {
    padding

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Brings a machine with a Rust toolchain to where `. scripts/env.sh && cargo build --release` works.
+# Installs what a machine with a Rust toolchain needs for `. scripts/env.sh && cargo build --release`.
 #
 #   scripts/setup.sh          Open MPI, parallel HDF5 and libclang by apt, PyTorch 2.11 for the CPU (0.55 GB)
 #   scripts/setup.sh --cuda   the same with all of PyTorch's CUDA libraries (4 GB)
 #   scripts/setup.sh --test   the same with HyperSpy, which judges the files that coreloss writes
 #
-# What is there already is used: compilers and libraries of a cluster's modules, a PyTorch 2.11 of python3 or of an
-# exported LIBTORCH, the HyperSpy of an exported CORELOSS_PYTHON. Else PyTorch goes to a virtual environment, .venv in
-# the checkout or $CORELOSS_VENV, and HyperSpy to one of its own, .venv-test or $CORELOSS_TEST_VENV. Only apt needs
-# root; without it the script says what is missing. Running it again costs less than a second.
+# Uses what exists already: compilers and libraries of a cluster's modules, the PyTorch 2.11 of python3 or of an exported
+# LIBTORCH, the HyperSpy of an exported CORELOSS_PYTHON. Otherwise PyTorch goes to a virtual environment, .venv in the
+# checkout or $CORELOSS_VENV, and HyperSpy to its own, .venv-test or $CORELOSS_TEST_VENV. Only apt needs root; without
+# root the script says what is missing. Running it again takes less than a second.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -40,7 +40,7 @@ for argument; do
     esac
 done
 
-# What scripts/env.sh makes of variable $1 now; empty where it finds nothing.
+# The value that scripts/env.sh gives to variable $1; empty if it finds nothing.
 from_env() {
     (
         # shellcheck source=scripts/env.sh
@@ -51,7 +51,7 @@ from_env() {
 
 have() { command -v "$1" >/dev/null; }
 
-# Whether bindgen finds a libclang: llvm-config and libclang-cpp, which it passes over, may be there without one.
+# Whether bindgen finds a libclang. llvm-config and libclang-cpp do not count: they may exist without one.
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return
     local folder library
@@ -63,7 +63,7 @@ has_libclang() {
     return 1
 }
 
-# A Python that can make virtual environments, of 3.$1 or newer and no newer than there are wheels for.
+# A Python that can make virtual environments, at least 3.$1 and not newer than the wheels support.
 find_python() {
     local python
     for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do

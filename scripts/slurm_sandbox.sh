@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine's loopback, to try jobs/ on: as root, on Debian or Ubuntu.
+# Runs a one-node Slurm on this machine's loopback, to try jobs/ with: as root, on Debian or Ubuntu.
 #
 #   scripts/slurm_sandbox.sh start          starts it (installs slurm-wlm and munge first where they are missing)
 #   eval "$(scripts/slurm_sandbox.sh env)"  points sbatch, srun, squeue and scontrol of this shell to it
 #   scripts/slurm_sandbox.sh stop           ends its jobs and daemons and removes its folder
 #
-# All that it has is in one folder, $CORELOSS_SLURM_STATE or coreloss-slurm in the folder for temporary files; another
-# folder is another Slurm beside the first. `start` does nothing where it runs already, `stop` where it does not.
+# It keeps everything in one folder: $CORELOSS_SLURM_STATE, or coreloss-slurm in the folder for temporary files. With another
+# folder a second Slurm runs beside the first. `start` does nothing if it runs already, nor `stop` if it does not.
 set -euo pipefail
 
 state=${CORELOSS_SLURM_STATE:-${TMPDIR:-/tmp}/coreloss-slurm}
-# Seconds that the daemons have to come up, and to go.
+# Seconds that the daemons have to start, and to stop.
 patience=30
 
 say() { echo "slurm_sandbox: $*" >&2; }
@@ -33,7 +33,7 @@ wait_until() {
 
 not() { ! "$@"; }
 
-# Answers only for this folder's Slurm, and not longer than a few seconds.
+# Asks this folder's Slurm, for a few seconds at most.
 ask() { SLURM_CONF=$state/slurm.conf timeout 5 "$@"; }
 
 node_is_up() { ask sinfo -h -o %T 2>/dev/null | grep -Eqx 'idle|mixed|allocated|completing'; }
@@ -49,7 +49,7 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
 }
 
-# A port that nobody listens on, below those that the kernel gives to outgoing connections.
+# A port that nobody listens on, below those that the kernel uses for outgoing connections.
 free_port() {
     local port
     while :; do
@@ -62,7 +62,7 @@ free_port() {
 write_configuration() {
     local node cpus
     node=$(hostname -s)
-    # At least four, so that jobs of two tasks and arrays run on a small machine too.
+    # At least four, so that arrays and jobs of two tasks run on a small machine too.
     cpus=$(nproc)
     [ "$cpus" -ge 4 ] || cpus=4
     cat >"$state/slurm.conf" <<CONF
@@ -94,14 +94,14 @@ OverTimeLimit=0
 KillWait=10
 ReturnToService=2
 SchedulerParameters=batch_sched_delay=1,sched_interval=5,bf_interval=5
-# Fewer real cores than CPUs are no reason to drain the node.
+# Do not drain the node because it has fewer real cores than CPUs.
 SlurmdParameters=config_overrides
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1024))
 PartitionName=sandbox Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 
-# The daemons know whose they are by CORELOSS_SANDBOX, and leave the lock (descriptor 9) alone.
+# Starts a daemon, marked by CORELOSS_SANDBOX, which `members` looks for. It must not hold the lock (descriptor 9).
 daemon() {
     (
         cd "$state"
@@ -130,7 +130,7 @@ start() {
     mkdir "$state/munge" "$state/slurmctld" "$state/slurmd"
     (umask 077 && head -c 1024 /dev/urandom >"$state/munge/key")
     write_configuration
-    # Whoever can write to the folder's parents could put another socket there; on one's own machine that is no matter.
+    # --force: munged objects that others may write to the folder's parents. On one's own machine that does not matter.
     daemon munged --force --num-threads=2 --key-file="$state/munge/key" --socket="$state/munge/socket" \
         --pid-file="$state/munge/pid" --seed-file="$state/munge/seed" --log-file="$state/munge/log"
     daemon slurmctld -f "$state/slurm.conf"
@@ -139,7 +139,7 @@ start() {
     say "runs in $state; now: eval \"\$(scripts/slurm_sandbox.sh env)\""
 }
 
-# The processes that belong to this folder: daemons and slurmstepd by their mark, jobs by number and configuration.
+# The processes of this folder's Slurm: daemons and slurmstepd by their mark, jobs by job number and configuration.
 members() {
     local environ pid
     for environ in /proc/[0-9]*/environ; do
@@ -165,11 +165,11 @@ signal_all() {
     [ "${#pids[@]}" = 0 ] || kill "-$1" "${pids[@]}" 2>/dev/null || true
 }
 
-# Ends jobs as Slurm does, then the daemons, then whatever is left.
+# Ends jobs as Slurm does, then the daemons, then everything that is left.
 end_all() {
     [ ! -e "$state/slurm.conf" ] || none_left || {
         if ask scontrol ping >/dev/null 2>&1; then
-            # Pending ones first: none may start in the place of one that ends.
+            # Pending jobs first, so that none starts when a running one ends.
             ask scancel --state=PENDING || true
             ask scancel --state=RUNNING || true
             wait_until no_jobs || say "some jobs do not end"
@@ -196,7 +196,7 @@ stop() {
 
 environment() {
     node_is_up || die "does not run in $state: scripts/slurm_sandbox.sh start"
-    # An allocation or the settings of another Slurm would count here too.
+    # Unset what an allocation or the settings of another Slurm left in this shell.
     compgen -A export | sed -n '/^S\(LURM\|BATCH\|RUN\)_/s/^/unset /p'
     printf 'export SLURM_CONF=%q\n' "$state/slurm.conf"
 }

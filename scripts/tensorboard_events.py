@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what training told (metrics.jsonl) as TensorBoard events, beside it.
+"""Writes the training curves of runs (metrics.jsonl) as TensorBoard events.
 
-Usage: tensorboard_events.py RUN...     then `tensorboard --logdir` the folder above them   (needs the package tensorboard)
+Usage: tensorboard_events.py RUN...     then `tensorboard --logdir` with the folder above them   (needs the package tensorboard)
 
-RUN is the folder of a run. Its events come anew into RUN/tensorboard, for a run that still trains too.
+RUN is the folder of a run, which may still be training. Its events replace those in RUN/tensorboard.
 """
 
 import json
@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-# Which step it is, and what is one of a step and not of the training.
+# These say where a line belongs; they are not curves.
 PLACES = {"step", "steps", "epoch"}
 
 
@@ -28,16 +28,16 @@ def scalars(line: dict) -> Summary:
 def convert(run: Path) -> None:
     metrics, folder = run / "metrics.jsonl", run / "tensorboard"
     if not metrics.exists():
-        sys.exit(f"{metrics} is not there: give the folder of a run that trained")
+        sys.exit(f"{metrics} does not exist: give the folder of a run that trained")
     shutil.rmtree(folder, ignore_errors=True)
     writer = EventFileWriter(str(folder))
     began = metrics.stat().st_mtime
     with open(metrics, encoding="utf-8") as lines:
-        # The last line of a run that still trains may be half there.
+        # If the run is still training, its last line may be incomplete.
         for line in (json.loads(line) for line in lines if line.endswith("\n")):
             writer.add_event(Event(wall_time=began, step=line["step"], summary=scalars(line)))
     writer.close()
-    print(f"{folder}: {metrics} as TensorBoard's events")
+    print(f"{folder}: {metrics} as TensorBoard events")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ impl Axis {
     }
 }
 
+/// The indices of an axis of `size` that lie within `reach` of index `i`.
+pub fn neighbourhood(i: usize, reach: usize, size: usize) -> Range<usize> {
+    i.saturating_sub(reach)..(i + reach + 1).min(size)
+}
+
 /// What is known of a cube before a spectrum is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CubeInfo {

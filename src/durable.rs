@@ -11,8 +11,10 @@ use anyhow::{Context, Result};
 ///
 /// For libraries that want a name to write to; [`write`] and [`replace`] serve the rest.
 pub struct Partial {
+    /// Where it is written.
     path: PathBuf,
-    partial: PathBuf,
+    /// The name that it will get.
+    name: PathBuf,
 }
 
 impl Partial {
@@ -20,12 +22,12 @@ impl Partial {
     pub fn of(path: &Path) -> Partial {
         let mut partial = OsString::from(path);
         partial.push(".partial");
-        Partial { path: path.to_path_buf(), partial: partial.into() }
+        Partial { path: partial.into(), name: path.to_path_buf() }
     }
 
     /// Where to write.
     pub fn path(&self) -> &Path {
-        &self.partial
+        &self.path
     }
 
     /// Syncs the file, which is closed by now, and gives it its name. Rank-local.
@@ -33,14 +35,14 @@ impl Partial {
     /// # Errors
     /// A full disk, a folder that cannot be written; names the file.
     pub fn commit(&self) -> Result<()> {
-        self.publish().with_context(|| format!("cannot write {}", self.path.display()))
+        self.publish().with_context(|| format!("cannot write {}", self.name.display()))
     }
 
     fn publish(&self) -> Result<()> {
-        File::open(&self.partial)?.sync_all()?;
-        fs::rename(&self.partial, &self.path)?;
+        File::open(&self.path)?.sync_all()?;
+        fs::rename(&self.path, &self.name)?;
         // The new name is durable only when its folder is; not every file system can sync one.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
             log::debug!("{}: cannot be synced: {error}", folder.display());
         }
@@ -49,7 +51,7 @@ impl Partial {
 
     /// Removes what was written. Rank-local.
     pub fn discard(&self) {
-        let _ = fs::remove_file(&self.partial);
+        let _ = fs::remove_file(&self.path);
     }
 }
 

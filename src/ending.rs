@@ -1,12 +1,12 @@
-//! How a command ended, and the exit code that says so.
+//! How a command ended, and its exit code.
 
-/// How a command ended that did not fail.
+/// How a command ended without failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Done,
     /// Done, but some inputs were set aside.
     SomeSetAside,
-    /// A signal asked for an end; what was done is kept. The job scripts requeue a job that ends so.
+    /// A signal asked to stop; what was done is kept. The job scripts requeue a job that ends like this.
     Stopped,
 }
 

@@ -1,10 +1,10 @@
-//! How well scores separate anomalous from normal pixels when the truth is known.
+//! Metrics of how well scores separate anomalous from normal pixels, where the truth is known.
 //!
-//! Knows nothing of where scores come from. Ties are one step: the order of equal scores never counts.
+//! Knows nothing of where scores come from. The order of equal scores does not matter: ties are one step.
 
 use serde::{Deserialize, Serialize};
 
-/// Metrics that need no threshold, and the best that any threshold can do.
+/// Metrics that need no threshold, and the best F1 of any threshold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
     pub auroc: f64,
@@ -17,9 +17,9 @@ pub struct Ranking {
 /// How far apart the scores of normal and of anomalous pixels lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Separation {
-    /// Ashman's D: distance of the means in units of the mean spread; above 2 two peaks are clearly apart.
+    /// Ashman's D: distance of the means in units of the rms spread; above 2 the two are clearly separated.
     pub ashman_d: f64,
-    /// Share of either class beyond the score that parts them best, summed: 0 where they are apart, 1 where alike.
+    /// Sum of the shares of both classes on the wrong side of the best threshold: 0 if separated, 1 if alike.
     pub overlap: f64,
 }
 
@@ -66,7 +66,7 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
         start += ties;
         if f1 > best_f1 {
             best_f1 = f1;
-            // Half way to the next lower score, which keeps clear of both when it is used again.
+            // Half way to the next lower score, so that rounding moves neither across it.
             best_threshold = pixels.get(start).map_or(score.next_down(), |next| {
                 let middle = next.0 + 0.5 * (score - next.0);
                 if middle < score { middle } else { next.0 }
@@ -76,13 +76,13 @@ pub fn ranking(scores: &[f32], truth: &[i32]) -> Option<Ranking> {
     Some(Ranking { auroc: area / (positives * negatives), average_precision, best_f1, best_threshold })
 }
 
-/// Parts the scores of anomalous pixels (truth above 0) from those of normal ones.
+/// How far the scores of anomalous pixels (truth above 0) lie from those of normal ones.
 ///
-/// NaN scores are not counted. `None` without both a positive and a negative among the rest. D is infinite where both
-/// have no spread.
+/// NaN scores are not counted. `None` without both a positive and a negative among the rest. D is infinite where
+/// neither class has any spread.
 ///
 /// # Source
-/// Ashman, Bird & Zepf, Astron. J. 108 (1994) 2348; the overlap is 1 less the distance of Kolmogorov and Smirnov.
+/// Ashman, Bird & Zepf, Astron. J. 108 (1994) 2348; the overlap is 1 minus the Kolmogorov-Smirnov distance.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -142,7 +142,7 @@ pub fn detection(scores: &[f32], truth: &[i32], flagged: &[bool]) -> Option<Dete
     })
 }
 
-/// The pixels that count, with whether they are anomalous.
+/// The pixels with a score, and whether they are anomalous.
 fn counted(scores: &[f32], truth: &[i32]) -> Vec<(f32, bool)> {
     assert_eq!(scores.len(), truth.len(), "scores and truth cover the same pixels");
     scores.iter().zip(truth).filter(|(s, _)| !s.is_nan()).map(|(&s, &t)| (s, t > 0)).collect()

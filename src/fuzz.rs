@@ -1,7 +1,7 @@
-//! Mutated files for the tests of what reads them: no panic, no hang, no memory beyond what was there.
+//! Mutated files for tests of readers, which must neither panic nor hang.
 //!
-//! A few thousand mutants in a test; `scripts/fuzz.sh N` tries N on each reader. Files that were found to break something
-//! are tests of their own, beside the reader.
+//! A test tries a few thousand mutants; `scripts/fuzz.sh N` tries N on each reader. Files that once broke something
+//! have tests of their own, beside the reader.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,16 +11,16 @@ use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Longer than any of these small files takes, with neighbours.
+/// Longer than any of these small files takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Seeds that are gathered on the way, at most.
+/// Most seeds that are gathered on the way.
 const MOST_SEEDS: usize = 512;
-/// What is put into a file by mutation, besides bits and pieces of the seeds.
+/// Numbers that mutation puts into a file, besides pieces of the seeds.
 const WORDS: [u64; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, 1 << 40, u64::MAX];
 
-/// Calls `attempt` with mutants of `seeds` and of those mutants that were answered as none before.
+/// Calls `attempt` with mutants of `seeds`, and of those mutants that got an answer not seen before.
 ///
-/// `tokens` are put in too: what a text's syntax is made of.
+/// `tokens` are put in too: the syntax of a text format.
 pub fn fuzz(mut seeds: Vec<Vec<u8>>, tokens: &[&str], mut attempt: impl FnMut(&[u8]) -> Result<()>) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let runs = number("CORELOSS_FUZZ_RUNS").unwrap_or(2000);
@@ -43,7 +43,7 @@ pub fn fuzz(mut seeds: Vec<Vec<u8>>, tokens: &[&str], mut attempt: impl FnMut(&[
                 accepted += 1;
                 String::new()
             }
-            // Numbers and names do not make another answer.
+            // Answers that differ only in numbers and names are the same.
             Err(error) => format!("{error:#}").chars().filter(|c| c.is_alphabetic() || *c == ' ').take(100).collect(),
         };
         if answers.insert(answer) && seeds.len() < MOST_SEEDS {
@@ -53,9 +53,9 @@ pub fn fuzz(mut seeds: Vec<Vec<u8>>, tokens: &[&str], mut attempt: impl FnMut(&[
     println!("{runs} mutants: {accepted} accepted, {} answers, {:.0} s", answers.len(), began.elapsed().as_secs_f64());
 }
 
-/// A seed, of which the first are `whole`, with one to four changes.
+/// One of `seeds`, the first `whole` of which are whole files, with one to four changes.
 fn mutant(seeds: &[Vec<u8>], whole: usize, tokens: &[&str], random: &mut ChaCha8Rng) -> Vec<u8> {
-    // Half of them of a whole file, which takes them further in.
+    // Half of them of a whole file, which gets further into the reader.
     let among = match random.random() {
         true => whole,
         false => seeds.len(),
@@ -74,7 +74,7 @@ fn mutant(seeds: &[Vec<u8>], whole: usize, tokens: &[&str], random: &mut ChaCha8
                 let to = random.random_range(0..=bytes.len());
                 bytes.splice(to..to, piece);
             }
-            // Another length or count, in either order.
+            // A length or count, in either byte order.
             5 | 6 => {
                 let word = WORDS[random.random_range(0..WORDS.len())];
                 let size = [1, 2, 4, 8][random.random_range(0..4)];

@@ -36,7 +36,7 @@
 //!   branch in [`archive::Reader::open`] and [`archive::inspect`]. `tests` hold it against RosettaSciIO.
 //! * **A score.** A field of [`score::Scores`] (a value per pixel, larger is more anomalous, NaN where ignored), filled in
 //!   `score/scores.rs` from the features of [`score::LineFeatures`], and its name with what it means in `score_maps` of
-//!   `results/cube_file.rs`: thresholds, maps, masks, metrics and the report take it from there.
+//!   `results/score_maps.rs`: thresholds, maps, masks, metrics and the report take it from there.
 //! * **An anomaly.** A kind of [`config::AnomalyKind`] with its bounds in `config/anomaly.rs`, and what it does to the
 //!   expected counts in `simulate/expected.rs`; for measured cubes `config/inject.rs` and `simulate/inject.rs`.
 //! * **A material.** No code: `simulate` takes a YAML file of edges, like those in `config/materials`.
@@ -64,6 +64,7 @@ pub mod spectrum;
 pub mod archive;
 pub mod shard;
 pub mod preprocess;
+pub mod simulate;
 pub mod stream;
 
 // Models and what they leave unexplained.
@@ -81,7 +82,6 @@ pub mod report;
 
 // The work of the commands.
 pub mod pipeline;
-pub mod simulate;
 pub mod labelled;
 pub mod attempt;
 pub mod doctor;

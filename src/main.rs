@@ -1,4 +1,4 @@
-//! Reads the command line, starts MPI, runs one command and ends every rank alike.
+//! Reads the command line, starts MPI, runs one command and ends all ranks in the same way.
 
 use std::process::ExitCode;
 
@@ -10,8 +10,8 @@ use coreloss::doctor;
 use coreloss::ending::Ending;
 
 fn main() -> ExitCode {
-    // One thread for each operator: rayon spreads whole micro-batches and tiles over the threads instead, so that their
-    // number never changes a sum.
+    // One thread per operator: rayon spreads whole micro-batches and tiles over threads instead, so that their number
+    // never changes a sum.
     for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(variable, "1") };

@@ -1,8 +1,8 @@
-//! Scores and principal components of a cube, end to end and over ranks: the figures, and that no bit of them
-//! depends on the number of ranks. Each run of ranks is this same program under `mpirun`.
+//! Scores and principal components of made cubes: how well anomalies are found, and that no bit depends on the number
+//! of ranks. The test runs itself under `mpirun`.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::time::Duration;
 
 use coreloss::comm::{self, Comm, ExactSum};
 use coreloss::config::{Rule, Window};
@@ -17,18 +17,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
 use sha2::{Digest, Sha256};
 
+use crate::common::{finish, this_test, told};
+
+const LIMIT: Duration = Duration::from_secs(300);
 const HEIGHT: usize = 64;
 const WIDTH: usize = 72;
-/// Tells a rank how many scenes to score.
-const CASES: &str = "CORELOSS_TEST_CASES";
-/// Raw electrons of a pixel.
+/// Electrons of a raw pixel, before the 3 x 3 mean.
 const DOSE: f64 = 85_000.0;
 
 fn energy() -> Axis {
     Axis::energy_loss(420.0, 1.25, 320)
 }
 
-/// O K, and Fe L moved by `iron_shift`, both drifted by `drift` (eV); electrons per channel of one raw pixel.
+/// Electrons per channel of one raw pixel: O K and Fe L drifted by `drift`, Fe L shifted by `iron_shift` (eV) besides.
 fn spectrum(drift: f64, iron_shift: f64, oxygen_share: f64) -> Array1<f64> {
     let background = |e: f64| (e / 420.0f64).powf(-2.9);
     let line = |e: f64, at: f64, sd: f64| (-0.5 * ((e - at) / sd).powi(2)).exp();
@@ -43,7 +44,7 @@ fn spectrum(drift: f64, iron_shift: f64, oxygen_share: f64) -> Array1<f64> {
         0.35 * background(708.0) * (steps * (e / 708.0).powi(-3) + 3.2 * white)
     };
     let shape = |e: f64| background(e) + oxygen_share * oxygen(e - drift) + iron(e - drift - iron_shift);
-    // All pixels have the normal spectrum's scale: less oxygen is fewer electrons.
+    // Every pixel is scaled like the normal spectrum, so less oxygen means fewer electrons.
     let normal: f64 = energy().values().iter().map(|&e| background(e) + oxygen(e) + iron(e)).sum();
     energy().values().iter().map(|&e| DOSE / normal * shape(e)).collect()
 }
@@ -57,7 +58,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Discs of anomalous pixels; sharp, as the paper injects them: the change is added after the 3 x 3 mean.
+    /// Discs of anomalous pixels with sharp borders, as in the paper: the change is added after the 3 x 3 mean.
     fn new(seed: u64, shift_ev: f64, oxygen: f64) -> Scene {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let jitter = Normal::new(0.0, 0.05).unwrap();
@@ -97,7 +98,7 @@ impl Scene {
     }
 
     fn lines(&self, comm: &Comm) -> std::ops::Range<usize> {
-        // Uneven on purpose; the last of four ranks has nothing.
+        // Uneven on purpose. The last of four ranks has no line.
         let cuts = match comm.size() {
             1 => vec![0, HEIGHT],
             2 => vec![0, 11, HEIGHT],
@@ -112,7 +113,7 @@ impl Scene {
     }
 }
 
-/// A line's columns that count: the first two do not, to see that masks hold.
+/// The columns of a line that count. The first two are masked, to test masks.
 fn valid() -> Vec<bool> {
     (0..WIDTH).map(|x| x > 1).collect()
 }
@@ -145,7 +146,7 @@ fn scores(
     scorer.scores(comm, WIDTH, features, &mean_model).unwrap()
 }
 
-/// What root reports of one map: its digest, and figures against the truth.
+/// Adds root's line about one map to `out`: how well it finds the truth, and its digest.
 fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut String) {
     let Some(map) = comm.gather_bands(local) else {
         return;
@@ -158,7 +159,7 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     }
     let best = ranking(&map, truth).map_or(f64::NAN, |r| r.best_f1);
     let view = ArrayView2::from_shape((HEIGHT, WIDTH), &map).unwrap();
-    // The scene is not blurred: every pixel above the threshold stands for itself.
+    // The scene is not blurred, so neighbours of a pixel say nothing about it.
     let meaning = if name.ends_with("pcc") { Meaning::Distance } else { Meaning::Odds };
     let f1 = |rule: Rule| {
         let flagged = flag(rule, meaning, view, 1).flagged.into_raw_vec_and_offset().0;
@@ -178,9 +179,8 @@ fn report(comm: &Comm, name: &str, local: &[f32], truth: &[i32], out: &mut Strin
     .unwrap();
 }
 
-#[test]
-#[ignore = "started under mpirun by the test below"]
-fn one_rank() {
+/// Scores the first `num_cases` scenes; root prints a line about every map.
+fn one_rank(num_cases: usize) {
     let session = comm::init().unwrap();
     let comm = session.comm();
     tch::set_num_threads(1);
@@ -193,7 +193,6 @@ fn one_rank() {
         ("shift-5.4", -5.4, 1.0),
         ("oxygen70", 0.0, 0.7),
     ];
-    let num_cases = std::env::var(CASES).unwrap().parse().unwrap();
     for (seed, (name, shift, oxygen)) in (1..).zip(cases).take(num_cases) {
         let scene = Scene::new(seed, shift, oxygen);
         let lines = scene.lines(&comm);
@@ -237,25 +236,18 @@ fn one_rank() {
     }
 }
 
-/// The lines that start with FIGURE or SHIFT of a run of `ranks` ranks on the first `cases` scenes.
+/// The lines that `ranks` ranks print about the first `cases` scenes.
 fn run(ranks: usize, cases: usize) -> Vec<String> {
-    let output = Command::new("mpirun")
-        .args(["--oversubscribe", "-n", &ranks.to_string()])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "one_rank", "--nocapture"])
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .env(CASES, cases.to_string())
-        .env("RAYON_NUM_THREADS", if ranks == 1 { "2" } else { "1" })
-        .output()
-        .expect("mpirun starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{ranks} ranks:\n{text}\n{errors}");
-    text.lines().filter(|l| l.starts_with("FIGURE") || l.starts_with("SHIFT")).map(str::to_owned).collect()
+    let name = "analysis::shifts_are_found_alike_on_any_number_of_ranks";
+    let mut command = this_test(ranks, name, &cases.to_string());
+    let threads = if ranks == 1 { "2" } else { "1" };
+    command.env("CORELOSS_THREADS", threads).env("RAYON_NUM_THREADS", threads);
+    let ended = finish(command, LIMIT);
+    let lines = ended.succeeded().stdout.lines();
+    lines.filter(|l| l.starts_with("FIGURE") || l.starts_with("SHIFT")).map(str::to_owned).collect()
 }
 
-/// The figure called `key` of the report called `name`.
+/// The figure `key` in the line about the map `name`.
 fn figure(lines: &[String], name: &str, key: &str) -> f64 {
     let prefix = format!("FIGURE {name} ");
     let line = lines.iter().find(|l| l.starts_with(&prefix)).expect(name);
@@ -265,6 +257,9 @@ fn figure(lines: &[String], name: &str, key: &str) -> f64 {
 
 #[test]
 fn shifts_are_found_alike_on_any_number_of_ranks() {
+    if let Some(cases) = told() {
+        return one_rank(cases.parse().expect("a number of scenes"));
+    }
     let one = run(1, 6);
     println!("{}", one.join("\n"));
     for name in ["shift2.4", "shift5.4", "shift-5.4"] {

@@ -1,23 +1,20 @@
-//! `coreloss bench`: alone and under mpirun, the last line of stdout is one JSON object with figures that fit together.
-
-mod common;
+//! `coreloss bench` with and without `mpirun`: the last line of stdout is a JSON object, and its figures agree.
 
 use std::fs;
 use std::time::Duration;
 
-use common::cube::{counts, write_plain};
-use common::{Ended, alone, coreloss, finish, folder};
+use crate::common::cube::{counts, write_plain};
+use crate::common::{Ended, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Few channels, an odd number of them.
+/// A small network with an odd number of channels.
 const SPEC: &str = r#"{"patch": [4, 4], "energy": 33, "latent": 2, "hidden": 8, "encoder": [
     {"out": 4, "kernel": [1, 1, 7], "stride": [1, 1, 4], "pad": [0, 0, 3]},
     {"out": 16, "kernel": [3, 3, 3], "stride": [2, 2, 2], "pad": [1, 1, 1]}]}"#;
 
 #[test]
 fn bench_train_takes_the_same_steps_on_any_number_of_ranks() {
-    let _alone = alone();
     let spec = folder("train").join("spec.json");
     fs::write(&spec, SPEC).expect("a folder takes a file");
     let mut losses = Vec::new();
@@ -40,7 +37,6 @@ fn bench_train_takes_the_same_steps_on_any_number_of_ranks() {
 
 #[test]
 fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
-    let _alone = alone();
     let spec = folder("reconstruct").join("spec.json");
     fs::write(&spec, SPEC).expect("a folder takes a file");
     let spec = spec.display().to_string();
@@ -52,13 +48,12 @@ fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
         assert!((figure("spectra_per_s") * figure("seconds") / 400.0 - 1.0).abs() < 1e-9);
         squares.push(figure("mean_square"));
     }
-    // Sums of the same lines, in another grouping.
+    // The same lines are summed in another grouping.
     assert!(squares[0] > 0.0 && squares.iter().all(|s| (s / squares[0] - 1.0).abs() < 1e-12));
 }
 
 #[test]
 fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
-    let _alone = alone();
     for ranks in [0, 2] {
         let ended = finish(coreloss(ranks, &["bench", "train", "--batch", "6"]), LIMIT);
         ended.exits(2).says("no multiple of train.micro_batch 4");
@@ -67,9 +62,8 @@ fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
 
 #[test]
 fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
-    let _alone = alone();
     let file = folder("bench_file").join("cube.h5");
-    // More channels than two passes of the randomised solver look along.
+    // More channels than the randomised solver has directions.
     write_plain(&file, "entry/data", &counts([24, 20, 200], 3));
     let mut found = Vec::new();
     for ranks in [0, 1, 3] {
@@ -92,7 +86,7 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
     }
     assert!(found.iter().all(|shares| *shares == found[0]), "{found:?}");
     let (exact, randomized) = &found[0];
-    // Mean and edge of these spectra; beyond them is noise.
+    // These spectra have two components, mean and edge; the others are noise.
     for (exact, randomized) in exact.iter().zip(randomized).take(2) {
         let ratio = randomized.as_f64().expect("a share") / exact.as_f64().expect("a share");
         assert!((ratio - 1.0).abs() < 1e-4, "{found:?}");
@@ -101,7 +95,6 @@ fn bench_pca_and_io_find_the_same_on_any_number_of_ranks() {
 
 #[test]
 fn bench_allreduce_has_a_line_for_each_size() {
-    let _alone = alone();
     let found = last_line(&finish(coreloss(2, &["bench", "allreduce", "--json"]), LIMIT));
     let sizes = found["sizes"].as_array().expect("a list");
     assert_eq!(sizes.len(), 4);

@@ -1,22 +1,21 @@
-//! Sweeps and surveys as facilities run them: on a real Slurm, with things that go wrong.
+//! Sweeps and surveys as facilities run them, on a real Slurm, with failures.
 //!
-//! Small cubes and few steps: what is tested is who does what and what is said of it.
-
-mod common;
+//! The cubes are small and the steps few: these tests are about which process does what, and what is reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::result::maps;
-use common::slurm::Sandbox;
-use common::{Job, alone, coreloss, files, finish, folder, mpirun, send};
 use serde_json::Value;
+
+use crate::common::result::maps;
+use crate::common::slurm::Sandbox;
+use crate::common::{Job, coreloss, files, finish, folder, mpirun, send};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Five points that work and one that cannot; two of them share a training with others and simulate nothing new.
+/// A sweep of a good point, the points `more`, and a broken one.
 fn write_sweep(path: &Path, output: &Path, more: &str) {
     let text = format!(
         "output: '{}'\n\
@@ -47,7 +46,7 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
         amounts.iter().map(point).collect()
     };
     write_sweep(&file, &output, &amounts(&[5.0, 10.0, 20.0]));
-    // A sixth, which differs in scoring only.
+    // A sixth point, which differs from the first in scoring only.
     let text = fs::read_to_string(&file).expect("a sweep");
     fs::write(&file, text + "  - {name: otsu, score.threshold: otsu}\n").expect("a sweep");
     let path = file.display().to_string();
@@ -79,17 +78,17 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
     assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 22), "{table}");
     assert_eq!(rows(4, "failed"), 1, "{table}");
     assert!(output.join("table.h5").exists());
-    // One training and one cube for each distinct one, whoever made it.
+    // Each distinct cube is simulated once and each distinct model trained once, by whichever process came first.
     let count = |folder: &str, ending: &str| {
         let entries = fs::read_dir(output.join(folder)).expect("a folder").flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.ends_with(ending)).count()
     };
-    // The broken point's own comes to nothing.
+    // The broken point trains none.
     assert_eq!(count("archive", ".truth.hspy"), 6, "bulk, and shifts of 0, 5, 10, 20 and 7 eV");
     assert_eq!(count("models", ""), 2);
 
-    // A value more: only that is missing.
+    // One more value: only its point is missing.
     write_sweep(&file, &output, &amounts(&[5.0, 10.0, 15.0, 20.0]));
     let status = json(&ask(&["sweep", "status", "--json"]));
     assert_eq!(status["counts"]["done"], 4, "{status}");
@@ -99,7 +98,6 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
 
 #[test]
 fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
-    let _alone = alone();
     let case = folder("shared-sweep");
     let (file, output) = (case.join("sweep.yaml"), case.join("out"));
     write_sweep(&file, &output, "  - {name: seed, seed: 5}\n");
@@ -117,9 +115,10 @@ fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
     }
     killed.kill().expect("a process can be killed");
     killed.wait().expect("a killed process ends");
-    let jobs = [Job::of(start()), Job::of(start())];
-    let [first, second] = jobs.map(|job| job.wait(LIMIT));
-    // Whoever had the broken point says so; nobody runs it twice.
+    let first = Job::of(start());
+    let second = first.beside(start());
+    let [first, second] = [first, second].map(|job| job.wait(LIMIT));
+    // The process that ran the broken point reports it; no point is run twice.
     let codes = [first.code(), second.code()];
     assert!(codes.contains(&1) && codes.iter().all(|code| [0, 1].contains(code)), "{codes:?}");
     for point in ["good-", "seed-"] {
@@ -133,9 +132,8 @@ fn two_processes_share_a_sweep_and_a_dead_one_is_taken_over() {
 
 #[test]
 fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
-    let _alone = alone();
     let case = folder("injecting-sweep");
-    // The copies are made of a cube that the sweep simulates first.
+    // The anomalies are injected into a cube that the sweep simulates first.
     let text = "output: out\n\
         base:\n  archive: {train_inputs: [sim/bulk.hspy], inputs: [inj/copy.hspy]}\n  train: {steps: 10, device: cpu}\n  \
         simulate: {dir: sim, cubes: [{name: bulk, scene: {shape: [24, 24, 80], dispersion_ev: 5}}]}\n  \
@@ -147,7 +145,7 @@ fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
     command.current_dir(&case);
     finish(command, LIMIT).succeeded();
     let archive = files(&case.join("out/archive"), ".hspy");
-    // Each with its truth.
+    // Each has its truth beside it.
     assert_eq!(archive.len(), 6, "one original and a copy for each amount: {archive:?}");
     assert_eq!(files(&case.join("out/models"), "trained").len(), 1);
     let summaries = files(&case.join("out"), "summary.json");
@@ -162,7 +160,6 @@ fn a_sweep_injects_what_it_varies_and_makes_each_copy_once() {
 
 #[test]
 fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
-    let _alone = alone();
     let case = folder("signals");
     let start = |ranks: usize, words: &[&str], output: &str| {
         let mut command = coreloss(ranks, words);
@@ -187,7 +184,7 @@ fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
             if output.is_dir() { files(&output, done).len() } else { 0 }
         };
         job.until("something was done", LIMIT, || count() > 0);
-        // Each rank by itself, as srun does.
+        // To each rank, as srun does.
         job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
         let ended = job.wait(Duration::from_secs(60));
         ended.exits(75);
@@ -200,14 +197,14 @@ fn a_signal_stops_a_sweep_and_a_survey_and_both_go_on_to_the_same_end() {
     assert_eq!(read("broken-survey").expect("a ranking"), read("unbroken-survey").expect("a ranking"));
 }
 
-/// Kinds of cubes: other shapes, energy axes, doses and thicknesses.
+/// Kinds of cubes, with different shapes, energy axes, doses and thicknesses.
 const KINDS: [&str; 3] = [
     "shape: [24, 28, 80], dispersion_ev: 5",
     "shape: [32, 20, 100], dispersion_ev: 4, dose: 40000, thickness: 0.9",
     "shape: [20, 36, 64], dispersion_ev: 4.5, energy_offset_ev: 480, dose: 150000, thickness: 0.3",
 ];
 
-/// Simulates cubes `from..to` into `archive`; every tenth has an anomaly planted and is named after that.
+/// Simulates the numbered `cubes` into `archive`. One in ten has an anomaly, and `planted` in its name.
 fn simulate(case: &Path, cubes: std::ops::Range<usize>) {
     let mut text = format!(
         "output: '{0}/survey'\narchive: {{inputs: ['{0}/archive/*.hspy']}}\ntrain: {{steps: 60, device: cpu}}\n\
@@ -229,7 +226,7 @@ fn simulate(case: &Path, cubes: std::ops::Range<usize>) {
     assert!(command.status().expect("coreloss runs").success());
 }
 
-/// Five files that are no cubes, each in its own way.
+/// Writes five files that are no cubes, each broken in another way.
 fn spoil(archive: &Path) {
     let whole = fs::read(archive.join("clean-000.hspy")).expect("a cube");
     let write = |name: &str, bytes: &[u8]| fs::write(archive.join(name), bytes).expect("a file");
@@ -243,7 +240,7 @@ fn spoil(archive: &Path) {
     write("bad-garbled.hspy", &garbled);
 }
 
-/// Names and surprises, in order.
+/// The names and surprises of `ranking.csv`, in its order.
 fn ranking(case: &Path) -> Vec<(String, f64)> {
     let text = fs::read_to_string(case.join("survey/ranking.csv")).expect("a ranking");
     let row = |line: &str| {
@@ -266,14 +263,14 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
     let config = case.join("survey.yaml").display().to_string();
     let job = slurm.sbatch("survey", &[], &[&config]);
     slurm.wait_for(&job, "FAILED");
-    // Done, with files set aside.
+    // Exit code 3: done, with files set aside.
     assert_eq!(slurm.show(&job, "ExitCode"), "3:0", "{}", slurm.log(&job));
     let found = ranking(&case);
     assert_eq!(found.len(), count, "{}", slurm.log(&job));
     let planted = found.iter().filter(|(name, _)| name.starts_with("planted")).count();
     let top = &found[..planted];
     assert!(top.iter().all(|(name, _)| name.starts_with("planted")), "{found:?}");
-    // Calibrated: of the clean cubes of any kind few are surprising, one in a hundred by two decades if all were ideal.
+    // Surprises are calibrated: ideally one clean cube in a hundred exceeds 2. Here at most one in ten of each kind may.
     let lowest_planted = top[planted - 1].1;
     for kind in 0..3 {
         let of_kind = |name: &str| {
@@ -294,7 +291,7 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
     let page = fs::read_to_string(case.join("survey/ranking.html")).expect("a page");
     assert!(page.contains("planted-007") && page.contains("bad-text"));
 
-    // Added later: only those are scored, and with the models that there are.
+    // Of cubes that are added later only these are scored, with the existing models.
     let models = || {
         let entries = fs::read_dir(case.join("survey/models")).expect("a folder").flatten();
         entries.map(|entry| entry.metadata().expect("a folder").modified().expect("a time")).collect::<Vec<_>>()
@@ -313,7 +310,6 @@ fn a_survey_ranks_the_planted_cubes_of_all_kinds_above_the_clean_ones() {
 
 #[test]
 fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
-    let _alone = alone();
     let case = folder("rehearsal");
     simulate(&case, 0..1);
     let config = case.join("survey.yaml").display().to_string();
@@ -325,7 +321,7 @@ fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
         assert!(told.stdout.contains(words), "{words}: {}", told.dump());
     }
     assert!(!case.join("survey").exists());
-    // What is done to the energies counts.
+    // The number of channels is that after alignment and rebinning.
     let sets = ["--set", "preprocess.rebin=2", "--set", "preprocess.align=edge"];
     let told = mpirun(2, &[&["run", "--dry-run", &config][..], &sets].concat(), LIMIT);
     told.succeeded();
@@ -356,9 +352,9 @@ fn the_doctor_finds_ranks_that_do_not_know_each_other() {
     assert!(good.status.success(), "{good:?}");
     let told = json(&String::from_utf8_lossy(&good.stdout));
     assert_eq!(told["ok"], true, "{told}");
-    let alone = doctor(&["--mpi=none"]);
-    assert!(!alone.status.success(), "{alone:?}");
-    // Open MPI ends it before the first check can be made.
-    let told = String::from_utf8_lossy(&alone.stderr);
-    assert!(told.contains("use `srun --mpi=pmix`"), "{alone:?}");
+    let apart = doctor(&["--mpi=none"]);
+    assert!(!apart.status.success(), "{apart:?}");
+    // Open MPI ends it before the first check.
+    let told = String::from_utf8_lossy(&apart.stderr);
+    assert!(told.contains("use `srun --mpi=pmix`"), "{apart:?}");
 }

@@ -1,10 +1,8 @@
-//! Jobs killed at random moments: they end within ten seconds, say who and why, leave nothing half-written under a final
-//! name, and go on, on the same or another number of ranks, to the result of an unbroken job, to the bit.
+//! Jobs that are killed at random moments. They end within ten seconds, say which rank died and why, and leave no
+//! incomplete file under a final name. Started again, on the same or another number of ranks, they continue to the
+//! result of an unbroken job, equal to the bit.
 //!
-//! A dozen trials here; `scripts/chaos.sh N` makes N, others for another `CORELOSS_CHAOS_SEED`, and prints what was tried
-//! and survived.
-
-mod common;
+//! There are a dozen trials here. `scripts/chaos.sh N SEED` makes N others, and prints a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,30 +11,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::case::{Case, LIMIT};
-use common::cube::counts;
-use common::result::{assert_equal, findings, maps, summary};
-use common::{Ended, Job, alone, files, send};
 use coreloss::train::Checkpoint;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// So soon a job with a fault is over, with all its processes.
+use crate::common::case::{Case, LIMIT};
+use crate::common::cube::counts;
+use crate::common::result::{assert_equal, findings, maps, summary};
+use crate::common::{Ended, Job, files, send};
+
+/// Within this time a job with a fault ends, with all its processes.
 const END: Duration = Duration::from_secs(10);
 const STEPS: usize = 8;
 
-/// What a job is doing, as far as it can be told from outside.
+/// What a job is doing, as far as can be seen in its output folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Read,
     Train,
-    /// A checkpoint has its temporary name.
+    /// A checkpoint is being written, under its temporary name.
     Checkpoint,
     Pca,
     Score,
-    /// The maps have their temporary name.
+    /// The maps are being written, under their temporary name.
     Output,
-    /// The maps are whole, and there is no summary yet.
+    /// The maps are complete, and the summary is not yet there.
     Report,
 }
 
@@ -61,7 +60,7 @@ impl Phase {
         }
     }
 
-    /// Seconds from when it can be seen to begin, of an unbroken job.
+    /// Start and end of the phase in an unbroken job, in seconds after [`Phase::has_begun`] becomes true.
     fn span(self, laps: &serde_json::Value) -> [f64; 2] {
         let lap = |name: &str| laps[name].as_f64().unwrap_or(0.0);
         match self {
@@ -83,7 +82,7 @@ enum Fault {
     KillMpirun,
     /// As batch scripts ask for an end.
     TermMpirun,
-    /// As srun asks for it.
+    /// As srun does.
     TermRanks,
 }
 
@@ -103,7 +102,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// Whom it was done to, where that is one rank of several.
+    /// Does it to `job`; returns the rank that was killed, if it was a single one.
     fn strike(self, job: &Job, victim: usize) -> Option<usize> {
         let ranks = job.ranks();
         match self {
@@ -120,7 +119,7 @@ impl Fault {
         None
     }
 
-    /// The job's end tells of it. One that was asked to end and had nothing left to do has ended well.
+    /// Checks that the exit code and messages of the job tell of it.
     fn is_told(self, ended: &Ended, victim: Option<usize>) {
         let code = ended.code();
         match self {
@@ -131,9 +130,9 @@ impl Fault {
                     ended.says(&format!("rank {victim} "));
                 }
             }
-            // Who would say it is no more.
+            // mpirun itself is dead and can say nothing.
             Fault::KillMpirun => assert_eq!(code, 128 + libc::SIGKILL, "{}", ended.dump()),
-            // mpirun has a code of its own; one that comes before MPI is up ends it as it ends any program.
+            // mpirun's exit code depends on the moment.
             Fault::TermMpirun => (),
             Fault::TermRanks if code == 0 || code == 75 => (),
             Fault::TermRanks => _ = ended.says("signal 15"),
@@ -142,21 +141,21 @@ impl Fault {
     }
 }
 
-/// What can be done to a job, and when.
+/// A fault, and when and to which job it happens.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     phase: Phase,
     fault: Fault,
     ranks: usize,
-    /// On which it goes on.
+    /// Number of ranks on which the job continues.
     then: usize,
     victim: usize,
-    /// From the beginning of the phase (0) to its end (1).
+    /// Between the beginning of the phase (0) and its end (1).
     moment: f64,
 }
 
 impl Trial {
-    /// Number `i`: all phases by all faults in turn.
+    /// Trial number `i`: all pairs of a phase and a fault in turn.
     fn new(i: usize, random: &mut ChaCha8Rng) -> Trial {
         Trial {
             phase: PHASES[i % PHASES.len()],
@@ -168,7 +167,7 @@ impl Trial {
         }
     }
 
-    /// Whether the fault met a running job; fails where the job did not survive it.
+    /// Whether the fault came before the job had ended. Fails where the job did not survive it.
     fn run(self, case: &Case, reference: &Path) -> bool {
         let output = case.path("out");
         if output.exists() {
@@ -181,7 +180,7 @@ impl Trial {
             std::thread::sleep(Duration::from_millis(1));
         }
         while job.running() && !self.phase.has_begun(&output) {
-            // A checkpoint is written in milliseconds.
+            // Writing a checkpoint takes milliseconds only.
             std::thread::sleep(Duration::from_micros(200));
         }
         std::thread::sleep(Duration::from_secs_f64(from + self.moment * (to - from)));
@@ -211,7 +210,7 @@ fn start(case: &Case, ranks: usize, output: &str) -> Job {
     Job::of(case.command(ranks, &words))
 }
 
-/// Every file that bears its final name is what an unbroken job writes.
+/// Every file with a final name must be what an unbroken job writes.
 fn assert_whole(output: &Path, reference: &Path) {
     if !output.is_dir() {
         return;
@@ -232,7 +231,6 @@ fn assert_whole(output: &Path, reference: &Path) {
 
 #[test]
 fn faults_at_random_moments_lose_nothing() {
-    let _alone = alone();
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
     let (trials, seed) = (number("CORELOSS_CHAOS_TRIALS", 12), number("CORELOSS_CHAOS_SEED", 1));
     let mut random = ChaCha8Rng::seed_from_u64(seed as u64);
@@ -240,7 +238,7 @@ fn faults_at_random_moments_lose_nothing() {
     start(&case, 2, "reference").wait(LIMIT).succeeded();
     let reference = case.path("reference");
 
-    // Tried and survived, by phase and fault.
+    // Numbers of trials and of those survived.
     let mut table: BTreeMap<(Phase, Fault), [usize; 2]> = BTreeMap::new();
     let (mut late, mut lost) = (0, Vec::new());
     let began = Instant::now();
@@ -262,7 +260,7 @@ fn faults_at_random_moments_lose_nothing() {
     assert!(lost.is_empty(), "{lost:#?}");
 }
 
-/// Survived of tried: a row for each fault, a column for each phase.
+/// Prints survived and tried, with a row for each fault and a column for each phase.
 fn print(table: &BTreeMap<(Phase, Fault), [usize; 2]>) {
     let header: Vec<String> = PHASES.iter().map(|phase| format!("{phase:?}")).collect();
     println!("| survived / tried | {} | all |", header.join(" | "));

@@ -1,23 +1,20 @@
-//! The demonstration at its full length and defaults: equal to the bit for any number of ranks and threads, through
-//! kills and signals, readable in HyperSpy, and right about what was planted.
+//! The demonstration at its full length and defaults: equal to the bit on any number of ranks and threads, also after
+//! kills and signals; it finds the planted anomalies, and its files open in HyperSpy.
 //!
-//! A full run takes about a minute on two cores, so all tests here share one simulation and one reference run, and run
-//! one after the other.
-
-mod common;
+//! A full run takes about a minute on two cores, so all tests share one simulation and one reference run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use common::result::{assert_equal, datasets, findings, metrics, summary, weights};
-use common::{Job, alone, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped};
+use crate::common::result::{assert_equal, datasets, findings, metrics, summary, weights};
+use crate::common::{Job, ask_python, coreloss, files, finish, folder, mpirun, send, set, shipped};
 
-/// Of a full run: several times what it takes on two cores that others use as well.
+/// Of a full run: several times what it takes on two busy cores.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Of the training, by default.
+/// Training steps of the demonstration.
 const STEPS: usize = 200;
 const STEPS_PER_EPOCH: usize = 2;
 
@@ -27,7 +24,7 @@ struct Demo {
     reference: PathBuf,
 }
 
-/// The simulated archive and the reference run; hold [`alone`] when asking.
+/// The simulated archive and the reference run, made when a test first asks for them.
 fn demo() -> &'static Demo {
     static DEMO: OnceLock<Demo> = OnceLock::new();
     DEMO.get_or_init(|| {
@@ -47,7 +44,7 @@ fn simulate(ranks: usize, archive: &Path) {
     mpirun(ranks, &arguments, Duration::from_secs(120)).succeeded();
 }
 
-/// The demonstration's configuration as it ships, but for where it reads and writes.
+/// Arguments for the demonstration's configuration as it ships, with other folders to read and write.
 fn arguments(demo: &Demo, command: &str, output: &Path, more: &[&str]) -> Vec<String> {
     let mut arguments = vec![command.to_string(), shipped("demo.yaml")];
     arguments.extend(set("output", output.display()));
@@ -59,7 +56,6 @@ fn arguments(demo: &Demo, command: &str, output: &Path, more: &[&str]) -> Vec<St
 
 #[test]
 fn simulated_cubes_are_equal_for_any_number_of_ranks() {
-    let _alone = alone();
     let demo = demo();
     let inputs = files(&demo.archive, ".hspy");
     assert_eq!(inputs.len(), 6, "three cubes and their truth: {inputs:?}");
@@ -77,9 +73,8 @@ fn simulated_cubes_are_equal_for_any_number_of_ranks() {
 /// Three and four ranks train and score in [`a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one`].
 #[test]
 fn losses_weights_and_maps_are_equal_on_one_and_two_ranks() {
-    let _alone = alone();
     let demo = demo();
-    // At the full length that the configuration asks for.
+    // The reference was trained for all steps of the configuration.
     let lines = metrics(&demo.reference);
     assert_eq!(lines.iter().filter(|line| line.get("loss").is_some()).count(), STEPS);
     assert_eq!(weights(&demo.reference).0, format!("step-{STEPS:08}.safetensors"));
@@ -91,13 +86,12 @@ fn losses_weights_and_maps_are_equal_on_one_and_two_ranks() {
     assert_eq!(summary["peak_rss_mib"].as_array().map(Vec::len), Some(2));
 }
 
-/// One run that is killed three times and stopped by a signal twice, each time on another number of ranks.
+/// One run that is killed three times and stopped by a signal twice, and continues on another number of ranks each time.
 #[test]
 fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
-    let _alone = alone();
     let demo = demo();
     let output = folder("broken");
-    // The default of ten epochs would lose up to ten to a kill. Where checkpoints are written changes no result.
+    // With the default, every ten epochs, a kill loses up to ten. How often checkpoints are written changes no result.
     let often = ["--set", "train.checkpoint_epochs=3"];
     let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
     let epochs = || {
@@ -111,7 +105,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         number.parse::<usize>().expect("a step")
     };
 
-    // Killed outright while it trains, on two numbers of ranks.
+    // Killed while it trains, on two and then on three ranks.
     for (ranks, epoch) in [(2, 14), (3, 31)] {
         let mut job = start(ranks);
         job.until("an epoch was done", LIMIT, || epochs() >= epoch);
@@ -120,7 +114,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         assert!(kept.contains(&step()), "step {}", step());
         assert!(files(&output, ".coreloss.hspy").is_empty());
     }
-    // Asked to stop as srun and scancel do, each rank by itself.
+    // Asked to stop as srun and scancel do, by a signal to each rank.
     let mut job = start(4);
     let before = step();
     job.until("an epoch was done", LIMIT, || epochs() >= 45);
@@ -128,7 +122,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     job.wait(Duration::from_secs(60)).exits(75);
     let stopped = step();
     assert!(stopped > before && stopped < STEPS, "step {stopped}");
-    // And as batch scripts do, through mpirun.
+    // Asked to stop as batch scripts do, by a signal to mpirun.
     let mut job = start(1);
     job.until("an epoch was done", LIMIT, || epochs() >= 52);
     job.signal(libc::SIGUSR1);
@@ -159,7 +153,6 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
 
 #[test]
 fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
-    let _alone = alone();
     let demo = demo();
     let quick = Duration::from_secs(60);
     let call = |ranks: usize, output: &Path, more: &[&str]| mpirun(ranks, &arguments(demo, "run", output, more), quick);
@@ -174,13 +167,13 @@ fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
         let none = call(ranks, &folder("resume"), &["--resume"]);
         none.exits(2).says("holds no checkpoint").without_panic();
     }
-    // Where results go and how much memory reading them may take are no part of them.
+    // The memory for reading does not change results, so it may differ.
     call(2, &demo.reference, &["--set", "io.memory_mib=512"]).succeeded().says("is finished");
     call(2, &demo.reference, &["--resume"]).succeeded().says("is finished");
     call(2, &demo.reference, &["--resume", "--fresh"]).exits(2);
     assert_eq!(findings(&demo.reference), before);
 
-    // A few steps, so that starting anew shows in the number of lines.
+    // Few steps; the number of lines shows whether the run started anew.
     let output = folder("fresh");
     let few = ["--set", "train.steps=4"];
     let fewer = ["--set", "train.steps=3"];
@@ -197,7 +190,6 @@ fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
 
 #[test]
 fn the_default_score_finds_the_planted_shifts() {
-    let _alone = alone();
     let summary = summary(&demo().reference);
     let cubes = summary["cubes"].as_array().expect("cubes");
     let shown = |name: &str| {
@@ -210,12 +202,12 @@ fn the_default_score_finds_the_planted_shifts() {
         let (cube, found) = shown(name);
         let f1 = found["f1"].as_f64().expect("there is truth beside the cube");
         assert!(f1 >= 0.95, "{name}: F1 {f1} by its own threshold: {found:#}");
-        // PCA's row stands beside it.
+        // PCA is scored as well.
         assert!(cube["methods"]["pca3"]["pcc"]["f1"].is_number(), "{name}");
         let regions = cube["regions"].as_array().expect("regions");
         assert!(!regions.is_empty(), "{name} has no region");
     }
-    // Listed honestly, whatever it is.
+    // Whatever the result is, it is listed.
     let (_, oxygen) = shown("oxygen_minus_30");
     for metric in ["f1", "best_f1", "auroc", "average_precision", "precision", "recall"] {
         assert!(oxygen[metric].is_number(), "{metric} of oxygen_minus_30: {oxygen:#}");
@@ -224,10 +216,9 @@ fn the_default_score_finds_the_planted_shifts() {
 
 #[test]
 fn every_file_of_the_demo_opens_in_hyperspy() {
-    let _alone = alone();
     let demo = demo();
     let mut all = files(&demo.archive, ".hspy");
     all.extend(files(&demo.reference, ".hspy"));
     assert_eq!(all.len(), 9, "cubes, truth and results: {all:?}");
-    ask_python("hyperspy_judge.py", &all);
+    ask_python("tests/judges/hyperspy_judge.py", &all);
 }

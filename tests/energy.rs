@@ -1,24 +1,21 @@
-//! The energy axis on its way to the models: pixels brought in line, channels joined, cubes of several axes, and the
-//! parts of cubes that a user draws. Every run on 1, 2 and 3 ranks, with the same maps.
+//! The energy axis before the models see it: aligned pixels, rebinned channels, cubes with different axes; and polygons
+//! that a user draws. Most runs are done on 1, 2 and 3 ranks and must give the same maps.
 
-mod common;
-
-use std::path::PathBuf;
-
-use common::case::Case;
-use common::cube::{counts, write_hspy, write_hspy_from, write_map};
-use common::result::{maps, metrics, summary};
-use common::{alone, skip};
 use ndarray::{Array3, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Poisson};
 
+use crate::common::case::Case;
+use crate::common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
+use crate::common::measured_data;
+use crate::common::result::{maps, metrics, summary};
+
 const SIZE: usize = 16;
 const CHANNELS: usize = 160;
 const STEP_EV: f64 = 2.0;
 
-/// A map of the cube `name` as the runs of `case` left it on one rank.
+/// The map `title` of the cube `name` from the run of `case` on one rank.
 fn map(case: &Case, name: &str, title: &str) -> Vec<f64> {
     let place = format!("{name}.coreloss.hspy/{title}/data");
     let bits = &maps(&case.output(1))[&place].1;
@@ -33,7 +30,7 @@ fn noisy(expected: impl Fn(usize, usize, f64) -> f64, offset: f64, step: f64, si
     })
 }
 
-/// By how much a pixel reads too high, eV: a drift over the lines and a jump in the middle of one.
+/// By how much the energies of a pixel are too high, eV: a drift over the lines and a jump in the middle of one.
 fn shift(y: usize, x: usize) -> f64 {
     let jump = if y * SIZE + x > 100 { -2.5 } else { 0.0 };
     0.8 * (y as f64 * 0.4).sin() + jump
@@ -51,7 +48,7 @@ fn thickness(y: usize, x: usize) -> f64 {
     0.3 + 0.02 * (y + x) as f64
 }
 
-/// Electrons per eV of the low-loss spectrum: a zero-loss peak 1 eV wide, and one plasmon for all that is inelastic.
+/// Electrons per eV of the low-loss spectrum: a zero-loss peak 1 eV wide, and all inelastic electrons in one plasmon.
 fn low_loss(y: usize, x: usize, e: f64) -> f64 {
     let gaussian = |at: f64, sigma: f64| {
         let density = (2.0 * std::f64::consts::PI).sqrt().recip() / sigma;
@@ -62,11 +59,10 @@ fn low_loss(y: usize, x: usize, e: f64) -> f64 {
 
 #[test]
 fn the_low_loss_companion_brings_the_pixels_in_line() {
-    let _alone = alone();
     let case = Case::new("dual");
     let core = noisy(|y, x, e| core_loss(e - shift(y, x)), 420.0, STEP_EV, CHANNELS);
     let mut low = noisy(low_loss, -20.0, 0.25, 400);
-    // A dead pixel of the low-loss detector, and a cosmic ray far above the peak.
+    // A dead pixel of the low-loss cube, and a cosmic ray far higher than the zero-loss peak.
     low.slice_mut(s![4, 4, ..]).fill(0.0);
     low[[9, 9, 100]] = 1e7;
     write_hspy_from(&case.path("cube.hspy"), &core, 420.0, STEP_EV);
@@ -79,13 +75,13 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
     let largest = (0..SIZE * SIZE).filter(|&i| i != 4 * SIZE + 4).map(error).fold(0.0, f64::max);
     println!("largest error of a shift: {largest:.4} eV");
     assert!(largest < 0.03, "{largest}");
-    // The dead pixel takes its neighbours'.
+    // The dead pixel takes the shift of its neighbours.
     assert!(error(4 * SIZE + 4) < 0.05);
 
     let t_over_lambda = map(&case, "cube", "04_thickness");
     for (i, value) in t_over_lambda.iter().enumerate() {
         let expected = thickness(i / SIZE, i % SIZE);
-        // What a cosmic ray of 1e7 adds is inelastic to the log-ratio.
+        // The log-ratio takes the cosmic ray's counts for inelastic electrons.
         if i == 4 * SIZE + 4 {
             assert!(value.is_nan());
         } else if i != 9 * SIZE + 9 {
@@ -93,13 +89,13 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
         }
     }
 
-    // From -3.3 to 0.8 eV: two channels at one end and one at the other are not measured in every pixel.
+    // Shifts range from -3.3 to 0.8 eV: two channels at one end and one at the other are missing in some pixel.
     let energy = &summary(&case.output(2))["cubes"][0]["energy"];
     assert_eq!(energy["align"]["unmeasured"], 1, "{energy}");
     assert_eq!(energy["left_out_ev"].as_array().expect("a list").len(), 2, "{energy}");
     let shape = &summary(&case.output(2))["cubes"][0]["shape"];
     assert_eq!(shape[2], (CHANNELS - 3) as u64, "{energy}");
-    // The edge is where it is, whatever the pixel.
+    // The mean spectrum is that of unshifted pixels.
     let (shape, bits) = &maps(&case.output(1))["cube.coreloss.hspy/01_mean_spectrum/data"];
     assert_eq!(shape[..], [CHANNELS - 3]);
     let first = energy["first_ev"].as_f64().expect("a number");
@@ -109,11 +105,11 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
         assert!((value / expected - 1.0).abs() < 0.05, "{e} eV: {value} {expected}");
     }
 
-    // The same without interpolation: a whole channel is off by half of one at most.
+    // Without interpolation, shifts are whole channels.
     let case = Case::new("dual-whole");
     write_hspy_from(&case.path("cube.hspy"), &core, 420.0, STEP_EV);
     write_hspy_from(&case.path("cube.lowloss.hspy"), &low, -20.0, 0.25);
-    // A cube without a companion is set aside where it was not named.
+    // A cube without a companion is set aside unless it was named.
     write_hspy_from(&case.path("lone.hspy"), &core, 420.0, STEP_EV);
     case.run(1, &[&sets[..], &["preprocess.whole_channels=true"]].concat())
         .exits(3)
@@ -124,11 +120,10 @@ fn the_low_loss_companion_brings_the_pixels_in_line() {
 
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
-    let _alone = alone();
     let case = Case::new("refused").cube(&counts([16, 16, 64], 1));
     let align = "preprocess.align=low_loss";
     case.refused(&[align], 1, &["cube.hspy", "needs the zero-loss peak", "archive.low_loss"]);
-    // No rank hangs where one alone finds fault; after that two ranks tell enough.
+    // From here on, two ranks are enough.
     let refused = |sets: &[&str], code: i32, words: &[&str]| {
         let ended = case.run(2, sets);
         ended.exits(code).without_panic();
@@ -147,39 +142,37 @@ fn what_does_not_fit_is_refused_by_name() {
 
 #[test]
 fn an_edge_aligns_where_there_is_no_zero_loss_peak() {
-    let _alone = alone();
     let case = Case::new("edge");
     let drift = |y: usize| 3.0 * (y as f64 * 0.4).sin();
     let core = noisy(|y, _, e| 4.0 * core_loss(e - drift(y)), 420.0, 1.0, 2 * CHANNELS);
     write_hspy_from(&case.path("cube.hspy"), &core, 420.0, 1.0);
     case.ends(&["preprocess.align=edge", "preprocess.gain=1"], 0);
     let found = map(&case, "cube", "03_energy_shift");
-    // Shifts are counted from the mean spectrum's edge.
+    // Shifts are relative to the edge of the mean spectrum.
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let expected: Vec<f64> = (0..SIZE * SIZE).map(|i| drift(i / SIZE)).collect();
     let (zero, expected_zero) = (mean(&found), mean(&expected));
     let square = |i: usize| (found[i] - zero - expected[i] + expected_zero).powi(2);
     let rms = mean(&(0..SIZE * SIZE).map(square).collect::<Vec<f64>>()).sqrt();
     println!("rms error of a shift: {rms:.3} eV");
-    // The mean over 3 x 3 pixels is one over the drift of three lines.
+    // The 3 x 3 mean averages the drift over three lines.
     assert!(rms < 0.35, "{rms}");
 }
 
 #[test]
 fn joined_channels_keep_every_count() {
-    let _alone = alone();
     let values = counts([16, 16, 130], 3);
     let totals = |rebin: usize| {
         let case = Case::new(&format!("rebin-{rebin}")).cube(&values);
         case.ends(&[&format!("preprocess.rebin={rebin}"), "archive.energy_range_ev=[420, 810]"], 0);
-        // What decides the results belongs to what is gone on with.
+        // A run cannot continue with another rebinning.
         case.run(1, &["preprocess.rebin=3", "archive.energy_range_ev=[420, 810]"]).exits(2).says("preprocess.rebin");
         let shape = summary(&case.output(3))["cubes"][0]["shape"][2].as_u64();
         (shape.expect("a size") as usize, map(&case, "cube", "00_counts"))
     };
     let ((one, whole), (two, joined)) = (totals(1), totals(2));
     assert_eq!((one, two), (127, 63));
-    // The channel that is left over at the end is one of 127.
+    // Of 127 channels, joined in pairs, the last is left over.
     for (a, b) in whole.iter().zip(&joined) {
         assert!(b < a && *b > 0.99 * a, "{a} {b}");
     }
@@ -187,26 +180,25 @@ fn joined_channels_keep_every_count() {
 
 #[test]
 fn cubes_of_two_dispersions_share_the_coarser_axis() {
-    let _alone = alone();
     let case = Case::new("two-axes");
     let fine = noisy(|_, _, e| core_loss(e), 423.0, 1.0, 300);
     let coarse = noisy(|_, _, e| core_loss(e), 420.0, STEP_EV, CHANNELS);
     write_hspy_from(&case.path("a.hspy"), &fine, 423.0, 1.0);
-    // Of another gain, which is another noise.
+    // Another gain, and so another noise.
     write_hspy_from(&case.path("b.hspy"), &coarse.mapv(|v| 5.0 * v), 420.0, STEP_EV);
     case.ends(&["archive.inputs=[a.hspy, b.hspy]"], 0);
     let cubes = &summary(&case.output(2))["cubes"];
     for i in 0..2 {
         let energy = &cubes[i]["energy"];
         assert_eq!(energy["dispersion_ev"], STEP_EV, "{energy}");
-        // Of the fine one 422.5 to 722.5 eV; a channel of the coarse one ends on every odd number.
+        // The fine cube covers 422.5 to 722.5 eV; channels of the coarse one end at odd energies.
         assert_eq!((&energy["first_ev"], &energy["last_ev"]), (&424.0.into(), &720.0.into()));
     }
     let mean = |name: &str| {
         let bits = &maps(&case.output(1))[&format!("{name}.coreloss.hspy/01_mean_spectrum/data")].1;
         bits.iter().map(|&bits| f64::from_bits(bits)).collect::<Vec<f64>>()
     };
-    // Both in electrons, each by its own gain, which a small cube tells to some percent.
+    // Both are in electrons, by their own gains, which are estimated to some percent in cubes as small as these.
     for (i, (a, b)) in mean("a").iter().zip(mean("b")).enumerate() {
         assert!((a / b - 1.0).abs() < 0.25, "{i}: {a} {b}");
     }
@@ -214,7 +206,6 @@ fn cubes_of_two_dispersions_share_the_coarser_axis() {
 
 #[test]
 fn polygons_ignore_and_choose_what_to_train_on() {
-    let _alone = alone();
     let case = Case::new("polygon").cube(&counts([16, 16, 64], 1));
     let triangle = "{polygon: [[-0.5, -0.5], [-0.5, 2.5], [2.5, -0.5]], use: ignore, cubes: cu*}";
     let elsewhere = "{polygon: [[5, 5], [5, 9], [9, 9]], use: ignore, cubes: other}";
@@ -223,7 +214,7 @@ fn polygons_ignore_and_choose_what_to_train_on() {
     let ignored: Vec<usize> = (0..256).filter(|&i| score[i].is_nan()).collect();
     assert_eq!(ignored, [0, 1, 16]);
 
-    // Tall enough to have validation; what lies outside of the polygon changes nothing of the training.
+    // Tall enough for validation lines. Pixels outside of the polygon must not change the training.
     let sets =
         ["archive.regions=[{polygon: [[-1, -1], [70, -1], [70, 5.5], [-1, 5.5]], use: train}]", "preprocess.gain=1"];
     let mut logs = Vec::new();
@@ -240,7 +231,7 @@ fn polygons_ignore_and_choose_what_to_train_on() {
 
     // A mask beside a file of any format.
     let case = Case::new("mask-of-h5");
-    common::cube::write_plain(&case.path("cube.h5"), "counts", &counts([16, 16, 64], 1));
+    write_plain(&case.path("cube.h5"), "counts", &counts([16, 16, 64], 1));
     let mut mask = [0u8; 256];
     mask[37] = 1;
     write_map(&case.path("cube.mask.hspy"), [16, 16], &mask);
@@ -250,11 +241,8 @@ fn polygons_ignore_and_choose_what_to_train_on() {
 
 #[test]
 fn a_measured_cube_is_aligned_on_its_own_zero_loss_peak() {
-    let _alone = alone();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/real/ca_carbon_map.hspy");
-    if !path.exists() {
-        return skip(&format!("{} is absent", path.display()));
-    }
+    let Some(data) = measured_data() else { return };
+    let path = data.join("real/ca_carbon_map.hspy");
     let case = Case::new("measured");
     let inputs = format!("archive.inputs=[{}]", path.display());
     let sets = [&inputs, "preprocess.align=low_loss", "archive.energy_range_ev=[200, 400]"];
@@ -263,7 +251,7 @@ fn a_measured_cube_is_aligned_on_its_own_zero_loss_peak() {
     assert!(maps(&case.output(1)) == maps(&case.output(2)));
     let name = "ca_carbon_map";
     let shifts = map(&case, name, "03_energy_shift");
-    // It was aligned to a channel of 0.69 eV before it was published, on the higher of two.
+    // It was aligned to whole channels of 0.69 eV before it was published.
     let (low, high) = shifts.iter().fold((9f64, -9f64), |(l, h), &v| (l.min(v), h.max(v)));
     println!("shifts {low:.3} to {high:.3} eV");
     assert!(-0.69 < low && high < 0.1 && high - low < 0.3, "{low} {high}");
@@ -271,7 +259,7 @@ fn a_measured_cube_is_aligned_on_its_own_zero_loss_peak() {
     let mean = thickness.iter().sum::<f64>() / thickness.len() as f64;
     println!("mean t/lambda {mean:.3}");
     assert!((0.1..1.5).contains(&mean), "{mean}");
-    // Energies beyond those asked for were there to be moved in: none is lost.
+    // The file has energies beyond the range asked for, so alignment loses none.
     let energy = &summary(&case.output(1))["cubes"][0]["energy"];
     assert_eq!(energy["left_out_ev"].as_array().map(Vec::len), Some(0), "{energy}");
 }

@@ -1,21 +1,20 @@
-//! Small versions of the experiments in `configs/experiments`: one scene of 64 x 64 pixels and one scan of each anomaly,
-//! at the defaults. They would fail if the science broke; how good it is, `scripts/experiments.sh` measures.
-
-mod common;
+//! Small versions of the experiments in `configs/experiments`: a scene of 64 x 64 pixels, one scan of each anomaly, and
+//! the default settings. They fail if the science breaks; `scripts/experiments.sh` measures how good it is.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::case::{Case, RANKS};
-use common::cube::counts;
-use common::result::{assert_equal, summary};
-use common::{alone, files, folder, mpirun, shipped};
 use ndarray::s;
 use serde_json::Value;
 
+use crate::common::case::{Case, RANKS};
+use crate::common::cube::counts;
+use crate::common::result::{assert_equal, summary};
+use crate::common::{files, folder, mpirun, shipped};
+
 const LIMIT: Duration = Duration::from_secs(500);
-/// Another scan for each, so that no two share a noise draw.
+/// Every point has a scan of its own, and so its own noise.
 const POINTS: &str = "
   - {name: weak, simulate.cubes.1.scene.scan: 1, simulate.cubes.1.scene.anomalies: [{kind: shift, amount: 0.9}]}
   - {name: strong, simulate.cubes.1.scene.scan: 2, simulate.cubes.1.scene.anomalies: [{kind: shift, amount: 5.4}]}
@@ -28,7 +27,6 @@ const POINTS: &str = "
 
 #[test]
 fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
-    let _alone = alone();
     let root = folder("experiments");
     let sweep = root.join("sweep.yaml");
     let text = format!(
@@ -59,7 +57,7 @@ fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
         let flagged = score("none", method, "flagged");
         assert!(flagged <= 2.0, "{method} flags {flagged} of 4096 pixels where nothing is");
     }
-    // Linear models find shifts as well, and lack the oxygen.
+    // PCA finds the shifts as well, but not the missing oxygen.
     assert!(score("strong", "pca3", "f1") >= 0.98);
     assert!(score("oxygen", "cvae", "best_f1") > score("oxygen", "pca3", "best_f1") + 0.1);
     let shift = found("strong")["regions"][0]["estimated_shift_ev"].as_f64();
@@ -69,7 +67,7 @@ fn a_bulk_model_finds_what_the_experiments_say_it_finds() {
     assert_eq!(files(&root.join("points"), "table.csv").len(), 1);
 }
 
-/// The only cube of the point `name` of a sweep in the folder `points`, as its summary has it.
+/// The only cube in the summary of the point `name` of a sweep in the folder `points`.
 fn cube_of(points: &Path, name: &str) -> Value {
     let point = fs::read_dir(points).unwrap().flatten().find(|entry| {
         let folder = entry.file_name();
@@ -81,11 +79,10 @@ fn cube_of(points: &Path, name: &str) -> Value {
 
 #[test]
 fn an_edge_that_wanders_over_the_field_is_no_anomaly_and_hides_none() {
-    let _alone = alone();
     let root = folder("benign");
     let sweep = root.join("sweep.yaml");
-    // The mean spectrum is asked, which hardly needs the training that every run has. The size is the default: in less
-    // than 85 x 85 pixels what wanders is not told from an anomaly.
+    // The method `mean` is tested, which needs next to no training. The cube has the default size: with less than 85 x 85
+    // pixels a wandering edge cannot be told from an anomaly.
     let text = format!(
         "output: {}\nbase: {}\nset:\n  simulate.cubes.*.scene.benign_shift_ev: 0.5\n  simulate.cubes.1.scene.scan: 1\n\
          \x20 pca: {{components: [3], mean: true, fit: cube}}\n  train.steps: 8\nlist:\n\
@@ -108,7 +105,6 @@ fn an_edge_that_wanders_over_the_field_is_no_anomaly_and_hides_none() {
 
 #[test]
 fn linear_baselines_are_the_same_on_any_number_of_ranks() {
-    let _alone = alone();
     let mut cube = counts([12, 14, 200], 6);
     cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
     let case = Case::new("baselines").cube(&cube);
@@ -123,7 +119,7 @@ fn linear_baselines_are_the_same_on_any_number_of_ranks() {
             assert!(methods[format!("{name}{fit}")].is_object(), "{name}{fit}");
         }
     }
-    // Components that never saw the anomaly are others.
+    // Robust components are fitted without the anomaly, so they differ.
     let limit = |method: &str| methods[method]["rx"]["threshold"].as_f64();
     assert_ne!(limit("pca3"), limit("pca3_robust"));
 }

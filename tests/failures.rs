@@ -1,22 +1,21 @@
-//! Wrong input and bad luck on 1, 2 and 3 ranks: a clear word or a stated treatment, the right exit code, and never a
-//! job that hangs. Every job has a minute; most need a second.
-
-mod common;
+//! Wrong input and bad luck on 1, 2 and 3 ranks: a clear message or a documented treatment, the right exit code, and
+//! never a job that hangs.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::case::{Case, LIMIT, RANKS};
-use common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
-use common::result::{maps, metrics, summary};
-use common::{Job, after, alone, coreloss, files, finish, is_root, mpirun, send, skip};
 use ndarray::{Array3, s};
+
+use crate::common::case::{Case, LIMIT, RANKS};
+use crate::common::cube::{counts, write_hspy, write_hspy_from, write_map, write_plain};
+use crate::common::result::{maps, metrics, summary};
+use crate::common::{Job, after, coreloss, files, finish, is_root, mpirun, send, skip};
 
 const SHAPE: [usize; 3] = [16, 16, 64];
 
-/// Pixels `[y, x]` of a map of 16 columns that are not scored.
+/// Pixels `[y, x]` without a score in a map of 16 columns.
 fn unscored(score: &[f64]) -> Vec<[usize; 2]> {
     let nan = score.iter().enumerate().filter(|(_, value)| value.is_nan());
     nan.map(|(i, _)| [i / SHAPE[1], i % SHAPE[1]]).collect()
@@ -24,18 +23,16 @@ fn unscored(score: &[f64]) -> Vec<[usize; 2]> {
 
 #[test]
 fn a_missing_file_is_named_with_its_nearest() {
-    let _alone = alone();
     let case = Case::new("missing").cube(&counts(SHAPE, 1));
     case.refused(&["archive.inputs=[cubes.hspy]"], 2, &["cubes.hspy: no such file", "did you mean", "cube.hspy?"]);
     case.refused(&["archive.inputs=[./*.dm4]"], 2, &["*.dm4 matches no file"]);
-    // An alias, to YAML.
-    case.refused(&["archive.inputs=[*.dm4]"], 2, &["no YAML", "[\"*.hspy\"]"]);
+    // YAML takes this for an alias.
+    case.refused(&["archive.inputs=[*.dm4]"], 2, &["not valid YAML", "[\"*.hspy\"]"]);
     case.refused(&["archive.inputs=[]"], 2, &["archive.inputs is empty"]);
 }
 
 #[test]
 fn a_file_that_is_cut_short_or_damaged_is_named() {
-    let _alone = alone();
     let case = Case::new("damaged").cube(&counts([64, 64, 64], 1));
     let path = case.path("cube.hspy");
     let whole = fs::read(&path).expect("a cube was written");
@@ -45,7 +42,7 @@ fn a_file_that_is_cut_short_or_damaged_is_named() {
     case.refused(&[], 1, &["cube.hspy", "is empty"]);
     fs::write(&path, "x,y\n1,2\n").expect("a file can be written");
     case.refused(&[], 1, &["cube.hspy", "is no HDF5 file"]);
-    // In the middle of compressed values, which one rank alone comes to read.
+    // Damaged in the middle of compressed values, which only one rank reads.
     let mut bytes = whole.clone();
     bytes[whole.len() / 2..][..64].fill(0xa5);
     fs::write(&path, &bytes).expect("a file can be written");
@@ -54,7 +51,6 @@ fn a_file_that_is_cut_short_or_damaged_is_named() {
 
 #[test]
 fn a_wrong_dataset_is_refused_with_the_right_ones() {
-    let _alone = alone();
     let case = Case::new("dataset").cube(&counts(SHAPE, 1));
     case.refused(
         &["archive.dataset=Experiments/none/data"],
@@ -69,18 +65,17 @@ fn a_wrong_dataset_is_refused_with_the_right_ones() {
 
 #[test]
 fn values_that_are_missing_infinite_or_negative_are_treated() {
-    let _alone = alone();
     let mut values = counts(SHAPE, 1);
     values.slice_mut(s![3, 4, ..]).fill(f32::NAN);
     values.slice_mut(s![9, 2, ..]).fill(f32::INFINITY);
     values.slice_mut(s![12, 12, ..]).fill(f32::NEG_INFINITY);
     values.slice_mut(s![0, 0, ..]).fill(0.0);
-    // A few voxels alone are no reason to drop a pixel.
+    // A few bad voxels are no reason to drop a pixel.
     values[[6, 6, 10]] = f32::NAN;
     values[[7, 7, 20]] = f32::INFINITY;
     values.slice_mut(s![5, .., 3]).fill(-50.0);
     let case = Case::new("values").cube(&values);
-    // Without the mean over neighbours, a missing pixel is missing from the maps.
+    // Without the mean over neighbours, a bad pixel is missing in the maps.
     case.ends(&["preprocess.spatial_mean=1"], 0);
     let missing = unscored(&case.score("cube"));
     assert_eq!(missing, [[0, 0], [3, 4], [9, 2], [12, 12]]);
@@ -88,7 +83,6 @@ fn values_that_are_missing_infinite_or_negative_are_treated() {
 
 #[test]
 fn a_cube_without_signal_is_refused_in_words() {
-    let _alone = alone();
     for (name, value) in [("zeros", 0.0), ("nan", f32::NAN), ("negative", -3.0)] {
         let case = Case::new(name).cube(&Array3::from_elem(SHAPE, value));
         case.refused(&[], 1, &["cube.hspy", "no pixel has signal"]);
@@ -97,7 +91,6 @@ fn a_cube_without_signal_is_refused_in_words() {
 
 #[test]
 fn a_constant_cube_runs_to_the_end() {
-    let _alone = alone();
     for (name, value) in [("constant", 100.0), ("ones", 1.0), ("faint", 1e-3), ("bright", 1e9)] {
         let case = Case::new(name).cube(&Array3::from_elem(SHAPE, value));
         case.ends(&[], 0);
@@ -106,7 +99,6 @@ fn a_constant_cube_runs_to_the_end() {
 
 #[test]
 fn tiny_cubes_run_to_the_end() {
-    let _alone = alone();
     for [rows, columns] in [[1, 1], [2, 2], [1, 100], [49, 6]] {
         let case = Case::new(&format!("tiny-{rows}x{columns}")).cube(&counts([rows, columns, 64], 1));
         case.ends(&[], 0);
@@ -122,7 +114,6 @@ fn tiny_cubes_run_to_the_end() {
 
 #[test]
 fn a_wrong_configuration_is_explained() {
-    let _alone = alone();
     let case = Case::new("configuration").cube(&counts(SHAPE, 1));
     let yaml = "seed: 1\ntrain:\n  global_bacth: 16\n";
     fs::write(case.path("run.yaml"), yaml).expect("a folder takes a file");
@@ -150,11 +141,10 @@ fn a_wrong_configuration_is_explained() {
 
 #[test]
 fn cubes_that_do_not_belong_together_are_refused() {
-    let _alone = alone();
     let case = Case::new("axes").cube(&counts(SHAPE, 1));
     let both = "archive.inputs=[cube.hspy, other.hspy]";
     let words = ["cube.hspy", "other.hspy", "one energy axis"];
-    // Channels of 40 eV beside channels of 6.25 eV; then energies of which a third are common.
+    // Channels of 40 and 6.25 eV; then energies of which a third are common.
     write_hspy(&case.path("other.hspy"), &counts([16, 16, 10], 1));
     case.refused(&[both], 1, &[&words[..], &["4 times as wide"]].concat());
     write_hspy_from(&case.path("other.hspy"), &counts(SHAPE, 1), 700.0, 6.25);
@@ -170,7 +160,6 @@ fn cubes_that_do_not_belong_together_are_refused() {
 
 #[test]
 fn a_training_that_diverges_is_ended_on_all_ranks() {
-    let _alone = alone();
     let case = Case::new("diverges").cube(&counts(SHAPE, 1));
     let sets = ["train.learning_rate=1e30", "train.steps=20"];
     case.refused(&sets, 1, &["the loss is not finite at step", "train.learning_rate"]);
@@ -178,7 +167,6 @@ fn a_training_that_diverges_is_ended_on_all_ranks() {
 
 #[test]
 fn an_output_that_cannot_be_written_is_named() {
-    let _alone = alone();
     let case = Case::new("unwritable").cube(&counts(SHAPE, 1));
     fs::write(case.path("file"), "no folder").expect("a folder takes a file");
     for ranks in RANKS {
@@ -193,7 +181,7 @@ fn an_output_that_cannot_be_written_is_named() {
     let on = |options: &str, ranks: usize| {
         let run = case.command(ranks, &["run", "run.yaml", "--set", "output=mounted/out"]);
         let run = after("mount -t tmpfs -o \"$0\" none mounted", options, &run);
-        // A mount in a name space of the job's own goes with it.
+        // A mount in a name space of the job disappears with the job.
         let mut command = Command::new("unshare");
         command.arg("-m").arg(run.get_program()).args(run.get_args());
         let set = run.get_envs();
@@ -208,10 +196,10 @@ fn an_output_that_cannot_be_written_is_named() {
     for ranks in RANKS {
         let ended = on("ro", ranks);
         ended.exits(1).says("mounted/out").says("choose another `output`").without_panic();
-        // Room for the configuration, but neither for a checkpoint nor for maps.
+        // Space for the configuration, but neither for a checkpoint nor for maps.
         let ended = on("size=64k", ranks);
         ended.exits(1).says("mounted/out").without_panic();
-        // Room for the checkpoint, but not for the maps beside it.
+        // Space for the checkpoint, but not for the maps as well.
         let ended = on("size=5450k", ranks);
         ended.exits(1).says("mounted/out").without_panic();
     }
@@ -219,13 +207,12 @@ fn an_output_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_bad_file_of_a_glob_is_set_aside_and_a_named_one_is_not() {
-    let _alone = alone();
     let case = Case::new("set-aside").cube(&counts(SHAPE, 1));
     let whole = fs::read(case.path("cube.hspy")).expect("a cube was written");
     fs::write(case.path("broken.hspy"), &whole[..whole.len() / 2]).expect("a file can be cut");
-    // Opens, but has nothing to score.
+    // This one opens, but has nothing to score.
     write_hspy(&case.path("dark.hspy"), &Array3::from_elem(SHAPE, 0f32));
-    // Opens, and fails when its values are read.
+    // This one opens, and fails when its values are read.
     let mut bytes = whole.clone();
     bytes[whole.len() / 2..][..64].fill(0xa5);
     fs::write(case.path("garbled.hspy"), &bytes).expect("a file can be written");
@@ -257,7 +244,7 @@ fn a_bad_file_of_a_glob_is_set_aside_and_a_named_one_is_not() {
 }
 
 impl Case {
-    /// As `refused`, on outputs of their own.
+    /// As `refused`, after the outputs of earlier runs are removed.
     fn refused_fresh(&self, sets: &[&str], code: i32, words: &[&str]) {
         for ranks in RANKS {
             fs::remove_dir_all(self.output(ranks)).expect("an earlier output");
@@ -268,7 +255,6 @@ impl Case {
 
 #[test]
 fn masks_and_regions_are_honoured() {
-    let _alone = alone();
     let case = Case::new("mask").cube(&counts(SHAPE, 1));
     let mut mask = [0u8; 16 * 16];
     mask[5 * 16 + 3] = 1;
@@ -279,7 +265,7 @@ fn masks_and_regions_are_honoured() {
     assert_eq!(ignored, [[2, 7], [2, 8], [3, 7], [3, 8], [5, 3], [15, 15]]);
     assert_eq!(summary(&case.output(2))["cubes"][0]["ignored"], 6);
 
-    // Trained on the left half only: what the right half holds changes no loss, but all of it is scored.
+    // Trained on the left half only: the right half changes no loss, but is scored.
     let train = ["archive.regions=[{y: [0, 16], x: [0, 6], use: train}]", "preprocess.gain=1"];
     let mut losses = Vec::new();
     for (name, factor) in [("bulk", 1.0), ("bulk-other", 1.5)] {
@@ -295,7 +281,6 @@ fn masks_and_regions_are_honoured() {
 
 #[test]
 fn a_rank_that_dies_ends_the_job_at_once() {
-    let _alone = alone();
     for ranks in [2, 3] {
         for phase in ["metrics.jsonl", ".coreloss.hspy.partial"] {
             let case = Case::new("dies").cube(&counts([96, 96, 256], 1));
@@ -318,7 +303,6 @@ fn a_rank_that_dies_ends_the_job_at_once() {
 
 #[test]
 fn ranks_of_other_programs_or_arguments_are_refused() {
-    let _alone = alone();
     let case = Case::new("others").cube(&counts(SHAPE, 1));
     let program = env!("CARGO_BIN_EXE_coreloss");
     let other = case.path("coreloss");
@@ -339,7 +323,6 @@ fn ranks_of_other_programs_or_arguments_are_refused() {
 
 #[test]
 fn the_program_works_without_mpirun() {
-    let _alone = alone();
     let case = Case::new("alone").cube(&counts(SHAPE, 1));
     case.ends(&[], 0);
     case.run(0, &[]).succeeded();

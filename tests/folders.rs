@@ -1,19 +1,18 @@
-//! Output folders on 1, 2 and 3 ranks: what a run finds there, what it may remove, and what it takes for done.
-
-mod common;
+//! Output folders on 1, 2 and 3 ranks: what a run finds there, what it may remove, and what it takes as finished.
 
 use std::fs;
 use std::path::Path;
 
-use common::case::{Case, LIMIT, RANKS};
-use common::cube::{counts, write_hspy};
-use common::result::summary;
-use common::{Ended, alone, finish};
 use ndarray::s;
+
+use crate::common::case::{Case, LIMIT, RANKS};
+use crate::common::cube::{counts, write_hspy};
+use crate::common::result::summary;
+use crate::common::{Ended, finish};
 
 const SHAPE: [usize; 3] = [12, 14, 200];
 
-/// A cube with a place that is unlike the rest.
+/// A cube with a region that is unlike the rest.
 fn case(name: &str) -> Case {
     let mut cube = counts(SHAPE, 6);
     cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
@@ -32,7 +31,6 @@ fn call(case: &Case, ranks: usize, stage: &[&str], sets: &[&str]) -> Ended {
 
 #[test]
 fn fresh_removes_its_own_results_once_the_inputs_are_open() {
-    let _alone = alone();
     let case = case("fresh");
     for ranks in RANKS {
         case.run(ranks, &[]).succeeded();
@@ -57,7 +55,6 @@ fn fresh_removes_its_own_results_once_the_inputs_are_open() {
 
 #[test]
 fn what_the_linear_methods_left_is_no_finished_run_and_they_lose_none() {
-    let _alone = alone();
     let case = case("stages");
     let has_cvae = |output: &Path| {
         let methods = summary(output)["cubes"][0]["methods"].clone();
@@ -69,7 +66,7 @@ fn what_the_linear_methods_left_is_no_finished_run_and_they_lose_none() {
         let set = format!("output=out-{ranks}");
         call(&case, ranks, &["pca"], &[&set]).succeeded();
         assert!(!has_cvae(&output));
-        // Neither the summary nor, where that is missing, the files of the cubes.
+        // Neither a summary nor, without one, the files of the cubes are taken as a finished run.
         if ranks == 2 {
             fs::remove_file(output.join("summary.json")).expect("a summary");
         }
@@ -88,11 +85,10 @@ fn what_the_linear_methods_left_is_no_finished_run_and_they_lose_none() {
 
 #[test]
 fn an_output_that_fails_is_not_booked_on_the_input() {
-    let _alone = alone();
     let case = case("output-fails");
     write_hspy(&case.path("other.hspy"), &counts(SHAPE, 7));
     for ranks in RANKS {
-        // In the way of the second cube's file.
+        // A folder takes the place of the second cube's file.
         let blocking = case.output(ranks).join("other.coreloss.hspy.partial");
         fs::create_dir_all(&blocking).expect("folders");
         case.run(ranks, &["archive.inputs=[./*.hspy]"]).exits(1).says("other.coreloss.hspy.partial").without_panic();
@@ -107,7 +103,6 @@ fn an_output_that_fails_is_not_booked_on_the_input() {
 
 #[test]
 fn an_earlier_run_is_of_the_same_cubes_and_stays_as_it_was() {
-    let _alone = alone();
     let case = case("earlier");
     case.run(1, &[]).succeeded();
     let earlier = "archive.train_without=out-1";
@@ -119,7 +114,7 @@ fn an_earlier_run_is_of_the_same_cubes_and_stays_as_it_was() {
         .says("leaves none of its pixels to train on");
     call(&case, 2, &["run"], &["output=second", earlier]).succeeded().says("left out of the training");
 
-    // What was not scored there is set aside, unless it was named.
+    // A cube that the earlier run did not score is set aside unless it was named.
     write_hspy(&case.path("other.hspy"), &counts(SHAPE, 7));
     for ranks in RANKS {
         let output = format!("output=some-{ranks}");
@@ -132,7 +127,7 @@ fn an_earlier_run_is_of_the_same_cubes_and_stays_as_it_was() {
     // Scoring alone needs no earlier run.
     fs::rename(case.path("out-1"), case.path("away")).expect("a folder can be moved");
     call(&case, 2, &["score"], &["output=second", earlier]).succeeded();
-    // Another run has taken its place, and flagged other pixels.
+    // Another run takes its place and flags other pixels.
     let ignored = "archive.regions=[{y: [4, 7], x: [4, 8], use: ignore}]";
     case.run(1, &[ignored]).succeeded();
     fs::remove_file(case.path("second/summary.json")).expect("a summary");

@@ -1,10 +1,6 @@
-//! The readers held to RosettaSciIO on every measured cube and format file of `../shared/data`, and on NeXus and EMD
-//! files that it writes: shape, axes, and values to the bit.
-//!
-//! Needs those files and `CORELOSS_PYTHON`, a Python with RosettaSciIO. Without them the tests say `SKIPPED`, and fail
-//! where `CI` is `true`.
+//! The readers against RosettaSciIO: shape, axes, and values to the bit, of every measured cube and format file in
+//! `../shared/data`, and of NeXus and EMD files that RosettaSciIO writes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,54 +11,11 @@ use ndarray::{Array3, s};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The folder of measured cubes and format files; none, and said so, where it is absent.
-fn data() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if !path.exists() {
-        skip(&format!("{} is absent", path.display()));
-        return None;
-    }
-    Some(path)
-}
+use crate::common::{ask_python, files, measured_data};
 
-fn skip(why: &str) {
-    println!("SKIPPED: {why}");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "SKIPPED: {why}; CI has to have it");
-}
-
-/// What the judge prints; none, and said so, where there is no judge.
+/// What RosettaSciIO says for `command`; `None` where it is not installed.
 fn judge(command: &str, paths: &[PathBuf]) -> Option<String> {
-    let mut arguments = vec![PathBuf::from(command)];
-    arguments.extend_from_slice(paths);
-    python("tests/rosettasciio_judge.py", &arguments)
-}
-
-/// What a script of this repository prints; none, and said so, where there is no Python for it.
-fn python(script: &str, arguments: &[PathBuf]) -> Option<String> {
-    let Ok(python) = std::env::var("CORELOSS_PYTHON") else {
-        skip("CORELOSS_PYTHON names no Python with RosettaSciIO");
-        return None;
-    };
-    let output = Command::new(python)
-        .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(script))
-        .args(arguments)
-        .output()
-        .expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8(output.stdout).expect("scripts write UTF-8"))
-}
-
-fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            files_below(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
+    ask_python("tests/judges/rosettasciio_judge.py", &[&[command.into()], paths].concat())
 }
 
 fn read_all(reader: &Reader) -> Array3<f32> {
@@ -70,7 +23,7 @@ fn read_all(reader: &Reader) -> Array3<f32> {
     reader.read(0..rows, 0..columns, 0..channels).expect("the whole cube is read")
 }
 
-/// Holds image `index` of `path`, or the chosen one, to what the judge says of it.
+/// Compares an image of `path`, that of `options` or else the one chosen by default, with what the judge says of it.
 fn check(path: &Path, options: &Options, expected: &Value) {
     let place = format!("{} {:?}", path.display(), options.image);
     let reader = Reader::open(path, options).unwrap_or_else(|error| panic!("{place}: {error:#}"));
@@ -78,7 +31,7 @@ fn check(path: &Path, options: &Options, expected: &Value) {
     assert_eq!(info.dtype, expected["dtype"], "{place}");
     let axes = expected["axes"].as_array().expect("a list of axes");
     let mut found: Vec<&Axis> = vec![&info.y, &info.x, &info.energy];
-    // A line has one pixel across, a spectrum is one pixel.
+    // A line scan has no y axis in the file, a single spectrum neither y nor x.
     let found = found.split_off(3 - axes.len());
     assert_eq!(
         info.shape().iter().product::<usize>(),
@@ -86,7 +39,7 @@ fn check(path: &Path, options: &Options, expected: &Value) {
         "{place}"
     );
     for (axis, expected) in found.into_iter().zip(axes) {
-        // Energies come in eV.
+        // Energies are converted to eV.
         let (factor, units) = match expected["units"].as_str().expect("text") {
             "keV" => (1e3, "eV"),
             units => (1.0, units),
@@ -124,7 +77,7 @@ fn check(path: &Path, options: &Options, expected: &Value) {
     }
 }
 
-/// Holds every image of `path` to the judge's `images`: read, or refused as what it is.
+/// Compares every image of `path` with the judge's `images`. Complex and RGB images must be refused as such.
 fn check_images(path: &Path, images: &[Value]) {
     for (index, expected) in images.iter().enumerate() {
         let options = Options { image: Some(index), ..Options::default() };
@@ -154,11 +107,9 @@ fn check_images(path: &Path, images: &[Value]) {
 
 #[test]
 fn measured_cubes_and_format_files_agree() {
-    let Some(data) = data() else { return };
+    let Some(data) = measured_data() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut found = Vec::new();
-    files_below(&data.join("real"), &mut found);
-    files_below(&data.join("formats"), &mut found);
+    let mut found = [files(&data.join("real"), ""), files(&data.join("formats"), "")].concat();
     for packed in found.iter().filter(|path| path.to_string_lossy().ends_with(".tar.gz")) {
         let status = Command::new("tar")
             .arg("-xzf")
@@ -170,7 +121,7 @@ fn measured_cubes_and_format_files_agree() {
             .expect("tar starts");
         assert!(status.success(), "{}", packed.display());
     }
-    files_below(folder.path(), &mut found);
+    found.extend(files(folder.path(), ""));
     found.retain(|path| !path.to_string_lossy().ends_with(".tar.gz"));
     let Some(said) = judge("describe", &found) else {
         return;
@@ -190,7 +141,7 @@ fn measured_cubes_and_format_files_agree() {
 
 #[test]
 fn the_nanocubes_are_the_same_in_every_format() {
-    let Some(data) = data() else { return };
+    let Some(data) = measured_data() else { return };
     let open = |path: &Path| Reader::open(path, &Options::default()).expect("opens");
     let dm3 = open(&data.join("real/fe_oxide_nanocubes.dm3"));
     let source = data.join("real/fe_oxide_nanocubes.hspy");
@@ -219,7 +170,7 @@ fn the_nanocubes_are_the_same_in_every_format() {
         check(path, &Options::default(), &images[0]);
         assert_eq!(read_all(&open(path)), values, "{}", path.display());
     }
-    // EMD files of RosettaSciIO's keep nothing of the instrument.
+    // NeXus keeps the instrument; EMD files that RosettaSciIO writes do not.
     let (kept, known) = (open(&written[0]), hspy.microscope());
     let kept = kept.microscope();
     assert!(known.beam_energy_kev.is_some() && known.exposure_s.is_some());
@@ -239,15 +190,15 @@ fn the_nanocubes_are_the_same_in_every_format() {
     let converted = folder.path().join("converted");
     let others = ["r.rpl", "r.msa"].map(|name| folder.path().join(name));
     let arguments = [&["-o".into(), converted.clone()][..], &others].concat();
-    if python("scripts/convert.py", &arguments).is_none() {
+    if ask_python("scripts/convert.py", &arguments).is_none() {
         return;
     }
-    // Of one name but for the extension, which therefore stays.
+    // Their names differ in the extension only, so the copies keep it.
     let rpl = open(&converted.join("r.rpl.hspy"));
     assert_eq!(read_all(&rpl), values);
     let (a, b) = (&rpl.info().energy, &dm3.info().energy);
     assert_eq!((a.offset, a.scale, a.size), (b.offset, b.scale, b.size));
-    // Text of a few digits.
+    // MSA is text with a few digits.
     let msa = read_all(&open(&converted.join("r.msa.hspy")));
     let spectrum = values.slice(s![3..4, 4..5, ..]);
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs().max(1.0);
@@ -260,12 +211,12 @@ fn the_nanocubes_are_the_same_in_every_format() {
 
 #[test]
 fn a_converted_file_is_the_same_cube() {
-    let Some(data) = data() else { return };
+    let Some(data) = measured_data() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["sto_lsmo_interface", "fecr_linescan"] {
         let source = data.join("real").join(name).with_extension("dm3");
         let arguments = ["-o".into(), folder.path().to_path_buf(), source.clone()];
-        if python("scripts/convert.py", &arguments).is_none() {
+        if ask_python("scripts/convert.py", &arguments).is_none() {
             return;
         }
         let open = |path: &Path| Reader::open(path, &Options::default()).expect("opens");

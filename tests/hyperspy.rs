@@ -1,21 +1,18 @@
-//! HyperSpy as the judge of what we write: principal components equal to its own, and files that open as they should
-//! whatever the cube is like. (The demonstration's files are judged in `demo.rs`.)
-
-mod common;
+//! HyperSpy judges what is written: principal components are equal to its own, and results of odd cubes open as they
+//! should. (`demo.rs` has the demonstration's files judged.)
 
 use std::time::Duration;
 
-use common::cube::{counts, write_hspy};
-use common::{alone, ask_python, files, folder, mpirun, set, shipped};
+use crate::common::cube::{counts, write_hspy};
+use crate::common::{ask_python, files, folder, mpirun, set, shipped};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn principal_components_equal_hyperspys() {
-    let _alone = alone();
     let folder = folder("pca");
     let cube = folder.join("cube.hspy");
-    // More pixels than channels, lines that two and three ranks share unevenly.
+    // More pixels than channels, and lines that two or three ranks share unevenly.
     write_hspy(&cube, &counts([25, 18, 120], 3));
     for ranks in [1, 2, 3] {
         for poisson in [true, false] {
@@ -35,7 +32,7 @@ fn principal_components_equal_hyperspys() {
             }
             mpirun(ranks, &arguments, LIMIT).succeeded();
             let result = output.join("cube.coreloss.hspy");
-            if let Some(said) = ask_python("hyperspy_pca.py", &[&cube, &result]) {
+            if let Some(said) = ask_python("tests/judges/hyperspy_pca.py", &[&cube, &result]) {
                 let poisson = if poisson { "True" } else { "False" };
                 assert!(said.contains(&format!("poisson={poisson} components=6")), "{said}");
                 print!("{ranks} ranks: {said}");
@@ -46,7 +43,6 @@ fn principal_components_equal_hyperspys() {
 
 #[test]
 fn results_of_odd_cubes_open_in_hyperspy() {
-    let _alone = alone();
     let folder = folder("odd");
     for (name, shape) in [("pixel", [1, 1, 32]), ("line", [1, 100, 40]), ("narrow", [49, 6, 64])] {
         write_hspy(&folder.join(format!("{name}.hspy")), &counts(shape, 5));
@@ -55,7 +51,7 @@ fn results_of_odd_cubes_open_in_hyperspy() {
             ("output", folder.join(name).display().to_string()),
             ("archive.inputs", format!("[{}/{name}.hspy]", folder.display())),
             ("train.steps", "2".into()),
-            // Every signal that a file can have.
+            // All signals that a file can have.
             ("output.reconstruction", "window".into()),
         ] {
             arguments.extend(set(key, value));
@@ -64,5 +60,5 @@ fn results_of_odd_cubes_open_in_hyperspy() {
     }
     let all = files(&folder, ".hspy");
     assert_eq!(all.len(), 6, "{all:?}");
-    ask_python("hyperspy_judge.py", &all);
+    ask_python("tests/judges/hyperspy_judge.py", &all);
 }

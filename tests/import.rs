@@ -1,18 +1,17 @@
-//! `coreloss import` on 1, 2 and 3 ranks: values to the bit in the stored type, what is there already, what must not be
-//! written over, bad files, and a job that is killed half-way. HyperSpy judges the copies.
-
-mod common;
+//! `coreloss import` on 1, 2 and 3 ranks: values equal to the bit in the stored type, copies that exist already, files
+//! that must not be overwritten, bad files, and a job that is killed halfway. HyperSpy judges the copies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::cube::{counts, write_hspy};
-use common::result::{maps, summary};
-use common::{Ended, Job, alone, ask_python, coreloss, files, folder, mpirun, skip};
 use coreloss::archive::{Number, Options, Reader};
 use ndarray::Array3;
 use serde_json::Value;
+
+use crate::common::cube::{counts, write_hspy};
+use crate::common::result::{maps, summary};
+use crate::common::{Ended, Job, ask_python, coreloss, files, folder, measured_data, mpirun};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,13 +37,13 @@ fn import(ranks: usize, inputs: &[&Path], output: &Path, more: &[&str]) -> Ended
     mpirun(ranks, &arguments, LIMIT)
 }
 
-/// The lines of JSON on stdout, one for each file.
+/// The lines of JSON on stdout, one per file.
 fn lines(ended: &Ended) -> Vec<Value> {
     let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
     ended.stdout.lines().map(line).collect()
 }
 
-/// A plain file of 16-bit integers stored energy first, which is contiguous and large enough to be met half-way.
+/// A NeXus file of 16-bit integers with the energy first, contiguous unless `chunk` is given.
 fn write_energy_first(path: &Path, [rows, columns, channels]: [usize; 3], chunk: Option<[usize; 3]>) -> Array3<u16> {
     let cube = Array3::from_shape_fn((rows, columns, channels), |(y, x, e)| {
         ((y * 7919 + x * 104_729 + e * 31) % 60_013) as u16
@@ -75,7 +74,6 @@ fn write_energy_first(path: &Path, [rows, columns, channels]: [usize; 3], chunk:
 
 #[test]
 fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
-    let _alone = alone();
     let folder = folder("values");
     let sources = folder.join("archive");
     fs::create_dir_all(sources.join("monday")).expect("folders");
@@ -88,7 +86,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
     let mut checksums = Vec::new();
     for ranks in [1, 2, 3] {
         let output = folder.join(format!("out-{ranks}"));
-        // Pieces of several lines, and ranks that have none of the small cubes.
+        // Little memory: several lines are read at a time, and some ranks get no line of the small cubes.
         let ended = import(ranks, &[&sources], &output, &["--set", "io.memory_mib=64"]);
         let lines = lines(ended.succeeded());
         assert_eq!(lines.len(), 4, "{}", ended.dump());
@@ -104,7 +102,7 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
         assert_eq!(files(&output, ".hspy").len(), 4);
         assert!(files(&output, ".partial").is_empty());
 
-        // Whole copies are left alone; a source that changed is copied anew.
+        // Complete copies are left as they are; a source that changed is copied again.
         let before = fs::metadata(output.join("si.hspy")).expect("a copy").modified().expect("time");
         let again = import(ranks, &[&sources], &output, &[]);
         assert!(self::lines(again.succeeded()).iter().all(|line| line["status"] == "skipped"));
@@ -123,13 +121,12 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
             [sources.join(below), copy.clone()]
         })
         .collect();
-    ask_python("import_judge.py", &pairs);
+    ask_python("tests/judges/import_judge.py", &pairs);
 }
 
-/// A camera's file: a chunk is a plane of one energy, and each holds a part of every spectrum.
+/// As cameras write: each chunk covers all pixels at a few energies, so every spectrum needs every chunk.
 #[test]
 fn chunks_that_span_the_cube_are_decoded_once() {
-    let _alone = alone();
     let folder = folder("planes");
     let source = folder.join("planes.nxs");
     let cube = write_energy_first(&source, [192, 256, 512], Some([8, 192, 256]));
@@ -144,7 +141,6 @@ fn chunks_that_span_the_cube_are_decoded_once() {
 
 #[test]
 fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
-    let _alone = alone();
     let folder = folder("refused");
     let sources = folder.join("in");
     fs::create_dir_all(&sources).expect("a folder");
@@ -157,7 +153,7 @@ fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
         let status: Vec<Value> =
             lines(ended.exits(3).without_panic()).iter().map(|line| line["status"].clone()).collect();
         assert_eq!(status, ["imported", "failed", "imported"]);
-        // One that was named is an error, after the others.
+        // A bad file that was named is an error, after the others are copied.
         let named = import(
             ranks,
             &[&sources.join("b.hspy"), &sources.join("a.hspy")],
@@ -166,7 +162,7 @@ fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
         );
         named.exits(1).without_panic().says("is no HDF5 file");
         assert_eq!(files(&folder.join(format!("named-{ranks}")), "a.hspy").len(), 1);
-        // Onto itself; onto a file that is none of ours; onto the copy of another cube.
+        // Not onto itself, nor onto a file that was not imported, nor onto the copy of another cube.
         let a = sources.join("a.hspy");
         import(ranks, &[&a], &sources, &[]).exits(1).says("over itself");
         let other = folder.join("other");
@@ -182,7 +178,6 @@ fn nothing_of_others_is_written_over_and_bad_files_are_set_aside() {
 
 #[test]
 fn an_import_that_is_killed_is_done_again() {
-    let _alone = alone();
     let folder = folder("killed");
     let source = folder.join("large.nxs");
     let cube = write_energy_first(&source, [128, 256, 512], None);
@@ -205,20 +200,9 @@ fn an_import_that_is_killed_is_done_again() {
     }
 }
 
-/// The folder of measured cubes and format files; none, and said so, where it is absent.
-fn data() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if !path.exists() {
-        skip(&format!("{} is absent", path.display()));
-        return None;
-    }
-    Some(path)
-}
-
 #[test]
 fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
-    let Some(data) = data() else { return };
-    let _alone = alone();
+    let Some(data) = measured_data() else { return };
     let folder = folder("measured");
     let unpacked = folder.join("unpacked");
     fs::create_dir_all(&unpacked).expect("a folder");
@@ -244,12 +228,12 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
     assert_eq!(lines.len(), 8, "{}", ended.dump());
     let text = |line: &Value, name: &str| PathBuf::from(line[name].as_str().expect("text"));
     let pairs: Vec<PathBuf> = lines.iter().flat_map(|line| [text(line, "path"), text(line, "output")]).collect();
-    ask_python("import_judge.py", &pairs);
+    ask_python("tests/judges/import_judge.py", &pairs);
     let of_nanocubes = lines.iter().filter(|line| line["id"].as_str().is_some_and(|id| id.contains("nanocubes")));
     let checksums: Vec<&Value> = of_nanocubes.map(|line| &line["checksum"]).collect();
     assert!(checksums.len() == 2 && checksums[0] == checksums[1], "{checksums:?}");
 
-    // X-rays are no EELS; whoever insists gets them, and the pictures beside them.
+    // X-ray data is not EELS. With `archive.image` it is imported all the same, and the pictures beside it.
     import(1, &[&neoarm], &output, &[]).exits(1).says("not EELS");
     let insisted = import(2, &[&neoarm], &output, &["--set", "archive.image=3"]);
     let line = &self::lines(insisted.succeeded())[0];
@@ -258,13 +242,12 @@ fn measured_cubes_are_the_same_in_hyperspy_before_and_after() {
     let file = hdf5::File::open(&pictures).expect("the survey opens");
     let names = file.group("Experiments").and_then(|group| group.member_names()).expect("signals");
     assert_eq!(names, ["00 ADF Image (SI Survey)", "01 JEOL ADF1 Image", "02 ADF Image"]);
-    ask_python("hyperspy_judge.py", &[&pictures, &text(line, "output")]);
+    ask_python("tests/judges/hyperspy_judge.py", &[&pictures, &text(line, "output")]);
 }
 
 #[test]
 fn the_nanocubes_give_equal_results_in_every_format() {
-    let Some(data) = data() else { return };
-    let _alone = alone();
+    let Some(data) = measured_data() else { return };
     let folder = folder("equal");
     let dm3 = data.join("real/fe_oxide_nanocubes.dm3");
     import(2, &[&dm3], &folder, &[]).succeeded();
@@ -286,7 +269,7 @@ fn the_nanocubes_give_equal_results_in_every_format() {
         cubes[0]["name"] = "any".into();
         found.push((maps(&output), cubes));
     }
-    // Gatan's calibrations are single-precision numbers, which HyperSpy keeps as the doubles that they are.
+    // Gatan's calibrations are single-precision numbers; HyperSpy stores the same values as doubles.
     assert!(found[0] == found[1], "DM3 and HyperSpy's copy");
     assert!(found[0] == found[2], "DM3 and our copy");
 }

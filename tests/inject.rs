@@ -1,22 +1,21 @@
-//! `coreloss inject`: every kind of anomaly in a small cube, and a control in which nothing may change.
-
-mod common;
+//! `coreloss inject`: every kind of anomaly in a small cube, and a control that must not change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::case::{LIMIT, RANKS};
-use common::cube::{counts, write_hspy};
-use common::result::datasets;
-use common::{alone, folder, mpirun};
 use coreloss::archive::{Options, Reader};
 use ndarray::{Array2, Array3, ArrayView1, s};
+
+use crate::common::case::{LIMIT, RANKS};
+use crate::common::cube::{counts, write_hspy};
+use crate::common::result::datasets;
+use crate::common::{folder, mpirun};
 
 const SHAPE: [usize; 3] = [8, 9, 400];
 /// Channels of 1 eV from 420 eV; the edge begins at 621 eV.
 const ONSET: usize = 201;
 const EDGE: &str = "range_ev: [615, 810], background_ev: [540, 612]";
-/// Copies by name: the kind, its amount, and what else it takes.
+/// The copies: name, kind and amount of the anomaly, and further keys.
 const COPIES: [(&str, &str, f64, &str); 8] = [
     ("control", "shift", 0.0, ""),
     ("shift", "shift", 3.2, ""),
@@ -42,7 +41,7 @@ fn truth(path: &Path) -> Array2<u8> {
     Array2::from_shape_vec((shape[0], shape[1]), labels).expect("a label for each pixel")
 }
 
-/// A cube with an edge that tells of its microscope, and the configuration of all copies.
+/// Writes a cube with an edge and a beam energy, and the configuration of all copies.
 fn prepare(folder: &Path) -> PathBuf {
     let source = folder.join("cube.hspy");
     write_hspy(&source, &counts(SHAPE, 4));
@@ -66,7 +65,6 @@ fn prepare(folder: &Path) -> PathBuf {
 
 #[test]
 fn every_kind_changes_its_own_pixels_and_a_control_none() {
-    let _alone = alone();
     let folder = folder("kinds");
     let source = prepare(&folder);
     let (_, original) = read(&source);
@@ -105,17 +103,17 @@ fn every_kind_changes_its_own_pixels_and_a_control_none() {
                 gained -= f64::from(before.slice(s![ONSET..ONSET + 30]).sum());
             }
         }
-        // An edge that begins later, or is spread over a wider range, is lower at its onset; so is a steeper background.
+        // A later or broader edge has fewer counts at the onset; so has a steeper background.
         let lower = matches!(kind, "shift" | "broaden" | "slope") && amount > 0.0;
         assert!(if lower { gained < 0.0 } else { gained >= 0.0 }, "{name}: {gained}");
     }
 }
 
-/// What a kind of anomaly may change of a spectrum `[energy]`.
+/// Checks that a kind of anomaly changed a spectrum `[energy]` only as it may.
 fn check(kind: &str, amount: f64, before: ArrayView1<f32>, after: ArrayView1<f32>) {
     let changed: Vec<usize> = (0..before.len()).filter(|&e| before[e] != after[e]).collect();
     let gained = |channels: std::ops::Range<usize>| channels.map(|e| f64::from(after[e] - before[e])).sum::<f64>();
-    // The slope changes from the window of its background on, all others the edge alone.
+    // `slope` changes the spectrum from its background window on, all other kinds the edge only.
     let start = if kind == "slope" { 120 } else { ONSET - 6 };
     assert!(changed[0] >= start, "{kind}: channel {}", changed[0]);
     match kind {
@@ -123,7 +121,7 @@ fn check(kind: &str, amount: f64, before: ArrayView1<f32>, after: ArrayView1<f32
             assert_eq!(changed.len(), 1);
             assert!((gained(changed[0]..changed[0] + 1) - amount).abs() < 0.1);
         }
-        // Of 150 counts, falling by the factor e in 100 channels.
+        // The edge has 150 counts at its onset and falls by a factor e in 100 channels.
         "scale" => assert!((3000.0..15_000.0).contains(&gained(ONSET..391)), "{}", gained(ONSET..391)),
         "ratio" => assert!(gained(ONSET..235) > 5.0 * gained(246..391).abs()),
         "slope" => assert!(after.iter().zip(before).all(|(after, before)| after <= before)),
@@ -133,7 +131,6 @@ fn check(kind: &str, amount: f64, before: ArrayView1<f32>, after: ArrayView1<f32
 
 #[test]
 fn what_cannot_be_injected_is_refused_in_words() {
-    let _alone = alone();
     let folder = folder("refused");
     let source = prepare(&folder);
     for (anomaly, words) in [
@@ -160,7 +157,6 @@ fn what_cannot_be_injected_is_refused_in_words() {
 
 #[test]
 fn a_measured_cube_is_never_written_over() {
-    let _alone = alone();
     let folder = folder("over");
     let source = prepare(&folder);
     let before = fs::read(&source).expect("a cube");
@@ -180,7 +176,7 @@ fn a_measured_cube_is_never_written_over() {
         told.exits(2).says("written over itself").without_panic();
         let told = inject("cube.hspy", "notes", ranks);
         told.exits(2).says("is no copy with anomalies").without_panic();
-        // A copy is made anew.
+        // An existing copy is made anew.
         inject("cube.hspy", "copy", ranks).succeeded();
         let told = inject("cubes.hspy", "copy", ranks);
         told.exits(2).says("cubes.hspy: no such file").without_panic();

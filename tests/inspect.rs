@@ -1,21 +1,20 @@
-//! `coreloss inspect`: the stable form of its JSON, what it finds, and the same on any number of ranks.
+//! `coreloss inspect`: the fields of its JSON and what it finds, the same on any number of ranks.
 
-mod common;
+use std::path::Path;
 
-use std::path::{Path, PathBuf};
-
-use common::case::{Case, LIMIT, RANKS};
-use common::cube::{counts, write_hspy};
-use common::{Ended, alone, coreloss, finish, skip};
 use ndarray::{Array3, s};
 use serde_json::Value;
+
+use crate::common::case::{Case, LIMIT, RANKS};
+use crate::common::cube::{counts, write_hspy};
+use crate::common::{Ended, coreloss, finish, measured_data};
 
 fn inspect(ranks: usize, arguments: &[&str]) -> Ended {
     let arguments = [&["inspect"], arguments].concat();
     finish(coreloss(ranks, &arguments), LIMIT)
 }
 
-/// What is said of one file, the same on 1, 2 and 3 ranks.
+/// The JSON about one file, which must be the same on 1, 2 and 3 ranks.
 fn described(path: &Path) -> Value {
     let path = path.to_str().expect("a path is text");
     let mut first: Option<String> = None;
@@ -34,7 +33,6 @@ fn problems(of: &Value) -> String {
 
 #[test]
 fn a_cube_is_measured_alike_on_any_number_of_ranks() {
-    let _alone = alone();
     let mut cube = counts([16, 12, 200], 1);
     cube.slice_mut(s![.., .., 40]).fill(0.0);
     cube.slice_mut(s![.., 5, ..]).fill(0.0);
@@ -68,7 +66,6 @@ fn a_cube_is_measured_alike_on_any_number_of_ranks() {
 
 #[test]
 fn tiny_and_empty_cubes_are_described() {
-    let _alone = alone();
     let case = Case::new("tiny");
     let path = case.path("cube.hspy");
     for shape in [[2, 2, 2], [1, 100, 64], [1, 1, 300], [5, 1, 2]] {
@@ -84,7 +81,6 @@ fn tiny_and_empty_cubes_are_described() {
 
 #[test]
 fn detector_limits_and_odd_axes_are_told() {
-    let _alone = alone();
     let case = Case::new("limits");
     let path = case.path("cube.hspy");
     let mut cube = counts([6, 6, 100], 3).mapv(|n| n as u16);
@@ -109,11 +105,7 @@ fn detector_limits_and_odd_axes_are_told() {
 
 #[test]
 fn the_measured_cubes() {
-    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if !data.is_dir() {
-        return skip(&format!("{} is absent", data.display()));
-    }
-    let _alone = alone();
+    let Some(data) = measured_data() else { return };
     let found = described(&data.join("real/fe_oxide_nanocubes.dm3"));
     assert_eq!(found["vacuum"]["pixels"], 97, "{found}");
     assert_eq!(found["edges"][0]["name"], "Fe L3", "{found}");
@@ -125,7 +117,7 @@ fn the_measured_cubes() {
     let image = data.join("formats/dtypes/test-2.dm3");
     let said = problems(&described(&image));
     assert!(said.contains("no EELS spectrum image") && !said.contains("test-2.dm3"), "{said}");
-    // Complex, and colours.
+    // Complex values, and RGB colours.
     for name in ["test-3.dm3", "test-23.dm3"] {
         let path = data.join("formats/dtypes").join(name);
         inspect(2, &[path.to_str().expect("text")]).exits(2).without_panic();

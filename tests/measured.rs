@@ -1,11 +1,5 @@
-//! The preprocessing held to measured cubes: what it must find there, and what it must leave alone.
-//! Skipped, and said so, where `../shared/data` is absent.
+//! The preprocessing of measured cubes: noise, spikes and vacuum that it must find, and peaks that it must keep.
 
-mod common;
-
-use std::path::PathBuf;
-
-use common::skip;
 use coreloss::archive::{Options, Reader};
 use coreloss::cube::Axis;
 use coreloss::preprocess::despike::{despike, zero_loss_channels};
@@ -16,14 +10,11 @@ use coreloss::simulate::random::{Purpose, Randomness};
 use coreloss::spectrum::find_windows;
 use ndarray::{Array1, Array2, Array3, Axis as Dim};
 
-/// A measured cube `[y, x, energy]` from the energy `from_ev` on; none, with a word on stderr, where the data are absent.
+use crate::common::measured_data;
+
+/// The energies of a measured cube from `from_ev` on, and its values `[y, x, energy]`; `None` where it is absent.
 fn measured(name: &str, from_ev: f64) -> Option<(Axis, Array3<f32>)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("../shared/data/real").join(name);
-    if !path.exists() {
-        skip(&format!("{} is absent", path.display()));
-        return None;
-    }
+    let path = measured_data()?.join("real").join(name);
     let reader = Reader::open(&path, &Options::default()).expect("a measured cube opens");
     let [rows, columns, _] = reader.info().shape();
     let energy = &reader.info().energy;
@@ -78,7 +69,7 @@ fn the_carbon_support_and_the_zero_loss_peak_are_kept() {
     assert_eq!(vacuum_threshold(core_loss.as_slice().expect("contiguous")), None);
 }
 
-/// The cubes, where their core losses begin (eV), and the largest share of voxels that may be taken for spikes.
+/// Names of cubes, where their core losses begin (eV), and the largest share of voxels that may count as spikes.
 const CUBES: [(&str, f64, f64); 4] = [
     ("fe_oxide_nanocubes.hspy", 0.0, 1e-4),
     ("ca_carbon_map.hspy", 50.0, 1e-5),
@@ -101,7 +92,7 @@ fn peaks_are_no_spikes() {
     }
 }
 
-/// What a fit is for: the variance of one channel of one pixel, given its mean.
+/// The noise model gives the variance of a voxel from its mean; here it must agree with the residual of a PCA.
 #[test]
 fn the_noise_model_explains_what_principal_components_leave() {
     const COMPONENTS: usize = 8;
@@ -126,14 +117,14 @@ fn the_noise_model_explains_what_principal_components_leave() {
     }
 }
 
-/// `spectra` `[pixel, energy]` as `k` components weighted by their Poisson noise, and what these leave.
+/// The part of `spectra` `[pixel, energy]` that `k` principal components with Poisson weights describe, and the rest.
 fn low_rank(spectra: &Array2<f64>, k: usize) -> (Array2<f64>, Array2<f64>) {
     let root = |means: Option<Array1<f64>>| means.expect("not empty").mapv(|m| m.max(1e-3).sqrt());
     let of_pixel = root(spectra.mean_axis(Dim(1))).insert_axis(Dim(1));
     let of_channel = root(spectra.mean_axis(Dim(0)));
     let mut rest = spectra / &of_pixel / &of_channel;
     for _ in 0..k {
-        // Power iteration: signal stands far above the noise, and of noise any direction will do.
+        // Power iteration converges fast where there is signal; for noise any direction will do.
         let mut factor = rest.row(0).to_owned();
         for _ in 0..20 {
             factor = rest.t().dot(&rest.dot(&factor));
@@ -151,7 +142,8 @@ fn low_rank(spectra: &Array2<f64>, k: usize) -> (Array2<f64>, Array2<f64>) {
 #[test]
 fn simulated_gains_come_back_and_spikes_are_found() {
     const SHAPE: [usize; 3] = [20, 20, 300];
-    // Of what the camera's spread (0.6 channels) leaves in one channel: the sum of its squared weights.
+    // The camera spreads each electron over neighbouring channels (sigma 0.6), which lowers the apparent gain by the sum
+    // of the squared weights.
     let weights: Vec<f64> = (-2i32..=2).map(|i| (-0.5 * (f64::from(i) / 0.6).powi(2)).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let left: f64 = weights.iter().map(|w| (w / sum).powi(2)).sum();
@@ -174,8 +166,8 @@ fn simulated_gains_come_back_and_spikes_are_found() {
     }
 }
 
-/// A falling background with an edge, brighter to the right, as the simulated camera counts it. Spikes come last, so
-/// that another rate leaves the rest as it is.
+/// A falling background with an edge, brighter to the right, as the simulated camera counts it. Spikes are drawn last, so
+/// their rate changes nothing else.
 fn counted(shape: [usize; 3], gain: f64, spike_rate: f64) -> Array3<f32> {
     let randomness = Randomness { seed: 3, cube: 0 };
     let detector = Detector::new(shape[2], gain, 1.0, spike_rate, randomness);
@@ -195,7 +187,8 @@ fn counted(shape: [usize; 3], gain: f64, spike_rate: f64) -> Array3<f32> {
     cube
 }
 
-/// The names of the windows found in the mean spectrum of a measured cube, in order; none where the cube is absent.
+/// The name and range of each window found in the mean spectrum of a measured cube, by name; `None` where the cube is
+/// absent.
 fn windows(name: &str) -> Option<Vec<(String, [f64; 2])>> {
     let (energy, raw) = measured(name, f64::NEG_INFINITY)?;
     let pixels = (raw.dim().0 * raw.dim().1) as f64;

@@ -1,37 +1,35 @@
-//! Law 4: memory is bounded by the configuration, not by the archive. A cube four times larger than `io.memory_mib`
-//! runs through the whole pipeline below a limit that the kernel holds.
-
-mod common;
+//! Memory is bounded by the configuration, not by the archive: a cube four times larger than `io.memory_mib` runs
+//! through the whole pipeline below a limit that the kernel enforces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::dm4::write_sparse;
-use common::result::{maps, summary};
-use common::{Ended, after, alone, coreloss, finish, folder};
+use crate::common::dm4::write_sparse;
+use crate::common::result::{maps, summary};
+use crate::common::{Ended, after, coreloss, finish, folder};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Half more than the smallest that the configuration allows: peaks of the same run differ by up to 30 MiB, by what the
-/// allocator happens to keep.
+/// Half more than the smallest that the configuration allows. What the allocator keeps differs by up to 30 MiB between
+/// equal runs.
 const MEMORY_MIB: f64 = 96.0;
 /// 384 MiB of float32.
 const LARGE: [usize; 3] = [384, 256, 1024];
-/// Of as many channels, and just as large that it is learned in patches as large, so that the model takes as much; next to
-/// nothing of its own.
+/// The same model needs the same memory for this cube: as many channels, and patches of the same size. The cube itself
+/// needs next to none.
 const TINY: [usize; 3] = [48, 48, 1024];
-/// What law 4 leaves outside of `io.memory_mib`: 64 floats for each pixel of the large cube.
+/// Not counted in `io.memory_mib`: 64 floats per pixel of the large cube.
 const PER_PIXEL_MIB: f64 = (64 * 4 * LARGE[0] * LARGE[1]) as f64 / (1 << 20) as f64;
-/// `mpirun` itself, shared memory between the ranks, and the kernel's tables.
+/// For `mpirun` itself, memory that ranks share, and the kernel's tables.
 const LAUNCHER_MIB: f64 = 96.0;
 
 #[test]
 fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
-    let _alone = alone();
     let folder = folder("memory");
-    // After few steps equal runs differ by 110 MiB: the allocator comes to hold all that it keeps within some ten.
+    // The allocator holds all that it keeps after some ten steps; before that, equal runs differ by 110 MiB.
     let yaml = format!(
         "train: {{steps: 16}}\npca: {{components: [3]}}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {{name: large, scene: {{shape: {LARGE:?}, dispersion_ev: 0.4}}}}\n\
@@ -70,11 +68,11 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
         assert!(used <= allowed, "a rank held {used:.0} MiB, and {allowed:.0} MiB are allowed");
         assert!(!maps(&output("large")).is_empty());
 
-        // The limit is real: it ends a program that takes more.
+        // The limit is real: it kills a program that needs more.
         let mut greedy = Command::new("dd");
         let mib = ranks as f64 * allowed + LAUNCHER_MIB + 600.0;
         greedy
-            // Whole blocks: one call of `read` fills no more than 2 GiB.
+            // One call of `read` returns at most 2 GiB.
             .args(["if=/dev/zero", "of=/dev/null", "count=1", "iflag=fullblock"])
             .arg(format!("bs={mib:.0}M"));
         let greedy = limited.job(greedy);
@@ -82,17 +80,16 @@ fn a_cube_four_times_larger_than_the_memory_runs_below_a_real_limit() {
     }
 }
 
-/// What is kept in memory, where there is enough, is as bounded as what is streamed.
+/// A cube that fits is kept in memory, within the same bound as one that is streamed.
 #[test]
 fn a_cube_that_just_fits_is_held_within_the_memory() {
-    let _alone = alone();
     let folder = folder("held");
     let yaml = "train: {steps: 1, validation: 0}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
          simulate:\n  dir: .\n  cubes:\n    - {name: cube, scene: {shape: [256, 256, 256]}}\n\
          \x20   - {name: tiny, scene: {shape: [48, 48, 256]}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
     finish(command(&folder, 2, &["simulate", "run.yaml"]), LIMIT).succeeded();
-    // Half of it holds the 64 MiB of training crops: the most that is ever held.
+    // Half of it holds the 64 MiB of training crops, the most that is ever kept.
     let memory = 132.0;
     let mut peaks = Vec::new();
     for name in ["tiny", "cube"] {
@@ -109,12 +106,11 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
     assert!(peaks[1] <= allowed, "{:.0} MiB, and {allowed:.0} MiB are allowed", peaks[1]);
 }
 
-/// Lines that are read again and again, and walked through a second time for the reconstruction, are those that are held.
+/// A cube that is read again for each pass gives the same maps and reconstruction as one that is kept in memory.
 #[test]
 fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
-    let _alone = alone();
     let folder = folder("unheld");
-    // Small patches, so that there are more rows of tiles than the memory holds.
+    // Small patches: there must be more rows of tiles than fit into the memory.
     let yaml = "train: {steps: 2}\nmodel: {patch: [12, 12]}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
          output: {dir: run, reconstruction: window}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: cube, scene: {shape: [64, 64, 1300], dispersion_ev: 0.3}}\n";
@@ -132,12 +128,11 @@ fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
     assert!(held == read_again, "the memory shows in the maps");
 }
 
-/// A step gives back what it takes: a leak of a few KiB would end a training of a week.
+/// A step frees what it allocates: a leak of a few KiB a step would end a training of a week.
 #[test]
 fn a_thousand_steps_more_take_no_more_memory() {
-    let _alone = alone();
     let folder = folder("steps");
-    // One micro-batch a step, for the time that a thousand of four take.
+    // One micro-batch a step, to save time.
     let yaml = "train: {global_batch: 4}\npca: {components: [3]}\narchive: {inputs: [tiny.hspy]}\n\
          simulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: tiny, scene: {shape: [16, 16, 64], dispersion_ev: 6}}\n";
@@ -153,10 +148,9 @@ fn a_thousand_steps_more_take_no_more_memory() {
     assert!(many <= few + 8.0, "{few:.0} MiB grew to {many:.0} MiB");
 }
 
-/// What DigitalMicrograph stores plane by plane of energy is turned round piece by piece.
+/// A file of DigitalMicrograph stores one energy after the other; its import transposes it piece by piece.
 #[test]
 fn an_energy_first_cube_is_imported_below_a_real_limit() {
-    let _alone = alone();
     let folder = folder("import");
     // 256 MiB of uint16, four times the memory.
     let shape = [128, 512, 2048];
@@ -169,7 +163,7 @@ fn an_energy_first_cube_is_imported_below_a_real_limit() {
         let arguments = ["import", "-o", "out", name, "--set", &set];
         limit.job(command(&folder, 2, &arguments))
     };
-    // What a rank takes without a cube worth the name: libraries, MPI, HDF5.
+    // For the program of one rank without a cube: libraries, MPI, HDF5.
     const PROGRAM_MIB: f64 = 250.0;
     let each = PROGRAM_MIB + memory;
     let limit = Limit::new(2.0 * each + LAUNCHER_MIB, each);
@@ -190,35 +184,35 @@ fn an_energy_first_cube_is_imported_below_a_real_limit() {
 
 fn command(folder: &Path, ranks: usize, arguments: &[&str]) -> Command {
     let mut command = coreloss(ranks, arguments);
-    // One heap for all threads: of what they free, glibc keeps tens of MiB more in some runs than in others where each
-    // has a heap of its own, and what the program holds is to be measured.
+    // One heap for all threads. With a heap for each, glibc keeps tens of MiB of freed memory, more in some runs than in
+    // others, which would hide what the program itself holds.
     command.current_dir(folder).env("MALLOC_ARENA_MAX", "1");
     command
 }
 
-/// Most memory of any rank, MiB.
+/// Peak memory of the rank that needed most, MiB.
 fn peak(output: &Path) -> f64 {
     let summary = summary(output);
     let ranks = summary["peak_rss_mib"].as_array().expect("a list").iter();
     ranks.map(|rank| rank.as_f64().expect("a number")).fold(0.0, f64::max)
 }
 
-/// A limit that the kernel holds a job to.
+/// A memory limit for a job that the kernel enforces.
 enum Limit {
-    /// A control group of the memory controller (version 1 or 2): pages in use by the whole job.
+    /// A control group of the memory controller (version 1 or 2), which counts the pages that the whole job uses.
     Group(PathBuf),
-    /// `RLIMIT_DATA`, bytes: what each process has asked for.
+    /// `RLIMIT_DATA` in bytes, which counts what each process has allocated.
     Data(u64),
 }
 
 impl Limit {
-    /// `job` MiB for all processes together, else `process` MiB for each.
+    /// `job` MiB for all processes together, or `process` MiB for each where control groups are not allowed.
     fn new(job: f64, process: f64) -> Limit {
         let bytes = |mib: f64| (mib as u64) << 20;
         if let Some(group) = make_group(bytes(job)) {
             return Limit::Group(group);
         }
-        // What is asked for and never touched counts as well: buffers of MPI and libtorch, a heap for each thread.
+        // Memory that is allocated but never touched counts as well: buffers of MPI and libtorch, heaps of threads.
         Limit::Data(bytes(process) + (512 << 20))
     }
 
@@ -245,7 +239,7 @@ impl Limit {
 impl Drop for Limit {
     fn drop(&mut self) {
         if let Limit::Group(group) = self {
-            // It empties a moment after its last process.
+            // The group is empty only a moment after its last process has ended.
             for _ in 0..100 {
                 if fs::remove_dir(&*group).is_ok() || !group.exists() {
                     return;
@@ -257,10 +251,11 @@ impl Drop for Limit {
     }
 }
 
-/// A group below this process's own, so that it stays within whatever holds the tests; none where that is not allowed.
+/// A new group below that of this process, so that limits of the tests hold as well; `None` where that is not allowed.
 fn make_group(bytes: u64) -> Option<PathBuf> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let name = format!("coreloss-test-{}", std::process::id());
+    let name = format!("coreloss-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let candidates = own.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);

@@ -1,17 +1,13 @@
-//! The parallel writer under `mpirun -n 1,2,3`: uneven bands, idle ranks, shared chunks, agreed errors.
+//! The parallel writer on 1, 2 and 3 ranks: uneven bands, idle ranks, chunks that ranks share, errors that all agree on.
 //!
-//! This program runs itself under mpirun. HyperSpy judges the files.
-
-mod common;
+//! The test runs itself under `mpirun`. HyperSpy judges the files.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use common::{ask_python, finish};
 use coreloss::comm::{self, Comm};
 use coreloss::cube::Axis;
 use coreloss::output::{
@@ -20,38 +16,30 @@ use coreloss::output::{
 };
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 
+use crate::common::case::RANKS;
+use crate::common::{ask_python, finish, this_test, told};
+
 const LIMIT: Duration = Duration::from_secs(60);
 const SHAPE: [usize; 3] = [7, 5, 40];
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("rank") => rank(),
-        // The flags of a test runner are of no use here.
-        _ => parent(),
+#[test]
+fn files_are_right_on_any_number_of_ranks() {
+    if let Some(path) = told() {
+        return rank(Path::new(&path));
     }
-}
-
-fn parent() {
     let folder = tempfile::tempdir().unwrap();
-    for ranks in ["1", "2", "3"] {
+    for ranks in RANKS {
         let path = folder.path().join(format!("new/folder/ranks{ranks}.hspy"));
-        let mut command = Command::new("mpirun");
-        command
-            .args(["-n", ranks, "--oversubscribe", "--bind-to", "none"])
-            .arg(std::env::current_exe().unwrap())
-            .arg("rank")
-            .arg(&path)
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .env("OMP_NUM_THREADS", "1");
+        let name = "output_ranks::files_are_right_on_any_number_of_ranks";
+        let mut command = this_test(ranks, name, path.to_str().expect("a path is text"));
+        command.env("OMP_NUM_THREADS", "1");
         finish(command, LIMIT).succeeded();
         check(&path);
-        ask_python("hyperspy_judge.py", &[&path]);
-        println!("output_ranks: {ranks} ranks ok");
+        ask_python("tests/judges/hyperspy_judge.py", &[&path]);
     }
 }
 
-/// A value that tells where it belongs.
+/// A value that is different for every place.
 fn value(y: usize, x: usize, e: usize) -> f32 {
     (y * 10_000 + x * 100 + e) as f32 + 0.5
 }
@@ -65,7 +53,7 @@ fn axis(name: &str, size: usize, navigate: bool) -> Axis {
     Axis { name: name.into(), units: units.into(), scale, offset, size, navigate }
 }
 
-/// What root adds: a cube written in parallel, a declared one with a decomposition, maps and spectra.
+/// What root adds at the end: the descriptions of all signals, small data, and texts.
 fn contents() -> Contents {
     let [ny, nx, ne] = SHAPE;
     let places = || vec![axis("y", ny, true), axis("x", nx, true)];
@@ -100,25 +88,24 @@ fn contents() -> Contents {
     }
 }
 
-fn rank() {
-    let path = PathBuf::from(std::env::args().nth(2).expect("a path"));
+fn rank(path: &Path) {
     let session = comm::init().expect("MPI starts");
     let comm = session.comm();
-    if let Err(error) = write(&comm, &path) {
+    if let Err(error) = write(&comm, path) {
         comm.fail(&error);
     }
 }
 
 fn write(comm: &Comm, path: &Path) -> Result<()> {
     let [ny, nx, ne] = SHAPE;
-    // Bands that share a chunk, and from the third rank on nothing.
+    // The bands of the first two ranks share a chunk; further ranks have no row.
     let rows = match (comm.size(), comm.rank()) {
         (1, _) => 0..ny,
         (_, 0) => 0..3,
         (_, 1) => 3..ny,
         _ => 0..0,
     };
-    // What does not fit fails on every rank and never gets the final name; the next attempt replaces it.
+    // An incomplete file fails on every rank and never gets its final name. The next attempt replaces it.
     let writer = HspyWriter::create(comm, path)?;
     let unwritten = writer.finish(contents()).expect_err("nothing was written");
     let message = format!("{unwritten:#}");
@@ -128,7 +115,7 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
 
     let cube = signal_path("01 residual / cube");
     writer.create_dataset::<f32>(&cube, &SHAPE, &[2, nx, ne])?;
-    // Energy first in memory: the writer must put it in order.
+    // Energy comes first in memory: the writer must reorder.
     let local = Array3::from_shape_fn((ne, rows.len(), nx), |(e, y, x)| value(y + rows.start, x, e));
     let local = local.permuted_axes([1, 2, 0]).into_dyn();
     writer.write(&cube, &[rows.start, 0, 0], local.view())?;
@@ -146,14 +133,14 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
 
     let mask = signal_path("mask");
     writer.create_dataset::<u8>(&mask, &[ny, nx], &[1, nx])?;
-    // Several calls for one dataset, one row each, from different ranks.
+    // Several writes to one dataset, a row each, from different ranks.
     for y in 0..ny {
         let mine = y % comm.size() == comm.rank();
         let local = ArrayD::from_elem(IxDyn(&[usize::from(mine), nx]), y as u8);
         writer.write(&mask, &[y, 0], local.view())?;
     }
 
-    // A mistake of one rank is an error of all, and the file goes on.
+    // A mistake of one rank is an error on all, and the file can still be written.
     let start = if comm.rank() + 1 == comm.size() { ny } else { 0 };
     let wrong = writer.write(&mask, &[start, 0], ArrayD::from_elem(IxDyn(&[1, nx]), 0u8).view());
     let message = format!("{:#}", wrong.expect_err("outside"));
@@ -167,7 +154,7 @@ fn write(comm: &Comm, path: &Path) -> Result<()> {
     writer.finish(if comm.is_root() { contents() } else { Contents::default() })
 }
 
-/// What was written is what is read.
+/// Reads the file of [`write`] and compares.
 fn check(path: &Path) {
     assert_eq!(
         std::fs::read_dir(path.parent().unwrap())

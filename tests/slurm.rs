@@ -1,20 +1,18 @@
-//! The job scripts on a real Slurm of one node: they train and score, and nothing that ends a job loses its training.
+//! The job scripts on a real Slurm of one node: they train and score, and whatever ends a job, its training is not lost.
 //!
-//! `scripts/slurm_sandbox.sh` needs root; without it the tests are skipped and say so, and fail where `CI=true`.
-//! A cube of 64 x 64 x 120 and fewer steps than the defaults: what is tested is what Slurm does to a job, on however
-//! slow a machine, and that the steps are good for something is tested elsewhere.
-
-mod common;
+//! The cube is small (64 x 64 x 120) and the steps are few: these tests are about what Slurm does to a job, and must pass
+//! on slow machines.
 
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::send;
-use common::slurm::Sandbox;
 use coreloss::train::Checkpoint;
 use serde_json::Value;
+
+use crate::common::send;
+use crate::common::slurm::Sandbox;
 
 #[test]
 fn run_sbatch_trains_and_scores_and_import_sbatch_copies_with_two_tasks() {
@@ -32,7 +30,7 @@ fn run_sbatch_trains_and_scores_and_import_sbatch_copies_with_two_tasks() {
     assert_eq!(summary["cubes"][0]["name"], "cube", "{summary}");
     assert!(summary["cubes"][0]["methods"]["cvae"].is_object(), "{summary}");
     assert!(out.join("cube.coreloss.hspy").exists() && out.join("report.html").exists());
-    // Each task had the threads that it asked for, and none thought that it was alone.
+    // Each task had the threads that it asked for, and both were ranks of one job.
     let log = slurm.log(&job);
     assert!(log.contains("ranks=2 threads_per_rank=1"), "{log}");
 
@@ -53,8 +51,8 @@ fn a_job_that_its_time_limit_ends_goes_on_to_the_result_of_an_unbroken_one() {
     slurm.simulate();
     let probe = slurm.path("probe");
     slurm.finish(&slurm.submit("train", &probe, 40, &[]));
-    // Slurm looks at limits every 30 s and signals that much too early rather than late: with 27 s of one minute left
-    // to go, the signal comes 3 to 33 s after the start. There is more than that left to train.
+    // Slurm checks limits every 30 s, and signals up to 30 s early rather than late. A signal 27 s before the end of one
+    // minute comes 3 to 33 s after the start, and the training takes longer than that.
     let steps = (45.0 * steps_per_s(&probe)) as usize;
 
     let unbroken = slurm.path("unbroken");
@@ -69,7 +67,7 @@ fn a_job_that_its_time_limit_ends_goes_on_to_the_result_of_an_unbroken_one() {
     let stopped = last_step(&broken);
     println!("the time limit came after step {stopped} of {steps}");
     assert!(stopped < steps);
-    // One stop is enough, and many take long.
+    // One stop is enough; more would take long.
     slurm.ask(&["scontrol", "update", &format!("JobId={job}"), "TimeLimit=30"]);
     slurm.finish(&job);
     assert!(slurm.log(&job).contains("is queued again"));
@@ -86,21 +84,21 @@ fn tasks_of_arrays_go_on_and_scancel_and_the_cap_end_them_without_loss() {
     let out = slurm.path("array");
     let submit = |options: &[&str]| slurm.submit("train", &out, steps, options);
 
-    // Queued again too often: it ends with the exit code that says why.
+    // Requeued too often: it ends with the exit code that says why.
     let job = submit(&["--export=ALL,CORELOSS_MAX_REQUEUES=0"]);
     slurm.wait_for_step(&job, &out, 10);
     slurm.ask(&["scancel", "--signal=USR1", "--batch", &job]);
     slurm.wait_for(&job, "FAILED");
     assert_eq!(slurm.show(&job, "ExitCode"), "75:0", "{}", slurm.log(&job));
 
-    // One task of an array: only that is queued again.
+    // A task of an array: only this task is requeued.
     let task = format!("{}_7", submit(&["--array=7"]));
     slurm.wait_for_step(&task, &out, 50);
     slurm.ask(&["scancel", "--signal=USR1", "--batch", &task]);
     slurm.wait_until("second start", || slurm.show(&task, "Restarts") == "1");
     slurm.wait_for_step(&task, &out, 90);
 
-    // Cancelled: the checkpoint is written, and the job stays cancelled for longer than a requeued one waits.
+    // Cancelled: a checkpoint is written, and the job is not requeued. A requeued job would have started again by then.
     slurm.ask(&["scancel", &task]);
     slurm.wait_for(&task, "CANCELLED");
     sleep(Duration::from_secs(8));
@@ -132,7 +130,7 @@ fn a_killed_rank_and_scontrol_requeue_lose_nothing() {
     assert!(log.contains("task 1: Killed"), "{log}");
     assert!(last_step(&out) < steps);
 
-    // Submitted once more it goes on, and does so again after Slurm has taken its node away.
+    // Submitted again it continues, and once more after Slurm has taken its node away.
     let job = slurm.submit("train", &out, steps, &[]);
     slurm.wait_for_step(&job, &out, 50);
     slurm.ask(&["scontrol", "requeue", &job]);
@@ -144,7 +142,7 @@ fn a_killed_rank_and_scontrol_requeue_lose_nothing() {
     assert_same_training(&out, &unbroken);
 }
 
-/// What only these tests ask of it.
+/// What only these tests ask of the sandbox.
 trait Jobs {
     fn simulate(&self);
     fn submit(&self, name: &str, out: &Path, steps: usize, options: &[&str]) -> String;
@@ -209,10 +207,10 @@ impl Jobs for Sandbox {
     }
 }
 
-/// The lines of `metrics.jsonl` without what depends on time.
+/// The lines of `metrics.jsonl` without the field that depends on time.
 fn metrics(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
-    // The last line may be half written.
+    // The last line may be incomplete.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
         .map(|mut line| {
@@ -227,7 +225,7 @@ fn last_step(out: &Path) -> usize {
     lines.last().and_then(|line| line["step"].as_u64()).unwrap_or(0) as usize
 }
 
-/// Of the last steps, which no longer wait for anything to warm up.
+/// The median, so that the first slow steps do not count.
 fn steps_per_s(out: &Path) -> f64 {
     let text = fs::read_to_string(out.join("metrics.jsonl")).expect("a training has metrics");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -1,23 +1,22 @@
-//! Surveys of a few small cubes: which energies, cubes and folders their models have.
-
-mod common;
+//! Surveys of a few small cubes: the energies, training cubes and folders of their models.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::cube::{counts, write_hspy, write_hspy_from};
-use common::result::metrics;
-use common::{Ended, Job, alone, coreloss, files, folder, send};
 use ndarray::Array3;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Poisson};
 
+use crate::common::cube::{counts, write_hspy, write_hspy_from};
+use crate::common::result::metrics;
+use crate::common::{Ended, Job, coreloss, files, folder, send};
+
 const LIMIT: Duration = Duration::from_secs(180);
 const SIZE: usize = 16;
 
-/// A cube whose edge wanders by up to `drift_ev` from line to line.
+/// Writes a cube whose edge is shifted by up to `drift_ev`, differently in each line.
 fn wandering(path: &Path, drift_ev: f64, seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let values = Array3::from_shape_fn((SIZE, SIZE, 320), |(y, _, e)| {
@@ -62,11 +61,10 @@ fn models(case: &Path, output: &str) -> Vec<PathBuf> {
 
 #[test]
 fn aligned_cubes_are_scored_on_the_energies_of_their_model() {
-    let _alone = alone();
     let case = folder("aligned");
     let cube = |name: &str| case.join("archive").join(name);
     fs::create_dir(case.join("archive")).expect("a folder can be made");
-    // Shifts take other channels from each.
+    // Alignment takes different channels from each.
     wandering(&cube("a.hspy"), 1.0, 1);
     wandering(&cube("b.hspy"), 3.0, 2);
     let sets = ["preprocess.align=edge", "preprocess.gain=1", "preprocess.rebin=2"];
@@ -74,14 +72,14 @@ fn aligned_cubes_are_scored_on_the_energies_of_their_model() {
     let results = || files(&case.join("out"), ".coreloss.hspy").len();
     assert_eq!(results(), 2);
 
-    // One of the group that was not learned from, with shifts that leave less of it.
+    // One more cube of the group, after the training; its larger shifts leave fewer channels.
     wandering(&cube("c.hspy"), 5.5, 3);
     let ended = survey(&case, "out", &sets);
     ended.exits(3).without_panic();
     ended.says("c.hspy: its pixels all hold").says("archive.energy_range_ev");
     assert_eq!(results(), 2);
 
-    // Models of other runs are chosen by what is left of a cube too.
+    // Models of other runs are also matched with the channels that are left of a cube.
     let group = &models(&case, "out")[0];
     let pretrained = format!("survey.pretrained=['{}']", group.display());
     let sets = [&sets[..], &["survey.models=pretrained", &pretrained]].concat();
@@ -91,7 +89,6 @@ fn aligned_cubes_are_scored_on_the_energies_of_their_model() {
 
 #[test]
 fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
-    let _alone = alone();
     let case = folder("added");
     for (i, name) in ["m", "n", "o"].iter().enumerate() {
         plain(&case.join(format!("archive/{name}.hspy")), 64, i as u64);
@@ -104,7 +101,7 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
     });
     job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
     job.wait(LIMIT).exits(75);
-    // Chosen anew, they would be others.
+    // With this cube, a new choice of training cubes would be another.
     plain(&case.join("archive/a.hspy"), 64, 9);
     survey(&case, "out", &sets).succeeded();
     assert_eq!(files(&case.join("out"), ".coreloss.hspy").len(), 4);
@@ -116,9 +113,8 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
 
 #[test]
 fn trainings_know_cubes_by_their_ids_and_keep_out_of_each_others_folders() {
-    let _alone = alone();
     let case = folder("ids");
-    // The one's name is the other's folder; below `SI` alone, ids would be others.
+    // The name of one cube is the folder of the other. Relative to `SI` alone, the ids would be different.
     plain(&case.join("archive/SI.hspy"), 80, 1);
     plain(&case.join("archive/SI/b.hspy"), 64, 2);
     let losses = |output: &str| {
@@ -135,7 +131,7 @@ fn trainings_know_cubes_by_their_ids_and_keep_out_of_each_others_folders() {
     survey(&case, "own", &["survey.models=per_cube"]).succeeded();
     assert!(models(&case, "own").is_empty());
 
-    // A result that is damaged costs its own place only.
+    // A damaged result costs only its own place in the ranking.
     let result = files(&case.join("own"), "SI.coreloss.hspy").remove(0);
     let file = hdf5::File::open_rw(&result).expect("a result");
     let maps = file.group("Experiments").expect("maps");

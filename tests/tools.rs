@@ -1,19 +1,18 @@
-//! What people touch beside a run: the report in a browser, exported results, the state of a run, configurations that
-//! are written and explained, and a session in HyperSpy that goes on with the results.
-
-mod common;
+//! What people use beside `run`: the report in a browser, `export`, `status`, `init`, `config`, `completions`, and a
+//! HyperSpy session that works with the results.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::case::{Case, LIMIT};
-use common::cube::counts;
-use common::{Ended, alone, ask_python, finish, skip};
 use ndarray::s;
 use serde_json::Value;
 
-/// A finished run of a cube with a place that is unlike the rest.
+use crate::common::case::{Case, LIMIT};
+use crate::common::cube::counts;
+use crate::common::{Ended, ask_python, files, finish, skip};
+
+/// A finished run of a cube with a region that is unlike the rest.
 fn finished(name: &str) -> Case {
     let mut cube = counts([12, 14, 200], 6);
     cube.slice_mut(s![4..8, 4..8, 100..]).mapv_inplace(|value| (1.6 * value).round());
@@ -30,7 +29,6 @@ fn said(case: &Case, arguments: &[&str]) -> Ended {
 
 #[test]
 fn results_are_exported_told_and_gone_on_with() {
-    let _alone = alone();
     let case = finished("tools");
     let output = case.output(2);
     let status = said(&case, &["status", "out-2", "--json"]);
@@ -45,21 +43,21 @@ fn results_are_exported_told_and_gone_on_with() {
     let every = ["export", "out-2", "--csv", "--npy", "--png", "--nexus", "-o", "tables"];
     let exported = said(&case, &every);
     assert!(exported.succeeded().stdout.lines().count() > 20);
-    assert!(common::files(&case.path("tables"), ".partial").is_empty());
+    assert!(files(&case.path("tables"), ".partial").is_empty());
     let result = output.join("cube.coreloss.hspy");
-    if let Some(found) = ask_python("export_judge.py", &[&result, &case.path("tables/cube")]) {
-        // HyperSpy warns on stdout.
+    if let Some(found) = ask_python("tests/judges/export_judge.py", &[&result, &case.path("tables/cube")]) {
+        // HyperSpy prints warnings to stdout.
         let last = found.lines().last().unwrap_or_default();
         let found: Value = serde_json::from_str(last).expect("JSON");
         assert!(found["regions"].as_u64() > Some(0), "{found}");
     }
-    ask_python("hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
-    ask_python("../scripts/tensorboard_events.py", &[&output]);
-    ask_python("tensorboard_judge.py", &[&output]);
+    ask_python("tests/judges/hyperspy_session.py", &[&case.path("cube.hspy"), &result]);
+    ask_python("scripts/tensorboard_events.py", &[&output]);
+    ask_python("tests/judges/tensorboard_judge.py", &[&output]);
     in_browser(&output.join("report.html"), &case.folder);
 }
 
-/// The page as a browser has it: whole, and no word on its console.
+/// Opens the page in a browser: it is complete, its pictures decode, and nothing is on the console.
 fn in_browser(page: &Path, folder: &Path) {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let Some(browser) = names.iter().find(|name| Command::new(name).arg("--version").output().is_ok()) else {
@@ -81,8 +79,8 @@ fn in_browser(page: &Path, folder: &Path) {
     let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert!(console.is_empty(), "{console:?}");
 
-    // The same page with a last word, which its policy would forbid: it counts pictures and those that cannot be decoded,
-    // and points at the first map and the first chart.
+    // The same page with a script, for which its security policy must go. The script counts the pictures and those that
+    // cannot be decoded, and points at the first map and the first chart.
     let looking = r#"<script>
         const sources = [...document.querySelectorAll("image, img")].map(e => e.href?.baseVal ?? e.src);
         const broken = sources.map(source => {
@@ -122,18 +120,17 @@ fn in_browser(page: &Path, folder: &Path) {
     let found = seen(&whole);
     let pictures: usize = found[1].parse().expect("a number");
     assert!(found[0] == "0" && pictures > 3, "{found:?}");
-    // y 5, x 5: 12.3; energy loss (eV) 512.3
+    // Such as "y 5, x 5: 12.3" and "energy loss (eV) 512.3".
     let value = found[2].rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     assert!(found[2].starts_with("y ") && value.is_some(), "{found:?}");
     assert!(found[3].starts_with("energy loss (eV) "), "{found:?}");
-    // A broken one would be seen.
+    // A broken picture is noticed.
     let hurt = whole.replacen("base64,iVBOR", "base64,iVBAR", 1);
     assert_eq!(seen(&hurt)[..2], ["1".to_owned(), found[1].clone()]);
 }
 
 #[test]
 fn a_second_training_leaves_out_what_the_first_run_flagged() {
-    let _alone = alone();
     let case = finished("again");
     let again = |earlier: &str, output: &str| {
         let sets = [format!("archive.train_without={earlier}"), format!("output={output}")];
@@ -153,7 +150,6 @@ fn a_second_training_leaves_out_what_the_first_run_flagged() {
 
 #[test]
 fn configurations_are_written_shown_and_explained() {
-    let _alone = alone();
     let case = Case::new("configurations").cube(&counts([10, 10, 200], 7));
     said(&case, &["init", "cube.hspy"]).succeeded().says("cube.yaml");
     said(&case, &["init", "cube.hspy"]).exits(2).says("cube.yaml exists");
@@ -164,7 +160,7 @@ fn configurations_are_written_shown_and_explained() {
     let set = ["--set", "train.steps=2", "--set", "output=out-1"];
     let run = [&["run", "cube.yaml"][..], &set].concat();
     finish(case.command(1, &run), LIMIT).succeeded();
-    // The windows that it proposes are those that are found.
+    // The windows that it proposes in comments are valid.
     let proposed: String = written
         .lines()
         .map(|line| line.replace("  # windows:", "  windows:").replace("  #   - {", "    - {"))

@@ -1,4 +1,4 @@
-//! `coreloss bench allreduce`: the gradient's reduction beside a bare MPI_Allreduce of as many bytes.
+//! `coreloss bench allreduce`: the sum of gradients over ranks, next to a bare MPI_Allreduce of as many bytes.
 
 use std::time::Instant;
 
@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
 
-/// MiB of the gradients, as `allreduce.py` has them.
+/// Sizes of the gradients, MiB.
 const MIB: [usize; 4] = [1, 4, 16, 64];
-/// The first two only wake memory up.
+/// Rounds; the first `WARM_UP` of them do not count.
 const ROUNDS: usize = 12;
 const WARM_UP: usize = 2;
 
@@ -24,14 +24,14 @@ pub struct AllreduceBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
     sizes: Vec<Size>,
 }
 
-/// Medians for a gradient of `mib` MiB of f32, one micro-batch on each rank, taken in turns.
+/// Medians for a gradient of `mib` MiB of f32, one micro-batch on each rank; the ways take turns.
 #[derive(Serialize)]
 struct Size {
     mib: usize,
@@ -41,19 +41,25 @@ struct Size {
     /// `train.reduction: fast` and `exact`, rounding included.
     fast_ms: f64,
     exact_ms: f64,
-    /// Bandwidths to the bare one's, medians of the ratios of each round.
+    /// Bandwidth relative to the bare one: the median over rounds.
     fast_ratio: f64,
     exact_ratio: f64,
 }
 
+/// Times the sums for gradients of several sizes.
+///
 /// # Collective
+/// # Errors
+/// None.
 pub fn allreduce(comm: &Comm, json: bool) -> Result<()> {
     let sizes = MIB.iter().map(|&mib| time(comm, mib)).collect();
-    let findings = Findings { what: "allreduce", ranks: comm.size(), threads: rayon::current_num_threads(), sizes };
-    print(comm, &findings, json);
+    let figures = Figures { what: "allreduce", ranks: comm.size(), threads: rayon::current_num_threads(), sizes };
+    print(comm, &figures, json);
     Ok(())
 }
 
+/// Times the sums for one size.
+///
 /// # Collective
 fn time(comm: &Comm, mib: usize) -> Size {
     let count = mib << 18;
@@ -66,7 +72,7 @@ fn time(comm: &Comm, mib: usize) -> Size {
             comm.barrier();
             let begun = Instant::now();
             match way {
-                0 => sum.bare(comm, &gradient, &mut total),
+                0 => sum.ranks_only(comm, &gradient, &mut total),
                 1 => sum.fast(comm, &[&gradient], &mut total),
                 _ => sum.exact(comm, &[&gradient], &mut total),
             }

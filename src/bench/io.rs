@@ -1,4 +1,4 @@
-//! `coreloss bench io`: how fast the cube of one file is read, as all that streams a cube reads it.
+//! `coreloss bench io`: how fast the cube of one file is read, in the blocks in which cubes are streamed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use crate::shard::Blocks;
 /// What to measure.
 #[derive(Args)]
 pub struct IoBench {
+    /// File with the cube.
     pub file: PathBuf,
     /// One line of JSON.
     #[arg(long)]
@@ -27,25 +28,25 @@ pub struct IoBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     shape: [usize; 3],
     dtype: String,
     file_mb: f64,
-    /// As stored, decoded.
+    /// Size of the decoded values, in their stored type.
     array_mb: f64,
     seconds: f64,
-    /// Of the decoded array, all ranks together.
+    /// Speed of all ranks together, in decoded bytes.
     read_mb_s: f64,
     peak_rss_mib: Vec<f64>,
 }
 
-/// Times one reading of the whole cube, opening included; every rank reads its own blocks of lines.
+/// Times one pass of reading through the whole cube, including its opening; every rank reads its own blocks of lines.
 ///
 /// # Collective
 /// # Errors
-/// An unreadable file.
+/// A file that cannot be read.
 pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
     comm.barrier();
     let begun = Instant::now();
@@ -60,7 +61,7 @@ pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
     let file = comm.agree(about)?.len();
     let dtype = reader.info().dtype.clone();
     let array_mb = (shape.iter().product::<usize>() * bytes(&dtype)) as f64 / 1e6;
-    let findings = Findings {
+    let figures = Figures {
         what: "io",
         ranks: comm.size(),
         shape,
@@ -71,11 +72,11 @@ pub fn io(comm: &Comm, config: &Config, bench: &IoBench) -> Result<()> {
         read_mb_s: array_mb / seconds,
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 
-/// Of one value of a type that numpy calls `dtype`.
+/// Bytes of one value of the NumPy type `dtype`.
 fn bytes(dtype: &str) -> usize {
     let bits: String = dtype.chars().filter(char::is_ascii_digit).collect();
     bits.parse::<usize>().unwrap_or(8) / 8

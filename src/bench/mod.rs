@@ -1,4 +1,4 @@
-//! What this machine makes of the program: each benchmark ends with one line of JSON on stdout.
+//! Benchmarks of the program's parts on this machine; each prints its figures as JSON at the end of stdout.
 
 mod allreduce;
 mod io;
@@ -16,12 +16,12 @@ pub use pca::{PcaBench, pca};
 pub use reconstruct::{ReconstructBench, reconstruct};
 pub use train::{TrainBench, train};
 
-/// Root prints `findings` as the last line of stdout, in one line for programs or several for people. Rank-local.
-fn print<T: Serialize>(comm: &Comm, findings: &T, json: bool) {
+/// Prints `figures` on root as JSON: on one line if `json`, else indented. Rank-local.
+fn print<T: Serialize>(comm: &Comm, figures: &T, json: bool) {
     if !comm.is_root() {
         return;
     }
-    let text = if json { serde_json::to_string(findings) } else { serde_json::to_string_pretty(findings) };
+    let text = if json { serde_json::to_string(figures) } else { serde_json::to_string_pretty(figures) };
     println!("{}", text.expect("figures are plain JSON"));
 }
 

@@ -1,4 +1,4 @@
-//! `coreloss bench pca`: the principal components of one file's stored values, from opening it to the result.
+//! `coreloss bench pca`: principal components of the stored values of one file, from opening the file to the result.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -19,7 +19,9 @@ use crate::shard::Blocks;
 /// What to measure.
 #[derive(Args)]
 pub struct PcaBench {
+    /// File with the cube.
     pub file: PathBuf,
+    /// Number of components.
     #[arg(long, default_value_t = 10)]
     pub components: usize,
     /// One line of JSON.
@@ -30,7 +32,7 @@ pub struct PcaBench {
 }
 
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -38,8 +40,9 @@ struct Findings {
     components: usize,
     poisson: bool,
     solver: PcaSolver,
-    /// From opening to the result, and its parts on root: opening, the first reading, the second with the products, the
-    /// decomposition with the sum over ranks; of the randomised solver all its passes are products.
+    /// Total from opening to the result, then its parts on root: opening, the first pass of reading, the second with
+    /// the products, and the decomposition with the sum over ranks. All passes of the randomised solver count as
+    /// products.
     seconds: f64,
     open_s: f64,
     sums_s: f64,
@@ -50,11 +53,11 @@ struct Findings {
     peak_rss_mib: Vec<f64>,
 }
 
-/// Times the decomposition of the values as they are stored: no pixel is ignored, nothing is cleaned.
+/// Times the decomposition of the values as stored: no pixel is ignored, no spike removed.
 ///
 /// # Collective
 /// # Errors
-/// An unreadable file.
+/// A file that cannot be read.
 pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     comm.barrier();
     let begun = Instant::now();
@@ -92,7 +95,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
     };
     comm.barrier();
     let seconds = begun.elapsed().as_secs_f64();
-    let findings = Findings {
+    let figures = Figures {
         what: "pca",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -108,7 +111,7 @@ pub fn pca(comm: &Comm, config: &Config, bench: &PcaBench) -> Result<()> {
         explained_variance_ratio: found.explained_variance_ratio[..found.num_components()].to_vec(),
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 
@@ -128,7 +131,7 @@ fn column_sums(comm: &Comm, blocks: impl Iterator<Item = Result<Array2<f32>>>, c
         Ok(())
     });
     comm.agree(summed)?;
-    // In the order of the blocks, whoever read them.
+    // In the order of the blocks, whichever rank read them.
     let all = comm.all_gather(&sums);
     let mut total = vec![0f64; channels];
     for sum in all.iter().flatten() {

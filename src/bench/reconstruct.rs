@@ -1,4 +1,5 @@
-//! `coreloss bench reconstruct`: an untrained network's answer to a cube of made-up counts, tiles and blending included.
+//! `coreloss bench reconstruct`: reconstruction of made-up counts by an untrained network, including tiles and
+//! blending.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use crate::shard::Blocks;
 /// What to measure.
 #[derive(Args)]
 pub struct ReconstructBench {
-    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    /// JSON file with the layers; by default the configuration's preset at 480 channels.
     #[arg(long)]
     pub spec: Option<PathBuf>,
     /// Pixels along each side of the cube.
@@ -40,23 +41,23 @@ pub struct ReconstructBench {
 
 /// Medians over the rounds.
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
     shape: [usize; 3],
     seconds: f64,
     spectra_per_s: f64,
-    /// Of all shares, the same for any number of ranks.
+    /// Mean square of all reconstructed shares: the same for any number of ranks.
     mean_square: f64,
     peak_rss_mib: Vec<f64>,
 }
 
-/// Times the reconstruction of a cube in memory, after a first round that is not counted.
+/// Times the reconstruction of a cube in memory; a first round is not counted.
 ///
 /// # Collective
 /// # Errors
-/// A specification that does not read; nothing to do.
+/// A specification that cannot be read; a side or a number of rounds of 0.
 pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Result<()> {
     let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
     if bench.side == 0 || bench.rounds == 0 {
@@ -91,7 +92,7 @@ pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Re
     }
     let all = comm.all_gather(&squares);
     let seconds = median(seconds);
-    let findings = Findings {
+    let figures = Figures {
         what: "reconstruct",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -101,11 +102,11 @@ pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Re
         mean_square: all.iter().flatten().sum::<f64>() / shape.iter().product::<usize>() as f64,
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 
-/// Lines `rows` of a cube of uniform random electrons, the same whoever makes them.
+/// Lines `rows` of a cube of uniform random electrons, the same on every rank.
 fn made_up(shape: [usize; 3], rows: std::ops::Range<usize>) -> Array3<f32> {
     let mut counts = Array3::zeros((rows.len(), shape[1], shape[2]));
     for (y, mut line) in rows.zip(counts.outer_iter_mut()) {

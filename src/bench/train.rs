@@ -1,4 +1,4 @@
-//! `coreloss bench train`: the training step on made-up patches, as `coreloss train` takes it.
+//! `coreloss bench train`: training steps on made-up patches, taken as in `coreloss train`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,18 +18,18 @@ use super::{median, print};
 use crate::comm::{Comm, GradientSum};
 use crate::config::{Config, Overrides, TrainingLength};
 use crate::cube::Axis;
-use crate::gpu::device;
+use crate::gpu::{GpuGradientSum, Kernels, Stream, device};
 use crate::invalid::Invalid;
 use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, CropOrigin, Engine, GpuSum, Kernels, LeftOut, MicroBatch, Model, Stream, Times};
+use crate::train::{Checkpoint, CropOrigin, LeftOut, MicroBatch, Model, StepTimes, Trainer};
 
 /// What to measure.
 #[derive(Args)]
 pub struct TrainBench {
-    /// JSON with the layers; the configuration's preset at 480 channels by default.
+    /// JSON file with the layers; by default the configuration's preset at 480 channels.
     #[arg(long)]
     pub spec: Option<PathBuf>,
     /// Patches per rank and step, a multiple of train.micro_batch.
@@ -41,7 +41,7 @@ pub struct TrainBench {
     /// Steps before them.
     #[arg(long, default_value_t = 3)]
     pub warmup: usize,
-    /// Steps alone, without the rates of matrix products and reductions beside them.
+    /// Only measures steps, not the rates of matrix products and of sums over ranks.
     #[arg(long)]
     pub steps_only: bool,
     /// One line of JSON.
@@ -51,12 +51,12 @@ pub struct TrainBench {
     pub overrides: Overrides,
 }
 
-/// Channels where no specification says.
+/// Channels if no specification is given.
 const ENERGY: usize = 480;
 
 /// Medians over the steps.
 #[derive(Serialize)]
-struct Findings {
+struct Figures {
     what: &'static str,
     ranks: usize,
     threads: usize,
@@ -65,9 +65,9 @@ struct Findings {
     parameters: usize,
     step_ms: f64,
     samples_per_s: f64,
-    /// Of a step, on root.
-    share: Times,
-    /// By the plain layers' sums, all ranks together.
+    /// Shares of a step, on root.
+    share: StepTimes,
+    /// Rate of the layers' multiplications and additions, all ranks together.
     gflop_per_s: f64,
     #[serde(flatten)]
     beside: Option<StepShares>,
@@ -76,10 +76,10 @@ struct Findings {
     peak_rss_mib: Vec<f64>,
 }
 
-/// What the steps are held against.
+/// What the steps are compared with.
 #[derive(Serialize)]
 struct StepShares {
-    /// One reduction by itself, and what exactness costs of a step.
+    /// Time of one sum over ranks, exact and fast, and the share of a step that exactness costs.
     exact_ms: f64,
     fast_ms: f64,
     price_of_exact: f64,
@@ -87,11 +87,11 @@ struct StepShares {
     share_of_matrix_product: f64,
 }
 
-/// Times optimiser steps, noise, full loss, clipping and Adam included, but for reading patches.
+/// Times optimiser steps: noise, full loss, clipping and Adam, but no reading of patches.
 ///
 /// # Collective
 /// # Errors
-/// A specification that does not read, or a batch that micro-batches do not fill.
+/// A specification that cannot be read; a batch that is not a multiple of the micro-batch.
 pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
     let mut config = config.clone();
@@ -104,36 +104,36 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
     let state = untrained(&spec, &config);
-    let mut engine = Engine::new(comm, &config, device, length, state)?;
+    let mut trainer = Trainer::new(comm, &config, device, length, state)?;
     if device != Device::Cpu {
-        // As in a training whose lines fit the GPU.
+        // As in a training whose data fit on the GPU.
         for micro_batch in &mut batch {
-            let patches = micro_batch.places.iter().zip(micro_batch.patches.drain(..));
-            let lines = patches.map(|(place, patch)| {
-                let (cube, rows) = (place.cube, 0..spec.patch[0]);
+            let patches = micro_batch.origins.iter().zip(micro_batch.patches.drain(..));
+            let lines = patches.map(|(origin, patch)| {
+                let (cube, rows) = (origin.cube, 0..spec.patch[0]);
                 (Lines { cube, rows }, patch)
             });
-            engine.hold(lines.collect());
+            trainer.hold_lines(lines.collect());
         }
     }
     let (mut losses, mut seconds, mut times) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..length.steps {
         comm.barrier();
         let begun = Instant::now();
-        losses.push(engine.step(&batch)?.loss);
+        losses.push(trainer.step(&batch)?.loss);
         if step >= bench.warmup {
             seconds.push(begun.elapsed().as_secs_f64());
-            times.push(engine.times());
+            times.push(trainer.times());
         }
     }
-    drop(engine);
+    drop(trainer);
     let step = median(seconds);
     let samples = config.train.global_batch as f64 / step;
     let flops = samples * spec.flops_per_sample() / 1e9;
     let beside = if bench.steps_only {
         None
     } else {
-        let kind = device::kind(config.train.precision, device);
+        let kind = device::layer_kind(config.train.precision, device);
         let rate = flop_rate(comm, device, kind);
         let [exact, fast] = match device {
             Device::Cpu => reductions(comm, spec.parameters(), micro_batches),
@@ -147,7 +147,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
             share_of_matrix_product: flops / rate,
         })
     };
-    let findings = Findings {
+    let figures = Figures {
         what: "train",
         ranks: comm.size(),
         threads: rayon::current_num_threads(),
@@ -163,7 +163,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         last_loss: losses[losses.len() - 1],
         peak_rss_mib: comm.all_gather(&peak_rss_mib()),
     };
-    print(comm, &findings, bench.json);
+    print(comm, &figures, bench.json);
     Ok(())
 }
 
@@ -180,15 +180,15 @@ fn check(bench: &TrainBench, micro_batch: usize) -> Result<()> {
     Ok(())
 }
 
-/// The layers of the JSON file at `path`, or the configuration's. Rank-local.
+/// The layers from the JSON file at `path`, or from the configuration. Rank-local.
 pub(super) fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
     let Some(path) = path else {
         return Spec::new(&config.model, ENERGY);
     };
-    let place = || format!("the specification {}", path.display());
-    let text = fs::read_to_string(path).with_context(place)?;
-    let spec: Spec = serde_json::from_str(&text).with_context(place)?;
-    spec.check().with_context(place)?;
+    let what = || format!("the specification {}", path.display());
+    let text = fs::read_to_string(path).with_context(what)?;
+    let spec: Spec = serde_json::from_str(&text).with_context(what)?;
+    spec.check().with_context(what)?;
     Ok(spec)
 }
 
@@ -213,12 +213,12 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
 }
 
 /// Patches of uniform random electrons, the same for any number of ranks.
-fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
-    let mut rng = ChaCha8Rng::seed_from_u64(slot as u64);
+fn made_up(spec: &Spec, index: usize, patches: usize) -> MicroBatch {
+    let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
     let [rows, columns] = spec.patch;
     MicroBatch {
-        slot,
-        places: (0..patches).map(|i| CropOrigin { cube: slot * patches + i, y: 0, x: 0 }).collect(),
+        index,
+        origins: (0..patches).map(|i| CropOrigin { cube: index * patches + i, y: 0, x: 0 }).collect(),
         patches: (0..patches)
             .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy), || 20.0 * rng.random::<f32>()))
             .collect(),
@@ -226,10 +226,10 @@ fn made_up(spec: &Spec, slot: usize, patches: usize) -> MicroBatch {
     }
 }
 
-/// The median of every part of a step.
-fn shares(times: &[Times], step: f64) -> Times {
-    let share = |part: fn(&Times) -> f64| median(times.iter().map(part).collect()) / step;
-    Times {
+/// The median share of each part of a step.
+fn shares(times: &[StepTimes], step: f64) -> StepTimes {
+    let share = |part: fn(&StepTimes) -> f64| median(times.iter().map(part).collect()) / step;
+    StepTimes {
         input: share(|times| times.input),
         forward: share(|times| times.forward),
         loss: share(|times| times.loss),
@@ -240,7 +240,7 @@ fn shares(times: &[Times], step: f64) -> Times {
     }
 }
 
-/// Matrix products of `kind` on all threads of all ranks at once, or on their GPUs, GFLOP/s together.
+/// Rate of matrix products of `kind` on all threads of all ranks at once, or on their GPUs, GFLOP/s in total.
 ///
 /// # Collective
 fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
@@ -252,7 +252,7 @@ fn flop_rate(comm: &Comm, device: Device, kind: Kind) -> f64 {
     comm.all_gather(&rate).iter().sum::<f64>() / 1e9
 }
 
-/// Seconds of one reduction of this many gradients per rank, exact and fast, taken in turns.
+/// Seconds of one exact and one fast sum of this many gradients per rank; the two take turns.
 ///
 /// # Collective
 fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] {
@@ -280,12 +280,12 @@ fn reductions(comm: &Comm, parameters: usize, micro_batches: usize) -> [f64; 2] 
 /// # Collective
 fn gpu_reductions(comm: &Comm, config: &Config, device: Device, spec: &Spec, micro_batches: usize) -> Result<[f64; 2]> {
     let parameters = spec.parameters() as i64;
-    let slots = micro_batches * comm.size();
     let stream = comm.agree(Stream::begin(device))?;
     let kernels = Rc::new(comm.agree(Kernels::new())?);
-    let mut sum = GpuSum::new(comm, config.comm.backend, device, stream, kernels, slots)?;
-    let gradients: Vec<Tensor> =
-        (0..micro_batches).map(|_| Tensor::full([GpuSum::padded(parameters)], 1e-3, (Kind::Float, device))).collect();
+    let mut sum = GpuGradientSum::new(comm, config.comm.backend, device, stream, kernels, micro_batches * comm.size())?;
+    let gradients: Vec<Tensor> = (0..micro_batches)
+        .map(|_| Tensor::full([GpuGradientSum::padded(parameters)], 1e-3, (Kind::Float, device)))
+        .collect();
     let mut seconds = [Vec::new(), Vec::new()];
     for _ in 0..9 {
         for (way, seconds) in seconds.iter_mut().enumerate() {

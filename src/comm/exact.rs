@@ -1,7 +1,7 @@
 //! Sums over pixels that do not depend on how the pixels are spread over ranks and threads.
 //!
-//! Floating-point addition is not associative; integer addition is. Each contribution is rounded once to a fixed
-//! point chosen from a bound on the total, and what is added after that, locally and over MPI, are integers.
+//! Floating-point addition is not associative; integer addition is. Each contribution is rounded once, to a fixed point
+//! that follows from a bound on the total. From there on, locally and over MPI, integers are added.
 
 use anyhow::{Result, ensure};
 
@@ -25,20 +25,20 @@ impl ExactSum {
         ExactSum { values: vec![0; len], scale: 2f64.powi(exponent.clamp(-1000, 1000)), finite: bound.is_finite() }
     }
 
-    /// Adds the contribution of one fixed unit of work (a scan line, a block anchored on the cube), never of
-    /// whatever a rank happens to own. Rank-local.
+    /// Adds the contribution of one fixed unit of work (a scan line, a block anchored on the cube), never of all that a rank
+    /// happens to own. Rank-local.
     pub fn add(&mut self, contribution: &[f64]) {
         assert_eq!(contribution.len(), self.values.len(), "one value per sum");
         let mut finite = true;
         for (sum, value) in self.values.iter_mut().zip(contribution) {
             finite &= value.is_finite();
-            // A wrapped sum would need a contribution beyond the bound.
+            // It could only wrap if a contribution broke the bound.
             *sum = sum.wrapping_add(nearest(value * self.scale));
         }
         self.finite &= finite;
     }
 
-    /// Adds what another thread has summed with the same bound. Rank-local.
+    /// Adds the sums of another thread, which have the same bound. Rank-local.
     pub fn merge(&mut self, other: &ExactSum) {
         assert!(self.scale == other.scale, "sums to merge have one bound");
         self.finite &= other.finite;
@@ -51,7 +51,7 @@ impl ExactSum {
     ///
     /// # Collective
     /// # Errors
-    /// Where a contribution on any rank was not finite.
+    /// A contribution on some rank was not finite.
     pub fn total(mut self, comm: &Comm) -> Result<Vec<f64>> {
         ensure!(
             !comm.any(!self.finite),
@@ -62,10 +62,10 @@ impl ExactSum {
     }
 }
 
-/// The nearest integer, ties to even, of a value below 2^62; any integer of one that is not finite.
+/// The nearest integer to a value below 2^62, ties to even; any integer for one that is not finite.
 fn nearest(value: f64) -> i64 {
-    // Adding 1.5 * 2^52 leaves an integer in the last bits, and is quick where `round_ties_even` is a call: once for the
-    // upper half of the answer, once for what that leaves.
+    // Adding 1.5 * 2^52 leaves an integer in the lowest bits; `round_ties_even` would be a slow function call. Done once for
+    // the upper half of the integer, once for the rest.
     const SHIFT: f64 = 6_755_399_441_055_744.0;
     const HALF: f64 = (1u64 << 32) as f64;
     let integer = |shifted: f64| (shifted.to_bits() as i64).wrapping_sub(SHIFT.to_bits() as i64);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_remembered() {
+    fn values_that_are_not_finite_are_remembered() {
         let mut sum = ExactSum::new(1, 1.0);
         sum.add(&[f64::NAN]);
         assert!(!sum.finite);

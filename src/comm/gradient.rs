@@ -1,35 +1,34 @@
 //! The sum of the micro-batches' gradients over all ranks.
 //!
-//! `exact` rounds every micro-batch's gradient to 32-bit integers with one power-of-two scale per block of parameters,
-//! agreed from the largest magnitude in that block, so that the sum is the same for any number of ranks and
-//! any order; a block keeps 30 - log2(micro-batches) bits below its largest value, where f32 keeps 24.
-//! `fast` adds floats as they come.
+//! `exact` rounds every micro-batch's gradient to 32-bit integers, with one power-of-two scale per block of parameters that
+//! follows from the largest magnitude in that block on any rank. The sum is then the same for any number of ranks and any
+//! order. A block keeps 30 - log2(micro-batches) bits below its largest value; f32 keeps 24. `fast` adds floats in any order.
 
 use mpi::collective::SystemOperation;
 use rayon::prelude::*;
 
 use super::Comm;
 
-/// Parameters that share a scale.
-const SCALED: usize = 1024;
-/// Parameters that are rounded, summed over ranks and scaled back at once: few enough to stay in a core's cache meanwhile.
-const PIECE: usize = 256 * SCALED;
+/// Parameters in a block, which share a scale.
+pub const PER_SCALE: usize = 1024;
+/// Parameters that are rounded, summed over ranks and scaled back at once: few enough to stay in a core's cache.
+const PIECE: usize = 256 * PER_SCALE;
 
-/// Reusable buffers for sums of one gradient vector.
+/// Sums gradient vectors of one length over ranks, in buffers that it keeps.
 pub struct GradientSum {
     micro_batches: usize,
     largest: Vec<f32>,
     agreed: Vec<f32>,
     integers: Vec<i32>,
     summed: Vec<i32>,
-    /// Of `fast` alone, empty until it is asked for.
+    /// For `fast` alone, empty until its first call.
     floats: Vec<f32>,
 }
 
 impl GradientSum {
     /// For gradients of `parameters` values, formed in `micro_batches` per step over all ranks.
     pub fn new(parameters: usize, micro_batches: usize) -> Self {
-        let blocks = parameters.div_ceil(SCALED);
+        let blocks = parameters.div_ceil(PER_SCALE);
         GradientSum {
             micro_batches,
             largest: vec![0.0; blocks],
@@ -51,18 +50,18 @@ impl GradientSum {
         });
         comm.reduce_blocks("gradient scale", &self.largest, &mut self.agreed, SystemOperation::max());
         for (piece, total) in total.chunks_mut(PIECE).enumerate() {
-            self.exact_piece(comm, local, piece * PIECE / SCALED, total);
+            self.exact_piece(comm, local, piece * PIECE / PER_SCALE, total);
         }
     }
 
-    /// Sums the parameters of `total`, of which the first is that of `block`.
+    /// [`exact`](Self::exact) for the piece `total` of the parameters, which begins with `block`.
     ///
     /// # Collective
     fn exact_piece(&mut self, comm: &Comm, local: &[&[f32]], block: usize, total: &mut [f32]) {
         let (agreed, micro_batches) = (&self.agreed[block..], self.micro_batches);
         let integers = &mut self.integers[..total.len()];
         let summed = &mut self.summed[..total.len()];
-        integers.par_chunks_mut(SCALED).enumerate().for_each(|(i, integers)| {
+        integers.par_chunks_mut(PER_SCALE).enumerate().for_each(|(i, integers)| {
             let scale = scale(agreed[i], micro_batches);
             integers.fill(0);
             for gradient in local {
@@ -72,7 +71,7 @@ impl GradientSum {
             }
         });
         comm.reduce_blocks("gradient", integers, summed, SystemOperation::sum());
-        total.par_chunks_mut(SCALED).zip(summed.par_chunks(SCALED)).zip(agreed.par_iter()).for_each(
+        total.par_chunks_mut(PER_SCALE).zip(summed.par_chunks(PER_SCALE)).zip(agreed.par_iter()).for_each(
             |((total, summed), &largest)| {
                 let inverse = match largest {
                     0.0 => 0.0,
@@ -86,15 +85,15 @@ impl GradientSum {
         );
     }
 
-    /// As [`exact`](Self::exact), adding floats: the last bits depend on the number of ranks.
+    /// As [`exact`](Self::exact), but adds floats: the last bits depend on the number of ranks.
     ///
     /// # Collective
     pub fn fast(&mut self, comm: &Comm, local: &[&[f32]], total: &mut [f32]) {
         if let [only] = local {
-            return self.bare(comm, only, total);
+            return self.ranks_only(comm, only, total);
         }
         self.floats.resize(total.len(), 0.0);
-        self.floats.par_chunks_mut(SCALED).enumerate().for_each(|(block, sums)| {
+        self.floats.par_chunks_mut(PER_SCALE).enumerate().for_each(|(block, sums)| {
             sums.fill(0.0);
             for gradient in local {
                 for (sum, value) in sums.iter_mut().zip(part(gradient, block)) {
@@ -102,36 +101,37 @@ impl GradientSum {
                 }
             }
         });
-        self.bare(comm, &self.floats, total);
+        self.ranks_only(comm, &self.floats, total);
     }
 
-    /// The sum over ranks alone, of one gradient each: what the other two cannot be faster than.
+    /// The sum of one gradient per rank: neither of the other two can be faster.
     ///
     /// # Collective
-    pub fn bare(&self, comm: &Comm, local: &[f32], total: &mut [f32]) {
+    pub fn ranks_only(&self, comm: &Comm, local: &[f32], total: &mut [f32]) {
         comm.reduce_blocks("gradient", local, total, SystemOperation::sum());
     }
 }
 
 fn part(gradient: &[f32], block: usize) -> &[f32] {
-    let start = block * SCALED;
-    &gradient[start..gradient.len().min(start + SCALED)]
+    let start = block * PER_SCALE;
+    &gradient[start..gradient.len().min(start + PER_SCALE)]
 }
 
-/// Largest magnitude; infinite where any value is not finite (MPI's maximum has no rule for NaN).
+/// The largest magnitude; infinite if any value is not finite, since MPI's maximum has no rule for NaN.
 fn magnitude(values: &[f32]) -> f32 {
-    // Without their signs, floats are ordered as their bits are, NaN above infinity; and integers take a vector register.
+    // Without their signs, floats are ordered as their bits are, NaN above infinity; integers are compared in vectors.
     let largest = values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits() as i32));
     f32::from_bits(largest as u32).min(f32::INFINITY)
 }
 
-/// The nearest integer, ties to even, of a value below 2^31; any integer of one that is not finite.
+/// The nearest integer to a value below 2^31, ties to even; any integer for one that is not finite.
 fn nearest(value: f32) -> i32 {
-    // Adding 1.5 * 2^52 leaves the integer in the last bits, and is quick where `round_ties_even` is a call.
+    // Adding 1.5 * 2^52 leaves the integer in the lowest bits; `round_ties_even` would be a slow function call.
     (f64::from(value) + 6_755_399_441_055_744.0).to_bits() as i32
 }
 
-/// The largest power of two with which `micro_batches` values of at most `largest` add up below 2^30.
+/// The largest power of two by which `micro_batches` values of at most `largest` can be scaled and still sum to less than
+/// 2^30.
 fn scale(largest: f32, micro_batches: usize) -> f32 {
     if largest == 0.0 || !largest.is_finite() {
         return 0.0;
@@ -155,7 +155,7 @@ impl Comm {
         self.reduce_blocks("gradient", local, total, SystemOperation::sum());
     }
 
-    /// The largest of each value over ranks; none is NaN.
+    /// The largest of each value over ranks; none may be NaN.
     ///
     /// # Collective
     pub fn max_f32(&self, local: &[f32], total: &mut [f32]) {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_block_and_a_bad_one_are_told_apart() {
+    fn a_zero_block_differs_from_one_that_is_not_finite() {
         assert_eq!(magnitude(&[0.0, -2.0, 1.0]), 2.0);
         assert_eq!(magnitude(&[f32::NAN, 1.0]), f32::INFINITY);
         assert_eq!(magnitude(&[1.0, f32::NEG_INFINITY]), f32::INFINITY);

@@ -1,12 +1,17 @@
-//! Groups of ranks and what they say to each other: the only module that names MPI.
+//! Groups of ranks and their collective operations: the only module that names MPI.
 //!
 //! Everything collective takes a [`Comm`], never the world, so that a survey can split its ranks into groups.
-//! No rank may hang: a rank that fails ends the job ([`Session`]), and a decision that all must share is
-//! [agreed](Comm::agree) before anyone acts on it.
+//!
+//! # How no rank hangs
+//!
+//! 1. A rank that panics or ends with an error aborts the whole job ([`init`], [`Comm::fail`]). It never finalises MPI.
+//! 2. A rank-local result on which all ranks depend goes through [`Comm::agree`]: then either all have theirs, or all return
+//!    the same error.
+//! 3. A function is rank-local or collective, and says which. In a collective one, `?` is only for what is the same on all
+//!    ranks: agreed, broadcast or reduced. No collective call depends on the rank or follows a rank-local return.
 
 mod exact;
 mod gradient;
-mod nccl;
 mod session;
 mod watchdog;
 
@@ -22,33 +27,33 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use exact::ExactSum;
-pub use gradient::GradientSum;
-pub use nccl::{Nccl, Operation, Values};
+pub use gradient::{GradientSum, PER_SCALE};
 pub use session::{Session, init};
 use watchdog::{Waiting, Watchdog};
 
 use crate::invalid::Invalid;
 
-/// Elements of one MPI message: counts are C ints, and smaller blocks keep the scratch memory small.
+/// Elements of one MPI message: far below what a C int counts, which keeps scratch memory small.
 const BLOCK: usize = 1 << 22;
 
-/// The rank whose word is broadcast.
+/// The rank that reads, writes and broadcasts for all.
 pub const ROOT: usize = 0;
 
 /// A group of ranks.
 pub struct Comm {
     inner: SimpleCommunicator,
     watchdog: Watchdog,
-    /// Place on, and ranks of, the node: of the whole job, so that groups of ranks share its GPUs out.
-    node: (usize, usize),
+    /// Of the whole job, even in a group: groups share the GPUs of a node.
+    local_rank: usize,
+    local_size: usize,
 }
 
-/// An error that every rank of a group returns alike, with the rank that met it.
+/// An error that every rank of a group returns, with the rank that met it.
 #[derive(Debug)]
 pub struct AgreedError {
     pub rank: usize,
     pub message: String,
-    /// The exit code of the program: 2 for bad configuration, 1 for all else.
+    /// Of the program: 2 for bad configuration, 1 for everything else.
     pub exit_code: i32,
 }
 
@@ -60,7 +65,7 @@ impl fmt::Display for AgreedError {
 
 impl std::error::Error for AgreedError {}
 
-/// The exit code that an error leads to: 2 for bad configuration or usage, 1 for all else. Rank-local.
+/// The exit code that an error leads to: 2 for bad configuration or usage, 1 for everything else. Rank-local.
 pub fn exit_code(error: &anyhow::Error) -> i32 {
     if let Some(agreed) = error.downcast_ref::<AgreedError>() {
         agreed.exit_code
@@ -75,16 +80,15 @@ impl Comm {
     /// # Collective
     fn new(inner: SimpleCommunicator, watchdog: Watchdog) -> Self {
         let node = inner.split_shared(0);
-        let node = (node.rank() as usize, node.size() as usize);
-        Comm { inner, watchdog, node }
+        Comm { inner, watchdog, local_rank: node.rank() as usize, local_size: node.size() as usize }
     }
 
-    /// This process's place in the group, from 0.
+    /// This process's rank in the group, from 0.
     pub fn rank(&self) -> usize {
         self.inner.rank() as usize
     }
 
-    /// Ranks in the group.
+    /// The number of ranks in the group.
     pub fn size(&self) -> usize {
         self.inner.size() as usize
     }
@@ -93,7 +97,7 @@ impl Comm {
         self.rank() == ROOT
     }
 
-    /// Tells the watchdog that this rank is in a collective call of another library, until the result is dropped.
+    /// Tells the watchdog that this rank waits in a collective call of another library, until the guard is dropped.
     pub fn waiting(&self, operation: &'static str) -> Waiting<'_> {
         self.watchdog.enter(operation)
     }
@@ -112,7 +116,7 @@ impl Comm {
         self.inner.barrier();
     }
 
-    /// The group's ranks of one `color`, in the same order.
+    /// The group of the ranks that give the same `color`, in their order here.
     ///
     /// # Collective
     pub fn split(&self, color: usize) -> Comm {
@@ -121,15 +125,21 @@ impl Comm {
             .inner
             .split_by_color_with_key(mpi::topology::Color::with_value(color as i32), 0)
             .expect("every rank has a colour");
-        Comm { inner: part, watchdog: self.watchdog.clone(), node: self.node }
+        let (local_rank, local_size) = (self.local_rank, self.local_size);
+        Comm { inner: part, watchdog: self.watchdog.clone(), local_rank, local_size }
     }
 
-    /// This rank's place among, and the number of, the ranks of the job that share its node.
-    pub fn local_rank(&self) -> (usize, usize) {
-        self.node
+    /// This rank among the ranks of the job on its node, from 0.
+    pub fn local_rank(&self) -> usize {
+        self.local_rank
     }
 
-    /// Every rank's success, or on every rank the error of the lowest rank that failed.
+    /// The number of ranks of the job on this node.
+    pub fn local_size(&self) -> usize {
+        self.local_size
+    }
+
+    /// This rank's value if every rank has one; else, on every rank, the error of the lowest rank that failed.
     ///
     /// # Collective
     /// # Errors
@@ -151,20 +161,20 @@ impl Comm {
         Err(AgreedError { rank: first as usize, message, exit_code }.into())
     }
 
-    /// What `work` comes to on root alone, the default value on the other ranks; every rank knows whether it failed.
+    /// The value of `work`, done on root alone; the default value on the other ranks.
     ///
     /// # Collective
     /// # Errors
-    /// Those of `work`, as [`agree`](Self::agree) has them.
+    /// Those of `work`, on every rank.
     pub fn on_root<T: Default>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.agree(if self.is_root() { work() } else { Ok(T::default()) })
     }
 
-    /// What `work` comes to on root alone, on every rank.
+    /// The value of `work`, done on root alone, on every rank.
     ///
     /// # Collective
     /// # Errors
-    /// Those of `work`, as [`agree`](Self::agree) has them.
+    /// Those of `work`, on every rank.
     pub fn from_root<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T>
     where
         T: Serialize + DeserializeOwned,
@@ -173,7 +183,7 @@ impl Comm {
         Ok(self.broadcast(self.agree(found)?))
     }
 
-    /// Root's value on every rank; root gives `Some`, the value of the others is not looked at.
+    /// Root's value on every rank: root gives `Some`; what the others give is ignored.
     ///
     /// # Collective
     pub fn broadcast<T: Serialize + DeserializeOwned>(&self, value: Option<T>) -> T {
@@ -186,7 +196,7 @@ impl Comm {
         decode(&bytes)
     }
 
-    /// Root's `values` on every rank; equal lengths everywhere.
+    /// Root's `values` on every rank, of equal length everywhere.
     ///
     /// # Collective
     pub fn broadcast_into<T: Equivalence>(&self, values: &mut [T]) {
@@ -219,7 +229,7 @@ impl Comm {
             .collect()
     }
 
-    /// The ranks' pieces one after the other, on root; `None` on the others. A rank may have nothing.
+    /// All ranks' values in rank order, on root; `None` on the others. A rank may have none.
     ///
     /// # Collective
     pub fn gather_bands<T: Equivalence + Default + Clone>(&self, local: &[T]) -> Option<Vec<T>> {
@@ -227,7 +237,7 @@ impl Comm {
         let root = self.inner.process_at_rank(ROOT as i32);
         let lengths = self.all_gather(&(local.len() as u64));
         let total: u64 = lengths.iter().sum();
-        // Rounds keep every count and displacement below what a C int can say.
+        // Rounds keep every count and displacement within a C int.
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let per_round = BLOCK.min(i32::MAX as usize / self.size());
         let mut gathered = self.is_root().then(|| vec![T::default(); total as usize]);
@@ -254,8 +264,8 @@ impl Comm {
         gathered
     }
 
-    /// Sends the range `sent[rank]` of `values` to each rank, and gives what came, in rank order: `received[rank]` values of
-    /// each.
+    /// Sends the range `sent[rank]` of `values` to each rank, and returns what arrived, in rank order: `received[rank]`
+    /// values from each.
     ///
     /// # Collective
     pub fn exchange<T: Equivalence + Default + Clone>(
@@ -276,10 +286,10 @@ impl Comm {
         });
         let starts: Vec<Count> = starts.collect();
         let counts: Vec<Count> = received.iter().map(|&n| count(n)).collect();
-        let mut came = vec![T::default(); next];
-        let mut parts = PartitionMut::new(&mut came[..], counts, starts);
+        let mut arrived = vec![T::default(); next];
+        let mut parts = PartitionMut::new(&mut arrived[..], counts, starts);
         self.inner.all_to_all_varcount_into(&sent, &mut parts);
-        came
+        arrived
     }
 
     /// Sums integers over ranks, in place: exact, so the same for any order and grouping.
@@ -298,7 +308,7 @@ impl Comm {
         values[0] as u64
     }
 
-    /// The largest over ranks; NaN counts as nothing.
+    /// The largest over ranks, NaN ignored.
     ///
     /// # Collective
     pub fn max_f64(&self, value: f64) -> f64 {
@@ -316,7 +326,7 @@ impl Comm {
         values[0]
     }
 
-    /// True on every rank if it is on any.
+    /// True on every rank if it is true on any.
     ///
     /// # Collective
     pub fn any(&self, flag: bool) -> bool {

@@ -1,4 +1,4 @@
-//! The life of the MPI job, and the promise that no rank is left waiting for one that failed.
+//! The start and end of the MPI job: a rank that fails ends it on all ranks.
 
 use std::panic;
 use std::time::Duration;
@@ -20,14 +20,14 @@ pub struct Session {
 ///
 /// # Collective
 /// # Errors
-/// Where MPI grants less than `MPI_THREAD_MULTIPLE`, or was started before.
+/// MPI grants less than `MPI_THREAD_MULTIPLE`, or was started before.
 /// # Source
 /// MPI 3.1 sec. 12.4.3
 pub fn init() -> Result<Session> {
     let given = |name: &str| std::env::var(name).ok();
     if given("OMPI_MCA_pml").is_none() && is_on_one_node(given) {
-        // Ranks of one node talk through its memory. Of the libraries for clusters' fabrics that Open MPI would load for
-        // `cm`, libpsm and libpsm2 wait 0.1 s each to time the processor's clock.
+        // Ranks of one node communicate through its memory. For `cm` Open MPI would load libraries for clusters' fabrics, of
+        // which libpsm and libpsm2 spend 0.1 s each on timing the processor's clock.
         // SAFETY: MPI is not started, and no other thread runs yet.
         unsafe { std::env::set_var("OMPI_MCA_pml", "^cm") };
     }
@@ -47,14 +47,14 @@ pub fn init() -> Result<Session> {
     Ok(Session { universe })
 }
 
-/// Whether the launcher's environment variables, as `given` tells them, say that all ranks of the job share a node.
+/// Whether all ranks of the job share a node, by the launcher's environment variables, which `given` looks up.
 fn is_on_one_node(given: impl Fn(&str) -> Option<String>) -> bool {
     if let Some(ranks) = given("OMPI_COMM_WORLD_SIZE") {
         return given("OMPI_COMM_WORLD_LOCAL_SIZE") == Some(ranks);
     }
     match given("SLURM_STEP_NUM_NODES") {
         Some(nodes) => nodes == "1",
-        // Started by no launcher at all, a process is alone.
+        // Without a launcher there is one process.
         None => given("PMIX_RANK").or(given("PMI_RANK")).is_none(),
     }
 }
@@ -69,31 +69,31 @@ impl Session {
 }
 
 impl Comm {
-    /// Says why, and ends the job on every rank at once.
+    /// Prints the error and ends the job on every rank.
     ///
-    /// An agreed error is told by root; one that only this rank knows is told here.
+    /// Root prints an agreed error; one that only this rank knows is printed here.
     pub fn fail(&self, error: &anyhow::Error) -> ! {
         if mpi::topology::SimpleCommunicator::world().size() == 1 {
-            // Nobody waits, and what MPI says when it aborts would only hide the error.
+            // No rank waits, and MPI's words on an abort would only hide the error.
             eprintln!("coreloss: error: {error:#}");
             std::process::exit(exit_code(error));
         }
         let agreed = error.downcast_ref::<AgreedError>();
         if agreed.is_none() && !self.is_root() {
-            // All ranks may have met it at once: then root tells it, and the job is over before this pause is.
+            // All ranks may have met it at once: then root prints it, and the job ends during this pause.
             std::thread::sleep(Duration::from_millis(300));
         }
         if agreed.is_none() || self.is_root() {
             let rank = agreed.map_or(self.rank(), |agreed| agreed.rank);
             eprintln!("coreloss: error on rank {rank} of {}: {error:#}", self.size());
         } else {
-            // Root tells it and ends the job; this rank only makes sure that the end comes.
+            // Root prints it and ends the job; this rank only makes sure of the end.
             std::thread::sleep(Duration::from_secs(5));
         }
         abort(exit_code(error))
     }
 
-    /// Names in the log the operation that this rank has been waiting in, every `seconds`; 0 turns it off.
+    /// Logs the operation that this rank waits in, every `seconds` that the wait lasts; 0 turns it off.
     pub fn watch(&self, seconds: u64) {
         self.watchdog.start(self.rank(), seconds);
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_is_told_from_many() {
+    fn one_node_is_distinguished_from_many() {
         assert!(with(&[]));
         let mpirun = |local| [("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_LOCAL_SIZE", local)];
         assert!(with(&mpirun("4")));

@@ -1,17 +1,18 @@
-//! Says which operation this rank waits in when a collective call takes too long.
+//! Logs the operation that this rank waits in when a collective call takes too long.
 //!
-//! A rank that says nothing is most likely the one that the others wait for.
+//! A rank that logs nothing is most likely the one that the others wait for.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What this rank waits in now, shared by all groups of the process.
+/// The operation that this rank waits in now; all groups of the process share it.
 #[derive(Clone, Default)]
 pub struct Watchdog {
     waiting: Arc<Mutex<Option<(&'static str, Instant)>>>,
 }
 
-/// Ends the wait when dropped, and goes back to the one that it is a part of.
+/// Ends the wait when dropped, and restores the wait that it was a part of.
+#[must_use = "dropping it ends the wait"]
 pub struct Waiting<'a> {
     watchdog: &'a Watchdog,
     before: Option<(&'static str, Instant)>,
@@ -23,7 +24,7 @@ impl Watchdog {
         Waiting { watchdog: self, before }
     }
 
-    /// Sets what is waited for; gives what was.
+    /// Sets the operation that is waited in, and returns the previous one.
     fn replace(&self, waiting: Option<(&'static str, Instant)>) -> Option<(&'static str, Instant)> {
         let mut current = self.waiting.lock().ok()?;
         std::mem::replace(&mut current, waiting)
@@ -36,22 +37,23 @@ impl Watchdog {
         let patience = Duration::from_secs(seconds);
         let waiting = Arc::downgrade(&self.waiting);
         std::thread::spawn(move || {
-            let mut told = Instant::now();
+            let mut warned = Instant::now();
             loop {
                 std::thread::sleep(Duration::from_secs(1));
                 let Some(waiting) = waiting.upgrade() else {
                     return;
                 };
                 let current = waiting.lock().ok().and_then(|guard| *guard);
-                if let Some((operation, since)) = current {
-                    if since.elapsed() >= patience && told.elapsed() >= patience {
-                        told = Instant::now();
-                        log::warn!(
-                            "rank {rank} has waited {} s for the other ranks in: {operation}; \
-                             most likely a rank that logs no such line is the one waited for",
-                            since.elapsed().as_secs()
-                        );
-                    }
+                if let Some((operation, since)) = current
+                    && since.elapsed() >= patience
+                    && warned.elapsed() >= patience
+                {
+                    warned = Instant::now();
+                    log::warn!(
+                        "rank {rank} has waited {} s for the other ranks in: {operation}; \
+                         most likely a rank that logs no such line is the one waited for",
+                        since.elapsed().as_secs()
+                    );
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! `coreloss bench`: what this machine makes of the program.
+//! `coreloss bench`: how fast the parts of the program are on this machine.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -13,16 +13,18 @@ use crate::ending::Ending;
 pub enum BenchCommand {
     /// Training steps on made-up patches: speed, and where the time goes.
     Train(TrainBench),
-    /// Principal components of one file, from opening it to the result.
+    /// Principal components of one file, from opening the file to the result.
     Pca(PcaBench),
-    /// A network's answer to made-up counts, in tiles as it scores: spectra per second.
+    /// Reconstruction of made-up counts in tiles, as in scoring: spectra per second.
     Reconstruct(ReconstructBench),
-    /// The gradient's reduction beside a bare MPI_Allreduce, by size.
+    /// Sum of gradients over ranks, next to a bare MPI_Allreduce, by size.
     Allreduce(AllreduceBench),
-    /// One reading of a file's cube.
+    /// One pass of reading through the cube of a file.
     Io(IoBench),
 }
 
+/// Runs one benchmark.
+///
 /// # Collective
 /// # Errors
 /// Those of [`crate::bench`].

@@ -1,4 +1,4 @@
-//! `coreloss completions`: the completions of a shell.
+//! `coreloss completions`: completions for a shell.
 
 use anyhow::Result;
 use clap::CommandFactory;
@@ -8,7 +8,7 @@ use super::Cli;
 use crate::comm::Comm;
 use crate::ending::Ending;
 
-/// Root prints. Rank-local.
+/// Prints the completions for `shell` on root. Rank-local.
 pub fn completions(comm: &Comm, shell: Shell) -> Result<Ending> {
     if comm.is_root() {
         clap_complete::generate(shell, &mut Cli::command(), "coreloss", &mut std::io::stdout());

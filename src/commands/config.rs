@@ -18,18 +18,20 @@ use crate::ending::Ending;
   coreloss config --explain sweep          the keys of a sweep file
   coreloss config run.yaml --set seed=2    what a run would take")]
 pub struct ShowArguments {
-    /// YAML file; the defaults without one.
+    /// YAML file; by default, the defaults.
     config: Option<PathBuf>,
-    /// What a key, or all keys of a section, mean.
+    /// Explains a key, all keys of a section, or all keys.
     #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "", conflicts_with = "config")]
     explain: Option<String>,
     #[command(flatten)]
     overrides: Overrides,
 }
 
+/// Prints a configuration, or what its keys mean.
+///
 /// # Collective
 /// # Errors
-/// A key that there is not, a configuration that is refused.
+/// A key that does not exist, a configuration that is refused.
 pub fn show(comm: &Comm, arguments: &ShowArguments) -> Result<Ending> {
     let text = match (&arguments.explain, &arguments.config) {
         (Some(key), _) => {

@@ -1,4 +1,4 @@
-//! `coreloss doctor`: the traps of clusters, each with its mend.
+//! `coreloss doctor`: common traps of machines and clusters, and how to fix them.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::ending::Ending;
 
 #[derive(Args)]
 pub struct DoctorArguments {
-    /// Checks what this configuration asks for, too.
+    /// Also checks what this configuration asks for.
     config: Option<PathBuf>,
     /// One line of JSON.
     #[arg(long)]
@@ -21,6 +21,8 @@ pub struct DoctorArguments {
     overrides: Overrides,
 }
 
+/// Checks this machine and, where one is given, a configuration.
+///
 /// # Collective
 /// # Errors
 /// Those of [`crate::doctor::doctor`].

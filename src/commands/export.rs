@@ -1,4 +1,4 @@
-//! `coreloss export`: results for programs that read no HyperSpy files.
+//! `coreloss export`: results for programs that do not read HyperSpy files.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::invalid::Invalid;
 use crate::output::{
     NexusWriter, read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
 };
-use crate::report;
+use crate::report::{Quantity, picture_png};
 use crate::results::folder::result_files;
 use crate::results::titles::PCA;
 use crate::results::{CubeSummary, RegionSummary, region_columns};
@@ -30,19 +30,19 @@ pub struct ExportArguments {
     /// *.coreloss.hspy files, or output folders.
     #[arg(required = true)]
     results: Vec<PathBuf>,
-    /// Folder of what is written.
+    /// Folder to write to.
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
-    /// Tables: maps as they lie, spectra by energy (eV), regions, factors.
+    /// Writes tables: maps as rows of pixels, spectra by energy (eV), regions, PCA factors.
     #[arg(long)]
     csv: bool,
-    /// NumPy arrays of all signals.
+    /// Writes all signals as NumPy arrays.
     #[arg(long)]
     npy: bool,
-    /// A picture of each map.
+    /// Writes a picture of each map.
     #[arg(long)]
     png: bool,
-    /// One NeXus file (NXdata) of each cube.
+    /// Writes one NeXus file (NXdata) for each cube.
     #[arg(long)]
     nexus: bool,
 }
@@ -61,26 +61,26 @@ enum Form {
     Csv,
     /// An array of each signal, float32 in C order.
     Npy,
-    /// A picture of each map.
+    /// Writes a picture of each map.
     Png,
     /// One file with all signals, `NXdata` each.
     Nexus,
 }
 
 /// One signal of a result file.
-struct Signal<'a> {
+struct StoredSignal<'a> {
     path: &'a Path,
     title: String,
     axes: Vec<Axis>,
 }
 
-/// Writes what result files, or those in folders, hold in all forms asked for, as `NAME.SIGNAL.EXTENSION`; names what it
-/// wrote on stdout. One plane of an array is in memory at a time.
+/// Writes the signals of result files, given as files or folders, in the forms asked for, as `NAME.SIGNAL.EXTENSION`.
+/// Prints the paths. Holds one plane of an array in memory at a time.
 ///
 /// # Collective
 /// Root works.
 /// # Errors
-/// No result file; two of one name; one that cannot be read; a folder that cannot be written.
+/// No result file; two with the same name; one that cannot be read; a folder that cannot be written.
 pub fn export(comm: &Comm, arguments: &ExportArguments) -> Result<Ending> {
     let forms = arguments.forms();
     if forms.is_empty() {
@@ -111,7 +111,9 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
         }
     }
     if files.is_empty() {
-        return Err(Invalid("no *.coreloss.hspy in what was named: give results of a run".into()).into());
+        return Err(
+            Invalid("none of these is or holds a *.coreloss.hspy file: give the results of a run".into()).into()
+        );
     }
     check_names(&files)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -123,7 +125,7 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses files that would be exported under one name: the last would replace the others.
+/// Refuses files that would be exported under the same name: the last would replace the others.
 fn check_names(files: &[(PathBuf, String)]) -> Result<()> {
     let mut taken: HashMap<&str, &Path> = HashMap::new();
     for (path, name) in files {
@@ -141,34 +143,35 @@ fn check_names(files: &[(PathBuf, String)]) -> Result<()> {
     Ok(())
 }
 
-/// `stem` is where the file goes, without signal and extension.
+/// Exports one file to `stem`, which lacks signal and extension.
 fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
-    let place = |what: &str, extension: &str| {
-        let mut place = stem.as_os_str().to_owned();
-        place.push(format!(".{what}.{extension}"));
-        PathBuf::from(place)
+    let target = |what: &str, extension: &str| {
+        let mut name = stem.as_os_str().to_owned();
+        name.push(format!(".{what}.{extension}"));
+        PathBuf::from(name)
     };
     let mut nexus = match form {
-        Form::Nexus => Some(NexusWriter::create(&place("results", "nxs"))?),
+        Form::Nexus => Some(NexusWriter::create(&target("results", "nxs"))?),
         _ => None,
     };
     for title in signal_titles(path)? {
-        // Its data are zeros that stand for the cube; the components follow.
+        // Its data are zeros in target of the cube; the components are exported below.
         if title == PCA {
             continue;
         }
-        let signal = Signal { axes: signal_axes(path, &title)?, path, title };
+        let signal = StoredSignal { axes: signal_axes(path, &title)?, path, title };
         let title = &signal.title;
         match (form, signal.axes.len()) {
             (Form::Csv, 1 | 2) => {
                 let text = signal.table()?;
-                save(&place(title, "csv"), text)?;
+                save(&target(title, "csv"), text)?;
             }
-            (Form::Npy, _) => signal.write_npy(&place(title, "npy"))?,
+            (Form::Npy, _) => signal.write_npy(&target(title, "npy"))?,
             (Form::Png, 2) if signal.energy().is_none() => {
                 let values = signal.plane(0)?.into_dimensionality::<Ix2>()?;
-                let png = report::picture(&values, title.starts_with("10_"), title)?;
-                save(&place(title, "png"), png)?;
+                let quantity = if title.starts_with("10_") { Quantity::Score } else { Quantity::Property };
+                let png = picture_png(&values, quantity, title)?;
+                save(&target(title, "png"), png)?;
             }
             _ => (),
         }
@@ -180,30 +183,30 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         Form::Csv => {
             let summary: CubeSummary = serde_json::from_str(&read_text(path, "summary")?)?;
             let regions: Vec<&RegionSummary> = summary.regions.iter().collect();
-            let target = place("regions", "csv");
-            write_csv(&target, &region_columns(&regions))?;
-            say(&target)?;
+            let regions_file = target("regions", "csv");
+            write_csv(&regions_file, &region_columns(&regions))?;
+            say(&regions_file)?;
             let factors = table_of_factors(path)?;
-            save(&place("pca_factors", "csv"), factors)
+            save(&target("pca_factors", "csv"), factors)
         }
         Form::Npy => {
             let (results, loadings) = read_learning_results(path, PCA)?;
             for (what, values) in [("pca_factors", &results.factors), ("pca_loadings", &loadings)] {
                 let values: Array2<f32> = values.mapv(|value| value as f32);
-                write_npy(&place(what, "npy"), values.shape(), 1, |_| Ok(values.clone().into_dyn()))?;
+                write_npy(&target(what, "npy"), values.shape(), 1, |_| Ok(values.clone().into_dyn()))?;
             }
             Ok(())
         }
         Form::Png => Ok(()),
         Form::Nexus => nexus.map_or(Ok(()), |nexus| {
             nexus.finish()?;
-            say(&place("results", "nxs"))
+            say(&target("results", "nxs"))
         }),
     }
 }
 
-impl Signal<'_> {
-    /// All of one or two dimensions; of three the one at index `plane` of the first.
+impl StoredSignal<'_> {
+    /// The whole signal if it has one or two dimensions, else plane `plane` of the first of three.
     fn plane(&self, plane: usize) -> Result<ArrayD<f32>> {
         read_signal_plane(self.path, &self.title, plane)
     }
@@ -212,7 +215,7 @@ impl Signal<'_> {
         self.axes.iter().position(|axis| axis.units == "eV")
     }
 
-    /// A spectrum by energy, spectra side by side by energy, or a map as it lies.
+    /// Spectra as columns by energy, or a map as rows of pixels.
     fn table(&self) -> Result<String> {
         let values = self.plane(0)?;
         if self.energy() != Some(self.axes.len() - 1) {
@@ -277,7 +280,7 @@ fn table_of_factors(path: &Path) -> Result<String> {
     Ok(spectra_table(&energies, &factors, "factor"))
 }
 
-/// Writes an array of `shape` that comes in `planes` parts.
+/// Writes a float32 array of `shape` that comes in `planes` parts.
 ///
 /// # Source
 /// NumPy Enhancement Proposal 1, version 1.0 of the format.
@@ -303,7 +306,7 @@ fn write_npy(path: &Path, shape: &[usize], planes: usize, plane: impl Fn(usize) 
     say(path)
 }
 
-/// Writes a whole file and tells where it is.
+/// Writes a whole file and says where it is.
 fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     durable::write(path, bytes)?;
     say(path)

@@ -1,4 +1,4 @@
-//! `coreloss init`: a commented configuration for one cube, from what is found in it.
+//! `coreloss init`: writes a commented configuration for one cube, from what is found in it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use crate::invalid::Invalid;
 pub struct InitArguments {
     /// HyperSpy, HDF5, NeXus, EMD, DM3 or DM4 file.
     file: PathBuf,
-    /// The configuration; by default the file's name with .yaml in the working directory.
+    /// Configuration to write; by default the file's name with .yaml, in the working directory.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
 }
 
-/// Most columns of a line of comment.
+/// Longest line of a comment.
 const WIDTH: usize = 100;
 
-/// Looks at the cube in a file and writes a configuration for it.
+/// Measures the cube of a file and writes a configuration for it.
 ///
 /// # Collective
 /// # Errors
-/// A file that is no readable cube; a configuration that exists already.
+/// A file that is not a readable cube; a configuration that exists already.
 pub fn init(comm: &Comm, arguments: &InitArguments) -> Result<Ending> {
     let config = &by_default(comm, "init", &arguments.overrides)?;
     let path = &arguments.file;
@@ -125,7 +125,7 @@ fn text(summary: &Description, measured: &Measured, config: &Config, stem: &str)
     Ok(yaml)
 }
 
-/// What `auto` finds, to be taken and changed.
+/// The windows that `auto` finds, commented out, as a start for one's own.
 fn windows(yaml: &mut String, measured: &Measured) -> Result<()> {
     let edges = measured.edges.as_deref().unwrap_or_default();
     if edges.is_empty() {
@@ -153,7 +153,7 @@ fn windows(yaml: &mut String, measured: &Measured) -> Result<()> {
     Ok(())
 }
 
-/// Adds `text` as comments of whole words.
+/// Adds `text` as comment lines, broken between words.
 fn comment(yaml: &mut String, indent: &str, text: &str) {
     let mut line = format!("{indent}#");
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! `coreloss inject`: copies of measured cubes with known anomalies, with their truth.
+//! `coreloss inject`: copies of measured cubes with known anomalies, and their truth maps.
 
 use anyhow::{Context, Result};
 
@@ -9,12 +9,13 @@ use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::labelled::write_copy;
 
-/// Writes `inject.cubes` as `NAME.hspy` with `NAME.truth.hspy` into `inject.dir`: equal for any number of ranks.
+/// Writes `inject.cubes` as `NAME.hspy` with `NAME.truth.hspy` into `inject.dir`; they are the same for any number of
+/// ranks.
 ///
 /// # Collective
 /// # Errors
-/// No cubes in the configuration; an input that cannot be read; a copy that would replace what is none; an edge that is not
-/// found; anomalies that do not fit on the specimen; a folder that cannot be written.
+/// No cubes in the configuration; an input that cannot be read; a copy that would replace a file that is not one; an
+/// edge that is not found; anomalies that do not fit on the specimen; a folder that cannot be written.
 pub fn inject(comm: &Comm, arguments: &ConfigArguments) -> Result<Ending> {
     let config = &configured(comm, arguments)?;
     let specification = &config.inject;

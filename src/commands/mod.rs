@@ -1,4 +1,4 @@
-//! The command line: every command with its arguments, a file each, and help that teaches.
+//! The command line: every command with its arguments and its help, a file each.
 
 mod bench;
 mod completions;
@@ -34,14 +34,18 @@ use crate::ending::Ending;
 #[command(
     version,
     after_help = "Begin with:
-  coreloss inspect cube.dm4             what is in a file
-  coreloss init cube.dm4                a configuration for it: cube.yaml
-  coreloss run cube.yaml                train, score, report
-  mpirun -n 4 coreloss run cube.yaml   the same on four ranks, with the same results
-  coreloss config --explain train.steps what a key means
+  coreloss inspect cube.dm4              what is in a file
+  coreloss init cube.dm4                 a configuration for it: cube.yaml
+  coreloss run cube.yaml                 train, score, report
+  mpirun -n 4 coreloss run cube.yaml     the same on four ranks, with the same results
+  coreloss config --explain train.steps  what a key means
 
-Exit codes: 0 done; 1 failed; 2 bad configuration or usage; 3 done, some inputs set aside; 75 stopped by a signal after a \
-checkpoint (start it again to go on)."
+Exit codes:
+   0  done
+   1  failed
+   2  bad configuration or usage
+   3  done, but some inputs were set aside
+  75  stopped by a signal after a checkpoint: start it again to go on"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -50,47 +54,47 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// The whole pipeline: train, PCA, score, maps and report; goes on where an earlier run stopped.
+    /// Runs the whole pipeline: training, PCA, scores, maps and report; continues where an earlier run stopped.
     Run(run::WholeRun),
-    /// Trains the 3D-CVAE only.
+    /// Only trains the 3D-CVAE.
     Train(run::StageArguments),
-    /// Principal components and their scores only; needs no trained model.
+    /// Only fits principal components and scores with them; needs no trained model.
     Pca(run::StageArguments),
-    /// Scores with the model that `train` left in the output folder.
+    /// Only scores, with the model that `train` left in the output folder.
     Score(run::StageArguments),
-    /// Draws report.html of a finished run anew.
+    /// Draws report.html of a finished run again.
     Report(ConfigArguments),
-    /// Writes the simulated cubes of a configuration, with their truth.
+    /// Writes the simulated cubes of a configuration, with their truth maps.
     Simulate(ConfigArguments),
-    /// Writes copies of measured cubes with known anomalies, with their truth.
+    /// Writes copies of measured cubes with known anomalies, and their truth maps.
     Inject(ConfigArguments),
-    /// Copies cubes of any readable format into chunked .hspy files, in parallel, and checks the copies.
+    /// Copies cubes of any readable format into chunked .hspy files, in parallel, and verifies the copies.
     Import(import::ImportArguments),
-    /// Many configurations from one file: plans, runs, shows and collects them.
+    /// Plans, runs, watches and collects many configurations from one file.
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
-    /// Scores a catalogue of many cubes and ranks them; goes on where it stopped, and takes in what was added.
+    /// Scores and ranks a catalogue of many cubes; continues where it stopped, and adds new cubes.
     Survey(ConfigArguments),
-    /// Looks for the traps of clusters, and says how to mend each; alone, under mpirun and under srun.
+    /// Checks this machine or cluster for common traps and says how to fix them; alone, under mpirun or srun.
     Doctor(doctor::DoctorArguments),
-    /// Writes the results of runs in forms that other programs read.
+    /// Writes results in formats that other programs read.
     Export(export::ExportArguments),
-    /// Tells how far a run is: step, loss, time left, cubes scored.
+    /// Shows how far a run is: step, loss, time left, cubes scored.
     Status(status::StatusArguments),
-    /// Writes a commented configuration for a cube, from what is found in it.
+    /// Writes a commented configuration for a cube, from what is found in the cube.
     Init(init::InitArguments),
     /// Shows a configuration with all its defaults, or what its keys mean.
     Config(config::ShowArguments),
-    /// Prints the completions of a shell: source <(coreloss completions bash).
+    /// Prints shell completions: source <(coreloss completions bash).
     Completions { shell: clap_complete::Shell },
-    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and what is wrong with them.
+    /// Describes files: shape, axes, instrument, counts, noise, edges, drift, and problems.
     Inspect(inspect::InspectArguments),
-    /// Measures this machine; the last line of stdout has the figures.
+    /// Benchmarks this machine; the last line of stdout has the figures.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
 
-/// A configuration and what is laid over it.
+/// A configuration file, and values that replace some of its own.
 #[derive(Args)]
 pub struct ConfigArguments {
     /// YAML file; see configs/ for examples.

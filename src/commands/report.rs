@@ -1,4 +1,4 @@
-//! `coreloss report`: the report of a finished run drawn anew.
+//! `coreloss report`: draws the report of a finished run again.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::ending::Ending;
 use crate::report::write_run;
 use crate::results::Summary;
 
-/// Draws the report of a finished run anew.
+/// Draws the report of a finished run again.
 ///
 /// # Collective
 /// # Errors

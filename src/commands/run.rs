@@ -1,4 +1,4 @@
-//! `coreloss run`, and its stages one by one: `train`, `pca`, `score`.
+//! `coreloss run`, and its single stages `train`, `pca` and `score`.
 
 use anyhow::Result;
 use clap::Args;
@@ -15,13 +15,13 @@ use crate::results::Start;
 #[derive(Args)]
 #[command(after_help = "Examples:
   coreloss run configs/real.yaml --set 'archive.inputs=[cube.dm4]'
-  coreloss run run.yaml --dry-run              what it would take
-  mpirun -n 4 coreloss run run.yaml --fresh    anew, on four ranks
+  coreloss run run.yaml --dry-run              time and memory that it would take
+  mpirun -n 4 coreloss run run.yaml --fresh    from the start, on four ranks
   srun --mpi=pmix coreloss run run.yaml        in a Slurm job")]
 pub struct WholeRun {
     #[command(flatten)]
     stage: StageArguments,
-    /// Says what it would do, take and need, from a few measured steps; writes nothing.
+    /// Says what the run would do, and the time and memory it would take, from a few measured steps; writes nothing.
     #[arg(long, conflicts_with_all = ["fresh", "resume"])]
     dry_run: bool,
 }
@@ -30,10 +30,10 @@ pub struct WholeRun {
 pub struct StageArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Removes the results of earlier runs in the output folder first.
+    /// First removes the results of earlier runs from the output folder.
     #[arg(long, conflicts_with = "resume")]
     fresh: bool,
-    /// Refuses to start where there is no checkpoint to go on from.
+    /// Refuses to start without a checkpoint to continue from.
     #[arg(long)]
     resume: bool,
 }
@@ -48,7 +48,7 @@ impl StageArguments {
     }
 }
 
-/// The whole pipeline, or a rehearsal of it.
+/// Runs the whole pipeline, or rehearses it.
 ///
 /// # Collective
 /// # Errors
@@ -60,7 +60,7 @@ pub fn run(comm: &Comm, arguments: &WholeRun) -> Result<Ending> {
     stage(comm, Stage::All, &arguments.stage)
 }
 
-/// One stage of the pipeline.
+/// Runs one stage of the pipeline.
 ///
 /// # Collective
 /// # Errors

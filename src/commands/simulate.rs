@@ -1,4 +1,4 @@
-//! `coreloss simulate`: the simulated cubes of a configuration, with their truth.
+//! `coreloss simulate`: the simulated cubes of a configuration, and their truth maps.
 
 use anyhow::{Context, Result};
 
@@ -9,7 +9,8 @@ use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::labelled::write_cube;
 
-/// Writes `simulate.cubes` as `NAME.hspy` with `NAME.truth.hspy` into `simulate.dir`: equal for any number of ranks.
+/// Writes `simulate.cubes` as `NAME.hspy` with `NAME.truth.hspy` into `simulate.dir`; they are the same for any number
+/// of ranks.
 ///
 /// # Collective
 /// # Errors

@@ -1,4 +1,4 @@
-//! What commands begin with: the log, the configuration, threads, and the signals that ask for an end.
+//! How commands start: the log, the configuration, the threads, and the signals that ask to stop.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::config::{Config, Overrides};
 use crate::gpu::device;
 use crate::invalid::Invalid;
 
-/// Logs to stderr, every line with its rank: root's from `info` on, the others' warnings. Rank-local.
+/// Logs to stderr, each line with its rank: `info` and above on root, warnings on the others. Rank-local.
 pub fn start_log(comm: &Comm) {
     let (rank, size) = (comm.rank(), comm.size());
     let level = if comm.is_root() { "info" } else { "warn" };
@@ -24,7 +24,7 @@ pub fn start_log(comm: &Comm) {
         .init();
 }
 
-/// The configuration of a command that reads one, with watchdog and threads started.
+/// The configuration of a command that reads one. Starts watchdog and threads.
 ///
 /// # Collective
 /// # Errors
@@ -35,8 +35,8 @@ pub fn configured(comm: &Comm, arguments: &ConfigArguments) -> Result<Config> {
     Ok(config)
 }
 
-/// The defaults with `overrides` laid over them, with watchdog and threads started, for a command that reads no
-/// configuration; `what` names it in errors.
+/// The defaults with `overrides`, for a command that reads no configuration; `what` names it in errors. Starts watchdog
+/// and threads.
 ///
 /// # Collective
 /// # Errors
@@ -66,13 +66,13 @@ pub fn read_config(comm: &Comm, path: &Path, overrides: &Overrides) -> Result<Co
 ///
 /// # Collective
 /// # Errors
-/// A number of threads that is none.
+/// A number of threads that is not valid.
 pub fn begin(comm: &Comm, config: &Config) -> Result<()> {
     comm.watch(config.comm.watchdog_s);
     start_threads(comm)
 }
 
-/// Set by the signals that ask for an end.
+/// A flag that the signals that ask to stop will set: SIGTERM and SIGUSR1.
 ///
 /// # Collective
 pub fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
@@ -83,10 +83,10 @@ pub fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Threads of a rank as the user or Slurm gives them; none where neither does.
+/// The number of threads of a rank that the user or Slurm gives, if any.
 ///
 /// # Errors
-/// A value that is no number.
+/// A value that is not a number.
 fn given_threads() -> Result<Option<usize>> {
     for name in ["CORELOSS_THREADS", "SLURM_CPUS_PER_TASK"] {
         let Ok(value) = std::env::var(name) else {
@@ -103,15 +103,16 @@ fn given_threads() -> Result<Option<usize>> {
     Ok(None)
 }
 
-/// As many threads on every rank: those of the Slurm task, else the cores of the node divided by its ranks.
+/// Starts the same number of threads on every rank: that of the Slurm task, else the cores of the node divided by its
+/// ranks.
 ///
 /// # Collective
 fn start_threads(comm: &Comm) -> Result<()> {
-    let (_, local_ranks) = comm.local_rank();
+    let local_ranks = comm.local_size();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let wanted = comm.agree(given_threads())?;
     let wanted = wanted.unwrap_or(cores / local_ranks).max(1);
-    // The fewest over ranks.
+    // The smallest number of all ranks.
     let threads = (u64::MAX - comm.max_u64(u64::MAX - wanted as u64)) as usize;
     comm.agree(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads"))?;
     device::one_thread_per_operator();

@@ -1,4 +1,4 @@
-//! `coreloss status`: how far a run has come, from the files that it has written so far.
+//! `coreloss status`: how far a run is, from the files that it has written so far.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::results::Summary;
-use crate::results::folder::results;
+use crate::results::folder::run_files;
 use crate::train::step_of;
 
 #[derive(Args)]
@@ -34,18 +34,18 @@ struct Status {
     epoch: Option<u64>,
     steps: Option<u64>,
     loss: Option<f64>,
-    /// Of training, at its last pace.
+    /// Of the training, at its latest speed.
     seconds_left: Option<f64>,
     /// The step of the newest checkpoint.
     checkpoint: Option<u64>,
     cubes_scored: usize,
     regions: Option<usize>,
     set_aside: Option<usize>,
-    /// Since a file was last written.
+    /// Seconds since a file was last written.
     silent_s: u64,
 }
 
-/// Tells how far a run is; reads only.
+/// Shows how far a run is; only reads.
 ///
 /// # Collective
 /// # Errors
@@ -74,7 +74,7 @@ fn print(directory: &Path, json: bool) -> Result<()> {
 }
 
 fn look(directory: &Path, config: &Config) -> Result<Status> {
-    let written = results(directory)?;
+    let written = run_files(directory)?;
     let ends = |path: &&PathBuf, ending: &str| path.to_string_lossy().ends_with(ending);
     let now = SystemTime::now();
     let ages = written.iter().filter_map(|path| {
@@ -91,7 +91,7 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
     };
     let metrics = fs::read_to_string(directory.join("metrics.jsonl")).unwrap_or_default();
     for line in metrics.lines() {
-        // The last one may be half written.
+        // The last line may be half written.
         let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
         };

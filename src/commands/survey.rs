@@ -8,6 +8,8 @@ use crate::comm::Comm;
 use crate::doctor;
 use crate::ending::Ending;
 
+/// Scores and ranks the catalogue of a configuration.
+///
 /// # Collective
 /// # Errors
 /// Those of [`crate::survey::survey`].

@@ -8,17 +8,17 @@ use super::startup::{begin, listen};
 use crate::comm::Comm;
 use crate::doctor;
 use crate::ending::Ending;
-use crate::sweep::{self, Which};
+use crate::sweep::{self, Selection};
 
 #[derive(Subcommand)]
 pub enum SweepCommand {
     /// Prints the table of points.
     Plan(ConfigArguments),
-    /// Runs one point, or one after the other those that are missing. Several may run at once on one folder.
+    /// Runs one point, or all that are missing, one after the other. Several may run at once on one folder.
     Run(SweepRun),
-    /// Shows how every point stands: done, running, failed (and why) or missing.
+    /// Shows the state of every point: done, running, failed (and why) or missing.
     Status(SweepStatus),
-    /// Gathers table.csv, table.h5 and figures of what is done.
+    /// Collects what is done into table.csv, table.h5 and figures.
     Collect(ConfigArguments),
 }
 
@@ -26,10 +26,10 @@ pub enum SweepCommand {
 pub struct SweepRun {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Runs this point only; by default that of the Slurm array's task.
+    /// Runs this point only; by default the one of the Slurm array task.
     #[arg(long, env = "SLURM_ARRAY_TASK_ID", value_name = "K")]
     index: Option<usize>,
-    /// Runs what failed again, and nothing else.
+    /// Only runs failed points again.
     #[arg(long)]
     only_failed: bool,
 }
@@ -43,6 +43,8 @@ pub struct SweepStatus {
     json: bool,
 }
 
+/// Does one thing with the sweep of a file.
+///
 /// # Collective
 /// # Errors
 /// Those of [`crate::sweep`].
@@ -54,8 +56,8 @@ pub fn sweep(comm: &Comm, command: &SweepCommand) -> Result<Ending> {
             let sweep = open(&arguments.config)?;
             begin(comm, &sweep.points[0].config)?;
             doctor::at_start(comm, &sweep.points[0].config)?;
-            let which = Which { index: arguments.index, only_failed: arguments.only_failed };
-            sweep::run(comm, &sweep, which, &listen(comm)?)
+            let selection = Selection { index: arguments.index, only_failed: arguments.only_failed };
+            sweep::run(comm, &sweep, selection, &listen(comm)?)
         }
         SweepCommand::Status(arguments) => sweep::status(comm, &open(&arguments.config)?, arguments.json),
         SweepCommand::Collect(config) => sweep::collect(comm, &open(config)?),

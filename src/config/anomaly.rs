@@ -1,13 +1,14 @@
 //! The anomalies of simulated cubes.
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::material::{Material, MaterialEdge};
-use super::places::{Places, Shape, default_count, default_radius, within};
+use super::places::{Outline, Places, default_count, default_radius, within};
 
 /// How a spectrum differs where it is anomalous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
     /// The edge lies `amount` eV higher (lower where negative).
@@ -29,21 +30,21 @@ pub enum AnomalyKind {
 }
 
 /// One kind of anomaly and the places that show it, in a simulated cube.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anomaly {
     pub kind: AnomalyKind,
     /// eV for `shift` (at most 40 either way) and `broaden`, electrons for `spike`, an exponent for `slope`, else a
     /// fraction.
     pub amount: f64,
-    /// Whose edge; the material's anomalous element by default.
+    /// The element whose edge changes; the material's anomalous element by default.
     #[serde(default)]
     pub element: Option<String>,
     /// `mixture`: how much higher the edge of the other valence lies, eV.
     #[serde(default)]
     pub valence_shift_ev: Option<f64>,
     #[serde(default)]
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of discs or single pixels, unless `concentration` is given.
     #[serde(default = "default_count", alias = "count")]
     pub discs: usize,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Problems, increasing};
@@ -9,29 +10,29 @@ use super::region::RegionOfInterest;
 use super::values::OneOrMany;
 
 /// Which cubes, and which part of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Archive {
     /// Paths and globs of the cubes to score; trained on too unless `train_inputs` is given.
     pub inputs: OneOrMany<String>,
     /// Paths and globs of the cubes to train on.
     pub train_inputs: Option<OneOrMany<String>>,
-    /// The output folder of an earlier run on the cubes that are trained on: what it flagged there, and the pixels beside,
-    /// are left out of the training. A second run so finds more of what the first one learned for normal, if patches are small:
-    /// of large ones few hold nothing flagged.
+    /// Output folder of an earlier run on the training cubes. The pixels that it flagged, and their neighbours, are
+    /// left out of the training, so that a second run finds anomalies that the first one learned as normal. This needs
+    /// small patches: few large ones are free of flagged pixels.
     pub train_without: Option<PathBuf>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
     /// Which image of a Gatan file (`coreloss inspect` lists them from 0, thumbnails left out); the core-loss
     /// spectrum image by default.
     pub image: Option<usize>,
-    /// `[low, high]` in eV; by default all, but for the zero-loss peak where core losses follow it (then from 50 eV).
+    /// `[low, high]` in eV; by default all energies, or those from 50 eV where core losses follow a zero-loss peak.
     pub energy_range_ev: Option<[f64; 2]>,
-    /// Parts of the cubes to ignore or to train on only.
+    /// Parts of the cubes to ignore, or the only parts to train on.
     pub regions: Vec<RegionOfInterest>,
-    /// Where the low-loss cube of each cube is, relative to the cube: `{}` stands for its name without extension. By
-    /// default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else the cube
-    /// itself where it holds the zero-loss peak.
+    /// Path of the low-loss cube of each cube, relative to the cube; `{}` stands for the cube's name without extension.
+    /// By default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else
+    /// the cube itself if it holds the zero-loss peak.
     pub low_loss: Option<String>,
 }
 

@@ -1,15 +1,16 @@
 //! `comm`: how ranks talk to one another.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How ranks talk to one another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommOptions {
-    /// How gradients travel between GPUs: `mpi` over the hosts, which works everywhere; `nccl` where each rank has a GPU of
-    /// its own; `auto` takes NCCL where that is so and its library is there. Between CPUs it is always MPI.
+    /// How gradients travel between GPUs: `mpi` through the hosts, which works everywhere; `nccl` where each rank has a
+    /// GPU of its own; `auto` uses NCCL where that is so and its library is found. Between CPUs it is always MPI.
     pub backend: Backend,
-    /// Seconds after which a rank says in the log what it waits in; 0 for never.
+    /// Seconds after which a waiting rank logs what it waits for; 0 for never.
     pub watchdog_s: u64,
 }
 
@@ -19,7 +20,7 @@ impl Default for CommOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     #[default]

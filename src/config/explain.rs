@@ -1,35 +1,14 @@
-//! What each key of a configuration means, from one source: the comments of the fields that hold it.
+//! What each key of a configuration means, from the JSON schema of its fields, which holds their comments.
 
-use serde_yaml::Value;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
 
-use super::Config;
+use super::{Config, SweepFile};
 use crate::invalid::Invalid;
 
-/// The sources of all types that a configuration is made of.
-const SOURCES: [&str; 18] = [
-    include_str!("mod.rs"),
-    include_str!("output.rs"),
-    include_str!("archive.rs"),
-    include_str!("region.rs"),
-    include_str!("preprocess.rs"),
-    include_str!("io.rs"),
-    include_str!("model.rs"),
-    include_str!("train.rs"),
-    include_str!("comm.rs"),
-    include_str!("pca.rs"),
-    include_str!("score.rs"),
-    include_str!("survey.rs"),
-    include_str!("simulate.rs"),
-    include_str!("inject.rs"),
-    include_str!("material.rs"),
-    include_str!("anomaly.rs"),
-    include_str!("places.rs"),
-    include_str!("sweep/mod.rs"),
-];
-/// Where the keys of a sweep file are told of: they stand at its top, which is not a configuration's.
+/// The prefix of the keys of a sweep file, which is not a section of a configuration.
 const SWEEP: &str = "sweep";
-/// Types deep, at most: none holds itself.
-const DEEPEST: usize = 8;
 
 /// One key.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,18 +17,10 @@ pub struct Explained {
     pub key: String,
     /// What it is, with units and range.
     pub meaning: String,
-    /// As YAML; none where it is a section, or belongs to the items of a list.
+    /// As YAML; none for a section or a key that must be given.
     pub default: Option<String>,
-    /// Words that it may be, each with its meaning.
+    /// The words that it accepts, each with its meaning.
     pub choices: Vec<(String, String)>,
-}
-
-/// A field or a variant as its source has it.
-#[derive(Clone, Debug)]
-struct Member {
-    name: String,
-    kind: String,
-    comment: String,
 }
 
 /// `key` and all below it; every key of a configuration for "", those of a sweep file for `sweep`.
@@ -58,10 +29,9 @@ struct Member {
 /// [`Invalid`]: no such key, with the nearest one.
 pub fn explain(key: &str) -> Result<Vec<Explained>, Invalid> {
     let mut all = Vec::new();
-    let defaults = serde_yaml::to_value(Config::default()).ok();
-    walk("Config", "", defaults.as_ref(), DEEPEST, &mut all);
+    walk(&schema::<Config>(), "", None, &mut all);
     if !key.is_empty() {
-        walk("SweepFile", SWEEP, None, DEEPEST, &mut all);
+        walk(&schema::<SweepFile>(), SWEEP, None, &mut all);
     }
     let below = |found: &str| {
         key.is_empty() || found.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -82,111 +52,49 @@ pub fn explain(key: &str) -> Result<Vec<Explained>, Invalid> {
     )))
 }
 
-fn walk(of_type: &str, path: &str, defaults: Option<&Value>, depth: usize, found: &mut Vec<Explained>) {
-    for member in members("struct", of_type) {
-        let key = if path.is_empty() { member.name.clone() } else { format!("{path}.{}", member.name) };
-        let default = defaults.and_then(|value| value.get(&member.name));
-        let inner = innermost(&member.kind);
-        let is_section = !members("struct", inner).is_empty();
-        let comment = match member.comment.as_str() {
-            "" => comment_of(inner),
-            comment => comment.into(),
-        };
+/// The schema of `T`, with the types of its fields written out in place.
+fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Adds the keys of `schema` below `path`, those of sections and of items of lists after the key that holds them.
+fn walk(schema: &Value, path: &str, defaults: Option<&Value>, found: &mut Vec<Explained>) {
+    let fields = parts(schema).into_iter().find_map(|part| part.get("properties")?.as_object());
+    for (name, field) in fields.into_iter().flatten() {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let default = defaults.and_then(|defaults| defaults.get(name)).or(field.get("default"));
+        let shown = default.filter(|value| !value.is_object());
         found.push(Explained {
             key: key.clone(),
-            meaning: comment,
-            default: default
-                .filter(|value| !value.is_mapping())
-                .and_then(|value| serde_yaml::to_string(value).ok())
-                .map(|text| text.trim().to_string()),
-            choices: members("enum", inner)
-                .into_iter()
-                .filter(|variant| variant.kind.is_empty())
-                .map(|variant| (snake_case(&variant.name), variant.comment))
-                .collect(),
+            meaning: description(field),
+            default: shown.and_then(|value| serde_yaml::to_string(value).ok()).map(|text| text.trim().to_string()),
+            choices: parts(field).into_iter().flat_map(words).collect(),
         });
-        if is_section && depth > 0 {
-            walk(inner, &key, default, depth - 1, found);
-        }
+        walk(field, &key, default, found);
     }
 }
 
-/// The type within `Option`, `Vec`, `OneOrMany` and `Auto`.
-fn innermost(kind: &str) -> &str {
-    match kind.split_once('<') {
-        Some(("Option" | "Vec" | "OneOrMany" | "Auto", rest)) => innermost(rest.strip_suffix('>').unwrap_or(rest)),
-        _ => kind,
-    }
+/// A schema, its alternatives (`auto` or a number, one or a list) and the items of its lists, at any depth.
+fn parts(schema: &Value) -> Vec<&Value> {
+    let alternatives = ["anyOf", "oneOf"].into_iter().filter_map(|word| schema.get(word)?.as_array()).flatten();
+    let inner = alternatives.chain(schema.get("items")).flat_map(parts);
+    std::iter::once(schema).chain(inner).collect()
 }
 
-/// The lines of the item `word NAME {`, from its first comment to its closing brace: (comment of the item, its body).
-fn item(word: &str, name: &str) -> Option<(String, Vec<&'static str>)> {
-    let head = format!("pub {word} {name} {{");
-    for source in SOURCES {
-        let lines: Vec<&'static str> = source.lines().collect();
-        let Some(start) = lines.iter().position(|line| *line == head) else {
-            continue;
-        };
-        let above = lines[..start].iter().rev();
-        let mut comment: Vec<&str> = above
-            .take_while(|line| line.starts_with("///") || line.starts_with("#["))
-            .filter_map(|line| line.strip_prefix("///"))
-            .map(str::trim)
-            .collect();
-        comment.reverse();
-        let body = lines[start + 1..].iter().take_while(|line| **line != "}");
-        return Some((comment.join(" "), body.copied().collect()));
-    }
-    None
+/// The words that a part of a schema allows, each with its meaning.
+fn words(part: &Value) -> Vec<(String, String)> {
+    let listed = part.get("enum").and_then(Value::as_array).into_iter().flatten();
+    let words = listed.chain(part.get("const")).filter_map(Value::as_str);
+    words
+        .map(|word| (word.to_string(), if part.get("const").is_some() { description(part) } else { String::new() }))
+        .collect()
 }
 
-fn comment_of(name: &str) -> String {
-    let found = item("struct", name).or_else(|| item("enum", name));
-    found.map_or(String::new(), |(comment, _)| comment)
-}
-
-/// The fields or variants of a type, in order; none where there is no such type.
-fn members(word: &str, name: &str) -> Vec<Member> {
-    let Some((_, body)) = item(word, name) else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    let mut comment: Vec<&str> = Vec::new();
-    for line in body {
-        // Fields have the indentation of the first level.
-        let Some(line) = line.strip_prefix("    ").filter(|line| !line.starts_with(' ')) else {
-            continue;
-        };
-        if let Some(text) = line.strip_prefix("///") {
-            comment.push(text.trim());
-        } else if !line.starts_with("#[") && !line.starts_with('}') {
-            let line = line.trim_start_matches("pub ").trim_end_matches(',');
-            let (name, kind) = match line.split_once([':', '(', ' ']) {
-                Some((name, kind)) => (name, kind.trim()),
-                None => (line, ""),
-            };
-            found.push(Member {
-                // A field may be called by a word of the language.
-                name: name.trim_start_matches("r#").into(),
-                kind: kind.into(),
-                comment: comment.join(" "),
-            });
-            comment.clear();
-        }
-    }
-    found
-}
-
-/// As serde writes the variants.
-fn snake_case(name: &str) -> String {
-    let mut word = String::new();
-    for (i, c) in name.chars().enumerate() {
-        if c.is_uppercase() && i > 0 {
-            word.push('_');
-        }
-        word.extend(c.to_lowercase());
-    }
-    word
+/// The comment on one line, its links as plain code.
+fn description(schema: &Value) -> String {
+    let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    text.replace('\n', " ").replace("[`", "`").replace("`]", "`")
 }
 
 impl Explained {
@@ -212,24 +120,22 @@ mod tests {
 
     #[test]
     fn every_key_of_a_configuration_is_explained() {
-        let all = explain("").unwrap();
-        let value = serde_yaml::to_value(Config::default()).unwrap();
+        let mut all = explain("").unwrap();
+        let value = serde_json::to_value(Config::default()).unwrap();
         let mut wanted = Vec::new();
         keys(&value, "", &mut wanted);
         for key in wanted {
-            let found = all.iter().find(|one| one.key == key);
-            let found = found.unwrap_or_else(|| panic!("{key} is not found"));
-            assert!(!found.meaning.is_empty(), "{key} has no comment");
+            assert!(all.iter().any(|one| one.key == key), "{key} is not found");
+        }
+        all.extend(explain(SWEEP).unwrap());
+        for Explained { key, meaning, .. } in all {
+            assert!(!meaning.is_empty(), "{key} has no comment");
         }
     }
 
     fn keys(value: &Value, path: &str, found: &mut Vec<String>) {
-        let Value::Mapping(members) = value else {
-            return;
-        };
-        for (name, member) in members {
-            let name = name.as_str().unwrap();
-            let key = if path.is_empty() { name.into() } else { format!("{path}.{name}") };
+        for (name, member) in value.as_object().into_iter().flatten() {
+            let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             keys(member, &key, found);
             found.push(key);
         }
@@ -243,10 +149,23 @@ mod tests {
         let words: Vec<&str> = found[0].choices.iter().map(|(word, _)| &word[..]).collect();
         assert_eq!(words, ["none", "low_loss", "edge"]);
         assert!(explain("inject.cubes").unwrap().len() > 5);
-        let sweep = explain("sweep").unwrap();
-        assert!(sweep.iter().all(|one| !one.meaning.is_empty()), "{sweep:?}");
-        assert!(sweep.iter().any(|one| one.key == "sweep.plots.by"));
+        assert!(explain("sweep").unwrap().iter().any(|one| one.key == "sweep.plots.by"));
         let error = explain("train.stepz").unwrap_err();
         assert!(error.0.contains("train.steps"), "{error}");
+    }
+
+    #[test]
+    fn texts_have_the_numbers_of_the_program() {
+        let meaning = |key: &str| explain(key).unwrap().remove(0).meaning;
+        let config = Config::default();
+        let [small, large] = [[12, 12], [24, 24]].map(|patch| config.train.length(1, patch).steps);
+        let steps = format!("at least {small} with patches of 12 x 12 pixels, or {large} with 24 x 24");
+        assert!(meaning("train.steps").contains(&steps), "{steps}");
+        let patch = |shape: [usize; 3]| config.model.patch_for([shape].into_iter());
+        assert_eq!(patch([48, 48, 2048]), [24, 24]);
+        assert_eq!([patch([47, 48, 2048]), patch([48, 48, 2049])], [[12, 12]; 2]);
+        let text = "24 x 24, with the compact preset 12 x 12 where a cube to train on has fewer than 48 lines or columns, or \
+                    more than 2048 channels";
+        assert!(meaning("model.patch").contains(text));
     }
 }

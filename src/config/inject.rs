@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AnomalyKind;
+use super::anomaly::AnomalyKind;
 use super::names::check_names;
-use super::places::{Places, Shape, default_count, default_radius, within};
+use super::places::{Outline, Places, default_count, default_radius, within};
 
 /// The cubes of one `coreloss inject`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inject {
     /// Folder for the copies and their truth; made if absent.
     pub dir: PathBuf,
     /// The measured cube that is copied where a cube of the list names none; `--set inject.input=FILE` reaches it.
     pub input: Option<String>,
+    /// The copies to write.
     pub cubes: Vec<InjectedCube>,
 }
 
@@ -27,7 +29,7 @@ impl Default for Inject {
 }
 
 /// One copy and the name of its file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InjectedCube {
     /// File name without extension.
@@ -35,27 +37,27 @@ pub struct InjectedCube {
     /// The measured cube, relative to the working directory; `inject.input` by default.
     #[serde(default)]
     pub input: Option<String>,
-    /// Copies with one seed and places alike have their anomalies on the same pixels.
+    /// Copies with the same seed and the same options of places have their anomalies on the same pixels.
     #[serde(default)]
     pub seed: u64,
-    /// An edge is separated from its background in the mean over the pixels so far away in y and x, 0 to 20: its noise
-    /// must not enter the copy.
+    /// An edge is separated from its background in the mean of the pixels up to so far away in y and x, 0 to 20, so
+    /// that its noise does not enter the copy.
     #[serde(default = "default_neighbours")]
     pub neighbours_px: usize,
-    /// In the truth map, the first anomaly is 1.
+    /// The anomalies; the truth map numbers them from 1.
     pub anomalies: Vec<EdgeAnomaly>,
 }
 
 /// One kind of anomaly, the edge that it changes and the places that show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeAnomaly {
     pub kind: AnomalyKind,
     /// `shift`: eV. `scale`: what is added to the edge, as a share of it. `broaden`: full width at half maximum of the
-    /// added width, eV. `ratio`: what is added to the edge below `split_ev`, as a share of it. `slope`: what is added to
-    /// the background's exponent. `spike`: stored units. 0 makes a control: everything is done, nothing changed.
+    /// added width, eV. `ratio`: what is added to the edge below `split_ev`, as a share of it. `slope`: what is added
+    /// to the background's exponent. `spike`: stored units. 0 makes a control, in which nothing changes.
     pub amount: f64,
-    /// Nominal onset, eV: stands for the edge that is found nearest to it. Instead of the two ranges.
+    /// Nominal onset, eV: the edge that is found nearest to it is changed. Takes the place of the two ranges.
     #[serde(default)]
     pub edge_ev: Option<f64>,
     /// The edge, up to the next one or the end of the axis, eV.
@@ -71,7 +73,7 @@ pub struct EdgeAnomaly {
     #[serde(default)]
     pub interpolate: bool,
     #[serde(default)]
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of discs or single pixels, unless `concentration` is given.
     #[serde(default = "default_count", alias = "count")]
     pub discs: usize,

@@ -1,11 +1,12 @@
 //! `io`: reading, and how much memory it may take.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 
 /// Reading, and how much memory it may take.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Io {
     /// Memory in MiB that one rank may use for cubes.

@@ -1,6 +1,7 @@
 //! Materials to simulate: the core-loss edges of their elements and where in the unit cell the atoms sit.
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ const SHIPPED: [(&str, &str); 3] = [
 ];
 
 /// A background and the edges above it, in a square cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Material {
     /// The background falls as `energy^-background_exponent`, 0 to 6.
@@ -30,18 +31,21 @@ pub struct Material {
     /// The element whose edge an anomaly changes unless it names another; the first by default.
     #[serde(default)]
     pub anomalous: Option<String>,
+    /// The edges of the elements.
     pub edges: Vec<MaterialEdge>,
 }
 
 /// One element's edge.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaterialEdge {
+    /// Symbol of the element, once in the list.
     pub element: String,
     /// The whole step in units of the background at the first step.
     pub jump: f64,
     /// One for each subshell; an L2,3 edge has two.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Rise>,
+    /// Lines on top of the edge.
     #[serde(default)]
     pub peaks: Vec<Peak>,
     /// Places of the atom columns in the projected unit cell, fractions of its side; none where the signal does not vary.
@@ -53,9 +57,10 @@ pub struct MaterialEdge {
 }
 
 /// A rise of the continuum, falling off as a power law above it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct Rise {
+    /// Where it rises, eV.
     pub energy_ev: f64,
     /// Share of the edge's whole step.
     #[serde(default = "whole")]
@@ -66,10 +71,12 @@ pub struct Step {
 }
 
 /// A line on top of an edge: a Gaussian.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
+    /// Its maximum, eV.
     pub energy_ev: f64,
+    /// Full width at half maximum, eV.
     pub fwhm_ev: f64,
     /// In units of the edge's whole step.
     pub height: f64,
@@ -145,7 +152,7 @@ impl MaterialEdge {
             within("height", peak.height, 0.0, 1e3)?;
         }
         ensure!(
-            self.sites.iter().flatten().all(|place| (0.0..=1.0).contains(place)),
+            self.sites.iter().flatten().all(|part| (0.0..=1.0).contains(part)),
             "`sites` are fractions of the cell, [0, 0] to [1, 1]"
         );
         Ok(())
@@ -153,7 +160,7 @@ impl MaterialEdge {
 }
 
 /// A material by the name of one that ships, or described.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MaterialChoice {
     Named(String),

@@ -1,13 +1,13 @@
-//! The names of cubes that are made, which become names of files.
+//! The names of simulated and injected cubes, which become names of files.
 
 use anyhow::{Result, ensure};
 
 /// # Errors
-/// A name that is no plain file name, or that two cubes have: one would replace the other.
+/// A name that is no plain file name, or that two cubes share.
 pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     for (i, name) in names.clone().enumerate() {
         let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
-        ensure!(plain, "the name {name:?} is no plain file name: without slashes, not empty, no dot before it");
+        ensure!(plain, "the name {name:?} is no plain file name: give one without slashes and without a dot in front");
         ensure!(
             !names.clone().take(i).any(|before| before == name),
             "two cubes have the name {name:?}, and the second would replace the first: rename one"

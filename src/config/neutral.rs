@@ -1,21 +1,21 @@
-//! Which keys leave a result as it is: where only these differ, a run goes on, a model is taken up and two points of a
-//! sweep are the same.
+//! Which keys do not change a result. Where only these differ, a run continues, a model is used again, and two points
+//! of a sweep are the same.
 
 use super::Config;
 
-/// What the result is of.
+/// The kind of result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     Run,
-    /// Cubes may be added; what is known of the others stays.
+    /// Cubes may be added; the results of the others stay valid.
     Survey,
     /// The trained model alone.
     Training,
 }
 
 impl Config {
-    /// This configuration with the values that `other` has for all that leaves the result of `work` as it is: where
-    /// results go, how they are shared out, and what other commands do.
+    /// This configuration, with `other`'s values for all keys that do not change the result of `work`: where results
+    /// go, how work is spread, and what other commands do.
     pub fn with_neutral_keys_of(&self, other: &Config, work: Work) -> Config {
         let mut own = self.clone();
         own.output.dir = other.output.dir.clone();

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 
 /// Where results go and what they hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "OutputForm")]
+#[schemars(!from)]
 pub struct Output {
     /// Folder of the run; made if absent.
     pub dir: PathBuf,
@@ -59,7 +61,7 @@ impl From<OutputForm> for Output {
 }
 
 /// Which reconstructed spectra are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reconstruction {
     /// The mean spectrum of each region.

@@ -1,4 +1,4 @@
-//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and the mend.
+//! From YAML text and `--set a.b=value` to a [`Config`], with errors that name the key, the line and what to do.
 
 use anyhow::Result;
 use serde_yaml::{Mapping, Value};
@@ -18,7 +18,7 @@ impl Config {
         let mut config = if empty {
             Config::default()
         } else {
-            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?
+            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?
         };
         if !overrides.is_empty() {
             let mut value = if empty {
@@ -66,11 +66,11 @@ impl Config {
 }
 
 fn read(name: &str, tree: Value) -> Result<Config> {
-    Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", explain(&error))))?)
+    Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?)
 }
 
-/// serde's message, with the nearest known key where one was not known.
-pub(super) fn explain(error: &serde_yaml::Error) -> String {
+/// serde's message; with the nearest known key where a key is unknown.
+pub(super) fn in_words(error: &serde_yaml::Error) -> String {
     let message = error.to_string();
     let Some(rest) = message.split("unknown field `").nth(1) else {
         return message;
@@ -163,5 +163,35 @@ mod tests {
     fn an_override_of_an_unknown_key_is_refused() {
         let message = refused("seed: 1\n", &["trian.steps=4"]);
         assert!(message.contains("Did you mean `train`?"), "{message}");
+    }
+
+    #[test]
+    fn a_region_is_a_box_or_a_polygon() {
+        let parse = |regions: &str| Config::parse("run.yaml", &format!("archive: {{regions: [{regions}]}}\n"), &[]);
+        for good in [
+            "{y: [0, 2], x: [3, 9], use: ignore}",
+            "{polygon: [[0, 0], [4.5, 0], [2, 7]], use: train, cubes: monday/*}",
+        ] {
+            let config = parse(good).unwrap();
+            let again = Config::parse("again", &config.to_yaml(), &[]).unwrap();
+            assert_eq!(config, again);
+        }
+        for (bad, word) in [
+            ("{y: [2, 2], x: [3, 9], use: ignore}", "one past last"),
+            ("{y: [0, 2], use: ignore}", "y and x, or a polygon"),
+            ("{y: [0, 2], x: [0, 1], polygon: [[0, 0], [1, 0], [1, 1]], use: train}", "or a polygon"),
+            ("{polygon: [[0, 0], [1, 0]], use: train}", "at least three corners"),
+            ("{polygon: [[0, 0], [1, 0], [.nan, 1]], use: train}", "at least three corners"),
+            ("{y: [0, 2], x: [3, 9], use: ignore, cubes: '[a'}", "no valid glob"),
+        ] {
+            let message = parse(bad).unwrap_err().to_string();
+            assert!(message.contains("archive.regions") && message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_tag_needs_globs() {
+        let message = refused("survey: {tags: {steel: ['a/*', 'b[']}}", &[]);
+        assert!(message.contains("survey.tags: steel: `b[` is no glob"), "{message}");
     }
 }

@@ -1,12 +1,13 @@
 //! `pca`: the linear baselines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::{Auto, OneOrMany};
 
 /// The linear baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pca {
     /// Numbers of components; each gives a method `pca3`, `pca4`, ... `auto`: as many as stand out of the noise, the
@@ -14,12 +15,12 @@ pub struct Pca {
     pub components: OneOrMany<Auto<usize>>,
     /// Weights by the Poisson noise, as HyperSpy's `normalize_poissonian_noise`.
     pub poisson: bool,
-    /// What components and mean spectrum are of.
+    /// Which cubes components and mean spectrum are fitted to.
     pub fit: PcaFit,
     /// How components are found.
     pub solver: PcaSolver,
-    /// Adds methods of their own, `pca3_robust`, of components fitted to the cube without the pixels that they explain
-    /// worst, so that anomalies have no say in them.
+    /// Adds methods such as `pca3_robust`, whose components are fitted without the pixels that they explain worst, so
+    /// that anomalies do not shape them.
     pub robust: bool,
     /// Adds the method `mean`: every spectrum is the mean spectrum, scaled to its counts.
     pub mean: bool,
@@ -51,7 +52,7 @@ impl Pca {
 }
 
 /// What the linear baselines are fitted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PcaFit {
     /// The cube that is scored.
@@ -59,18 +60,18 @@ pub enum PcaFit {
     Cube,
     /// All cubes that the network is trained on: bulk, where `archive.train_inputs` names some.
     Training,
-    /// Either, as methods of their own: those of the training cubes are named `pca3_bulk`.
+    /// Both, as separate methods: those of the training cubes are named `pca3_bulk`.
     Both,
 }
 
 /// How principal components are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PcaSolver {
     /// From the scatter matrix of all channels, in one pass.
     #[default]
     Exact,
-    /// By a few passes over the cube, each of which costs about twice what reading it does: variances of components at twice
-    /// the largest that noise makes are good to 1e-4, the others' are estimates. For many thousands of channels.
+    /// In a few passes over the cube, each at about twice the cost of reading it. Variances of at least twice the
+    /// largest of noise are good to 1e-4; the others are estimates. For many thousands of channels.
     Randomized,
 }

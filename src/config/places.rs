@@ -1,12 +1,13 @@
-//! Where anomalies are put, in simulated and in measured cubes alike.
+//! Where anomalies are put, in simulated and in measured cubes.
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The outline of one anomalous place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Shape {
+pub enum Outline {
     #[default]
     Disc,
     /// One pixel.
@@ -16,7 +17,7 @@ pub enum Shape {
 /// The places of one anomaly: so many of a shape, or as many as cover a share of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Places {
-    pub shape: Shape,
+    pub shape: Outline,
     /// Number of places, unless `concentration` is given.
     pub count: usize,
     /// Smallest and largest radius of a disc, pixels.
@@ -36,7 +37,7 @@ impl Places {
     }
 }
 
-/// Discs at random places leave no room for more.
+/// More would not fit as discs at random places.
 const MOST_ANOMALOUS: f64 = 0.5;
 
 pub(super) fn default_count() -> usize {

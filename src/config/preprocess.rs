@@ -1,12 +1,13 @@
 //! `preprocess`: from stored values to electrons per channel.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::Auto;
 
 /// From stored values to electrons per channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Preprocess {
     /// Stored units per electron; `auto`: fitted.
@@ -15,18 +16,18 @@ pub struct Preprocess {
     pub read_noise: Auto<f64>,
     /// Replaces cosmic-ray spikes by the median of their neighbours.
     pub despike: bool,
-    /// Side in pixels of the spatial mean before all else: 1 (none) or 3, as the paper's.
+    /// Side, in pixels, of a spatial mean that is taken first: 1 (none), or 3 as in the paper.
     pub spatial_mean: usize,
-    /// Ignores vacuum, found by total counts.
+    /// Ignores vacuum pixels, found by their total counts.
     pub vacuum: bool,
-    /// Brings the energies of the pixels in line. Channels that are then not measured in every pixel are left out.
+    /// Aligns the energies of the pixels. Channels that are then not measured in every pixel are left out.
     pub align: Align,
-    /// The largest shift that is believed, eV.
+    /// Largest shift that is accepted, eV.
     pub max_shift_ev: f64,
-    /// Shifts by whole channels only. Else a shift by a fraction `f` of a channel smooths: it takes `2 f (1 - f)` of the
-    /// variance of counting noise away and ties neighbouring channels together.
+    /// Shifts by whole channels only. A shift by a fraction `f` of a channel smooths: it removes `2 f (1 - f)` of the
+    /// variance of the counting noise and correlates neighbouring channels.
     pub whole_channels: bool,
-    /// Adjacent channels that are summed to one.
+    /// Number of adjacent channels that are summed into one.
     pub rebin: usize,
     /// Writes a map of t/lambda, the thickness in inelastic mean free paths, where there is a zero-loss peak.
     pub thickness: bool,
@@ -70,16 +71,16 @@ impl Preprocess {
     }
 }
 
-/// How the energies of a cube's pixels are brought in line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the energies of a cube's pixels are aligned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
-    /// As they were recorded; scoring follows the drift from line to line by itself.
+    /// Not at all; scoring follows the drift from line to line in any case.
     #[default]
     None,
-    /// The zero-loss peak of each pixel goes to 0 eV (see `archive.low_loss`).
+    /// By the zero-loss peak of each pixel, which is put at 0 eV (see `archive.low_loss`).
     LowLoss,
-    /// The strongest edge of each pixel goes where that of the cube's mean spectrum is: a chemical shift of that edge is
-    /// taken out with the drift.
+    /// By the strongest edge of each pixel, which is put where it lies in the cube's mean spectrum. This removes
+    /// chemical shifts of that edge together with the drift.
     Edge,
 }

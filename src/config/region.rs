@@ -1,9 +1,10 @@
 //! Parts of cubes, as a user draws them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Some pixels of every cube, or of those that `cubes` names: a box (`y` and `x`) or a `polygon`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegionOfInterest {
     /// First and one-past-last scan line.
@@ -12,11 +13,11 @@ pub struct RegionOfInterest {
     /// First and one-past-last pixel of a line.
     #[serde(default)]
     pub x: Option<[usize; 2]>,
-    /// Corners `[[y, x], ...]` in pixels, whole numbers being the centres of pixels. A pixel belongs to it whose centre
-    /// lies inside; where the polygon crosses itself, by the even-odd rule.
+    /// Corners `[[y, x], ...]` in pixels, whole numbers being the centres of pixels. A pixel belongs to the polygon if
+    /// its centre lies inside, by the even-odd rule where the polygon crosses itself.
     #[serde(default)]
     pub polygon: Option<Vec<[f64; 2]>>,
-    /// A glob of the ids of the cubes it is meant for; all by default.
+    /// A glob of the ids of the cubes that it applies to; all by default.
     #[serde(default)]
     pub cubes: Option<String>,
     /// `ignore` these pixels, or `train` on these only.
@@ -25,13 +26,13 @@ pub struct RegionOfInterest {
 
 impl RegionOfInterest {
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with the region, in words.
     pub fn validate(&self) -> Result<(), String> {
         match (self.y, self.x, &self.polygon) {
             (Some(y), Some(x), None) if y[0] < y[1] && x[0] < x[1] => (),
             (Some(_), Some(_), None) => return Err("y and x are [first, one past last]".into()),
             (None, None, Some(corners)) => {
-                let finite = corners.iter().flatten().all(|place| place.is_finite());
+                let finite = corners.iter().flatten().all(|number| number.is_finite());
                 if corners.len() < 3 || !finite {
                     return Err("polygon: at least three corners [y, x]".into());
                 }
@@ -45,38 +46,9 @@ impl RegionOfInterest {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegionUse {
     Ignore,
     Train,
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::Config;
-
-    #[test]
-    fn a_region_is_a_box_or_a_polygon() {
-        let parse = |regions: &str| Config::parse("run.yaml", &format!("archive: {{regions: [{regions}]}}\n"), &[]);
-        for good in [
-            "{y: [0, 2], x: [3, 9], use: ignore}",
-            "{polygon: [[0, 0], [4.5, 0], [2, 7]], use: train, cubes: monday/*}",
-        ] {
-            let config = parse(good).unwrap();
-            let again = Config::parse("again", &config.to_yaml(), &[]).unwrap();
-            assert_eq!(config, again);
-        }
-        for (bad, word) in [
-            ("{y: [2, 2], x: [3, 9], use: ignore}", "one past last"),
-            ("{y: [0, 2], use: ignore}", "y and x, or a polygon"),
-            ("{y: [0, 2], x: [0, 1], polygon: [[0, 0], [1, 0], [1, 1]], use: train}", "or a polygon"),
-            ("{polygon: [[0, 0], [1, 0]], use: train}", "at least three corners"),
-            ("{polygon: [[0, 0], [1, 0], [.nan, 1]], use: train}", "at least three corners"),
-            ("{y: [0, 2], x: [3, 9], use: ignore, cubes: '[a'}", "no valid glob"),
-        ] {
-            let message = parse(bad).unwrap_err().to_string();
-            assert!(message.contains("archive.regions") && message.contains(word), "{message}");
-        }
-    }
 }

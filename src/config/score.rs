@@ -1,18 +1,19 @@
 //! `score`: where spectra are scored, and what is flagged.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Problems, increasing};
 use super::values::auto_word;
 
 /// Where and how spectra are scored, and what is flagged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Score {
     /// `auto`: around the edges that are found in the mean spectrum; else a list of `{name, range_ev, background_ev}`, eV.
     pub windows: Windows,
     pub threshold: Rule,
-    /// The rule for `pcc`, where it is to be another.
+    /// The rule for `pcc`, if it is to be a different one.
     pub pcc_threshold: Option<Rule>,
 }
 
@@ -32,19 +33,21 @@ impl Score {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "`auto` or a list of {name, range_ev, background_ev}")]
 pub enum Windows {
     List(Vec<Window>),
     #[default]
     #[serde(with = "auto_word")]
+    #[schemars(with = "String")]
     Auto,
 }
 
-/// Energies in which a score looks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A range of energies that scores look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
+    /// Its name in results.
     pub name: String,
     /// The edge, eV.
     pub range_ev: [f64; 2],
@@ -53,20 +56,21 @@ pub struct Window {
 }
 
 /// How a threshold is found from the scores alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
-    /// Otsu where the scores fall into two groups, else the tail.
+    /// `otsu` where the scores fall into two groups, else `pot`.
     #[default]
     Auto,
-    /// Otsu's on the square root of the score: for 1 to 5 % of anomalies.
+    /// Otsu's threshold on the square root of the score: for 1 to 5 % of anomalies.
     Otsu,
-    /// Exponential tail above the 95th percentile, false-positive rate 1e-3: for .3 to 2 %.
+    /// Peaks over threshold: an exponential tail above the 95th percentile, false-positive rate 1e-3: for .3 to 2 %.
     Pot,
     /// 3.5 robust standard deviations (median absolute deviation) above the median of the square roots.
     Mad,
-    /// Benjamini and Hochberg's at 5 % false ones among the flagged, by the tail of the normal pixels: below .3 %.
+    /// Benjamini and Hochberg's, for 5 % false ones among the flagged pixels, by the tail of the normal ones: for below
+    /// .3 %.
     Bh,
-    /// The paper's: Otsu's with a preference for high thresholds.
+    /// The paper's: Otsu's threshold with a preference for high values.
     Biased,
 }

@@ -3,23 +3,23 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AnomalyKind;
-use super::anomaly::Anomaly;
+use super::anomaly::{Anomaly, AnomalyKind};
 use super::material::{Material, MaterialChoice};
 use super::names::check_names;
 use super::places::within;
 
 /// The cubes of one `coreloss simulate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Simulate {
     /// Folder for the cubes and their truth; made if absent.
     pub dir: PathBuf,
-    /// What the scenes show that name no other: `BiFeO3`, `LaMnO3`, `SrTiO3`, or a description ([`Material`]).
+    /// Material of the scenes that name none: `BiFeO3`, `LaMnO3`, `SrTiO3`, or a description ([`Material`]).
     pub material: MaterialChoice,
-    /// A cube's place in this list is part of its random numbers: append, and the cubes before stay as they were.
+    /// The cubes. Their random numbers depend on their position in this list: append new ones at its end.
     pub cubes: Vec<CubeSpec>,
 }
 
@@ -53,7 +53,7 @@ impl Simulate {
 }
 
 /// One cube and the name of its file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CubeSpec {
     /// File name without extension.
@@ -62,8 +62,8 @@ pub struct CubeSpec {
     pub scene: SceneOptions,
 }
 
-/// When the anomalies come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// At which point anomalies enter the simulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The specimen is changed before the electrons are counted: as in a microscope.
@@ -77,8 +77,8 @@ pub enum Protocol {
     Roll,
 }
 
-/// A crystalline scene; the defaults are the project's demonstration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A crystalline scene; the defaults are those of the demonstration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneOptions {
     /// `simulate.material` by default.
@@ -97,30 +97,30 @@ pub struct SceneOptions {
     pub read_noise: f64,
     /// Mean thickness in inelastic mean free paths, above 0.
     pub thickness: f64,
-    /// Of the thickness over the field, rms, relative to its mean: 0 to 0.5.
+    /// Variation of the thickness over the field, rms, relative to its mean: 0 to 0.5.
     pub thickness_rms: f64,
     /// No lattice, and thickness and background the same everywhere.
     pub homogeneous: bool,
-    /// By which the material's anomalous edge wanders smoothly over the field (strain, valence), eV rms: no anomaly.
+    /// Smooth shift of the material's anomalous edge over the field (strain, valence), eV rms; it is no anomaly.
     pub benign_shift_ev: f64,
     /// Energy drift over the scan, eV peak to peak; a twentieth of it, rms, is added at random per scan line.
     pub energy_drift_ev: f64,
     /// Cosmic rays per voxel, 0 to 1.
     pub spike_rate: f64,
-    /// Of its specimen and its counts.
+    /// Seed of the specimen and of the counts.
     pub seed: u64,
-    /// Cubes of one seed with the same number show the same specimen to the same detector; a cube's place in the list by
-    /// default, so that each has its own.
+    /// Cubes with the same seed and the same number here show the same specimen; by default a cube's position in the
+    /// list, so that each has its own.
     pub specimen: Option<u64>,
-    /// Likewise for the scan: its drifts, the noise of its counts, and where its anomalies lie. Cubes that share it too
-    /// differ by what their anomalies are alone.
+    /// Likewise for the scan: its drifts, the noise of its counts, and where its anomalies lie. Cubes that share this
+    /// too differ only in what their anomalies are.
     pub scan: Option<u64>,
     pub protocol: Protocol,
-    /// Expected counts instead of counts: what the noise hides. For `phys`.
+    /// Writes the expected counts, without noise. For `phys`.
     pub noiseless: bool,
-    /// Pixels at random places, so that neighbours tell nothing of each other. For `phys`.
+    /// Puts the pixels at random places, so that neighbours tell nothing about each other. For `phys`.
     pub shuffled: bool,
-    /// In the truth map, the first anomaly is 1.
+    /// The anomalies; the truth map numbers them from 1.
     pub anomalies: Vec<Anomaly>,
 }
 

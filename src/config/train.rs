@@ -1,5 +1,6 @@
 //! `train`: how the 3D-CVAE is trained, and for how many steps where none are given.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::SMALL_PATCH;
@@ -7,29 +8,31 @@ use super::problems::Problems;
 use super::values::Auto;
 
 /// How the 3D-CVAE is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// Passes over the archive; over `steps` when given.
+    /// Passes over the archive; overrides `steps`.
     pub epochs: Option<usize>,
-    /// Optimiser steps; `auto`: as many as two passes, at least 800 of patches of 12 x 12 pixels, 200 of 24 x 24.
+    /// Optimiser steps; `auto`: two passes over the archive, but at least 800 with patches of 12 x 12 pixels, or 200
+    /// with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks.
     pub global_batch: usize,
-    /// Patches whose gradient is formed at once; fixed, so that results do not depend on ranks.
+    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks.
     pub micro_batch: usize,
     /// How gradients are summed over ranks.
     pub reduction: Reduction,
     /// Where the network runs.
     pub device: Device,
-    /// What its layers are worked out in on a GPU; on a CPU always f32.
+    /// Number format of the layers on a GPU; on a CPU it is always f32.
     pub precision: Precision,
-    /// On a GPU, takes cuDNN's reproducible ways even where others are faster; on a CPU all is reproducible.
+    /// On a GPU, uses only cuDNN's reproducible algorithms, even where others are faster; on a CPU everything is
+    /// reproducible.
     pub deterministic: bool,
-    /// On a GPU, how many of cuDNN's ways are tried for each layer at the start; `auto`: 10, or 3 in trainings of fewer than
-    /// 2000 steps, which do not earn back the minute that a large network takes to try all.
+    /// On a GPU, how many of cuDNN's algorithms are tried for each layer at the start; `auto`: 10, or 3 in trainings of
+    /// fewer than 2000 steps, which do not earn back the minute that a large network takes to try all.
     pub cudnn_tries: Auto<usize>,
-    /// On a GPU, records the work of a micro-batch once and starts it as a whole from then on.
+    /// On a GPU, records the work of a micro-batch once, as a CUDA graph, and replays it from then on.
     pub cuda_graphs: bool,
     /// Peak of the one-cycle schedule, for a global batch of 16; scale it by sqrt(batch / 16).
     pub learning_rate: f64,
@@ -37,15 +40,15 @@ pub struct Train {
     pub kl_weight: f64,
     /// Largest norm of a gradient.
     pub clip: f64,
-    /// Share of the scan lines kept for validation, in blocks of a patch's height; 0 for none. None are kept of an archive
-    /// that would lose more than 12 % of its crops by it.
+    /// Share of the scan lines kept for validation, in blocks as high as a patch; 0 for none. An archive that would
+    /// lose more than 12 % of its crops keeps none.
     pub validation: f64,
-    /// Epochs between checkpoints; `auto`: 10, and at least a twentieth of the steps, since epochs of small archives are
-    /// short.
+    /// Epochs between checkpoints; `auto`: 10, or a twentieth of the steps if that is more, since small archives have
+    /// short epochs.
     pub checkpoint_epochs: Auto<usize>,
-    /// Checkpoints that are kept, at least 1: the last ones, in case one is damaged, and beside them the best.
+    /// Number of latest checkpoints that are kept, at least 1, in case one is damaged; the best is kept as well.
     pub keep_checkpoints: usize,
-    /// Contiguous runs of scan lines into which the archive is cut.
+    /// Number of lanes, contiguous runs of scan lines, into which the archive is cut.
     pub lanes: usize,
 }
 
@@ -73,12 +76,12 @@ impl Default for Train {
     }
 }
 
-/// Steps of `train.steps: auto` on small patches: two passes over the archive, within these. Larger patches take as many
-/// fewer as they have more pixels.
+/// Least and most steps of `train.steps: auto` with small patches. With larger ones both are as many times fewer as
+/// these have more pixels.
 const AUTO_STEPS: [usize; 2] = [800, 20_000];
 
 const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
-/// Of a training whose epochs are short: a checkpoint of a hundred MB takes as long as some of its steps.
+/// At most so many checkpoints where epochs are short: one of a hundred MB takes as long as a few steps.
 const LEAST_CHECKPOINTS: usize = 20;
 
 /// How long to train.
@@ -134,7 +137,7 @@ impl Train {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reduction {
     /// Equal to the bit for any number of ranks and threads.
@@ -144,7 +147,7 @@ pub enum Reduction {
     Fast,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     #[default]
@@ -153,8 +156,8 @@ pub enum Device {
     Cuda,
 }
 
-/// What the network's layers are worked out in while it is trained on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Number format of the network's layers while it is trained on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// `bf16`.
@@ -169,7 +172,6 @@ pub enum Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::explain;
 
     #[test]
     fn steps_are_those_given_or_enough() {
@@ -182,7 +184,5 @@ mod tests {
         assert_eq!(steps(&given, 576 * 16 * 300, [24, 24]), 7);
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
-        let told = &explain("train.steps").unwrap()[0].meaning;
-        assert!(told.contains("800 of patches of 12 x 12 pixels, 200 of 24 x 24"), "{told}");
     }
 }

@@ -12,13 +12,13 @@ pub(super) fn set(tree: &mut Value, assignment: &str) -> Result<()> {
         Invalid(format!("--set {assignment}: write it as key=value, for example --set train.steps=800"))
     })?;
     let value: Value = serde_yaml::from_str(text).map_err(|error| {
-        // The commonest of them: to YAML, *.hspy is an alias.
+        // The most common mistake: to YAML, *.hspy is an alias.
         let mend = if text.contains('*') {
             "; put a glob that begins with * in quotes, as in --set 'archive.inputs=[\"*.hspy\"]'"
         } else {
             ""
         };
-        Invalid(format!("--set {assignment}: the value is no YAML: {error}{mend}"))
+        Invalid(format!("--set {assignment}: the value is not valid YAML: {error}{mend}"))
     })?;
     let parts: Vec<&str> = key.trim().split('.').collect();
     lay(tree, &parts, 0, &value).map_err(|problem| Invalid(format!("--set {assignment}: {problem}")).into())
@@ -33,7 +33,7 @@ pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) 
     if part.is_empty() {
         return Err("the key has an empty part".into());
     }
-    // `output` may be a plain folder; a key below it makes it a mapping that keeps the folder.
+    // `output` may be a plain folder; a key below it turns it into a mapping that keeps the folder.
     if depth == 1 && path[0] == "output" && node.is_string() {
         let mut fields = Mapping::new();
         fields.insert("dir".into(), node.clone());
@@ -55,15 +55,15 @@ pub(super) fn lay(node: &mut Value, path: &[&str], depth: usize, value: &Value) 
             let item = part.parse().ok().and_then(|i: usize| items.get_mut(i));
             let list = path[..depth].join(".");
             let item = item.ok_or_else(|| {
-                format!("{list} is a list of {count}: name an item by its place from 0, or all by *, not {part}")
+                format!("{list} is a list of {count}: name an item by its number from 0, or all by *, not {part}")
             })?;
             lay(item, path, depth + 1, value)
         }
-        _ => Err(format!("{} is no section", path[..depth].join("."))),
+        _ => Err(format!("{} is not a section", path[..depth].join("."))),
     }
 }
 
-/// The keys of `value` that differ from their defaults, with their values: the same after a key is added to the program.
+/// The keys of `value` that differ from their defaults, with their values: unchanged when the program gets a new key.
 pub(super) fn given<T: Serialize + Default>(value: &T) -> Vec<(String, String)> {
     let tree = |value: &T| serde_yaml::to_value(value).expect("a configuration has plain types");
     let mut found = Vec::new();

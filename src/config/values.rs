@@ -1,14 +1,16 @@
 //! The forms that values take in several sections: a number or `auto`, one value or a list.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A number, or `auto`: found from the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number or `auto`")]
 pub enum Auto<T> {
     Given(T),
     #[default]
     #[serde(with = "auto_word")]
+    #[schemars(with = "String")]
     Auto,
 }
 
@@ -28,8 +30,8 @@ pub(super) mod auto_word {
     }
 }
 
-/// One value where a list is meant is a list of one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A list, or a single value that stands for a list of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a value or a list of values")]
 pub enum OneOrMany<T> {
     Many(Vec<T>),

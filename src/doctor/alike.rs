@@ -1,4 +1,4 @@
-//! Whether all ranks run one program with one set of arguments: others would not follow each other's steps.
+//! Whether all ranks run the same program with the same arguments; others would wait for each other for ever.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,15 +9,16 @@ use sha2::{Digest, Sha256};
 use crate::comm::Comm;
 use crate::invalid::Invalid;
 
-/// Places of the program's file that are compared, and bytes of each: another build differs nearly everywhere.
-const PLACES: u64 = 256;
+/// Number of blocks of the program's file that are compared, and bytes of each: another build differs almost
+/// everywhere.
+const BLOCKS: u64 = 256;
 const BYTES: usize = 4096;
 
-/// Refuses ranks of different programs or arguments.
+/// Refuses ranks with different programs or arguments.
 ///
 /// # Collective
 /// # Errors
-/// [`Invalid`], with the first rank that differs from rank 0 and in what.
+/// [`Invalid`]: the first rank that differs from rank 0, and how.
 pub fn refuse_others(comm: &Comm) -> Result<()> {
     let program = comm.agree(program())?;
     let arguments: Vec<String> =
@@ -27,12 +28,12 @@ pub fn refuse_others(comm: &Comm) -> Result<()> {
     for (rank, (other, theirs)) in all.iter().enumerate() {
         if other != program {
             bail!(Invalid(format!(
-                "rank {rank} runs another program than rank 0 ({other}, and {program}): start one file on all nodes"
+                "rank {rank} runs another program than rank 0 ({other}, not {program}): start the same file on all nodes"
             )));
         }
         if theirs != arguments {
             bail!(Invalid(format!(
-                "rank {rank} was started with `{theirs}` and rank 0 with `{arguments}`: give all ranks the same"
+                "rank {rank} was started with `{theirs}` and rank 0 with `{arguments}`: give all ranks the same arguments"
             )));
         }
     }
@@ -45,8 +46,8 @@ fn program() -> Result<String> {
     let length = file.metadata()?.len();
     let mut hash = Sha256::new_with_prefix(length.to_le_bytes());
     let mut bytes = [0; BYTES];
-    for place in 0..PLACES {
-        let read = file.read_at(&mut bytes, place * length / PLACES)?;
+    for block in 0..BLOCKS {
+        let read = file.read_at(&mut bytes, block * length / BLOCKS)?;
         hash.update(&bytes[..read]);
     }
     let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("CORELOSS_REVISION"));

@@ -1,4 +1,4 @@
-//! Ranks, threads, memory, GPUs, libtorch: what the processes themselves can tell.
+//! Checks of ranks, threads, memory, GPUs and libtorch, from what the processes themselves know.
 
 use std::fs;
 use std::path::Path;
@@ -7,27 +7,27 @@ use super::{Finding, Verdict};
 use crate::comm::Comm;
 use crate::config::{self, Config};
 use crate::gpu::device;
-use crate::pipeline::BASE_MIB;
+use crate::memory::LIBRARIES_MIB;
 
-/// How launchers tell the number of processes that they started together.
+/// Variables in which launchers give the number of processes that they started together.
 const LAUNCHED: [&str; 4] = ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
 
 fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Whether this is a process of srun's that no launcher of MPI's told anything.
+/// Whether srun started this process without any interface to MPI.
 pub fn started_by_srun_without_pmi() -> bool {
     let told = |name: &str| std::env::var_os(name).is_some();
     told("SLURM_STEP_NUM_TASKS") && !["PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"].into_iter().any(told)
 }
 
-/// Of processes that each think they are alone, only the first is to speak.
+/// Whether this process is to print: of processes that each think they are alone, only the first is.
 pub fn is_first_of_many_alone() -> bool {
     number("SLURM_PROCID").is_none_or(|process| process == 0) || number("SLURM_STEP_NUM_TASKS").is_none()
 }
 
-/// Whether those that were started together found each other. Rank-local.
+/// Whether the processes that were started together found each other. Rank-local.
 pub fn ranks(comm: &Comm) -> Finding {
     let size = comm.size();
     let launched = LAUNCHED.into_iter().find_map(number).unwrap_or(size);
@@ -61,12 +61,12 @@ fn verdict_on_ranks(size: usize, launched: usize, allocated: Option<usize>) -> F
 /// # Collective
 pub fn threads(comm: &Comm) -> Finding {
     let threads = rayon::current_num_threads();
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let online = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let online = online.lines().filter(|line| line.starts_with("processor"));
     let node = online.count().max(1);
-    // The worst rank speaks for all.
+    // The rank with the most threads per core counts.
     let short = |threads: usize, cores: usize| comm.max_u64((threads * 100 / cores) as u64) > 100;
     let bound = mine < node;
     let few = if bound { short(threads, mine) } else { short(threads * local, node) };
@@ -87,16 +87,16 @@ pub fn threads(comm: &Comm) -> Finding {
     }
 }
 
-/// Whether the ranks of a node may take what the configuration gives them.
+/// Whether a node has the memory that the configuration gives to its ranks.
 ///
 /// # Collective
 pub fn memory(comm: &Comm, config: &Config) -> Finding {
-    let (_, local) = comm.local_rank();
-    let wanted = (config.io.memory_mib + BASE_MIB) * local as u64;
+    let local = comm.local_size();
+    let wanted = (config.io.memory_mib + LIBRARIES_MIB) * local as u64;
     let limit = memory_limit_mib();
     let most = comm.max_u64(wanted * 1000 / limit.max(1));
     let found = format!(
-        "io.memory_mib {} and {BASE_MIB} MiB of libraries on {local} ranks of a node that has {limit} MiB for them",
+        "io.memory_mib {} and {LIBRARIES_MIB} MiB of libraries on {local} ranks of a node that has {limit} MiB for them",
         config.io.memory_mib
     );
     if most > 1000 {
@@ -111,7 +111,7 @@ pub fn memory(comm: &Comm, config: &Config) -> Finding {
     }
 }
 
-/// The memory of this node, or what the control group of the job has of it. Rank-local.
+/// The memory of this node, or the limit of the job's control group if that is lower, MiB. Rank-local.
 fn memory_limit_mib() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -119,7 +119,7 @@ fn memory_limit_mib() -> u64 {
     let mut least = total.map_or(u64::MAX, |kib| kib >> 10);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     for group in groups.lines().filter_map(|line| line.rsplit(':').next()) {
-        // A limit may be that of any group above.
+        // The limit may be set on any group above.
         for folder in Path::new(group).ancestors() {
             let below = folder.strip_prefix("/").unwrap_or(folder);
             for file in ["", "memory"].map(|kind| Path::new("/sys/fs/cgroup").join(kind)) {
@@ -135,12 +135,12 @@ fn memory_limit_mib() -> u64 {
     least
 }
 
-/// Whether each rank has a GPU where there are any.
+/// Whether each rank has a GPU, if there are any.
 ///
 /// # Collective
 pub fn gpus(comm: &Comm, config: &Config) -> Finding {
     let check = "gpu";
-    let (_, local) = comm.local_rank();
+    let local = comm.local_size();
     let mine = match device::gpus() {
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error:#}")),
@@ -190,7 +190,7 @@ pub fn gpus(comm: &Comm, config: &Config) -> Finding {
     }
 }
 
-/// Whether the libtorch that was loaded is the one that coreloss was built for, on all ranks.
+/// Whether all ranks loaded the libtorch that coreloss was built for.
 ///
 /// # Collective
 pub fn libtorch(comm: &Comm) -> Finding {
@@ -217,14 +217,14 @@ pub fn libtorch(comm: &Comm) -> Finding {
     Finding::good(check, format!("{version}, {path}"))
 }
 
-/// Path and version of the libtorch in this process; empty where they cannot be told. Rank-local.
+/// Path and version of the libtorch in this process; empty where unknown. Rank-local.
 fn loaded_libtorch() -> (String, String) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let path =
         maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.ends_with("/libtorch_cpu.so"));
     let path = path.unwrap_or_default().to_string();
     let root = Path::new(&path).ancestors().nth(2).unwrap_or(Path::new(""));
-    // A zip of libtorch has the one, a wheel the other.
+    // A libtorch archive has the first file, a PyTorch wheel the second.
     let zip = fs::read_to_string(root.join("build-version")).ok();
     let wheel = || {
         let text = fs::read_to_string(root.join("version.py")).ok()?;

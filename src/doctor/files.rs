@@ -1,4 +1,5 @@
-//! File systems: whether all ranks can write one file in the output's, with locks or without, and read the inputs.
+//! Checks of file systems: whether all ranks can write one file where the output goes, whether it has locks, and
+//! whether there are inputs.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -13,11 +14,11 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{Contents, HspyWriter, signal_path};
 
-/// Checks the folder of the output and the inputs.
+/// Checks the output folder and the inputs.
 ///
 /// # Collective
 /// # Errors
-/// None that is a finding; a folder of our own that cannot be removed again is only logged.
+/// None: what fails is a finding.
 pub fn checks(comm: &Comm, config: &Config) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let (finding, folder) = writable(comm, &config.output.dir);
@@ -65,19 +66,19 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
     (Finding::good(check, format!("{there} can be written")), Some(folder))
 }
 
-/// Removes what [`writable`] made, when all ranks are done with it.
+/// Removes the folder that [`writable`] made, when all ranks are done with it.
 ///
 /// # Collective
 fn remove(comm: &Comm, folder: &Path) {
     comm.barrier();
-    if comm.is_root() {
-        if let Err(error) = fs::remove_dir_all(folder) {
-            log::warn!("{}: {error}", folder.display());
-        }
+    if comm.is_root()
+        && let Err(error) = fs::remove_dir_all(folder)
+    {
+        log::warn!("{}: {error}", folder.display());
     }
 }
 
-/// Whether the file system knows locks, which HDF5 asks for.
+/// Whether the file system supports locks, which HDF5 asks for.
 ///
 /// # Collective
 fn locking(comm: &Comm, folder: &Path) -> Finding {
@@ -107,7 +108,7 @@ fn locking(comm: &Comm, folder: &Path) -> Finding {
     }
 }
 
-/// Writes one compressed dataset by all ranks.
+/// Whether all ranks can write one compressed dataset together.
 ///
 /// # Collective
 fn parallel(comm: &Comm, folder: &Path) -> Finding {

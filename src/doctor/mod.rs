@@ -1,6 +1,6 @@
-//! `coreloss doctor`: the traps of clusters, found before they cost a night, each with its mend.
+//! `coreloss doctor`: finds common traps of machines and clusters before a run does, and says how to fix each.
 //!
-//! `run` does the checks that cost nothing itself ([`at_start`]).
+//! The checks that cost nothing are part of every run ([`at_start`]).
 
 mod alike;
 mod checks;
@@ -15,7 +15,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::ending::Ending;
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -32,7 +32,7 @@ pub struct Finding {
     pub check: &'static str,
     pub verdict: Verdict,
     pub found: String,
-    /// What to do; empty where all is well.
+    /// How to fix it; empty where all is well.
     pub mend: String,
 }
 
@@ -46,7 +46,8 @@ impl Finding {
     }
 }
 
-/// Says on stderr what Open MPI does not when it is about to fail: that srun started it without PMIx. Rank-local.
+/// Warns on stderr that srun started this without PMIx, which Open MPI is about to fail on without saying so.
+/// Rank-local.
 pub fn before_mpi() {
     if checks::started_by_srun_without_pmi() && checks::is_first_of_many_alone() {
         eprintln!(
@@ -56,11 +57,11 @@ pub fn before_mpi() {
     }
 }
 
-/// Checks this machine, and what `config` asks of it, and prints what was found.
+/// Checks this machine and what `config` asks of it; prints the findings.
 ///
 /// # Collective
 /// # Errors
-/// Where a check is bad, after all were printed.
+/// A bad finding, after all were printed.
 pub fn doctor(comm: &Comm, config: &Config, json: bool) -> Result<Ending> {
     let mut findings = cheap(comm, config);
     findings.push(checks::gpus(comm, config));
@@ -93,11 +94,11 @@ fn print(finding: &Finding) {
     }
 }
 
-/// The checks that cost nothing: what is bad is an error, what is not good is logged.
+/// The checks that cost nothing: a bad finding is an error, a warning is logged.
 ///
 /// # Collective
 /// # Errors
-/// What [`Verdict::Bad`] says, with its mend.
+/// The first bad finding, with its fix.
 pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
     for finding in cheap(comm, config) {
         match finding.verdict {
@@ -112,7 +113,7 @@ pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Ranks, threads and memory.
+/// Checks ranks, threads and memory.
 ///
 /// # Collective
 fn cheap(comm: &Comm, config: &Config) -> Vec<Finding> {

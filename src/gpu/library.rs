@@ -1,36 +1,33 @@
-//! Shared libraries that are found at run time: one program serves machines with and without GPUs.
+//! Shared libraries that are loaded at run time.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow};
+use libloading::os::unix::{Library as Handle, RTLD_GLOBAL, RTLD_NOW};
 
-/// A library that stays loaded for good, with its symbols open to all: libtorch registers its CUDA half on load.
+/// A library that stays loaded to the end, its symbols visible to all others: libtorch registers its CUDA half on load.
 pub struct Library {
     name: String,
-    handle: *mut libc::c_void,
+    handle: ManuallyDrop<Handle>,
 }
 
 impl Library {
     /// Loads the library, or finds it loaded. Rank-local.
     ///
     /// # Errors
-    /// What the loader says.
+    /// The loader's message.
     pub fn open(name: &str) -> Result<Library> {
-        let file = CString::new(name).expect("a library's name holds no zero");
-        // SAFETY: the name is a C string; the libraries' initialisers are those that PyTorch itself runs on import.
-        let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-        if handle.is_null() {
-            // SAFETY: dlopen has just failed on this thread, so dlerror answers a C string.
-            let reason = unsafe { CStr::from_ptr(libc::dlerror()) };
-            bail!("{name} does not load: {}", reason.to_string_lossy());
-        }
-        Ok(Library { name: name.into(), handle })
+        // SAFETY: the libraries' initialisers are those that PyTorch itself runs on import.
+        let handle = unsafe { Handle::open(Some(name), RTLD_NOW | RTLD_GLOBAL) };
+        let handle = handle.map_err(|error| anyhow!("{name} does not load: {error}"))?;
+        Ok(Library { name: name.into(), handle: ManuallyDrop::new(handle) })
     }
 
     /// The first of `names`, versions of one library, that loads. Rank-local.
     ///
     /// # Errors
-    /// What the loader says of the first.
+    /// The loader's message about the first.
     pub fn open_first(names: &[&str]) -> Result<Library> {
         let mut opened = names.iter().map(|name| Library::open(name));
         let first = opened.next().expect("a name");
@@ -44,11 +41,8 @@ impl Library {
     /// # Safety
     /// `F` is the type of a pointer to that function.
     pub unsafe fn symbol<F: Copy>(&self, name: &CStr) -> Result<F> {
-        assert_eq!(size_of::<F>(), size_of::<*mut libc::c_void>(), "a pointer to a function");
-        // SAFETY: the handle is one of dlopen, the name a C string.
-        let address = unsafe { libc::dlsym(self.handle, name.as_ptr()) };
-        ensure!(!address.is_null(), "{} has no {}", self.name, name.to_string_lossy());
-        // SAFETY: the sizes are equal and the caller answers for the type.
-        Ok(unsafe { std::mem::transmute_copy(&address) })
+        // SAFETY: the caller answers for the type; the library is never closed, so the pointer stays valid.
+        let symbol = unsafe { self.handle.get::<F>(name.to_bytes_with_nul()) };
+        symbol.map(|symbol| *symbol).map_err(|_| anyhow!("{} has no {}", self.name, name.to_string_lossy()))
     }
 }

@@ -1,4 +1,4 @@
-//! Writes copies of measured cubes with known anomalies, and their truth.
+//! Writes copies of measured cubes with anomalies put in, and their truth.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,9 +12,10 @@ use super::{write_labelled, write_map};
 use crate::archive::{self, Reader};
 use crate::comm::{Comm, ExactSum};
 use crate::config::{Config, EdgeAnomaly, InjectedCube, Places, Window};
+use crate::cube::neighbourhood;
 use crate::invalid::Invalid;
 use crate::output::{Measurement, read_text};
-use crate::pipeline::list;
+use crate::pipeline::list_inputs;
 use crate::preprocess::despike::{despike, zero_loss_channels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Blocks;
@@ -24,21 +25,21 @@ use crate::simulate::random::{Purpose, Randomness};
 use crate::spectrum::{find_windows, sum_spectra};
 use crate::stream::{Cube, measure_statistics};
 
-/// The text of a copy that says what was put into it.
+/// The name of the text in a copy that tells what was put into it.
 const INJECTED: &str = "injected";
-/// An edge is the one that was named if it begins so near to the nominal energy, eV: axes are off by up to 10 eV.
+/// Largest distance of an edge from its nominal energy, eV: axes are off by up to 10 eV.
 const NEAR_EV: f64 = 15.0;
 /// Windows begin this far before the onset of their edge, eV.
 const LEAD_EV: f64 = 8.0;
-/// An edge ends so far before the next one begins, eV.
+/// An edge is taken to end this far before the next one begins, eV.
 const CLEAR_EV: f64 = 3.0;
 
-/// Writes one copy with its mask, where the original has one, and then its truth into `inject.dir`.
+/// Writes one copy into `inject.dir`, with its mask where the original has one, and then its truth.
 ///
 /// # Collective
 /// # Errors
-/// An input that cannot be read; a copy that would replace what is none; an edge that is not found; anomalies that do not
-/// fit on the specimen; a folder that cannot be written.
+/// An input that cannot be read; a copy that would replace a file that is not one; an edge that is not found; anomalies
+/// that do not fit on the specimen; a folder that cannot be written.
 pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<()> {
     let original = Original::open(comm, config, copy)?;
     let edges = original.edges(comm, copy)?;
@@ -55,15 +56,15 @@ pub fn write_copy(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<(
     let free = ignored.iter().filter(|&&ignored| !ignored).count();
     let discs = place_discs(&places, size, free, |y, x| !ignored[[y, x]], randomness)?;
     let injection = Injection { injectors: injectors?, discs, randomness, reach: copy.neighbours_px, original };
-    injection.tell(comm, &copy.name);
+    injection.log(comm, &copy.name);
     injection.write(comm, config, copy)
 }
 
-/// A measured cube: all that it holds, and which of its pixels are specimen.
+/// A measured cube, and which of its pixels are specimen.
 struct Original {
-    /// With the vacuum that its survey found.
+    /// Cropped as configured, with its vacuum ignored.
     cube: Cube,
-    /// Of the whole energy axis.
+    /// Reads the whole energy axis.
     reader: Reader,
     noise: NoiseModel,
     /// Bound on the stored values of one channel, summed over all pixels.
@@ -76,13 +77,13 @@ impl Original {
     fn open(comm: &Comm, config: &Config, copy: &InjectedCube) -> Result<Original> {
         let input = copy.input.as_ref().or(config.inject.input.as_ref());
         let input = input.context("`input` is not given")?;
-        let found = list(comm, std::slice::from_ref(input))?;
+        let found = list_inputs(comm, std::slice::from_ref(input))?;
         let [source] = &found[..] else {
             let words = format!("`input` {input} means {} files: name one", found.len());
             return Err(Invalid(words).into());
         };
-        let place = config.inject.dir.join(format!("{}.hspy", copy.name));
-        comm.on_root(|| may_write(&place, &source.path))?;
+        let path = config.inject.dir.join(format!("{}.hspy", copy.name));
+        comm.on_root(|| may_write(&path, &source.path))?;
         let options = archive::Options::of(config);
         let opened = Cube::open(source, config).and_then(|cube| Ok((cube, Reader::open(&source.path, &options)?)));
         let (cube, reader) = comm.agree(opened)?;
@@ -98,7 +99,7 @@ impl Original {
         })
     }
 
-    /// Where the edge of each anomaly lies.
+    /// The edge of each anomaly.
     ///
     /// # Collective
     fn edges(&self, comm: &Comm, copy: &InjectedCube) -> Result<Vec<EdgeRange>> {
@@ -142,19 +143,19 @@ impl Original {
     }
 }
 
-/// Refuses to write over a measured cube: an earlier copy alone is replaced. Rank-local.
-fn may_write(place: &Path, original: &Path) -> Result<()> {
-    if !place.exists() {
+/// Refuses to write over a measured cube: only an earlier copy may be replaced. Rank-local.
+fn may_write(path: &Path, original: &Path) -> Result<()> {
+    if !path.exists() {
         return Ok(());
     }
-    let shown = place.display();
-    if fs::canonicalize(place)? == fs::canonicalize(original)? {
+    let shown = path.display();
+    if fs::canonicalize(path)? == fs::canonicalize(original)? {
         return Err(Invalid(format!(
             "{shown}: would be written over itself; choose another inject.dir or another name"
         ))
         .into());
     }
-    if read_text(place, INJECTED).is_err() {
+    if read_text(path, INJECTED).is_err() {
         return Err(Invalid(format!(
             "{shown}: is there already and is no copy with anomalies: it is not written over. Choose another inject.dir or \
              another name, or move it away"
@@ -164,7 +165,7 @@ fn may_write(place: &Path, original: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The edge found nearest to a nominal onset, up to the next one or to the `last` energy.
+/// The edge found nearest to a nominal onset; it extends to the next edge, or to the `last` energy.
 fn nearest_edge(nominal: f64, found: &[Window], last: f64) -> Result<EdgeRange> {
     let onset = |window: &Window| window.range_ev[0] + LEAD_EV;
     let window = found
@@ -187,18 +188,18 @@ fn nearest_edge(nominal: f64, found: &[Window], last: f64) -> Result<EdgeRange> 
     Ok(EdgeRange { range_ev: [window.range_ev[0], (next - CLEAR_EV).min(last)], background_ev: window.background_ev })
 }
 
-/// What is put where.
+/// Anomalies, and where to put them.
 struct Injection {
     original: Original,
     injectors: Vec<Injector>,
     discs: Vec<Disc>,
     randomness: Randomness,
-    /// Pixels on either side that an edge is separated with.
+    /// Pixels on either side whose mean helps to separate an edge.
     reach: usize,
 }
 
 impl Injection {
-    fn tell(&self, comm: &Comm, name: &str) {
+    fn log(&self, comm: &Comm, name: &str) {
         if !comm.is_root() {
             return;
         }
@@ -229,21 +230,21 @@ impl Injection {
         .into();
         let mask = comm.agree(archive::user_mask(&info.path, self.original.cube.size()))?;
         if let Some(mask) = mask {
-            // What was ignored in the original is to be ignored in its copy: first, so that the copy is never without.
+            // A copy ignores what its original ignores. The mask comes first, so that no copy is ever without it.
             let blocks = Blocks::new(info.shape());
             let band = blocks.band(comm.rank(), comm.size());
             let local = mask.slice(s![band, ..]).iter().map(|&flag| flag as i32).collect();
             let path = folder.join(format!("{}.mask.hspy", copy.name));
-            let places = [info.y.clone(), info.x.clone()];
-            write_map(comm, &path, "mask", &places, &blocks, local, &texts)?;
+            let axes = [info.y.clone(), info.x.clone()];
+            write_map(comm, &path, "mask", &axes, &blocks, local, &texts)?;
         }
         let axes = [info.y.clone(), info.x.clone(), info.energy.clone()];
-        // A copy of a measurement is as well documented as that.
+        // A copy keeps the metadata of the measurement.
         let measurement = comm.on_root(|| Measurement::of(&self.original.reader))?;
         write_labelled(comm, folder, &copy.name, axes, &texts, measurement, |rows| self.lines(rows))
     }
 
-    /// Whole lines with their anomalies, and the truth. Rank-local.
+    /// Lines with their anomalies, and their truth. Rank-local.
     fn lines(&self, rows: Range<usize>) -> Result<(Array3<f32>, Vec<i32>)> {
         let info = self.original.reader.info();
         let [height, width, channels] = info.shape();
@@ -258,7 +259,7 @@ impl Injection {
             if labels.iter().all(|&label| label == 0) {
                 continue;
             }
-            let near = y.saturating_sub(self.reach)..(y + self.reach + 1).min(height);
+            let near = neighbourhood(y, self.reach, height);
             let clean = self.clean(read(near.clone())?);
             for (x, &label) in labels.iter().enumerate().filter(|&(_, &label)| label > 0) {
                 let around = self.mean_around(clean.view(), &near, x);
@@ -274,7 +275,7 @@ impl Injection {
         Ok((copy, truth))
     }
 
-    /// Without the spikes that a run would take out too.
+    /// `raw` without the spikes that a run would remove too.
     fn clean(&self, raw: Array3<f32>) -> Array3<f32> {
         if !self.original.despike {
             return raw;
@@ -283,10 +284,10 @@ impl Injection {
         despike(raw.view(), 0..raw.dim().0, &self.original.noise, zero_loss).0
     }
 
-    /// The mean spectrum of the specimen's pixels around column `x` of `lines`, whose rows are `near`.
+    /// The mean spectrum of the specimen's pixels around column `x` of `lines`, which are the rows `near` of the cube.
     fn mean_around(&self, lines: ArrayView3<f32>, near: &Range<usize>, x: usize) -> Vec<f64> {
         let (_, width, channels) = lines.dim();
-        let columns = x.saturating_sub(self.reach)..(x + self.reach + 1).min(width);
+        let columns = neighbourhood(x, self.reach, width);
         let ignored: &Array2<bool> = &self.original.cube.ignored;
         let mut sums = vec![(0f64, 0f64); channels];
         for (line, y) in lines.outer_iter().zip(near.clone()) {

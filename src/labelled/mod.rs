@@ -1,4 +1,4 @@
-//! Cubes with known anomalies, written with their truth: simulated ones and copies of measured ones.
+//! Writes cubes with known anomalies and their truth: simulated cubes, and copies of measured ones.
 
 mod injected;
 mod simulated;
@@ -18,16 +18,17 @@ use crate::shard::Blocks;
 pub use injected::write_copy;
 pub use simulated::write_cube;
 
-/// What a rank makes of some lines: spectra `[y, x, energy]` and the truth of each pixel, C order.
-pub type Made = (Array3<f32>, Vec<i32>);
+/// Some lines: spectra `[y, x, energy]` and the truth of each pixel, C order.
+pub type LabelledLines = (Array3<f32>, Vec<i32>);
 
-/// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`, each rank its own blocks of lines, which `make` makes.
+/// Writes `NAME.hspy` and `NAME.truth.hspy` into `folder`; each rank makes its own blocks of lines with `make`.
 ///
-/// `axes` are y, x and energy; `texts` say where the cube comes from, `measurement` (root's counts) how it was recorded.
+/// `axes` are y, x and energy; `texts` tell the origin of the cube, and `measurement` (root's is used) how it was
+/// measured.
 ///
 /// # Collective
 /// # Errors
-/// What `make` fails with on any rank, a folder that cannot be written.
+/// Those of `make` on any rank; a folder that cannot be written.
 pub fn write_labelled(
     comm: &Comm,
     folder: &Path,
@@ -35,7 +36,7 @@ pub fn write_labelled(
     axes: [Axis; 3],
     texts: &BTreeMap<String, String>,
     measurement: Measurement,
-    mut make: impl FnMut(Range<usize>) -> Result<Made>,
+    mut make: impl FnMut(Range<usize>) -> Result<LabelledLines>,
 ) -> Result<()> {
     let [rows, columns, channels] = axes.each_ref().map(|axis| axis.size);
     let blocks = Blocks::new([rows, columns, channels]);
@@ -45,7 +46,7 @@ pub fn write_labelled(
     let chunk_rows = blocks.rows(0).len();
     file.create_dataset::<f32>(&spectra, &[rows, columns, channels], &[chunk_rows, columns, channels])?;
     let mut classes = Vec::new();
-    // As many rounds as the rank with most blocks has.
+    // As many rounds as the rank with the most blocks needs.
     let rounds = blocks.count().div_ceil(comm.size()) + 1;
     let mine: Vec<usize> = blocks.owned(comm.rank(), comm.size()).collect();
     for round in 0..rounds {
@@ -59,15 +60,15 @@ pub fn write_labelled(
         classes.extend(labels);
     }
     let [y, x, energy] = axes;
-    let places = [y, x];
-    let mut all = places.to_vec();
+    let navigation = [y, x];
+    let mut all = navigation.to_vec();
     all.push(energy);
     file.finish(Contents { signals: vec![Signal::written("spectra", all, "EELS")], texts: texts.clone() })?;
     let path = folder.join(format!("{name}.truth.hspy"));
-    write_map(comm, &path, "truth", &places, &blocks, classes, texts)
+    write_map(comm, &path, "truth", &navigation, &blocks, classes, texts)
 }
 
-/// Writes a map of whole numbers, each rank its band of `blocks`.
+/// Writes a map of integers with the axes y and x; each rank writes its band of `blocks`, the values `local`.
 ///
 /// # Collective
 /// # Errors
@@ -76,12 +77,12 @@ pub fn write_map(
     comm: &Comm,
     path: &Path,
     title: &str,
-    places: &[Axis; 2],
+    axes: &[Axis; 2],
     blocks: &Blocks,
     local: Vec<i32>,
     texts: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let [rows, columns] = places.each_ref().map(|axis| axis.size);
+    let [rows, columns] = axes.each_ref().map(|axis| axis.size);
     let name = signal_path(title);
     let mut file = HspyWriter::create(comm, path)?;
     file.create_dataset::<i32>(&name, &[rows, columns], &[blocks.rows(0).len(), columns])?;
@@ -89,6 +90,6 @@ pub fn write_map(
     let map =
         Array2::from_shape_vec((band.len(), columns), local).expect("a map has one value for each pixel of the band");
     file.write(&name, &[band.start, 0], map.view().into_dyn())?;
-    let axes = places.each_ref().map(|axis| Axis { navigate: false, ..axis.clone() });
+    let axes = axes.each_ref().map(|axis| Axis { navigate: false, ..axis.clone() });
     file.finish(Contents { signals: vec![Signal::written(title, axes.to_vec(), "")], texts: texts.clone() })
 }

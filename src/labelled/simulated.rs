@@ -1,4 +1,4 @@
-//! Writes simulated cubes with known anomalies, and their truth.
+//! Writes simulated cubes and their truth.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use crate::output::Measurement;
 use crate::pipeline::AVERAGED;
 use crate::simulate::Scene;
 
-/// Size of a pixel in the scene, nm.
+/// Size of a pixel, nm.
 const PIXEL_NM: f64 = 0.033;
 
-/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `simulate.dir`; `index` is the cube's place in `simulate.cubes`.
+/// Writes `NAME.hspy` and then `NAME.truth.hspy` into `simulate.dir`; `index` is that of the cube in `simulate.cubes`.
 ///
 /// # Collective
 /// # Errors
@@ -26,7 +26,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     let material = config.simulate.material(&cube.scene)?;
     let scene = comm.agree(Scene::new(&cube.scene, &material, index))?;
     let [rows, columns, channels] = scene.shape();
-    let place = |name: &str, size| Axis {
+    let axis = |name: &str, size| Axis {
         name: name.into(),
         units: "nm".into(),
         scale: PIXEL_NM,
@@ -42,7 +42,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     if scene.is_averaged() {
         texts.insert(AVERAGED.into(), cube.scene.gain.to_string());
     }
-    let axes = [place("y", rows), place("x", columns), scene.energy()];
+    let axes = [axis("y", rows), axis("x", columns), scene.energy()];
     let folder = &config.simulate.dir;
     let measurement = Measurement::default();
     write_labelled(comm, folder, &cube.name, axes, &texts, measurement, |lines| {

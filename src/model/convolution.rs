@@ -1,15 +1,15 @@
-//! One layer's convolution and its transpose, worked out between blocks of energy channels where that is faster.
+//! One layer's convolution and its transpose, computed between blocks of energy channels where that is faster.
 //!
-//! A vector register holds 16 values, and layers with fewer channels leave it half empty. With the channels last in
-//! memory, neighbours along energy are channels for free: blocks of `stride * merged` inputs against blocks of `merged`
-//! outputs make a convolution of stride 1 along energy with channels enough. Its kernel holds the layer's own taps, and
-//! zeros where a block has no part in an output. The sums are those of the plain layer.
+//! A vector register holds 16 values, and layers with fewer channels leave part of it empty. With the channels last in
+//! memory, neighbours along energy can be taken for channels at no cost: from blocks of `stride * merged` inputs to blocks of
+//! `merged` outputs, the layer is a convolution of stride 1 along energy that has enough channels. Its kernel holds the
+//! layer's own taps, and zeros where an input has no part in an output. The sums are those of the plain layer.
 
 use tch::Tensor;
 
 use super::Spec;
 
-/// Channels that a convolution should have at least, on both sides.
+/// The least channels that a convolution should have, on both sides.
 const WIDTH: usize = 16;
 
 /// Layer `i` of the encoder, and its mirror image in the decoder.
@@ -17,25 +17,25 @@ const WIDTH: usize = 16;
 /// Tensors are `[batch, y, x, energy, channels]`, weights `[out, y, x, energy, in]` in both directions, as they lie in
 /// [`Parameters`](super::Parameters).
 pub struct Convolution {
-    /// `[y, x, blocks]`, as the pads.
+    /// `[y, x, blocks]`, like `pad`.
     stride: [i64; 3],
     pad: [i64; 3],
     output_padding: [i64; 3],
     inner: Side,
     outer: Side,
-    /// Zeros to lay before a weight's taps, for each output of a block.
+    /// For each output of a block, the zeros that go before a weight's taps.
     fronts: Vec<i64>,
-    /// Blocks of inputs that a block of outputs looks at.
+    /// Blocks of inputs on which a block of outputs depends.
     reach: i64,
 }
 
-/// The energy axis on one side of a layer: the encoder's input is the outer, its output the inner.
+/// The energy axis on one side of a layer: the outer side is the encoder's input, the inner its output.
 struct Side {
     /// Length of the axis.
     energy: i64,
-    /// Channels of the axis in a block.
+    /// Energy channels in a block.
     block: i64,
-    /// Blocks; the last may reach beyond the axis.
+    /// The number of blocks; the last may reach beyond the axis.
     count: i64,
 }
 
@@ -63,7 +63,7 @@ impl Convolution {
         }
         let merged = WIDTH.div_ceil(layer.out).max(WIDTH.div_ceil(stride * channels));
         let block = stride * merged;
-        // Blocks on either side of its own that an output of the block looks into.
+        // How many blocks on either side of its own an output depends on.
         let sides = pad.div_ceil(block).max((block - stride + kernel - 1 - pad) / block);
         let count = energy.div_ceil(block).max(inner_energy.div_ceil(merged));
         let along_energy = |mut sizes: [i64; 3], n: usize| {
@@ -108,7 +108,7 @@ impl Convolution {
         self.outer.join(&y)
     }
 
-    /// The weight between blocks, `[out, in, y, x, blocks]`.
+    /// The weight of the convolution between blocks, `[out, in, y, x, blocks]`.
     fn weight(&self, weight: &Tensor) -> Tensor {
         let (out, y, x, taps, channels) = weight.size5().expect("a convolution's weight");
         let length = self.reach * self.outer.block;
@@ -123,7 +123,7 @@ impl Convolution {
 }
 
 impl Side {
-    /// Of the channels of a block.
+    /// The bias of each channel of a block.
     fn bias(&self, bias: &Tensor) -> Tensor {
         match self.block {
             1 => bias.shallow_clone(),
@@ -131,7 +131,8 @@ impl Side {
         }
     }
 
-    /// `[batch, channels of a block, y, x, blocks]`, channels last; what is missing at the end is zero.
+    /// `x` as blocks, `[batch, channels of a block, y, x, blocks]`, channels last in memory and the last block filled with
+    /// zeros.
     fn cut(&self, x: &Tensor) -> Tensor {
         let (batch, rows, columns, energy, channels) = x.size5().expect("a batch");
         let missing = self.block * self.count - energy;
@@ -139,7 +140,7 @@ impl Side {
         whole.reshape([batch, rows, columns, self.count, self.block * channels]).permute([0, 4, 1, 2, 3])
     }
 
-    /// `[batch, y, x, energy, channels]` of such blocks.
+    /// The reverse: `[batch, y, x, energy, channels]` from blocks.
     fn join(&self, y: &Tensor) -> Tensor {
         let (batch, channels, rows, columns, count) = y.size5().expect("a batch");
         let (energy, channels) = (count * self.block, channels / self.block);
@@ -165,14 +166,14 @@ mod tests {
             energy,
             latent: 2,
             hidden: 4,
-            // The second layer is the one to try: it has `channels`.
+            // The second layer is the one under test: it has `channels`.
             encoder: vec![layer(channels[0], 1, 1, 0), layer(channels[1], kernel, stride, pad)],
         }
     }
 
     #[test]
     fn blocks_change_no_value_and_no_gradient() {
-        // Not libtorch's own numbers: other tests draw from those at the same time.
+        // Not from libtorch's generator, from which other tests draw at the same time.
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for (channels, along) in [
             ([1, 8], [7, 4, 3]),
@@ -229,7 +230,7 @@ mod tests {
         check([&blocks, &plain], &leaves, &format!("decoder {layer:?}"));
     }
 
-    /// The sums of both layers are the same; in f32 they are rounded in another order, and no worse than libtorch's.
+    /// The sums of both layers are the same. In f32 they are rounded in another order, but no worse than libtorch's.
     fn check(layers: [Layered; 2], leaves: &[Tensor], what: &str) {
         let [found, exact] = traced(layers, leaves, Kind::Double);
         let [rounded, plain] = traced(layers, leaves, Kind::Float);
@@ -247,8 +248,8 @@ mod tests {
         }
     }
 
-    /// Gradients (input, weight, bias) and answer of each of two layers. The sine of the second's answer is the gradient
-    /// of both: small where ReLU may turn on rounding, and without the rounding of the first.
+    /// Gradients (input, weight, bias) and output of each of two layers. Both get the sine of the second's output as gradient:
+    /// it is small where rounding decides ReLU, and does not contain the rounding of the first.
     fn traced(layers: [Layered; 2], leaves: &[Tensor], kind: Kind) -> [Vec<Tensor>; 2] {
         let leaves: Vec<Tensor> = leaves.iter().map(|leaf| leaf.to_kind(kind).copy().set_requires_grad(true)).collect();
         let gradient = layers[1](&leaves).detach().sin();

@@ -1,11 +1,28 @@
-//! The network's input, made where the network is.
+//! The network's input: whitened spectra.
 
+use ndarray::{Array3, ArrayViewMut3};
 use tch::{Kind, Tensor};
 
-use crate::preprocess::whiten::MIN_EXPECTED;
+use crate::preprocess::whiten::{MIN_EXPECTED, whiten};
 
-/// As [`whiten`](crate::preprocess::whiten::whiten), of electrons `[..., energy]` and the mean spectrum `[energy]` on any
-/// device; totals are summed in f32.
+/// Patches `[y, x, energy]` of electrons as a batch: whitened `[batch, 1, y, x, energy]`, and the electrons themselves
+/// `[batch, y, x, energy]`, in host memory. `mean` is the mean spectrum `[energy]`. Rank-local.
+pub fn whitened_batch(patches: &[Array3<f32>], mean: &[f32]) -> (Tensor, Tensor) {
+    let (y, x, energy) = patches[0].dim();
+    let size = y * x * energy;
+    let mut input = vec![0f32; patches.len() * size];
+    let mut counts = Vec::with_capacity(input.len());
+    for (patch, input) in patches.iter().zip(input.chunks_mut(size)) {
+        let input = ArrayViewMut3::from_shape((y, x, energy), input).expect("a patch's size");
+        whiten(patch.view(), mean, input);
+        counts.extend(patch.iter());
+    }
+    let shape = [patches.len(), y, x, energy].map(|n| n as i64);
+    let tensor = |values: &[f32]| Tensor::from_slice(values).view(shape);
+    (tensor(&input).unsqueeze(1), tensor(&counts))
+}
+
+/// As [`whiten`], for electrons `[..., energy]` and the mean spectrum `[energy]` on any device; totals are summed in f32.
 pub fn whitened(counts: &Tensor, mean: &Tensor) -> Tensor {
     let total = counts.sum_dim_intlist([-1i64].as_slice(), true, Kind::Float);
     let expected = total * mean;
@@ -15,8 +32,6 @@ pub fn whitened(counts: &Tensor, mean: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::whiten::whiten;
-    use ndarray::Array3;
 
     #[test]
     fn tensors_are_whitened_as_arrays_are() {

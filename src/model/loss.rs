@@ -1,41 +1,41 @@
-//! The counts loss: how badly the decoder's spectra explain the electrons that were counted.
+//! The forward pass and the loss: how badly the decoder's spectra explain the electrons that were counted.
 
 use tch::{Kind, Tensor};
 
 use super::Network;
 
-/// The parts of a loss, summed over the patches of a batch, each divided by the pixels of a patch.
+/// The parts of a loss: sums over the patches of a batch, divided by the pixels of a patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// Electrons times (log of the measured share - log of the predicted one): 0 for a perfect answer.
+    /// Electrons times (log of the measured share - log of the predicted one): 0 for a perfect prediction.
     pub reconstruction: f64,
     /// Kullback-Leibler divergence of the latent codes from a unit normal.
     pub kl: f64,
 }
 
-/// A [`Loss`] where the network is, in scalars that are not read yet: a GPU may still be at them.
-pub struct Unread {
+/// A [`Loss`] on the network's device, which may still be computing it.
+pub struct DeviceLoss {
     reconstruction: Tensor,
     kl: Tensor,
-    /// Of a patch.
+    /// Pixels of a patch.
     pixels: f64,
 }
 
-impl Unread {
-    /// Waits for the device.
+impl DeviceLoss {
+    /// Waits for the device, and reads the values.
     pub fn read(&self) -> Loss {
         let [reconstruction, kl] = self.scalars().map(|scalar| scalar.double_value(&[]));
         Loss::of_patches([reconstruction, kl], self.pixels)
     }
 
-    /// f64, as [`Loss::of_patches`] takes them.
+    /// The sums that [`Loss::of_patches`] takes, f64.
     pub fn scalars(&self) -> [Tensor; 2] {
         [&self.reconstruction, &self.kl].map(|scalar| scalar.to_kind(Kind::Double))
     }
 }
 
 impl Loss {
-    /// From sums over the `pixels` of a patch.
+    /// From sums over patches of `pixels` each.
     pub fn of_patches([reconstruction, kl]: [f64; 2], pixels: f64) -> Loss {
         Loss { reconstruction: reconstruction / pixels, kl: kl / pixels }
     }
@@ -45,8 +45,8 @@ impl Loss {
     }
 }
 
-/// What a network says of a batch, with the tape back to its parameters.
-pub struct Answer {
+/// What a network makes of a batch, with the autograd graph back to its parameters.
+pub struct Output {
     /// `[batch, latent]`.
     mean: Tensor,
     /// `[batch, latent]`.
@@ -56,32 +56,32 @@ pub struct Answer {
 }
 
 impl Network {
-    /// The answer to whitened spectra `input` `[batch, 1, y, x, energy]`.
+    /// Encodes and decodes whitened spectra `input` `[batch, 1, y, x, energy]`.
     ///
-    /// `noise` `[batch, latent]` is the unit normal of the reparameterisation; without it the latent mean is used.
+    /// `noise` `[batch, latent]` is the unit normal of the reparameterisation; without it the latent mean is decoded.
     /// # Source
     /// Kingma & Welling 2014, sec. 2.4.
-    pub fn answer(&self, input: &Tensor, noise: Option<&Tensor>) -> Answer {
+    pub fn forward(&self, input: &Tensor, noise: Option<&Tensor>) -> Output {
         let (mean, log_variance) = self.encode(input);
         let latent = match noise {
             Some(noise) => &mean + (&log_variance * 0.5).exp() * noise,
             None => mean.shallow_clone(),
         };
-        Answer { logits: self.decode(&latent), mean, log_variance }
+        Output { logits: self.decode(&latent), mean, log_variance }
     }
 }
 
-impl Answer {
-    /// The loss as an explanation of `counts` `[batch, y, x, energy]` (electrons, 0 in ignored pixels), and a scalar
-    /// whose gradient is `scale` times the loss's. `kl_weight` is one f64.
+impl Output {
+    /// The loss against `counts` `[batch, y, x, energy]` (electrons, 0 in ignored pixels), and a scalar whose gradient is
+    /// `scale` times the loss's. `kl_weight` is one f64.
     ///
     /// # Source
     /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
     /// u (log(u / U) - log softmax(logits)).
-    pub fn loss(&self, counts: &Tensor, kl_weight: &Tensor, scale: f64) -> (Unread, Tensor) {
+    pub fn loss(&self, counts: &Tensor, kl_weight: &Tensor, scale: f64) -> (DeviceLoss, Tensor) {
         let size = self.logits.size();
         let pixels = (size[1] * size[2]) as f64;
-        // The gradient with respect to the logits is known in closed form, U softmax - u: only the layers need tape.
+        // The gradient with respect to the logits is U softmax - u in closed form, so only the layers need autograd.
         let (reconstruction, gradient) = tch::no_grad(|| {
             let log_share = self.logits.detach().log_softmax(-1, Kind::Float);
             let total = counts.sum_dim_intlist(-1, true, Kind::Float);
@@ -93,7 +93,7 @@ impl Answer {
         let (mean, log_variance) = (&self.mean, &self.log_variance);
         let kl = (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(Kind::Float) * 0.5;
         let surrogate = (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
-        let loss = Unread { reconstruction, kl: kl.detach(), pixels };
+        let loss = DeviceLoss { reconstruction, kl: kl.detach(), pixels };
         (loss, surrogate)
     }
 }
@@ -119,7 +119,7 @@ mod tests {
         let counts = Tensor::rand([2, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
         let input = (&counts - 10.0).unsqueeze(1) / 3.0;
         let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
-        let (loss, surrogate) = network.answer(&input, Some(&noise)).loss(&counts, &Tensor::from(0.7), 1.0);
+        let (loss, surrogate) = network.forward(&input, Some(&noise)).loss(&counts, &Tensor::from(0.7), 1.0);
         let loss = loss.read();
         let fast = Parameters::zeros(spec.parameters());
         network.gradient(&surrogate, &fast.tensor());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untrained_network_answers_the_mean_spectrum() {
+    fn an_untrained_network_decodes_to_the_mean_spectrum() {
         let (spec, _) = small();
         let mean: Vec<f64> = (1..=33).map(|i| i as f64 / 561.0).collect();
         let parameters = Parameters::initial(&spec, &mean, 5);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_in_bf16_answer_and_learn_as_those_in_f32_do() {
+    fn layers_in_bf16_predict_and_learn_as_those_in_f32_do() {
         let (spec, parameters) = small();
         tch::manual_seed(4);
         let counts = Tensor::rand([3, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
@@ -162,13 +162,13 @@ mod tests {
         let noise = Tensor::randn([3, 16], (Kind::Float, Device::Cpu));
         let [(exact, of_exact), (short, of_short)] = [Kind::Float, Kind::BFloat16].map(|kind| {
             let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, kind);
-            let answer = network.answer(&input, Some(&noise));
-            let (loss, surrogate) = answer.loss(&counts, &Tensor::from(0.5), 1.0);
+            let output = network.forward(&input, Some(&noise));
+            let (loss, surrogate) = output.loss(&counts, &Tensor::from(0.5), 1.0);
             let gradient = Parameters::zeros(spec.parameters());
             network.gradient(&surrogate, &gradient.tensor());
             (loss.read(), gradient)
         });
-        // The logarithm of the mean spectrum, which makes most of the answer, is never rounded.
+        // The logarithm of the mean spectrum, most of a logit, is never rounded.
         assert!((short.reconstruction / exact.reconstruction - 1.0).abs() < 1e-4);
         assert!((short.kl / exact.kl - 1.0).abs() < 0.05);
         let dot = |a: &Parameters, b: &Parameters| -> f64 {

@@ -1,7 +1,6 @@
 //! The 3D convolutional variational autoencoder and its loss.
 //!
-//! With `train`, `pca` and `bench` the only user of libtorch. Batches are `[batch, 1, y, x, energy]` here, the layout in which a
-//! softmax over energy is contiguous.
+//! Batches are `[batch, 1, y, x, energy]`, the layout in which a softmax over energy is contiguous.
 
 mod convolution;
 mod input;
@@ -11,8 +10,8 @@ mod parameters;
 mod spec;
 mod tiles;
 
-pub use input::whitened;
-pub use loss::{Answer, Loss, Unread};
+pub use input::{whitened, whitened_batch};
+pub use loss::{DeviceLoss, Loss, Output};
 pub use network::Network;
 pub use parameters::Parameters;
 pub use spec::{Layer, Spec};

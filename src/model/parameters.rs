@@ -14,9 +14,9 @@ pub struct Parameters {
     length: usize,
 }
 
-/// Of the first outputs: the untrained decoder then answers the mean spectrum.
+/// Standard deviation of the decoder's last weights: so small that the untrained decoder gives the mean spectrum.
 const LAST_LAYER_SD: f32 = 1e-3;
-/// Initial values that a thread draws at once.
+/// Initial values that one thread draws at once.
 const DRAWN: usize = 1 << 16;
 
 impl Parameters {
@@ -24,8 +24,8 @@ impl Parameters {
     ///
     /// `mean` is the mean spectrum `[energy]`, sum 1. Equal on every rank for equal arguments.
     /// # Source
-    /// PyTorch's default for convolutions and linear layers; SCIENCE of the last layer: the counts loss starts at the
-    /// mean spectrum's.
+    /// PyTorch's default for convolutions and linear layers. The last layer is ours: the loss starts at that of the mean
+    /// spectrum.
     pub fn initial(spec: &Spec, mean: &[f64], seed: u64) -> Parameters {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut values = Vec::with_capacity(spec.parameters());
@@ -54,7 +54,7 @@ impl Parameters {
         Parameters { tensor: Tensor::from_slice(values), length: values.len() }
     }
 
-    /// `[parameters]` f32, one for a gradient to be written to.
+    /// `length` zeros, for a gradient to be written to.
     pub fn zeros(length: usize) -> Parameters {
         Parameters { tensor: Tensor::zeros([length as i64], (Kind::Float, tch::Device::Cpu)), length }
     }
@@ -76,7 +76,7 @@ impl Parameters {
     }
 }
 
-/// Adds `count` values, uniform within `bound`, as one thread would draw them: a value takes one word of the generator.
+/// Adds `count` values, uniform within `bound`, the same as one thread would draw: each takes one word of the generator.
 fn draw_uniform(rng: &mut ChaCha8Rng, bound: f32, count: usize, values: &mut Vec<f32>) {
     let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
     let (first, word) = (values.len(), rng.get_word_pos());

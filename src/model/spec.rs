@@ -1,11 +1,11 @@
-//! The shapes of a 3D-CVAE: its layers and what follows from them. No tensors here.
+//! The layers of a 3D-CVAE, and the sizes that follow from them. No tensors here.
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Preset};
 
-/// One convolution of the encoder; `[y, x, energy]` each. The decoder mirrors it.
+/// One convolution of the encoder, its arrays `[y, x, energy]`. The decoder mirrors it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Layer {
     pub out: usize,
@@ -42,7 +42,7 @@ impl Spec {
     /// The preset's layers for `energy` channels.
     ///
     /// # Errors
-    /// Where the patch or the energy axis is too small for the layers.
+    /// The patch or the energy axis is too small for the layers.
     /// # Source
     /// `paper`: Sultanov et al. 2025, arXiv 2412.16200.
     pub fn new(options: &config::Model, energy: usize) -> Result<Spec> {
@@ -68,7 +68,7 @@ impl Spec {
     }
 
     /// # Errors
-    /// Where a layer has nothing left to work on.
+    /// A layer that makes no sense, or that is larger than what it gets.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.energy >= 16,
@@ -92,14 +92,14 @@ impl Spec {
                     "layer {} of the 3D-CVAE has a stride of 0, no channels, or more padding than kernel",
                     i + 1
                 );
-                let Some(room) = (*size + 2 * layer.pad[d]).checked_sub(layer.kernel[d]) else {
+                let Some(steps) = (*size + 2 * layer.pad[d]).checked_sub(layer.kernel[d]) else {
                     bail!(
                         "layer {} of the 3D-CVAE has a kernel of {} for {size} values: take larger patches or more channels",
                         i + 1,
                         layer.kernel[d]
                     );
                 };
-                *size = room / layer.stride[d] + 1;
+                *size = steps / layer.stride[d] + 1;
             }
         }
         Ok(())
@@ -119,7 +119,7 @@ impl Spec {
         sizes
     }
 
-    /// What a transposed convolution adds at the end so that layer `i` of the encoder is undone in size.
+    /// What the transposed convolution adds at the end, `[y, x, energy]`, to restore the size before layer `i` of the encoder.
     pub fn output_padding(&self, i: usize) -> [i64; 3] {
         let sizes = self.sizes();
         let layer = &self.encoder[i];
@@ -129,7 +129,7 @@ impl Spec {
         })
     }
 
-    /// Values between the convolutions and the hidden layer.
+    /// The number of values between the convolutions and the hidden layer.
     pub fn flat(&self) -> usize {
         self.sizes()[self.encoder.len()].iter().product()
     }
@@ -139,7 +139,7 @@ impl Spec {
         self.patch[0] * self.patch[1]
     }
 
-    /// Every trainable tensor, in the order in which they lie in the flat parameters.
+    /// The trainable tensors, in the order in which they lie in the flat parameters.
     pub fn shapes(&self) -> Vec<Shape> {
         let mut shapes = Vec::new();
         let mut push = |name: String, sizes: Vec<usize>, fan_in: usize, bias: usize| {
@@ -192,7 +192,7 @@ impl Spec {
         6.0 * products as f64
     }
 
-    /// Number of trainable values.
+    /// The number of trainable values.
     pub fn parameters(&self) -> usize {
         self.shapes().iter().map(|shape| shape.sizes.iter().product::<i64>() as usize).sum()
     }

@@ -1,7 +1,7 @@
-//! The network's answer for whole scan lines: overlapping tiles, blended so that no tile grid shows.
+//! Reconstruction of whole scan lines, by overlapping tiles that are blended so that no tile grid shows.
 //!
-//! Tiles lie at half-patch stride, anchored on the cube, and are run in batches that are anchored there too; what a
-//! pixel is answered never depends on which rank or thread asks.
+//! Tiles lie every half patch, anchored on the cube, and so do the batches in which they are computed: a pixel's
+//! reconstruction never depends on the rank or thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,9 +16,9 @@ use crate::memory::KeptHeap;
 use crate::preprocess::whiten::whiten;
 use crate::shard::reflect;
 
-/// Columns over which the tiles of one forward pass on a CPU would lie side by side at most, and tiles on a GPU; fixed,
-/// since a different batch may be rounded differently. Of larger tiles a scan line has few, and each thread is to have some.
-const COLUMNS: usize = 96;
+/// The size of a batch of tiles is fixed, since another may be rounded differently. On a CPU its tiles side by side would
+/// span this many columns at most: there are fewer tiles where they are larger, so that every thread gets some.
+const COLUMNS_ON_CPU: usize = 96;
 const TILES_ON_GPU: usize = 32;
 
 /// Runs a trained network over a cube `[y, x, energy]`.
@@ -41,14 +41,14 @@ pub struct Line {
     pub latent: Array2<f32>,
 }
 
-/// The answer to one tile, which begins at column `left`: shares `[y, x, energy]` and its latent mean.
+/// One reconstructed tile, which begins at column `left`: shares `[y, x, energy]` and its latent mean.
 struct Tile {
     left: usize,
     shares: Array3<f32>,
     latent: Vec<f32>,
 }
 
-/// Sums over the tiles that cover a scan line.
+/// Weighted sums over the tiles that cover a scan line.
 struct Blend {
     y: usize,
     shares: Array2<f32>,
@@ -75,7 +75,7 @@ impl Tiles {
         }
     }
 
-    /// The lines that must be read to reconstruct `band`: the tiles that touch it.
+    /// The lines that must be read to reconstruct `band`: those of all tiles that touch it.
     pub fn halo(&self, band: &Range<usize>) -> Range<usize> {
         match (self.tile_rows(band).first(), self.tile_rows(band).last()) {
             (Some(first), Some(last)) => *first..(last + self.spec.patch[0]).min(self.size[0]),
@@ -92,9 +92,12 @@ impl Tiles {
             .collect()
     }
 
-    /// Reconstructs the lines of `band`, in order, giving each to `emit`.
+    /// Reconstructs the lines of `band`, in order, and passes each to `emit`.
     ///
-    /// `read` answers electrons `[y, x, energy]` of a range of the cube's lines. Rank-local.
+    /// `read` returns the electrons `[y, x, energy]` of a range of the cube's lines. Rank-local.
+    ///
+    /// # Errors
+    /// Those of `read` and `emit`.
     pub fn reconstruct<E>(
         &self,
         band: Range<usize>,
@@ -114,9 +117,9 @@ impl Tiles {
                 next += 1;
             }
             let batches = self.batches();
-            // A few at a time, from left to right: a wide cube has more tiles than should be held at once.
+            // As many batches at a time as there are networks: a wide cube has too many tiles to hold at once.
             for batches in batches.chunks(self.networks.len()) {
-                let tiles = self.answers(counts.view(), batches);
+                let tiles = self.tiles(counts.view(), batches);
                 open.par_iter_mut().for_each(|blend| self.add(blend, top, &tiles));
             }
             let done = tile_rows.get(i + 1).copied().unwrap_or(band.end);
@@ -128,16 +131,14 @@ impl Tiles {
         Ok(())
     }
 
-    /// Answers to as many batches of tiles as there are networks at most, from the lines `[<= patch y, x, energy]` of their
-    /// row.
-    fn answers(&self, counts: ArrayView3<f32>, batches: &[&[usize]]) -> Vec<Tile> {
-        let answers = batches.par_iter().zip(&self.networks);
-        let answers = answers.map(|(columns, network)| {
-            // Each network belongs to one piece of work; the lock only says so to the compiler.
+    /// The tiles of `batches`, one batch per network, from the lines `[<= patch y, x, energy]` of their row.
+    fn tiles(&self, counts: ArrayView3<f32>, batches: &[&[usize]]) -> Vec<Tile> {
+        let tiles = batches.par_iter().zip(&self.networks).map(|(columns, network)| {
+            // Never contended: the lock only lets the compiler know that each network has one user.
             let network = network.lock().expect("no thread panics while it holds a network");
             self.run(&network, counts, columns)
         });
-        answers.collect::<Vec<Vec<Tile>>>().into_iter().flatten().collect()
+        tiles.collect::<Vec<Vec<Tile>>>().into_iter().flatten().collect()
     }
 
     /// Electrons `[y, x, energy]` of the tile that begins at column `left`, mirrored where the cube is smaller.
@@ -154,11 +155,11 @@ impl Tiles {
         patch
     }
 
-    /// Origins of the tiles of a row by forward pass: at least two, and as even as can be, since libtorch is slow with a
-    /// lone tile.
+    /// Origins of a row's tiles, by batch: two batches at least where they are not of one tile, on which libtorch is slow,
+    /// and as even as can be.
     fn batches(&self) -> Vec<&[usize]> {
         let most = match self.device {
-            Device::Cpu => (COLUMNS / self.spec.patch[1]).max(3),
+            Device::Cpu => (COLUMNS_ON_CPU / self.spec.patch[1]).max(3),
             _ => TILES_ON_GPU,
         };
         let tiles = self.columns.len();
@@ -210,7 +211,7 @@ impl Tiles {
         }
     }
 
-    /// Adds what tiles of the row at `top` say of one line.
+    /// Adds the tiles of the row at `top` to one line.
     fn add(&self, blend: &mut Blend, top: usize, tiles: &[Tile]) {
         let [height, width] = self.spec.patch;
         if blend.y < top || blend.y >= top + height {
@@ -243,7 +244,7 @@ impl Blend {
     }
 }
 
-/// Weight of place `i` of `size`: 1 at the borders, rising to the middle.
+/// Weight of pixel `i` of `size` along one side of a tile: 1 at the borders, rising to the middle.
 fn pyramid(i: usize, size: usize) -> f32 {
     (i.min(size - 1 - i) + 1) as f32
 }

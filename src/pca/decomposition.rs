@@ -1,42 +1,42 @@
-//! Principal components, and spectra rebuilt from them.
+//! Principal components, and spectra reconstructed from them.
 
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-/// Uncentred principal components, in HyperSpy's words and scaling.
+/// Uncentred principal components, with HyperSpy's names and scaling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decomposition {
     /// `[E, components]`; with Poisson scaling in counts again, so not of unit length.
     pub factors: Array2<f64>,
-    /// `S^2 / n` of every component, `[E]`, descending; of the randomised solver those that it did not look at are told as
-    /// noise of what is left.
+    /// `S^2 / n` of every component, `[E]`, descending. The randomised solver estimates those that it did not compute,
+    /// as noise with the variance that is left.
     pub explained_variance: Vec<f64>,
     /// `explained_variance` with sum 1; zeros where all spectra are.
     pub explained_variance_ratio: Vec<f64>,
     /// True for Poisson scaling.
     pub poisson: bool,
-    /// `[E, components]`: a spectrum times this gives its loadings.
+    /// `[E, components]`: a spectrum times this matrix gives its loadings.
     projection: Array2<f64>,
 }
 
-/// Eigenvectors and eigenvalues of a scatter matrix, as root finds and sends them.
+/// Eigenvectors and eigenvalues of a scatter matrix, which root computes and broadcasts.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Eigenvectors {
     /// `[E, num_components]`, C order, unit length.
     vectors: Vec<f64>,
     num_components: usize,
-    /// `[E]`, not negative; descending, where all are looked at.
+    /// `[E]`, not negative; descending, where all were computed.
     values: Vec<f64>,
 }
 
 impl Eigenvectors {
-    /// Those of the largest eigenvalues of a scatter matrix of `size` channels, of which `triangle` is the lower triangle,
-    /// packed row by row. Rank-local.
+    /// Those of the largest eigenvalues of the scatter matrix of `size` channels whose lower triangle, packed row by
+    /// row, is `triangle`. Rank-local.
     ///
     /// # Errors
-    /// What libtorch says of the eigendecomposition.
+    /// Errors of libtorch's eigendecomposition.
     pub(super) fn of(triangle: Vec<f64>, size: usize, max_components: usize) -> Result<Eigenvectors> {
         ensure!(
             size * (size + 1) / 2 == triangle.len(),
@@ -60,26 +60,21 @@ impl Eigenvectors {
                     .f_copy_data(&mut columns, size * num_components)
             })
             .context("PCA: the eigenvectors of the scatter matrix cannot be read")?;
-        // Rounding makes the eigenvalues of missing directions a little negative.
+        // Rounding makes eigenvalues of 0 a little negative.
         let values = ascending.iter().rev().map(|v| v.max(0.0)).collect();
         let element = |row, component| columns[(row + 1) * num_components - 1 - component];
         Ok(Eigenvectors::new(values, num_components, element))
     }
 
-    /// Those whose `element(channel, component)` is given, with all `values` `[E]`. Rank-local.
+    /// The vectors with the elements `element(channel, component)`, and all `values` `[E]`. Rank-local.
     ///
-    /// A vector's sign is such that its largest element is positive: HyperSpy looks at the loadings, which no
-    /// rank has whole.
+    /// The sign of a vector makes its largest element positive. HyperSpy goes by the loadings, which no rank has whole.
     pub(super) fn new(values: Vec<f64>, num_components: usize, element: impl Fn(usize, usize) -> f64) -> Eigenvectors {
         let size = values.len();
         let mut vectors = vec![0.0; size * num_components];
         for component in 0..num_components {
-            let mut largest = 0.0f64;
-            for row in 0..size {
-                if element(row, component).abs() > largest.abs() {
-                    largest = element(row, component);
-                }
-            }
+            let larger = |a: f64, b: f64| if b.abs() > a.abs() { b } else { a };
+            let largest = (0..size).map(|row| element(row, component)).fold(0.0, larger);
             for row in 0..size {
                 vectors[row * num_components + component] = element(row, component) * largest.signum();
             }
@@ -88,7 +83,12 @@ impl Eigenvectors {
     }
 }
 
-/// The matrix `[size, size]` of which `triangle` is the lower triangle; above the diagonal, where nobody looks, it is zero.
+/// One over `x`; 0 where nothing was counted.
+pub(super) fn over(x: f64) -> f64 {
+    if x > 0.0 { 1.0 / x } else { 0.0 }
+}
+
+/// The matrix `[size, size]` with the lower triangle `triangle`; above the diagonal, which is not read, it is zero.
 fn whole(triangle: Vec<f64>, size: usize) -> Result<Tensor, TchError> {
     let mut values = vec![0.0; size * size];
     let mut rest = &triangle[..];
@@ -97,7 +97,7 @@ fn whole(triangle: Vec<f64>, size: usize) -> Result<Tensor, TchError> {
         values[..=row].copy_from_slice(found);
         rest = after;
     }
-    // Of many channels each copy takes much: one is left of three.
+    // With many channels each copy is large.
     drop(triangle);
     Tensor::f_from_slice(&values)?.f_view([size as i64, size as i64])
 }
@@ -115,7 +115,7 @@ impl Decomposition {
         let (mut factors, mut projection) = (vectors.clone(), vectors);
         if let Some(scale) = &column_scale {
             for (channel, &scale) in scale.iter().enumerate() {
-                let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                let inverse = over(scale);
                 factors.row_mut(channel).mapv_inplace(|f| f * scale);
                 projection.row_mut(channel).mapv_inplace(|f| f * inverse);
             }
@@ -145,11 +145,11 @@ impl Decomposition {
         self
     }
 
-    /// How many components stand out of the noise of `num_pixels` independent spectra: at least 1, at most those kept.
+    /// How many components exceed the noise of `num_pixels` independent spectra: at least 1, at most those kept.
     ///
     /// # Source
-    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise by the median eigenvalue, as Gavish &
-    /// Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
+    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise from the median eigenvalue, as in Gavish
+    /// & Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
     pub fn significant(&self, num_pixels: f64) -> usize {
         let channels = self.explained_variance.len() as f64;
         let few = channels.min(num_pixels).max(1.0);
@@ -169,7 +169,7 @@ impl Decomposition {
         line.mapv(f64::from).dot(&self.projection.slice(s![.., ..k]))
     }
 
-    /// `line` (`[x, E]` counts) as its first `k` components rebuild it.
+    /// The reconstruction of `line` (`[x, E]` counts) from its first `k` components.
     ///
     /// Rank-local. `k` above the number of components gives all.
     pub fn reconstruct(&self, line: ArrayView2<f32>, k: usize) -> Array2<f32> {
@@ -179,7 +179,11 @@ impl Decomposition {
     }
 }
 
-/// The eigenvalues of noise of variance 1, for `ratio` of dimensions to samples, up to 1: `count` quantiles, descending.
+/// The expected eigenvalues of noise of variance 1, with `ratio` dimensions per sample (at most 1): `count` quantiles
+/// of their distribution, descending.
+///
+/// # Source
+/// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457.
 pub(super) fn marchenko_pastur(ratio: f64, count: usize) -> Vec<f64> {
     const STEPS: usize = 4000;
     let (low, high) = ((1.0 - ratio.sqrt()).powi(2), (1.0 + ratio.sqrt()).powi(2));
@@ -205,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rebuilds_what_lies_in_the_span_of_its_components() {
+    fn reconstructs_what_its_components_span() {
         let spectra = arr2(&[[4f32, 2.0, 0.0, 6.0], [2.0, 1.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]]);
         let wide = spectra.mapv(f64::from);
         let scatter = wide.t().dot(&wide);
@@ -230,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn the_noise_of_many_pixels_ends_at_its_edge() {
-        // Wachter's law has its median near the mean for many samples and below it for few.
+    fn components_above_the_edge_of_the_noise_are_significant() {
+        // The median is close to the mean with many samples, and below it with few.
         assert!((marchenko_pastur(0.01, 1)[0] - 1.0).abs() < 0.01);
         assert!((marchenko_pastur(1.0, 1)[0] - 0.6528).abs() < 0.01);
         let mean = marchenko_pastur(0.3, 500).iter().sum::<f64>() / 500.0;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");
         let mut values = vec![50.0, 9.0];
-        // Evenly filled support of a ratio of a quarter: .25 to 2.25, nearly its quantiles.
+        // Evenly spread over the support for a ratio of a quarter, .25 to 2.25: nearly its quantiles.
         values.extend((0..98).map(|i| 2.2 - 1.9 * i as f64 / 97.0));
         let diagonal = |row: usize| (0..=row).map(move |i| (row, i));
         let triangle: Vec<f64> =

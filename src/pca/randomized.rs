@@ -1,4 +1,4 @@
-//! The first principal components by a few passes over the spectra, without the scatter matrix of all channels.
+//! The first principal components from a few passes over the spectra, without the scatter matrix of all channels.
 
 use anyhow::{Context, Result};
 use rand::SeedableRng;
@@ -11,64 +11,66 @@ use super::decomposition::{Decomposition, Eigenvectors, marchenko_pastur};
 use super::scatter::{Scatter, Spectra};
 use crate::comm::Comm;
 
-/// Directions of a pass beyond twice the components asked for: the more there are, the fewer passes it takes.
+/// Directions of a pass beyond twice the components asked for: the more directions, the fewer passes.
 const MORE: usize = 40;
-const MOST_PASSES: usize = 12;
-/// Largest relative error of the variance of a component that stands out of the noise.
+const MAX_PASSES: usize = 12;
+/// Largest relative error of the variance of a component above the noise.
 const TOLERANCE: f64 = 1e-4;
-/// A component stands out if its variance is this many times the largest that white noise would make, which may be told up to
-/// a third too high. Noise that a detector spreads over channels reaches nearly as far: components within it come out slowly.
-const OUT_OF_NOISE: f64 = 2.0;
-/// What a variance that does not may still grow by, from one pass to the next; one that grows by more is on its way out.
-const SETTLED: f64 = 1.05;
-/// Less than this share of the first variance is rounding: products are f32.
+/// A component is above the noise if its variance is this many times the largest that white noise would have. That edge
+/// may be estimated up to a third too high, and noise that a detector spreads over channels reaches nearly as far:
+/// components within it converge slowly.
+const ABOVE_NOISE: f64 = 2.0;
+/// A variance below that has converged if it grows by no more than this factor from one pass to the next.
+const CONVERGED: f64 = 1.05;
+/// Variances below this share of the first are rounding errors: products are f32.
 const ROUNDING: f64 = 3e-6;
 
-/// What root knows after a pass.
+/// The findings of a pass, on root.
 #[derive(Serialize, Deserialize)]
 struct Pass {
     /// The variances of the components asked for, descending.
     variances: Vec<f64>,
-    /// Variances above this stand out of the noise.
+    /// Variances above this are above the noise.
     threshold: f64,
-    /// Less than this is rounding.
+    /// Variances below this are rounding errors.
     rounding: f64,
-    /// Bound on the relative error of those that stand out, but for rounding.
+    /// Bound on the relative error of those above the noise, rounding aside.
     error: f64,
-    /// Whether there is no direction left to look along.
+    /// Whether all directions have been multiplied.
     is_whole: bool,
     found: Eigenvectors,
 }
 
 impl Pass {
-    /// Whether nothing more is to come where `before` are the variances of the pass before.
+    /// Whether no further pass is needed after one with the variances `before`.
     fn is_last(&self, before: &[f64]) -> bool {
-        self.is_whole || (self.error <= TOLERANCE && self.is_settled(before))
+        self.is_whole || (self.error <= TOLERANCE && self.is_converged(before))
     }
 
-    /// Whether those that do not stand out have no more of it to come than `before`, in the pass before.
-    fn is_settled(&self, before: &[f64]) -> bool {
+    /// Whether the variances that are not above the noise have converged since the pass with the variances `before`.
+    fn is_converged(&self, before: &[f64]) -> bool {
         let mut pairs = self.variances.iter().zip(before);
-        pairs.all(|(&now, &before)| now > self.threshold || now <= (SETTLED * before).max(self.rounding))
+        pairs.all(|(&now, &before)| now > self.threshold || now <= (CONVERGED * before).max(self.rounding))
     }
 }
 
-/// The `num_components` first principal components of the `num_pixels` spectra that `add_to` adds to a scatter, which it is
-/// asked to do again and again until the variances of those of twice the noise's largest are good to 1e-4, at most 12 times;
-/// a warning tells where that was too few.
+/// The first `num_components` principal components of the `num_pixels` spectra that `add_to` adds to a scatter.
 ///
-/// Of the spectra as many as `independent` have noise of their own, which tells how large it may come out. Variances beyond
-/// the directions of a pass are told as noise of what is left.
+/// `add_to` is called once per pass, until all variances above twice the largest of white noise are accurate to 1e-4,
+/// but at most 12 times; a warning tells if that is too few. `independent` is the number of spectra with independent
+/// noise, from which the largest variance of noise follows. Variances beyond the directions of a pass are estimated, as
+/// noise with the variance that is left.
 ///
 /// # Collective
-/// Every rank of `comm`; `add_to` ends alike on all.
+/// Every rank of `comm`; `add_to` must end in the same way on all.
 ///
 /// # Errors
-/// Those of `add_to`; counts that are not finite; what libtorch says.
+/// Those of `add_to`; counts that are not finite; errors of libtorch.
 ///
 /// # Source
-/// Musco & Musco, NIPS 28 (2015) 1396, algorithm 2 (block Krylov), with as many powers as it takes; the bound is Mathias's,
-/// SIAM J. Matrix Anal. Appl. 19 (1998) 541: the square of the residual over the gap to the variances left out.
+/// Musco & Musco, NIPS 28 (2015) 1396, algorithm 2 (block Krylov), with as many powers as it takes. The bound on the
+/// error is the square of the residual over the gap to the variances left out: Mathias, SIAM J. Matrix Anal. Appl. 19
+/// (1998) 541.
 pub fn randomized(
     comm: &Comm,
     spectra: &Spectra,
@@ -79,22 +81,22 @@ pub fn randomized(
 ) -> Result<Decomposition> {
     let num_components = num_components.min(spectra.num_channels);
     let mut seen = Krylov::new(spectra, independent, num_components);
-    // At first none: what is small then may be anything.
+    // Before the first pass, so that no small variance counts as converged after it.
     let mut before = vec![0.0; num_components];
     let mut passes = 0;
     loop {
         passes += 1;
-        let next = || seen.directions().context("PCA: no directions to look along");
+        let next = || seen.directions().context("PCA: no directions for the next pass");
         let directions = comm.from_root(next)?;
         let mut along = Scatter::along(spectra, &directions);
         add_to(&mut along)?;
         let sums = along.total(comm)?;
-        let look = || seen.look(&directions, &sums).context("PCA: a pass failed");
-        let pass = comm.from_root(look)?;
+        let absorb = || seen.absorb(&directions, &sums).context("PCA: a pass failed");
+        let pass = comm.from_root(absorb)?;
         let is_last = pass.is_last(&before);
-        if is_last || passes == MOST_PASSES {
+        if is_last || passes == MAX_PASSES {
             if comm.is_root() {
-                tell(passes, &pass, is_last);
+                log_result(passes, &pass, is_last);
             }
             return Decomposition::new(pass.found, spectra.column_scale.clone(), num_pixels);
         }
@@ -102,7 +104,7 @@ pub fn randomized(
     }
 }
 
-fn tell(passes: usize, pass: &Pass, is_good: bool) {
+fn log_result(passes: usize, pass: &Pass, is_good: bool) {
     let error = pass.error;
     if is_good {
         log::info!("pca: {passes} passes; variances out of the noise are good to {TOLERANCE:.0e} (bound {error:.0e})");
@@ -114,16 +116,16 @@ fn tell(passes: usize, pass: &Pass, is_good: bool) {
     }
 }
 
-/// What all passes have told of `A = Z^T Z`, on root.
+/// The Krylov subspace of `A = Z^T Z` after the passes so far, on root.
 struct Krylov {
-    /// Where to begin, `[E]`.
+    /// The direction to begin with, `[E]`.
     mean: Vec<f64>,
-    /// Spectra with noise of their own.
+    /// Number of spectra with independent noise.
     independent: f64,
     num_components: usize,
     /// Directions of a pass.
     width: usize,
-    /// Orthonormal, `[E, m]`: all directions that were looked along.
+    /// Orthonormal, `[E, m]`: all directions of the passes so far.
     q: Tensor,
     /// `A Q`, `[E, m]`.
     y: Tensor,
@@ -147,18 +149,18 @@ impl Krylov {
         self.mean.len()
     }
 
-    /// How many directions were looked along.
+    /// Number of directions of the passes so far.
     fn count(&self) -> usize {
         self.q.size()[1] as usize
     }
 
-    /// Where to look next: orthonormal, `[E, directions]` in C order.
+    /// The directions of the next pass: orthonormal, `[E, directions]` in C order.
     fn directions(&self) -> Result<Vec<f32>, TchError> {
         let (count, channels) = (self.count(), self.channels());
         let new = self.width.min(channels - count);
         let next = if count == 0 {
-            // The mean among them keeps the first component, which may be a million times the others, out of the rest: their
-            // products are f32.
+            // With the mean among them, the first component, which may be a million times the others, does not dominate
+            // the f32 products of the rest.
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             let mut random = || -> f64 { StandardNormal.sample(&mut rng) };
             let elements: Vec<f64> = (self.mean.iter())
@@ -172,21 +174,21 @@ impl Krylov {
             let width = self.width as i64;
             self.y.f_narrow(1, count as i64 - width, width)?
         };
-        // Of the whole, so that the new are at right angles to the old even where nothing is left of them.
+        // QR of old and new together, so that the new are orthogonal to the old even where they add nothing.
         let (q, _) = Tensor::f_linalg_qr(&Tensor::f_cat(&[&self.q, &next], 1)?, "reduced")?;
         let next = q.f_narrow(1, count as i64, new as i64)?;
         values(&next.f_to_kind(Kind::Float)?)
     }
 
-    /// `elements` in C order as a matrix of a row for each channel.
+    /// `elements` in C order as a matrix with a row for each channel.
     fn matrix(&self, elements: &[f64]) -> Result<Tensor, TchError> {
         Tensor::f_from_slice(elements)?.f_view([self.channels() as i64, -1])
     }
 
-    /// What `A Q` and the trace of A, the `sums` of a pass along the `directions` Q, tell of the eigenvectors of A, with all
-    /// that was seen before.
-    fn look(&mut self, directions: &[f32], sums: &[f64]) -> Result<Pass, TchError> {
-        // Rounded to f32 they are orthonormal to 1e-7 only, which a weak component beside a strong one would notice.
+    /// Takes in a pass: `sums` are `A Q` for the `directions` Q, and the trace of A. Returns the eigenvectors of A that
+    /// all passes so far determine (Rayleigh-Ritz).
+    fn absorb(&mut self, directions: &[f32], sums: &[f64]) -> Result<Pass, TchError> {
+        // Rounded to f32 they are orthonormal to 1e-7 only: too little for a weak component next to a strong one.
         let rounded: Vec<f64> = directions.iter().map(|&v| f64::from(v)).collect();
         let rounded = self.matrix(&rounded)?;
         let of_old = self.q.f_tr()?.f_matmul(&rounded)?;
@@ -211,15 +213,16 @@ impl Krylov {
         Ok(self.judge(&values(&variances)?, &values(&residuals)?, &values(&vectors)?, trace))
     }
 
-    /// A pass that has found these `variances` `[m]`, descending, with the squares of their `residuals` and the `vectors`
-    /// `[E, components]` of the first.
+    /// Judges a pass: `variances` `[m]`, descending, the squares of their `residuals`, and the first `vectors` `[E,
+    /// components]`.
     fn judge(&self, variances: &[f64], residuals: &[f64], vectors: &[f64], trace: f64) -> Pass {
-        // No more directions hold noise than there are spectra that have some.
+        // Noise spans no more directions than there are independent spectra.
         let channels = self.channels() as f64;
         let few = channels.min(self.independent).max(1.0);
         let (samples, ratio) = (few as usize, few / channels.max(self.independent).max(1.0));
         let noise = marchenko_pastur(ratio, samples);
-        // While there are others, the last of those that several passes have looked along lie anywhere in the noise.
+        // Until all directions are known, only the first of several passes' variances are estimates of the largest
+        // ones.
         let is_whole = self.count() == self.channels();
         let known = if is_whole { self.count() } else { self.width };
         let noise = &noise[known.min(samples)..];
@@ -232,9 +235,9 @@ impl Krylov {
         all.resize(self.channels(), 0.0);
 
         let rounding = ROUNDING * variances.first().copied().unwrap_or(0.0);
-        let threshold = OUT_OF_NOISE * edge.max(rounding);
+        let threshold = ABOVE_NOISE * edge.max(rounding);
         let pairs = || variances.iter().zip(residuals);
-        // What is left out may be as large as the first that is not found to the tolerance, whatever stands beside it.
+        // The variances left out may be as large as the first that is not accurate to the tolerance.
         let is_open = |&(&value, &residual): &(&f64, &f64)| residual > TOLERANCE * value * value;
         let open = pairs().find(is_open).map_or(0.0, |(&value, _)| value);
         let beyond = open.max(edge);
@@ -270,12 +273,12 @@ mod tests {
 
     use super::*;
 
-    /// How many passes it took where `pass` sums along the directions that it is given, and what the last one found.
+    /// The number of passes, each of which `pass` sums along the given directions, and the last one's findings.
     fn passes(mut seen: Krylov, pass: impl Fn(&[f32]) -> Vec<f64>) -> (usize, Pass) {
         let mut before = vec![0.0; seen.num_components];
-        for passes in 1..=MOST_PASSES {
+        for passes in 1..=MAX_PASSES {
             let directions = seen.directions().unwrap();
-            let found = seen.look(&directions, &pass(&directions)).unwrap();
+            let found = seen.absorb(&directions, &pass(&directions)).unwrap();
             if found.is_last(&before) {
                 return (passes, found);
             }
@@ -284,7 +287,8 @@ mod tests {
         panic!("no end");
     }
 
-    /// Passes over a scatter matrix with the eigenvalues `truth`: how many it took, the decomposition, and the eigenvectors.
+    /// For a scatter matrix with the eigenvalues `truth`: the number of passes, the decomposition, and the true
+    /// eigenvectors.
     fn solved(truth: &[f64], pixels: f64, k: usize) -> (usize, Decomposition, DMatrix<f64>) {
         let channels = truth.len();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -306,7 +310,7 @@ mod tests {
         (passes, found, basis)
     }
 
-    /// `signal` and then noise of variance `level`, for the channels that are left.
+    /// `signal`, followed by noise of variance `level` for the other channels.
     fn with_noise(signal: &[f64], level: f64, channels: usize, pixels: usize) -> Vec<f64> {
         let noise = marchenko_pastur(channels as f64 / pixels as f64, channels - signal.len());
         let noise = noise.iter().map(|value| level * value);
@@ -314,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_out_of_the_noise_is_found_to_the_tolerance() {
+    fn components_above_the_noise_are_found_to_the_tolerance() {
         for signal in [&[1.0, 0.02, 0.005, 0.003][..], &[1.0, 0.003], &[1.0]] {
             let truth = with_noise(signal, 1e-3, 400, 20_000);
             let (_, pca, basis) = solved(&truth, 20_000.0, 5);
@@ -364,12 +368,12 @@ mod tests {
                 let good = if *found > pass.threshold { TOLERANCE } else { 0.1 };
                 assert!((found / exact - 1.0).abs() < good, "{i}: {found} for {exact}");
             }
-            assert!(pass.variances[1] > pass.threshold, "the bump stands out");
+            assert!(pass.variances[1] > pass.threshold, "the bump is above the noise");
         }
     }
 
     #[test]
-    fn a_pass_takes_what_directions_are_left() {
+    fn a_pass_takes_the_directions_that_are_left() {
         let truth: Vec<f64> = (1..=50).map(|i| 1.0 / f64::from(i)).collect();
         let (passes, pca, _) = solved(&truth, 100.0, 3);
         assert_eq!(passes, 2);
@@ -394,10 +398,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_zeros_has_no_component_out_of_the_noise() {
+    fn zeros_have_no_component_above_the_noise() {
         let mut seen = Krylov::new(&Spectra::new(&[0.0; 6], false), 100.0, 3);
         let start = seen.directions().unwrap();
-        let pass = seen.look(&start, &[0.0; 37]).unwrap();
+        let pass = seen.absorb(&start, &[0.0; 37]).unwrap();
         assert_eq!((pass.error, pass.variances), (0.0, vec![0.0; 3]));
     }
 }

@@ -1,4 +1,4 @@
-//! The scatter matrix of all spectra, summed so that ranks and threads do not show.
+//! The scatter matrix of all spectra, summed exactly, so that it does not depend on ranks and threads.
 
 use std::ops::Range;
 
@@ -7,61 +7,63 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 use tch::{Kind, TchError, Tensor};
 
-use super::decomposition::{Decomposition, Eigenvectors};
+use super::decomposition::{Decomposition, Eigenvectors, over};
 use crate::comm::{Comm, ExactSum};
+use crate::spectrum::sum_products;
 
-/// Channels of a panel: the product of a block is formed panel by panel, since only its lower triangle is needed.
+/// Channels of a panel: products are formed panel by panel, because only their lower triangle is needed.
 const PANEL: usize = 256;
 
-/// The spectra to decompose, as far as they are known before they are read.
+/// What is known of the spectra to decompose before they are read.
 #[derive(Clone, Debug)]
 pub struct Spectra {
     pub(super) num_channels: usize,
     /// With Poisson scaling: `sqrt(sum_pixels X)` per channel.
     pub(super) column_scale: Option<Vec<f64>>,
-    /// `[E]`: where the first component lies, or nearly; not normalised.
+    /// `[E]`: approximately the direction of the first component; not normalised.
     pub(super) mean: Vec<f64>,
-    /// At least any element of their scatter matrix.
+    /// Bound on the elements of their scatter matrix.
     bound: f64,
 }
 
 impl Spectra {
-    /// Spectra with these `sums` `[E]` of counts over all of them, equal on all ranks; scaled to uniform Poisson noise where
-    /// `poisson` says so. Rank-local.
+    /// Spectra whose counts sum to `sums` `[E]`, equal on all ranks; with `poisson` scaled to uniform Poisson noise.
+    /// Rank-local.
     ///
-    /// Counts are not negative, or no channel's sum of squares exceeds the square of the largest sum.
+    /// Counts must not be negative: the bound relies on sums of squares being at most the squares of sums.
     pub fn new(sums: &[f64], poisson: bool) -> Spectra {
         let root = |&sum: &f64| sum.max(0.0).sqrt();
         let column_scale: Option<Vec<f64>> = poisson.then(|| sums.iter().map(root).collect());
         let largest = sums.iter().copied().fold(0.0, f64::max);
         Spectra {
             num_channels: sums.len(),
-            // Scaled, no sum exceeds 1; the sums of all pixels were rounded: 1 must stay inside.
+            // Scaled, no element exceeds 1; a little more, because the sums were rounded.
             bound: if poisson { 1.01 } else { largest * largest },
-            // Scaled, it is the first component itself.
+            // Scaled, this is the first component itself.
             mean: column_scale.clone().unwrap_or_else(|| sums.to_vec()),
             column_scale,
         }
     }
 }
 
-/// `Z^T Z` over the pixels seen so far, its lower triangle packed row by row; or its products with a few directions.
+/// The scatter matrix `Z^T Z` of the pixels added so far, its lower triangle packed row by row; or its products with a
+/// few directions.
 pub struct Scatter {
     spectra: Spectra,
     along: Option<Along>,
     sum: ExactSum,
 }
 
-/// The directions Q along which a scatter is summed.
+/// The directions Q that the scatter matrix is multiplied with.
 struct Along {
     /// One over the scale of every channel, `[E]`.
     inverse: Vec<f32>,
-    /// `[E, directions]`, C order: what counts are multiplied with, the directions over the scales of channels.
+    /// `[E, directions]`, C order: the directions over the scales of the channels, to multiply counts with.
     weights: Vec<f32>,
 }
 
 impl Scatter {
-    /// Nothing summed yet.
+    /// An empty sum of `Z^T Z`.
     pub fn new(spectra: &Spectra) -> Scatter {
         let channels = spectra.num_channels;
         Scatter {
@@ -71,7 +73,7 @@ impl Scatter {
         }
     }
 
-    /// Nothing summed yet of `Z^T Z Q` and then the trace of `Z^T Z` in the place of the triangle.
+    /// An empty sum of `Z^T Z Q`, followed by the trace of `Z^T Z`.
     ///
     /// `directions` are the orthonormal columns of Q, `[E, directions]` in C order.
     pub(super) fn along(spectra: &Spectra, directions: &[f32]) -> Scatter {
@@ -83,7 +85,7 @@ impl Scatter {
         let count = directions.len() / channels.max(1);
         let rows = directions.chunks(count.max(1)).zip(&inverse);
         let weights = rows.flat_map(|(row, inverse)| row.iter().map(move |direction| direction * inverse)).collect();
-        // No product with a vector of length 1 is longer than the trace.
+        // No product with a vector of length 1 is longer than the trace of `Z^T Z`.
         let bound = spectra.bound * channels as f64;
         Scatter {
             spectra: spectra.clone(),
@@ -92,7 +94,7 @@ impl Scatter {
         }
     }
 
-    /// What was summed over all ranks' pixels.
+    /// The sum over all ranks' pixels.
     ///
     /// # Collective
     /// # Errors
@@ -101,13 +103,13 @@ impl Scatter {
         self.sum.total(comm)
     }
 
-    /// What one block (`[pixels, E]` counts) adds to the sum.
+    /// The contribution of one block (`[pixels, E]` counts) to the sum.
     ///
-    /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block is a
-    /// fixed unit: the same pixels whatever the number of ranks. Pixels that do not count are left out of it.
+    /// Rank-local and pure; several threads may work on blocks at once if libtorch has one thread. A block must hold
+    /// the same pixels whatever the number of ranks, valid ones only.
     ///
     /// # Errors
-    /// A block of another width; what libtorch says.
+    /// A block of another width; errors of libtorch.
     ///
     /// # Source
     /// Keenan & Kotula, Surf. Interface Anal. 36 (2004) 203: Z = X / sqrt(sum_E X) / sqrt(sum_pixels X).
@@ -127,25 +129,21 @@ impl Scatter {
         }
     }
 
-    /// Adds the product of one block. Rank-local; the order of blocks does not count.
-    fn add(&mut self, product: &[f64]) {
-        self.sum.add(product);
-    }
-
-    /// Adds one block (`[pixels, E]` counts): a scan line, or several that belong together on any number of ranks.
+    /// Adds one block (`[pixels, E]` counts): a scan line, or several that are on one rank whatever the number of
+    /// ranks. The order of blocks does not matter. Rank-local.
     ///
     /// # Errors
-    /// As `Scatter::product`.
+    /// Those of `Scatter::product`.
     pub fn add_block(&mut self, block: ArrayView2<f32>) -> Result<()> {
         let product = self.product(block)?;
-        self.add(&product);
+        self.sum.add(&product);
         Ok(())
     }
 
-    /// Adds what `read` answers for each of `blocks`, as many at once as there are threads. Rank-local.
+    /// Adds each of `blocks`, which `read` reads, as many at once as there are threads. Rank-local.
     ///
     /// # Errors
-    /// Those of `read`, and as `Scatter::product`.
+    /// Those of `read` and `Scatter::product`.
     pub fn add_blocks(
         &mut self,
         blocks: Range<usize>,
@@ -155,7 +153,7 @@ impl Scatter {
         for some in blocks.chunks(rayon::current_num_threads()) {
             let products =
                 some.par_iter().map(|&block| self.product(read(block)?.view())).collect::<Result<Vec<Vec<f64>>>>()?;
-            products.iter().for_each(|product| self.add(product));
+            products.iter().for_each(|product| self.sum.add(product));
         }
         Ok(())
     }
@@ -176,8 +174,9 @@ impl Scatter {
 
 /// `Z^T Z` of the counts `block`, scaled to uniform noise.
 ///
-/// Were all spectra alike, Z would be `root(totals) expected^T`: nearly all of its length lies there. What is left of it
-/// is mostly noise, for which single precision will do; the products with the rest are formed in double precision.
+/// If all spectra were alike, Z would be `sqrt(totals) expected^T`, which holds nearly all of its length. The rest is
+/// mostly noise: single precision is enough for its own products. Its products with the main part are formed in double
+/// precision.
 fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
     let whole: f64 = scale.iter().map(|s| s * s).sum();
     let inverse: Vec<f64> = scale.iter().map(|&s| over(s)).collect();
@@ -210,7 +209,7 @@ fn scaled_product(block: ArrayView2<f32>, scale: &[f64]) -> Result<Vec<f64>> {
 impl Along {
     /// `Z^T Z Q` of the counts `block`, scaled to uniform noise where `is_scaled`, and last the trace of `Z^T Z`.
     ///
-    /// Z itself is not formed: a scaled copy of the counts would take as long as one of the two products.
+    /// Z itself is not formed: scaling a copy of the counts would take as long as one of the two products.
     fn product(&self, block: ArrayView2<f32>, is_scaled: bool) -> Result<Vec<f64>> {
         let (pixels, channels) = block.dim();
         let mut rows = Vec::with_capacity(pixels);
@@ -218,13 +217,13 @@ impl Along {
         for spectrum in block.rows() {
             let row = if is_scaled { over(total(spectrum)) } else { 1.0 };
             let counts = spectrum.to_slice().expect("blocks are in C order");
-            trace += row * squares(counts, &self.inverse);
+            trace += row * sum_products(counts, &self.inverse, |n, inverse| f64::from(n * inverse).powi(2));
             rows.push(row as f32);
         }
         let counts = block.to_slice().expect("blocks are in C order");
         let sizes = [pixels, channels].map(|n| n as i64);
         let summed = || -> Result<Vec<f32>, TchError> {
-            // A copy into libtorch's memory: BLAS may round differently on another alignment.
+            // A copy into libtorch's memory, because BLAS may round differently on another alignment.
             let counts = Tensor::f_from_slice(counts)?.f_view(sizes)?;
             let rows = Tensor::f_from_slice(&rows)?.f_view([sizes[0], 1])?;
             let weights = Tensor::f_from_slice(&self.weights)?.f_view([sizes[1], -1])?;
@@ -243,45 +242,15 @@ impl Along {
     }
 }
 
-/// One over `x`; 0 where nothing was counted.
-fn over(x: f64) -> f64 {
-    if x > 0.0 { 1.0 / x } else { 0.0 }
-}
-
-/// The sum of the squares of `counts`, each times its `inverse`, in an order that does not depend on the machine.
-fn squares(counts: &[f32], inverse: &[f32]) -> f64 {
-    // One sum would wait for each addition before the next.
-    let mut sums = [0f64; 8];
-    let wholes = counts.chunks_exact(sums.len());
-    let rest = counts.len() / sums.len() * sums.len();
-    for (counts, inverse) in wholes.zip(inverse.chunks_exact(sums.len())) {
-        for ((sum, n), inverse) in sums.iter_mut().zip(counts).zip(inverse) {
-            *sum += f64::from(n * inverse).powi(2);
-        }
-    }
-    let rest = counts[rest..].iter().zip(&inverse[rest..]);
-    let rest = rest.map(|(n, inverse)| f64::from(n * inverse).powi(2));
-    sums.iter().sum::<f64>() + rest.sum::<f64>()
-}
-
-/// The sum of a spectrum in C order, in an order that does not depend on the machine.
+/// The sum of a spectrum.
 fn total(spectrum: ArrayView1<f32>) -> f64 {
-    // One sum would wait for each addition before the next.
-    let mut sums = [0f64; 8];
     let counts = spectrum.to_slice().expect("blocks are in C order");
-    let whole = counts.chunks_exact(sums.len());
-    let rest: f64 = whole.remainder().iter().map(|&n| f64::from(n)).sum();
-    for counts in whole {
-        for (sum, &n) in sums.iter_mut().zip(counts) {
-            *sum += f64::from(n);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    sum_products(counts, counts, |n, _| f64::from(n))
 }
 
-/// `rows^T rows`, its lower triangle packed row by row, of `rows` with `width` columns.
+/// `rows^T rows` of `rows` with `width` columns: the lower triangle, packed row by row.
 fn gram<T: tch::kind::Element>(rows: &[T], width: usize) -> Result<Vec<f64>> {
-    // A copy into libtorch's memory: BLAS may round differently on another alignment.
+    // A copy into libtorch's memory, because BLAS may round differently on another alignment.
     let matrix = Tensor::f_from_slice(rows)
         .and_then(|z| z.f_view([(rows.len() / width.max(1)) as i64, width as i64]))
         .context("PCA: a block cannot be handed to libtorch")?;

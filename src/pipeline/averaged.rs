@@ -1,4 +1,4 @@
-//! Cubes that are stored as their spatial mean, which must not be taken once more.
+//! Cubes that are stored with the spatial mean already taken: it must not be taken twice.
 
 use anyhow::Result;
 
@@ -8,14 +8,14 @@ use crate::invalid::Invalid;
 use crate::output::read_text;
 use crate::stream::Cube;
 
-/// A text of cubes that are stored as their spatial mean: the ADU per electron to run them with.
+/// The name of a text in such cubes: the gain (ADU per electron) to run them with.
 pub const AVERAGED: &str = "averaged_gain";
 
-/// Refuses cubes that are stored as their spatial mean where it would be taken once more.
+/// Refuses such cubes unless `preprocess.spatial_mean` is 1.
 ///
 /// # Collective
 /// # Errors
-/// Names the file and the options that it is to be run with.
+/// The first such cube, with the options to run it with.
 pub fn check_averaged<'a>(comm: &Comm, cubes: impl Iterator<Item = &'a Cube>, config: &Config) -> Result<()> {
     if config.preprocess.spatial_mean == 1 {
         return Ok(());

@@ -1,8 +1,8 @@
-//! Opening the archive on all ranks alike, and setting aside what does not open.
+//! The inputs of a run, opened by all ranks; those that do not open are set aside.
 
 use anyhow::{Result, ensure};
 
-use super::energy;
+use super::energy_axis;
 use super::leave_out::leave_out;
 use crate::archive::{Source, catalogue};
 use crate::comm::Comm;
@@ -20,14 +20,14 @@ pub struct Inputs {
     pub set_aside: SetAside,
 }
 
-/// Lists and opens the inputs; `learns`: something is fitted to them, so that what is left out of that counts.
+/// Lists and opens the inputs; if a stage `learns` from them, `archive.train_without` is applied.
 ///
 /// # Collective
 /// # Errors
-/// An empty list, a named input that does not open or has too few energies in common with the first, or of which an
-/// earlier run that is named tells nothing.
+/// An empty list; a named input that does not open, has too few energies in common with the first, or has no results in
+/// the run that `archive.train_without` names.
 pub fn open(comm: &Comm, config: &Config, learns: bool) -> Result<Inputs> {
-    let sources = list(comm, config.archive.inputs.as_slice())?;
+    let sources = list_inputs(comm, config.archive.inputs.as_slice())?;
     open_listed(comm, config, &sources, learns)
 }
 
@@ -41,7 +41,7 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
     let mut cubes = open_all(comm, config, sources, &mut set_aside)?;
     let mut training = match &config.archive.train_inputs {
         Some(inputs) => {
-            let sources = list(comm, inputs.as_slice())?;
+            let sources = list_inputs(comm, inputs.as_slice())?;
             Some(open_all(comm, config, &sources, &mut set_aside)?)
         }
         None => None,
@@ -50,18 +50,18 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
         let learned = training.as_mut().unwrap_or(&mut cubes);
         leave_out(comm, config, earlier, learned, &mut set_aside)?;
     }
-    // Before anything is read: what does not belong together is soonest mended.
+    // From the headers, so that cubes which do not belong together are told before anything is read.
     let rebin = config.preprocess.rebin;
-    energy::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
+    energy_axis::common(comm, training.as_mut(), &mut cubes, rebin, &mut set_aside)?;
     Ok(Inputs { cubes, training, set_aside })
 }
 
-/// The files that `inputs` mean.
+/// The files that the paths and globs `inputs` stand for; root looks.
 ///
 /// # Collective
 /// # Errors
-/// As [`catalogue`], as bad usage.
-pub fn list(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
+/// As [`catalogue`]; they count as bad usage.
+pub fn list_inputs(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
     comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
 }
 

@@ -1,10 +1,10 @@
-//! The second phase: the network trained, or taken as an earlier training left it, and the baselines fitted.
+//! The second phase: the network trained, or read from the last checkpoint, and the linear baselines fitted.
 
 use anyhow::{Result, bail};
 
-use super::Run;
-use super::baselines::Fitted;
+use super::linear_fit::LinearFit;
 use super::prepare::Prepared;
+use super::run::Run;
 use crate::config::{PcaFit, Stage};
 use crate::preprocess::noise::NoiseModel;
 use crate::stream::{CubeStatistics, electron_bound};
@@ -15,8 +15,8 @@ pub struct Learned {
     /// The network; none where only the linear methods score.
     pub model: Option<Model>,
     /// The linear baselines, where they are fitted to the training cubes.
-    pub baselines: Option<Fitted>,
-    /// The noise model that everything is scored with.
+    pub baselines: Option<LinearFit>,
+    /// The noise model that every cube is scored with.
     pub noise: NoiseModel,
 }
 
@@ -25,7 +25,7 @@ impl Learned {
     ///
     /// # Collective
     /// # Errors
-    /// No model to score with; those of the training; unreadable data.
+    /// No model to score with; a training that fails; unreadable data.
     pub fn from(run: &mut Run, prepared: &Prepared) -> Result<Option<Learned>> {
         let (config, stage) = (run.config, run.stage);
         let model = match stage {
@@ -40,7 +40,7 @@ impl Learned {
         let baselines = if stage != Stage::Train && config.pca.fit != PcaFit::Cube {
             let cubes = prepared.learned_from();
             let statistics = CubeStatistics { noise, bound: electron_bound(cubes, &noise) };
-            Some(Fitted::to_training(run.comm, config, cubes, &statistics)?)
+            Some(LinearFit::to_training(run.comm, config, cubes, &statistics)?)
         } else {
             None
         };
@@ -49,7 +49,7 @@ impl Learned {
     }
 }
 
-/// The trained model: trained now, or (for [`Stage::Score`]) as the last training left it. `None` after a signal.
+/// The network: trained now, or of the newest checkpoint for [`Stage::Score`]. `None` after a signal.
 ///
 /// # Collective
 fn model(run: &Run, prepared: &Prepared) -> Result<Option<Model>> {

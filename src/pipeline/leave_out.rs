@@ -1,4 +1,4 @@
-//! What an earlier run flagged, left out of the training: `archive.train_without`.
+//! `archive.train_without`: leaves out of the training what an earlier run flagged.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::output::{read_signal_f32, read_text};
 use crate::results::titles::REGIONS;
-use crate::results::{SetAside, result_path};
+use crate::results::{SetAside, cube_path};
 use crate::stream::Cube;
 
-/// Pixels around what was flagged that are left out with it: rims are flagged last.
+/// Pixels around a flagged one that are left out too: the rim of an anomaly is often below the threshold.
 const MARGIN: usize = 2;
-/// Of the pixels of a cube: whoever leaves out more is told.
+/// The user is warned if more than this share of a cube is left out.
 const MUCH: f64 = 0.5;
 
-/// Marks what the run of the folder `earlier` flagged in `cubes`, and the pixels around, as not to be trained on.
+/// Excludes from the training the pixels of `cubes` that the run in the folder `earlier` flagged, and those around them.
 ///
 /// # Collective
 /// # Errors
-/// A folder that is the output's own, or lies in it. Of a named cube, and of all where none is left: no results there, or
-/// those of another file, or nothing of it left to train on.
+/// A folder that is the output folder or lies in it. A named cube that has no results there, or those of another file, or no
+/// pixel left to train on; no cube left.
 pub fn leave_out(
     comm: &Comm,
     config: &Config,
@@ -43,10 +43,10 @@ pub fn leave_out(
     Ok(())
 }
 
-/// The earlier results must outlive this run, `--fresh` too.
+/// Refuses an earlier folder in the output folder: this run may remove what is there.
 fn check_folder(output: &Path, earlier: &Path) -> Result<()> {
     let (Ok(own), Ok(theirs)) = (fs::canonicalize(output), fs::canonicalize(earlier)) else {
-        // One that is not there holds nothing.
+        // A folder that does not exist cannot lie in another.
         return Ok(());
     };
     if theirs.starts_with(own) {
@@ -60,10 +60,10 @@ fn check_folder(output: &Path, earlier: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Rank-local; root tells how much it is.
+/// Excludes the flagged pixels of one cube. Rank-local; root logs how many they are.
 fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result<()> {
     let input = cube.info().path.display().to_string();
-    let path = result_path(earlier, &cube.info().id);
+    let path = cube_path(earlier, &cube.info().id);
     let refused = || {
         format!(
             "archive.train_without: {} tells nothing of {input}: score it there first, with `output: {}`",
@@ -109,13 +109,13 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
     Ok(())
 }
 
-/// Whether two fingerprints are of one input, whatever low-loss companion was read with it.
+/// Whether two fingerprints are of one input, whatever low-loss cube was read with it.
 fn is_of_one_file(one: &str, other: &str) -> bool {
     let own = |fingerprint: &str| fingerprint.split('-').next().map(str::to_owned);
     own(one) == own(other)
 }
 
-/// Marks the labelled pixels, and those within [`MARGIN`] of one.
+/// Marks the labelled pixels and those within [`MARGIN`] of one.
 fn grow(labels: ArrayView2<f32>, untrained: &mut Array2<bool>) {
     let size = labels.dim();
     let around = |at: usize, size: usize| at.saturating_sub(MARGIN)..(at + MARGIN + 1).min(size);
@@ -137,7 +137,7 @@ mod tests {
         grow(labels.view(), &mut untrained);
         assert_eq!(untrained.iter().filter(|&&flag| flag).count(), 25);
         assert!(untrained[[2, 3]] && untrained[[6, 7]] && !untrained[[1, 5]]);
-        // At a corner fewer lie around; what was marked before stays.
+        // A corner has fewer neighbours; what was marked before stays marked.
         labels[[8, 11]] = 2.0;
         grow(labels.view(), &mut untrained);
         assert_eq!(untrained.iter().filter(|&&flag| flag).count(), 25 + 9);

@@ -1,22 +1,25 @@
 //! The pipeline of a run: prepare the cubes, learn from them, score each, summarise.
 //!
-//! Each phase is a file: [`prepare`] opens the inputs and brings them to one energy axis, [`learn`] trains the network and
-//! fits the baselines, [`analyse`] scores one cube by every method, [`summarise`] writes what was found.
+//! Each phase is a file that takes one [`run::Run`]: [`prepare`] opens the inputs and brings them to one energy axis,
+//! [`learn`] trains the network and fits the linear baselines, [`score`] scores each cube by every method and writes its
+//! file, [`summarise`] writes report and summary.
 
-mod align;
-mod analyse;
 mod averaged;
-mod baselines;
 mod clock;
-mod energy;
+mod dry_run;
+mod energy_axis;
+mod energy_shifts;
 mod inputs;
 mod learn;
 mod leave_out;
-mod lines;
+mod linear_fit;
 mod prepare;
-mod reconstructions;
-mod rehearsal;
+mod run;
 mod score;
+mod score_cube;
+mod score_linear;
+mod score_reconstruction;
+mod sum_cube;
 mod summarise;
 
 use std::sync::atomic::AtomicBool;
@@ -28,28 +31,17 @@ use crate::comm::Comm;
 use crate::config::{Config, Stage};
 use crate::ending::Ending;
 use crate::memory;
-use crate::results::{CubeSummary, Start, folder};
-use crate::stream::{Cube, measure_statistics};
-use crate::train::Model;
+use crate::results::{Start, folder};
 
-use clock::Clock;
 use learn::Learned;
 use prepare::Prepared;
+use run::Run;
 
 pub use averaged::AVERAGED;
-pub use inputs::list;
-pub use lines::sum_lines;
-pub use rehearsal::{BASE_MIB, dry_run};
-
-/// What every phase of a run needs.
-struct Run<'a> {
-    comm: &'a Comm,
-    config: &'a Config,
-    stage: Stage,
-    /// Set by the signals that ask for an end.
-    stop: &'a AtomicBool,
-    clock: Clock,
-}
+pub use dry_run::dry_run;
+pub use inputs::list_inputs;
+pub use score::score_one;
+pub use sum_cube::sum_cube;
 
 /// Runs the pipeline, or one stage of it on what earlier ones left.
 ///
@@ -58,19 +50,19 @@ struct Run<'a> {
 /// Everything that is wrong with a named input, the configuration, the output folder or the training; the same on
 /// every rank.
 pub fn run(comm: &Comm, config: &Config, stage: Stage, start: Start, stop: &AtomicBool) -> Result<Ending> {
-    run_on(Run { comm, config, stage, stop, clock: Clock::start() }, None, start)
+    run_on(Run::new(comm, config, stage, stop), None, start)
 }
 
-/// Trains on `sources`, which keep their ids, in place of `archive.inputs`; goes on where that was stopped.
+/// Trains on `sources`, which keep their ids, in place of `archive.inputs`; resumes a training that was stopped.
 ///
 /// # Collective
 /// # Errors
 /// As [`run`].
 pub fn train_on(comm: &Comm, config: &Config, sources: &[Source], stop: &AtomicBool) -> Result<Ending> {
-    run_on(Run { comm, config, stage: Stage::Train, stop, clock: Clock::start() }, Some(sources), Start::Continue)
+    run_on(Run::new(comm, config, Stage::Train, stop), Some(sources), Start::Continue)
 }
 
-/// [`run`] on `sources`, or on those of the configuration.
+/// [`run`] on `sources`, or on the inputs of the configuration.
 ///
 /// # Collective
 fn run_on(mut run: Run, sources: Option<&[Source]>, start: Start) -> Result<Ending> {
@@ -93,17 +85,4 @@ fn run_on(mut run: Run, sources: Option<&[Source]>, start: Start) -> Result<Endi
         Some(found) => summarise::summarise(&run, found, &prepared.set_aside),
         None => Ok(Ending::Stopped),
     }
-}
-
-/// Scores one cube with that of `models` whose energies suit it, and writes its file into the output folder.
-///
-/// # Collective
-/// # Errors
-/// Unreadable data, energies that no model suits, an output that cannot be written.
-pub fn score_one(comm: &Comm, config: &Config, source: &Source, models: &[Model]) -> Result<CubeSummary> {
-    let mut cubes = vec![comm.agree(Cube::open(source, config))?];
-    let found = measure_statistics(comm, &mut cubes, config, |_, error| Err(error))?;
-    let axes: Vec<_> = models.iter().map(|model| &model.energy).collect();
-    let model = &models[energy::choose_model(comm, config, &mut cubes[0], &found, &axes)?];
-    Ok(score::score(comm, config, &cubes[0], (Some(model), None), model.noise, &mut Clock::start())?)
 }

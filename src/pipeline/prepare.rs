@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 
 use super::averaged::check_averaged;
+use super::energy_axis;
 use super::inputs::{self, Inputs};
-use super::{Run, energy};
+use super::run::Run;
 use crate::archive::Source;
 use crate::results::{SetAside, Start, folder};
 use crate::stream::{Cube, CubeStatistics, measure_statistics};
@@ -15,7 +16,7 @@ pub struct Prepared {
     pub cubes: Vec<Cube>,
     /// To train on, where these are others.
     pub training: Option<Vec<Cube>>,
-    /// Of the cubes that are trained on.
+    /// Of the cubes to train on.
     pub statistics: CubeStatistics,
     pub set_aside: SetAside,
 }
@@ -35,7 +36,7 @@ impl Prepared {
         };
         check_averaged(comm, cubes.iter().chain(training.iter().flatten()), config)?;
         if start == Start::Fresh {
-            // Not before: a mistyped name costs no results.
+            // Not before the inputs are open: a mistyped name must not cost results.
             folder::clear(comm, config)?;
         }
         let mut measured = |cubes: &mut Vec<Cube>| {
@@ -48,7 +49,7 @@ impl Prepared {
         let mut scored = measured(&mut cubes)?;
         let mut trained_on = training.as_mut().map(&mut measured).transpose()?;
         let lists = (training.as_mut().zip(trained_on.as_mut()), (&mut cubes, &mut scored));
-        energy::unify(comm, config, lists.0, lists.1, &mut set_aside)?;
+        energy_axis::unify(comm, config, lists.0, lists.1, &mut set_aside)?;
         run.clock.lap("prepare");
         Ok(Prepared { cubes, training, statistics: trained_on.unwrap_or(scored), set_aside })
     }

@@ -4,17 +4,18 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 
-use super::Run;
-use super::analyse::analyse;
-use super::baselines::Fitted;
 use super::clock::Clock;
+use super::energy_axis;
 use super::learn::Learned;
+use super::linear_fit::LinearFit;
 use super::prepare::Prepared;
+use super::run::Run;
+use super::score_cube::score_cube;
+use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Stage};
-use crate::preprocess::noise::NoiseModel;
-use crate::results::{self, CubeSummary, Failure};
-use crate::stream::{Cube, CubeStatistics, electron_bound};
+use crate::results::{CubeSummary, Failure, finished, write_cube};
+use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
 use crate::train::Model;
 
 /// Scores the cubes of `prepared` that no earlier run has scored; `None` after a signal.
@@ -25,18 +26,17 @@ use crate::train::Model;
 pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> Result<Option<Vec<CubeSummary>>> {
     let (comm, config) = (run.comm, run.config);
     let mut found: Vec<CubeSummary> = Vec::new();
-    let bound = electron_bound(&prepared.cubes, &learned.noise);
-    let statistics = CubeStatistics { noise: learned.noise, bound };
+    let statistics = CubeStatistics { noise: learned.noise, bound: electron_bound(&prepared.cubes, &learned.noise) };
     for cube in &prepared.cubes {
         if comm.any(run.stop.load(Ordering::Relaxed)) {
             return Ok(None);
         }
         // A stage that was asked for by name is done again.
-        if run.stage == Stage::All {
-            if let Some(done) = results::finished(comm, config, cube)? {
-                found.push(done);
-                continue;
-            }
+        if run.stage == Stage::All
+            && let Some(done) = finished(comm, config, cube)?
+        {
+            found.push(done);
+            continue;
         }
         let models = (learned.model.as_ref(), learned.baselines.as_ref());
         match score_and_write(comm, config, cube, &statistics, models, &mut run.clock) {
@@ -51,21 +51,18 @@ pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> R
     Ok(Some(found))
 }
 
-/// Scores one cube by every method, with the network and the baselines given, and writes its file.
+/// Scores one cube with that of `models` whose energies suit it, and writes its file into the output folder.
 ///
 /// # Collective
 /// # Errors
-/// Unreadable data, an output that cannot be written; whether the failure is the cube's own.
-pub fn score(
-    comm: &Comm,
-    config: &Config,
-    cube: &Cube,
-    models: (Option<&Model>, Option<&Fitted>),
-    noise: NoiseModel,
-    clock: &mut Clock,
-) -> Result<CubeSummary, Failure> {
-    let statistics = CubeStatistics { noise, bound: electron_bound(std::slice::from_ref(cube), &noise) };
-    score_and_write(comm, config, cube, &statistics, models, clock)
+/// Unreadable data, energies that no model suits, an output that cannot be written.
+pub fn score_one(comm: &Comm, config: &Config, source: &Source, models: &[Model]) -> Result<CubeSummary> {
+    let mut cubes = vec![comm.agree(Cube::open(source, config))?];
+    let own = measure_statistics(comm, &mut cubes, config, |_, error| Err(error))?;
+    let axes: Vec<_> = models.iter().map(|model| &model.energy).collect();
+    let model = &models[energy_axis::choose_model(comm, config, &mut cubes[0], &own, &axes)?];
+    let statistics = CubeStatistics { noise: model.noise, bound: electron_bound(&cubes, &model.noise) };
+    Ok(score_and_write(comm, config, &cubes[0], &statistics, (Some(model), None), &mut Clock::start())?)
 }
 
 /// # Collective
@@ -74,11 +71,11 @@ fn score_and_write(
     config: &Config,
     cube: &Cube,
     statistics: &CubeStatistics,
-    (model, baselines): (Option<&Model>, Option<&Fitted>),
+    (model, baselines): (Option<&Model>, Option<&LinearFit>),
     clock: &mut Clock,
 ) -> Result<CubeSummary, Failure> {
-    let scored = analyse(comm, config, cube, statistics, model, baselines, clock).map_err(Failure::Source)?;
-    let summary = results::write(comm, config, cube, &scored)?;
+    let scored = score_cube(comm, config, cube, statistics, model, baselines, clock).map_err(Failure::Source)?;
+    let summary = write_cube(comm, config, &scored)?;
     clock.lap("write");
     Ok(summary)
 }

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::Run;
+use super::run::Run;
 use crate::ending::Ending;
 use crate::report;
 use crate::results::{CubeSummary, SetAside, Summary};
 
-/// Writes `report.html` and then `summary.json`, whose presence says that the run is finished, and tells what was found.
+/// Writes `report.html`, then `summary.json`, whose presence says that the run is finished; prints what was found.
 ///
 /// # Collective
 /// # Errors

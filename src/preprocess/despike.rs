@@ -6,12 +6,12 @@ use ndarray::{Array2, Array3, ArrayView3, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::noise::NoiseModel;
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
 /// A spike is this many standard deviations above the median.
 const SIGMAS: f64 = 8.0;
-/// A peak is a spectral line of the specimen, not a spike, if a neighbour's peak in the same channel is this share as high. Next
-/// to a spike of 8 sigma, noise reaches that about once in a thousand times.
+/// A peak is a spectral line of the specimen, not a spike, if a neighbour's peak in the same channel is this share as
+/// high. Next to a spike of 8 sigma, noise reaches that about once in a thousand times.
 const LINE_SHARE: f64 = 0.6;
 /// End of the zero-loss peak, eV: it moves between pixels by more than any noise.
 const ZERO_LOSS_END_EV: f64 = 15.0;
@@ -23,11 +23,11 @@ pub fn zero_loss_channels(energy: &Axis) -> Range<usize> {
 
 /// `rows` of `raw` without spikes, and the number of spikes of each pixel.
 ///
-/// `raw` is `[row, x, energy]` in ADU and holds the rows before and after `rows` wherever the cube has them. A spike lies 8
-/// sigma above the median of the five channels around it, 8 sigma above the median of the neighbouring pixels, and above each of
-/// those in its own and the adjacent channels. A cosmic ray hits one exposure: a peak that a neighbour shares, even a lower one,
-/// is no spike. A spike is replaced by the median of the five channels. Channels in `zero_loss` and pixels without neighbours
-/// are left as they are.
+/// `raw` is `[row, x, energy]` in ADU and holds the rows before and after `rows` wherever the cube has them. A spike
+/// lies 8 sigma above the median of the five channels around it, 8 sigma above the median of the neighbouring pixels,
+/// and above each of those in its own and the adjacent channels. A cosmic ray hits one exposure: a peak that a
+/// neighbour shares, even a lower one, is no spike. A spike is replaced by the median of the five channels. Channels in
+/// `zero_loss` and pixels without neighbours are left as they are.
 pub fn despike(
     raw: ArrayView3<f32>,
     rows: Range<usize>,
@@ -58,17 +58,19 @@ pub fn despike(
     (clean, spikes)
 }
 
-/// Whether each voxel of `spectrum` may be a spike: a quick test of the four channels around, which rules out all but a few at
-/// a fraction of the cost of the medians.
+/// Whether each voxel of `spectrum` may be a spike: a quick test of the four channels around, which rules out all but a
+/// few at a fraction of the cost of the medians.
 fn suspects(spectrum: &[f32], noise: &NoiseModel, suspects: &mut Vec<bool>) {
     suspects.clear();
     suspects.resize(spectrum.len(), true);
-    // The variance is linear above 0. Slightly less than 8 sigma, so that rounding rules out nothing that the exact test finds.
+    // The variance is linear above 0. Slightly less than 8 sigma, so that rounding rules out nothing that the exact
+    // test finds.
     let least = |level: f64| (0.999 * SIGMAS).powi(2) * noise.variance(level);
     let (at_zero, slope) = (least(0.0) as f32, (least(1.0) - least(0.0)) as f32);
     let inner = suspects.iter_mut().skip(2);
     for (suspect, around) in inner.zip(spectrum.windows(5)) {
-        // Three of the five lie at or below their median, and the spike is not among them; the lowest has the smallest sigma.
+        // Three of the five lie at or below their median, and the spike is not among them; the lowest has the smallest
+        // sigma.
         let lowest = around.iter().fold(f32::INFINITY, |low, &v| low.min(v));
         let least = at_zero + slope * lowest.max(0.0);
         // A missing channel may be anywhere.
@@ -86,7 +88,7 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
     let value = raw[[row, x, e]];
     let (height, width, channels) = raw.dim();
     let spectral_median = |y: usize, x: usize| {
-        let window = e.saturating_sub(2)..(e + 3).min(channels);
+        let window = neighbourhood(e, 2, channels);
         median(window.map(|i| raw[[y, x, i]]))
     };
     let spectral = spectral_median(row, x)?;
@@ -94,12 +96,11 @@ fn spike(raw: ArrayView3<f32>, [row, x, e]: [usize; 3], noise: &NoiseModel) -> O
         return None;
     }
     let around = || {
-        let ys = row.saturating_sub(1)..(row + 2).min(height);
-        ys.flat_map(move |y| (x.saturating_sub(1)..(x + 2).min(width)).map(move |x| (y, x)))
-            .filter(move |&pixel| pixel != (row, x))
+        let ys = neighbourhood(row, 1, height);
+        ys.flat_map(move |y| neighbourhood(x, 1, width).map(move |x| (y, x))).filter(move |&pixel| pixel != (row, x))
     };
     let spatial = median(around().map(|(y, x)| raw[[y, x, e]]))?;
-    let near = e.saturating_sub(1)..(e + 2).min(channels);
+    let near = neighbourhood(e, 1, channels);
     let shared = || around().any(|(y, x)| near.clone().any(|i| raw[[y, x, i]] >= value));
     // A line of the specimen shows in neighbours too, though lower where there is less of the element.
     let is_line = |(y, x)| {

@@ -2,6 +2,8 @@
 
 use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut2};
 
+use crate::cube::neighbourhood;
+
 /// The valid pixels: those that are not `ignored` and have a finite voxel.
 ///
 /// `raw` is `[row, x, energy]`, `ignored` and the result `[row, x]`.
@@ -14,9 +16,9 @@ pub fn valid_pixels(raw: ArrayView3<f32>, ignored: ArrayView2<bool>) -> Array2<b
 
 /// Writes `u = max(mean, 0)` of row `row` to `out` `[x, energy]`, in electrons.
 ///
-/// `values` is `[row, x, energy]` in ADU, with the rows next to `row` wherever the cube has them; `valid` is `[row, x]`. The mean
-/// is over the finite voxels of the valid pixels of a `window` x `window` square (1 or 3). It is 0 where there are none, and in
-/// pixels that are not valid. Sums are f64 in a fixed order.
+/// `values` is `[row, x, energy]` in ADU, with the rows next to `row` wherever the cube has them; `valid` is `[row,
+/// x]`. The mean is over the finite voxels of the valid pixels of a `window` x `window` square (1 or 3). It is 0 where
+/// there are none, and in pixels that are not valid. Sums are f64 in a fixed order.
 pub fn mean_row(
     values: ArrayView3<f32>,
     valid: ArrayView2<bool>,
@@ -27,7 +29,7 @@ pub fn mean_row(
 ) {
     let (height, width, channels) = values.dim();
     let reach = window / 2;
-    let rows = row.saturating_sub(reach)..(row + reach + 1).min(height);
+    let rows = neighbourhood(row, reach, height);
     let mut sums = Array2::<f64>::zeros((width, channels));
     let mut counts = Array2::<f64>::zeros((width, channels));
     for x in 0..width {
@@ -49,7 +51,7 @@ pub fn mean_row(
             continue;
         }
         total.fill((0.0, 0.0));
-        for column in x.saturating_sub(reach)..(x + reach + 1).min(width) {
+        for column in neighbourhood(x, reach, width) {
             let column = sums.row(column).into_iter().zip(counts.row(column));
             for (total, (sum, count)) in total.iter_mut().zip(column) {
                 total.0 += sum;

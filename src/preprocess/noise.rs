@@ -1,7 +1,7 @@
 //! The gain (ADU per electron) and the read noise, from the measured cube itself.
 //!
-//! [`NoiseStatistics`] is a table of integer counts. Ranks and threads fill their own and add them up, so that the fit does not
-//! depend on the order.
+//! [`NoiseStatistics`] is a table of integer counts. Ranks and threads fill their own and add them up, so that the fit
+//! does not depend on the order.
 
 use ndarray::{ArrayView1, ArrayView3, s};
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use super::log_bins::LogBins;
 use crate::spectrum::{MAD_OF_SD, weighted_median};
 
 /// Lag of the differences along energy, channels. Detectors spread an electron over channels, so that near channels are
-/// correlated (.63, .30, .14, .07, .04 at lags of one to five in the measured nanocubes) and their difference has too little
-/// noise. Four measured cubes tell what lag is enough: the variance of a channel that eight principal components leave, over
-/// that of the fit, is 1.2 to 3.0 with a lag of one, 1.00 to 1.06 with five, and .99 to 1.02 from seven on.
+/// correlated (.63, .30, .14, .07, .04 at lags of one to five in the measured nanocubes) and their difference has too
+/// little noise. Four measured cubes tell what lag is enough: the variance of a channel that eight principal components
+/// leave, over that of the fit, is 1.2 to 3.0 with a lag of one, 1.00 to 1.06 with five, and .99 to 1.02 from seven on.
 const LAG: usize = 8;
 /// The same for lines of a single pixel: there the structure of the spectrum itself grows with the lag.
 const LONE_LAG: usize = 5;
@@ -28,8 +28,8 @@ const MISFIT_SCALE: f64 = 0.15;
 /// `variance = gain * level + (gain * read_noise)^2` in ADU: Poisson electrons and a Gaussian amplifier.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseModel {
-    /// Variance of one channel over its mean, ADU. That is ADU per electron where each electron falls into one channel, less
-    /// where the detector spreads it over several, and an apparent gain of data that were smoothed or rescaled.
+    /// Variance of one channel over its mean, ADU. That is ADU per electron where each electron falls into one channel,
+    /// less where the detector spreads it over several, and an apparent gain of data that were smoothed or rescaled.
     pub gain: f64,
     /// Electrons rms of a voxel without signal.
     pub read_noise: f64,
@@ -43,8 +43,8 @@ impl NoiseModel {
         NoiseModel { gain, read_noise: 0.0, fitted: false }
     }
 
-    /// Variance in ADU^2 of a voxel with an expectation of `level` ADU; at least that of one electron, because a lone electron
-    /// where none was expected is no surprise.
+    /// Variance in ADU^2 of a voxel with an expectation of `level` ADU; at least that of one electron, because a lone
+    /// electron where none was expected is no surprise.
     pub fn variance(&self, level: f64) -> f64 {
         self.gain * (level.max(0.0) + self.gain * (1.0 + self.read_noise * self.read_noise))
     }
@@ -52,9 +52,9 @@ impl NoiseModel {
 
 /// Histograms of the differences between neighbours, by signal level.
 ///
-/// A difference is taken between two pixels next to each other along x, less the mean of the same difference some channels
-/// below and above, which removes the specimen's smooth structure. Rows are independent: any split into blocks gives the same
-/// counts.
+/// A difference is taken between two pixels next to each other along x, less the mean of the same difference some
+/// channels below and above, which removes the specimen's smooth structure. Rows are independent: any split into blocks
+/// gives the same counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoiseStatistics {
     /// `[level][difference]`, C order.
@@ -151,8 +151,8 @@ impl NoiseStatistics {
             // Of the absolute values of a normal deviate, 95.45 % lie below 2 sigma.
             let mut variance = (DIFFERENCES.quantile(histogram, 0.5) / MAD_OF_SD).powi(2);
             let tail = (DIFFERENCES.quantile(histogram, 0.9545) / 2.0).powi(2);
-            // With less than an electron per voxel most differences are zero and their median says nothing. Structure cannot
-            // reach the tail there, because it is no larger than the level.
+            // With less than an electron per voxel most differences are zero and their median says nothing. Structure
+            // cannot reach the tail there, because it is no larger than the level.
             if tail > mean * mean {
                 variance = tail;
             }
@@ -173,8 +173,9 @@ struct Level {
 
 /// `(gain, offset)` of `variance = gain * mean + offset`, both at least 0; `(0, offset)` where no gain can be found.
 ///
-/// Iteratively reweighted least squares on relative misfits with Cauchy weights: levels where the specimen adds its own variation
-/// (a zero-loss peak that moves) lose their influence. It starts twice, because with these weights there are several minima.
+/// Iteratively reweighted least squares on relative misfits with Cauchy weights: levels where the specimen adds its own
+/// variation (a zero-loss peak that moves) lose their influence. It starts twice, because with these weights there are
+/// several minima.
 fn fit_line(levels: &[Level]) -> (f64, f64) {
     let ratios: Vec<(f64, f64)> =
         levels.iter().filter(|l| l.mean > 0.0).map(|l| (l.variance / l.mean, l.weight)).collect();

@@ -1,4 +1,5 @@
-//! From blocks of raw rows to the counts that the models see: spikes removed, energies aligned, in electrons, spatial mean taken.
+//! From blocks of raw rows to the counts that the models see: spikes removed, energies aligned, in electrons, spatial
+//! mean taken.
 
 use std::ops::Range;
 
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use super::despike::despike;
 use super::mean::{mean_row, valid_pixels};
 use super::noise::NoiseModel;
+use crate::cube::neighbourhood;
 use crate::spectrum::Resampling;
 
 /// Rows on either side that the result of a row depends on: one for the spikes, one for the mean.
@@ -56,7 +58,8 @@ pub struct Prepared {
     pub counts: Array3<f32>,
     /// `[row, x]`: pixels that are neither ignored nor missing.
     pub valid: Array2<bool>,
-    /// `[row, x]`: the share of a full window's pixels that the mean is taken over; below 1 next to borders and ignored pixels.
+    /// `[row, x]`: the share of a full window's pixels that the mean is taken over; below 1 next to borders and ignored
+    /// pixels.
     pub share: Array2<f32>,
     /// `[row, x]`: number of voxels that were replaced.
     pub spikes: Array2<u32>,
@@ -79,9 +82,9 @@ impl Prepared {
 
 /// Prepares `rows` of the cube from `raw`, whose first row is the cube's row `first_row`.
 ///
-/// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube has them; `ignored` is
-/// `[row, x]` of the rows of `raw`. With `onto` the counts are resampled to other energies. The result of a row is the same to
-/// the bit in any block.
+/// `raw` `[row, x, energy]` in ADU must hold [`HALO`] rows before and after `rows` wherever the cube has them;
+/// `ignored` is `[row, x]` of the rows of `raw`. With `onto` the counts are resampled to other energies. The result of
+/// a row is the same to the bit in any block.
 pub fn prepare_rows(
     raw: ArrayView3<f32>,
     first_row: usize,
@@ -114,10 +117,7 @@ pub fn prepare_rows(
     let reach = options.window / 2;
     let share = Array2::from_shape_fn((wanted.len(), width), |(line, x)| {
         let row = inner.start + line;
-        let window = s![
-            row.saturating_sub(reach)..(row + reach + 1).min(near_valid.nrows()),
-            x.saturating_sub(reach)..(x + reach + 1).min(width)
-        ];
+        let window = s![neighbourhood(row, reach, near_valid.nrows()), neighbourhood(x, reach, width)];
         let averaged = near_valid.slice(window).iter().filter(|&&valid| valid).count();
         averaged as f32 / (options.window * options.window) as f32
     });

@@ -1,6 +1,7 @@
 //! Finds the pixels without specimen by their total counts alone.
 //!
-//! Masking specimen is worse than keeping vacuum: nothing is masked where the totals do not clearly fall into two classes.
+//! Masking specimen is worse than keeping vacuum: nothing is masked where the totals do not clearly fall into two
+//! classes.
 
 use ndarray::{Array2, ArrayView3};
 
@@ -8,8 +9,8 @@ use crate::spectrum::{Middle, median};
 
 /// Pixels that a two-class split needs.
 const MIN_PIXELS: usize = 16;
-/// Largest ratio of the median totals of vacuum and specimen. In vacuum next to a specimen the tails of probe and detector leave
-/// a tenth of its counts; a support film leaves more.
+/// Largest ratio of the median totals of vacuum and specimen. In vacuum next to a specimen the tails of probe and
+/// detector leave a tenth of its counts; a support film leaves more.
 const MAX_RATIO: f64 = 0.25;
 /// The same where the darker pixels are the majority: they are then a support, unless they are nearly empty.
 const MAX_RATIO_MAJORITY: f64 = 0.02;
@@ -28,8 +29,8 @@ pub fn pixel_totals(raw: ArrayView3<f32>) -> Array2<f32> {
 
 /// The total counts below which a pixel is vacuum; `None` where the pixels are not clearly of two classes.
 ///
-/// `totals` are the pixels' total counts over the whole recorded range, in any unit and order; values that are not finite are
-/// left out. Vacuum must lie far below the specimen, and totals between the two must be rare.
+/// `totals` are the pixels' total counts over the whole recorded range, in any unit and order; values that are not
+/// finite are left out. Vacuum must lie far below the specimen, and totals between the two must be rare.
 ///
 /// # Source
 /// Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62: the split with the largest variance between the classes.

@@ -1,20 +1,22 @@
 //! The charts of a report: histogram, loss, scree, spectra.
 
 use anyhow::Result;
-use ndarray::Array2;
+use maud::Markup;
+use ndarray::{Array2, ArrayView1};
 
+use super::contents::{Cube, LossPoint, Map};
 use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
-use super::{Cube, LossPoint, Map, Region};
 
-// Narrower than the page shows them: two beside each other stay readable on paper.
+// Narrower than on the page: two side by side stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
 const TALL: [u32; 2] = [430, 320];
 const WIDE: [u32; 2] = [860, 240];
 
-/// Pixels by score, log counts, with the threshold; two colours where there is `truth` [y, x]. `None` without a finite score.
-pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String>> {
+/// Histogram of the pixels by score with the threshold, log counts; normal and anomalous pixels apart where there is `truth`
+/// `[y, x]`. `None` without a finite score.
+pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup>> {
     const BINS: usize = 80;
     let mut finite: Vec<f32> = map.values.iter().copied().filter(|v| v.is_finite()).collect();
     if finite.is_empty() {
@@ -22,9 +24,9 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
     }
     finite.sort_unstable_by(f32::total_cmp);
     let at = |share: f64| finite[(share * (finite.len() - 1) as f64) as usize] as f64;
-    // A few extreme scores would squeeze all others into one bar: those share the last one.
+    // A few extreme scores would squeeze all others into one bar: they share the last one instead.
     let knee = at(0.5) + 15.0 * (at(0.99) - at(0.5));
-    let threshold = map.threshold as f64;
+    let threshold = f64::from(map.threshold());
     let mut high = if knee > at(0.5) { at(1.0).min(knee) } else { at(1.0) };
     let gathers = high < at(1.0);
     let mut low = at(0.0);
@@ -51,10 +53,10 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
         format!("{} score", map.score)
     };
     let x = Scale::linear(&words, edges.iter().copied(), 0.01);
-    // From below one, so that a bar of a single pixel has a height.
+    // The axis begins below one, so that a bar of a single pixel has a height.
     let heights = counts.iter().flatten().copied().chain([0.7, 10.0]);
     let y = Scale::log("pixels", heights, 0.0).headroom(0.1);
-    let label = format!("Histogram of the {} {} score", map.method, map.score);
+    let label = format!("Histogram of the {} score", map.title());
     svg(SIZE, &label, &x, |area| {
         let mut panel = Panel::new(area, &x, &y)?;
         panel.bars(&edges, &counts[0], BLUE)?;
@@ -67,7 +69,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<String
 }
 
 /// Training and validation loss by step, on a log axis where the losses are positive and span more than a factor of five.
-pub fn loss(points: &[LossPoint]) -> Result<String> {
+pub fn loss(points: &[LossPoint]) -> Result<Markup> {
     let train: Vec<(f64, f64)> = points.iter().map(|p| (p.step as f64, p.train)).collect();
     let validation: Vec<(f64, f64)> = points.iter().filter_map(|p| Some((p.step as f64, p.validation?))).collect();
     let losses = || train.iter().chain(&validation).map(|p| p.1).filter(|v| v.is_finite());
@@ -90,8 +92,8 @@ pub fn loss(points: &[LossPoint]) -> Result<String> {
     })
 }
 
-/// Share of the variance by component, log axis; the first `MOST` components.
-pub fn scree(ratios: &[f64]) -> Result<String> {
+/// Explained variance ratio of the first `MOST` components, log axis.
+pub fn scree(ratios: &[f64]) -> Result<Markup> {
     const MOST: usize = 50;
     let points: Vec<(f64, f64)> =
         ratios.iter().take(MOST).enumerate().map(|(i, &ratio)| (i as f64 + 1.0, ratio)).collect();
@@ -105,7 +107,7 @@ pub fn scree(ratios: &[f64]) -> Result<String> {
 }
 
 /// A factor of a principal component by eV, with the shaded `windows`.
-pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])]) -> Result<String> {
+pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])]) -> Result<Markup> {
     let points = points(energy_ev, factor.iter().copied());
     let x = energy_scale(&points);
     let y = Scale::linear("factor", points.iter().map(|p| p.1).chain([0.0]), 0.05).headroom(0.15);
@@ -118,15 +120,15 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
     })
 }
 
-/// A quantity of training by step, on a log axis.
-pub fn training(words: &str, points: &[(f64, f64)]) -> Result<String> {
+/// A figure of the training by step, on a log axis.
+pub fn training(words: &str, points: &[(f64, f64)]) -> Result<Markup> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
     let y = Scale::log(words, points.iter().map(|p| p.1), 0.05);
     svg(SIZE, words, &x, |area| Panel::new(area, &x, &y)?.line(points, BLUE))
 }
 
-/// The mean spectrum (counts by eV) of `cube` with its shaded windows and its edges.
-pub fn mean_spectrum(cube: &Cube) -> Result<String> {
+/// The mean spectrum (counts by eV) of `cube`, its windows shaded, its edges marked.
+pub fn mean_spectrum(cube: &Cube) -> Result<Markup> {
     let points = points(&cube.energy_ev, cube.mean_spectrum.iter().copied());
     let x = energy_scale(&points);
     let y = counts_scale("mean counts", &[&points]);
@@ -136,19 +138,25 @@ pub fn mean_spectrum(cube: &Cube) -> Result<String> {
     })
 }
 
-/// A region's mean spectrum (counts by eV) with the shaded `windows`; where it has one, its reconstruction over it and
+/// A region's mean spectrum (counts by eV) with the shaded `windows`; where there is a reconstruction, that over it and
 /// the residual below.
-pub fn region(energy_ev: &[f64], region: &Region, windows: &[(String, [f64; 2])]) -> Result<String> {
-    let measured = points(energy_ev, region.spectrum.iter().map(|&v| v as f64));
-    let modelled = points(energy_ev, region.reconstruction.iter().map(|&v| v as f64));
+pub fn region(
+    energy_ev: &[f64],
+    label: i32,
+    spectrum: ArrayView1<f32>,
+    reconstruction: Option<ArrayView1<f32>>,
+    windows: &[(String, [f64; 2])],
+) -> Result<Markup> {
+    let measured = points(energy_ev, spectrum.iter().map(|&v| v as f64));
+    let modelled = reconstruction.map_or(Vec::new(), |values| points(energy_ev, values.iter().map(|&v| v as f64)));
     let x = energy_scale(&measured);
     let y = counts_scale("counts", &[&measured, &modelled]);
-    let label = format!("Spectrum of region {}", region.label);
+    let label = format!("Spectrum of region {label}");
     if modelled.is_empty() {
         return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }
     let residual: Vec<(f64, f64)> = measured.iter().zip(&modelled).map(|(m, r)| (m.0, m.1 - r.1)).collect();
-    // The panels share their energies: the words stand once, below.
+    // The panels share the energy axis: its label stands once, below.
     let bare_x = Scale::linear("", measured.iter().map(|p| p.0), 0.0);
     let residual_y = Scale::linear("residual", residual.iter().map(|p| p.1).chain([0.0]), 0.1);
     svg(TALL, &label, &x, |area| {

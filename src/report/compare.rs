@@ -1,12 +1,11 @@
-//! One figure that compares lines, as an SVG file of its own.
-
-use std::fmt::Write as _;
+//! A figure that compares lines, as an SVG file of its own.
 
 use anyhow::Result;
+use maud::html;
 
 use super::plot::{BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
-use super::text::escape;
+use super::text::printable;
 use crate::spectrum::{Middle, median};
 
 /// Okabe and Ito's colours, the strong ones first.
@@ -14,7 +13,7 @@ const COLORS: [Rgb; 7] = [BLUE, VERMILLION, GREEN, [0xcc, 0x79, 0xa7], [0xe6, 0x
 const SIZE: [u32; 2] = [640, 360];
 const LEGEND_LINE: u32 = 18;
 
-/// A named line through the medians of its points, which are shown too.
+/// A named line through the medians of its points, which are drawn too.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
@@ -23,11 +22,11 @@ pub struct Line {
 /// An SVG document of `lines` over `x`, with a legend below.
 ///
 /// # Errors
-/// Nothing that a caller could mend.
+/// A chart that cannot be drawn.
 pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let x = Scale::linear(x, points().map(|point| point.0), 0.04);
-    // F1 and its like are seen best from 0.
+    // Metrics such as F1 are compared from 0.
     let y = Scale::linear(y, points().map(|point| point.1).chain([0.0]), 0.04);
     let color = |i: usize| COLORS[i % COLORS.len()];
     let chart = svg(SIZE, title, &x, |area| {
@@ -39,26 +38,22 @@ pub fn comparison(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Strin
         Ok(())
     })?;
     let [width, height] = SIZE;
-    let whole = height + 30 + LEGEND_LINE * lines.len() as u32;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{whole}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"62\" y=\"18\" font-weight=\"bold\">{}</text>\n<g transform=\"translate(0,20)\">{chart}</g>\n",
-        escape(title)
-    );
-    for (i, line) in lines.iter().enumerate() {
-        let [r, g, b] = color(i);
-        let top = height + 26 + LEGEND_LINE * i as u32;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "<rect x=\"62\" y=\"{top}\" width=\"14\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
-             <text x=\"82\" y=\"{}\">{}</text>",
-            top + 10,
-            escape(&line.name)
-        );
-    }
-    Ok(text + "</svg>\n")
+    let document = html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height + 30 + LEGEND_LINE * lines.len() as u32)
+            font-family="sans-serif" font-size="12"
+        {
+            rect width="100%" height="100%" fill="white" {}
+            text x="62" y="18" font-weight="bold" { (title) }
+            g transform="translate(0,20)" { (chart) }
+            @for (i, line) in lines.iter().enumerate() {
+                @let [r, g, b] = color(i);
+                @let top = height + 26 + LEGEND_LINE * i as u32;
+                rect x="62" y=(top) width="14" height="10" fill={ "rgb(" (r) "," (g) "," (b) ")" } {}
+                text x="82" y=(top + 10) { (line.name) }
+            }
+        }
+    };
+    Ok(printable(&document.into_string()) + "\n")
 }
 
 /// The median of the points at each x, in order.

@@ -2,7 +2,8 @@
 
 use ndarray::Array2;
 
-use super::{Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint};
+use super::contents::{Component, Cube, LossPoint, Map, Property, Report, StepPoint};
+use crate::results::{Difference, FailedInput, KindSummary, RegionSummary, ScoreSummary};
 
 /// Noise in 0..1 that is the same on every run.
 fn noise(seed: usize) -> f64 {
@@ -43,7 +44,10 @@ pub fn report() -> Report {
                 grad_norm: 3.0 + noise(step as usize + 9),
             })
             .collect(),
-        failed_inputs: vec![("session/broken.dm4".into(), "the file ends within its third image".into())],
+        failed_inputs: vec![FailedInput {
+            path: "session/broken.dm4".into(),
+            reason: "the file ends within its third image".into(),
+        }],
         config_yaml: "seed: 7\narchive:\n  inputs: [\"data/*.hspy\"]\n".into(),
     }
 }
@@ -65,9 +69,11 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         mean_spectrum: vec![],
         windows: vec![],
         edges: vec![],
-        maps: vec![map("cvae", "pcc", Array2::from_elem(shape, value), 2.0, None)],
+        maps: vec![map("cvae", "pcc", Array2::from_elem(shape, value), 2.0, ScoreSummary::default())],
         truth: None,
         regions: vec![],
+        region_spectra: None,
+        region_reconstructions: None,
         labels: Array2::zeros(shape),
         scree: vec![],
         components: vec![],
@@ -97,19 +103,20 @@ fn planted() -> Cube {
             (bulk + excess * (0.6 + 0.4 * noise(seed + 5))) as f32
         })
     };
-    let metrics = |auroc| Metrics {
-        auroc,
-        average_precision: auroc - 0.06,
-        best_f1: 0.91,
-        f1: 0.885,
-        precision: 0.934,
-        recall: 0.8412,
+    let metrics = |auroc| ScoreSummary {
+        auroc: Some(auroc),
+        average_precision: Some(auroc - 0.06),
+        best_f1: Some(0.91),
+        f1: Some(0.885),
+        precision: Some(0.934),
+        recall: Some(0.8412),
+        ..ScoreSummary::default()
     };
     let mut maps = vec![
-        map("pca3", "combined", scored(2.0, 1), 3.4, Some(metrics(0.91))),
-        map("cvae", "combined", scored(4.5, 2), 3.4, Some(metrics(0.9871))),
-        map("cvae", "pcc", scored(3.0, 3), 3.5, Some(metrics(0.95))),
-        map("pca3", "pcc", scored(1.5, 4), 3.5, Some(metrics(f64::NAN))),
+        map("pca3", "combined", scored(2.0, 1), 3.4, metrics(0.91)),
+        map("cvae", "combined", scored(4.5, 2), 3.4, metrics(0.9871)),
+        map("cvae", "pcc", scored(3.0, 3), 3.5, metrics(0.95)),
+        map("pca3", "pcc", scored(1.5, 4), 3.5, metrics(f64::NAN)),
     ];
     maps[1].is_default = true;
     let energy_ev: Vec<f64> = (0..1024).map(|i| 440.0 + 0.3 * i as f64).collect();
@@ -126,24 +133,24 @@ fn planted() -> Cube {
             })
             .collect()
     };
-    let to_f32 = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
-    let regions = CENTERS
-        .iter()
-        .enumerate()
-        .map(|(i, &(y, x, _))| Region {
-            label: i as i32 + 1,
-            y,
-            x,
-            area: labels.iter().filter(|&&label| label == i as i32 + 1).count(),
-            max_score: 7.2 - i as f64,
-            mean_score: 5.3 - i as f64,
-            estimated_shift_ev: (i != 1).then_some((-4.25, 0.1)),
-            differs: "Ti L, energy".into(),
-            energies_ev: vec![[456.0, 459.5], [462.0, 464.0]],
-            spectrum: to_f32(spectrum(9.0, 5000 * i)),
-            reconstruction: if i == 2 { vec![] } else { to_f32(spectrum(0.0, 99)) },
-        })
-        .collect();
+    let table = |rows: usize, shift: f64| {
+        let values: Vec<Vec<f64>> = (0..rows).map(|i| spectrum(shift, 5000 * i)).collect();
+        Some(Array2::from_shape_fn((rows, energy_ev.len()), |(i, e)| values[i][e] as f32))
+    };
+    let region = |(i, &(y, x, radius)): (usize, &(f64, f64, f64))| RegionSummary {
+        label: i as i32 + 1,
+        y,
+        x,
+        area: labels.iter().filter(|&&label| label == i as i32 + 1).count(),
+        rows: [y - radius, y + radius].map(|row| row as usize),
+        columns: [x - radius, x + radius].map(|column| column as usize),
+        max_score: 7.2 - i as f32,
+        mean_score: 5.3 - i as f64,
+        estimated_shift_ev: (i != 1).then_some(-4.25),
+        shift_error_ev: (i != 1).then_some(0.1),
+        kind: Some(KindSummary { window: "Ti L".into(), differs: Difference::Energy, sigma: 6.0 }),
+        energies_ev: vec![[456.0, 459.5], [462.0, 464.0]],
+    };
     Cube {
         name: "session/sto-01".into(),
         shape: [shape.0, shape.1, energy_ev.len()],
@@ -178,7 +185,9 @@ fn planted() -> Cube {
             .to_vec(),
         maps,
         truth: Some(truth),
-        regions,
+        regions: CENTERS.iter().enumerate().map(region).collect(),
+        region_spectra: table(3, 9.0),
+        region_reconstructions: table(2, 0.0),
         labels,
         scree: (1..20).map(|i| 0.8 / (i as f64).powi(3) + 1e-4).collect(),
         energy_ev,
@@ -195,19 +204,21 @@ fn plain() -> Cube {
     let mut hot = values(1);
     hot[[350, 200]] = 9.0;
     cube.labels[[350, 200]] = 1;
-    cube.maps = vec![map("cvae", "combined", hot, 2.5, None), map("pca3", "combined", values(2), 2.5, None)];
+    cube.maps = vec![
+        map("cvae", "combined", hot, 2.5, ScoreSummary::default()),
+        map("pca3", "combined", values(2), 2.5, ScoreSummary::default()),
+    ];
     cube.maps[0].is_default = true;
     cube
 }
 
-fn map(method: &str, score: &str, values: Array2<f32>, threshold: f32, metrics: Option<Metrics>) -> Map {
+fn map(method: &str, score: &str, values: Array2<f32>, threshold: f32, metrics: ScoreSummary) -> Map {
+    let flagged = values.iter().filter(|&&v| v > threshold).count();
     Map {
         method: method.into(),
         score: score.into(),
-        flagged: values.iter().filter(|&&v| v > threshold).count(),
         values,
-        threshold,
+        found: ScoreSummary { threshold: Some(threshold), flagged, ..metrics },
         is_default: false,
-        metrics,
     }
 }

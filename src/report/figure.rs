@@ -1,220 +1,202 @@
-//! Maps as figures: a picture with its colour bar, scale bar, threshold and region numbers.
-
-use std::fmt::Write as _;
+//! Figures of the page: maps with colour bar, scale bar, threshold and region numbers; charts with their legend.
 
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use maud::{Markup, html};
 use ndarray::Array2;
 
+use super::contents::{Cube, Map, Property};
 use super::picture::{Picture, Quantity, REGION_COLOR, SHADES, Span, TRUTH_COLOR};
 use super::picture::{marks, shrink_factor, shrink_marks, shrink_values};
-use super::text::{escape, number, round_down};
-use super::{Map, Region};
+use super::text::{number, round_down};
+use crate::results::RegionSummary;
 
 /// Longest side of a map on the page, in map pixels: the page stays small whatever the cube.
 const MOST_SIDE: usize = 512;
 /// Narrowest figure whose numbers do not touch.
 const LEAST_WIDTH: usize = 230;
+/// Space beside the picture, which keeps neighbours apart.
+const MARGIN: usize = 12;
 /// Regions that get their number written on the map.
 pub const NUMBERED: usize = 6;
 
 /// What lies over every map of a cube.
 pub struct Overlay<'a> {
     marks: Array2<u8>,
-    regions: &'a [&'a Region],
+    regions: &'a [RegionSummary],
     pixel_size: Option<&'a (f64, String)>,
 }
 
 impl<'a> Overlay<'a> {
-    /// `labels` and `truth` are `[y, x]`; `regions` has the strongest first.
-    pub fn new(
-        labels: &Array2<i32>,
-        truth: Option<&Array2<i32>>,
-        regions: &'a [&'a Region],
-        pixel_size: Option<&'a (f64, String)>,
-    ) -> Overlay<'a> {
-        Overlay { marks: marks(labels, truth), regions: &regions[..regions.len().min(NUMBERED)], pixel_size }
+    /// Outlines, region numbers and scale bar of `cube`.
+    pub fn new(cube: &'a Cube) -> Overlay<'a> {
+        Overlay {
+            marks: marks(&cube.labels, cube.truth.as_ref()),
+            regions: &cube.regions[..cube.regions.len().min(NUMBERED)],
+            pixel_size: cube.pixel_size.as_ref(),
+        }
+    }
+
+    /// Outlines of the labelled pixels alone.
+    pub fn outlines(labels: &Array2<i32>) -> Overlay<'static> {
+        Overlay { marks: marks(labels, None), regions: &[], pixel_size: None }
     }
 }
 
-/// The PNG of a whole map, not shrunk, outlines drawn in.
-pub fn map_png(map: &Map, labels: &Array2<i32>, truth: Option<&Array2<i32>>, note: &str) -> Result<Vec<u8>> {
-    let span = Span::of(&map.values, Some(map.threshold));
+/// The PNG of a whole score map of `cube`, not shrunk, outlines drawn in.
+pub fn map_png(map: &Map, cube: &Cube) -> Result<Vec<u8>> {
+    let threshold = map.threshold();
+    let span = Span::of(&map.values, Some(threshold));
     let range = span.map_or("no finite value".into(), |span| {
-        format!(
-            "colours from {} to {}, threshold {}",
-            number(span.low as f64),
-            number(span.high as f64),
-            number(map.threshold as f64)
-        )
+        let [low, high, threshold] = [span.low, span.high, threshold].map(|value| number(value.into()));
+        format!("colours from {low} to {high}, threshold {threshold}")
     });
-    Picture::draw(&map.values, &marks(labels, truth), span).png(Quantity::Score, &format!("{note}; {range}"))
+    let note = format!("{} score of {}; {range}", map.title(), cube.name);
+    Picture::draw(&map.values, &marks(&cube.labels, cube.truth.as_ref()), span).png(Quantity::Score, &note)
 }
 
-/// The PNG of values [y, x], not shrunk, in the colours of `quantity`.
+/// The PNG of values `[y, x]`, not shrunk, in the colours of `quantity`; `note` is kept in it.
+///
+/// # Errors
+/// A map without pixels.
 pub fn picture_png(values: &Array2<f32>, quantity: Quantity, note: &str) -> Result<Vec<u8>> {
     let marks = Array2::zeros(values.dim());
     Picture::draw(values, &marks, Span::of(values, None)).png(quantity, note)
 }
 
-/// A `<figure>` of `values` [y, x] under `caption` (HTML), with colour bar; `threshold` is marked on it.
+/// The figure of a property of `cube`.
+pub fn property_figure(property: &Property, cube: &Cube, overlay: &Overlay) -> Result<Markup> {
+    let label = format!("{} of {}", property.name, cube.name);
+    let caption = html! { b { (property.name) } br; (property.note) };
+    map(&property.values, Quantity::Property, None, overlay, &label, caption)
+}
+
+/// A figure of `values` `[y, x]` under `caption`, with colour bar; `threshold` is marked on it.
 pub fn map(
     values: &Array2<f32>,
     quantity: Quantity,
     threshold: Option<f32>,
     overlay: &Overlay,
     label: &str,
-    caption: &str,
-) -> Result<String> {
+    caption: Markup,
+) -> Result<Markup> {
     let factor = shrink_factor(values.dim(), MOST_SIDE);
     // From all values, so that page and PNG have the same colours.
     let span = Span::of(values, threshold);
     let picture = Picture::draw(&shrink_values(values, factor), &shrink_marks(&overlay.marks, factor), span);
     let width = picture.width.max(LEAST_WIDTH) + 2 * MARGIN;
-    let mut body = String::new();
     let data = BASE64_STANDARD.encode(picture.png(quantity, label)?);
-    let _ = write!(
-        body,
-        "<image x=\"{MARGIN}\" y=\"0\" width=\"{}\" height=\"{}\" href=\"data:image/png;base64,{data}\"/>",
-        picture.width, picture.height
-    );
-    region_numbers(&mut body, &picture, overlay.regions, factor);
-    let mut y = picture.height + 8;
-    if let Some((size, unit)) = overlay.pixel_size {
-        y += scale_bar(&mut body, &picture, factor, *size, unit, y);
-    }
-    if let Some(span) = span {
-        y += color_bar(&mut body, span, quantity, threshold, width - 2 * MARGIN, y);
-    }
+    let mut height = picture.height + 8;
+    let scale_bar = overlay.pixel_size.and_then(|size| scale_bar(&picture, factor, size, height));
+    height += if scale_bar.is_some() { SCALE_BAR_HEIGHT } else { 0 };
+    let color_bar = span.map(|span| color_bar(span, quantity, threshold, width - 2 * MARGIN, &mut height));
     let [high, wide] = picture.scale;
-    let ends = span.map_or(String::new(), |span| {
+    let ends = span.map(|span| {
         let [lower, higher] = span.clipped.map(u8::from);
-        format!(" data-span=\"{} {} {lower} {higher}\"", span.low, span.high)
+        format!("{} {} {lower} {higher}", span.low, span.high)
     });
-    Ok(format!(
-        "<figure class=\"map\"><figcaption>{caption}</figcaption><svg role=\"img\" aria-label=\"{}\" width=\"{width}\" \
-         height=\"{y}\" viewBox=\"0 0 {width} {y}\" data-pixel=\"{high} {wide} {factor}\" data-shades=\"{SHADES}\"{ends}>\
-         {body}</svg></figure>\n",
-        escape(label)
-    ))
+    Ok(html! {
+        figure.map {
+            figcaption { (caption) }
+            svg role="img" aria-label=(label) width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) }
+                data-pixel={ (high) " " (wide) " " (factor) } data-shades=(SHADES) data-span=[ends]
+            {
+                image x=(MARGIN) y="0" width=(picture.width) height=(picture.height)
+                    href={ "data:image/png;base64," (data) } {}
+                @for region in overlay.regions { (region_number(region, &picture, factor)) }
+                @if let Some(bar) = scale_bar { (bar) }
+                @if let Some(bar) = color_bar { (bar) }
+            }
+        }
+    })
 }
 
-/// Space beside the picture, which keeps neighbours apart.
-const MARGIN: usize = 12;
-
-/// Writes the number of each region beside it.
-fn region_numbers(body: &mut String, picture: &Picture, regions: &[&Region], factor: usize) {
-    for region in regions.iter().filter(|r| r.y.is_finite() && r.x.is_finite()) {
-        let radius = (region.area as f64 / std::f64::consts::PI).sqrt() + 0.5;
-        let scale = picture.scale.map(|scale| scale as f64 / factor as f64);
-        let y = (region.y + 0.5) * scale[0];
-        let right = (region.x + 0.5 + radius) * scale[1] + 3.0;
-        let left = (region.x + 0.5 - radius) * scale[1] - 3.0;
-        let (x, anchor) = if right + 16.0 < picture.width as f64 { (right, "start") } else { (left.max(10.0), "end") };
-        let _ = write!(
-            body,
-            "<text class=\"number\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            x + MARGIN as f64,
-            (y + 4.0).clamp(11.0, (picture.height as f64 - 2.0).max(11.0)),
-            region.label
-        );
+/// The number of a region, beside it.
+fn region_number(region: &RegionSummary, picture: &Picture, factor: usize) -> Markup {
+    let radius = (region.area as f64 / std::f64::consts::PI).sqrt() + 0.5;
+    let scale = picture.scale.map(|scale| scale as f64 / factor as f64);
+    let y = (region.y + 0.5) * scale[0] + 4.0;
+    let y = y.clamp(11.0, (picture.height as f64 - 2.0).max(11.0));
+    let right = (region.x + 0.5 + radius) * scale[1] + 3.0;
+    let left = (region.x + 0.5 - radius) * scale[1] - 3.0;
+    let (x, anchor) = if right + 16.0 < picture.width as f64 { (right, "start") } else { (left.max(10.0), "end") };
+    html! {
+        text.number x=(tenths(x + MARGIN as f64)) y=(tenths(y)) text-anchor=(anchor) { (region.label) }
     }
 }
 
-/// Draws a bar of a round length below the picture, from `top`; returns its height.
-fn scale_bar(body: &mut String, picture: &Picture, factor: usize, pixel_size: f64, unit: &str, top: usize) -> usize {
+const SCALE_BAR_HEIGHT: usize = 18;
+
+/// A bar of a round length below the picture, from `top`; none where a pixel has no length.
+fn scale_bar(picture: &Picture, factor: usize, (pixel_size, unit): &(f64, String), top: usize) -> Option<Markup> {
     // Length on the specimen of one picture pixel.
     let step = pixel_size * factor as f64 / picture.scale[1] as f64;
     let longest = step * picture.width as f64 * 0.4;
     if !(longest.is_finite() && longest > 0.0) {
-        return 0;
+        return None;
     }
     let length = round_down(longest);
     let bar = length / step;
-    let _ = write!(
-        body,
-        "<rect x=\"{MARGIN}\" y=\"{}\" width=\"{bar:.1}\" height=\"3\" fill=\"#222b36\"/>\
-         <text x=\"{:.1}\" y=\"{}\">{} {}</text>",
-        top + 4,
-        MARGIN as f64 + bar + 6.0,
-        top + 10,
-        number(length),
-        escape(unit)
-    );
-    18
+    Some(html! {
+        rect x=(MARGIN) y=(top + 4) width=(tenths(bar)) height="3" fill="#222b36" {}
+        text x=(tenths(MARGIN as f64 + bar + 6.0)) y=(top + 10) { (number(length)) " " (unit) }
+    })
 }
 
-/// Draws the colours of `span` with numbers below and the threshold above, `width` wide from `top`; returns its height.
-fn color_bar(
-    body: &mut String,
-    span: Span,
-    quantity: Quantity,
-    threshold: Option<f32>,
-    width: usize,
-    top: usize,
-) -> usize {
+/// The colours of `span` with numbers below and the threshold above, `width` wide from `height`, which grows by its own.
+fn color_bar(span: Span, quantity: Quantity, threshold: Option<f32>, width: usize, height: &mut usize) -> Markup {
     const BAR: usize = 10;
-    let mut y = top;
-    if let Some(threshold) = threshold.filter(|t| t.is_finite()) {
-        let place = span.place(threshold);
-        let x = MARGIN as f64 + place * width as f64;
-        let (anchor, words) = match place {
-            p if p < 0.3 => ("start", x - 4.0),
-            p if p > 0.7 => ("end", x + 4.0),
-            _ => ("middle", x),
-        };
-        let _ = write!(
-            body,
-            "<text x=\"{words:.1}\" y=\"{}\" text-anchor=\"{anchor}\">threshold {}</text>\
-             <path d=\"M{:.1} {}h8l-4 6z\" fill=\"#222b36\"/>",
-            y + 10,
-            number(threshold as f64),
-            x - 4.0,
-            y + 14
-        );
-        y += 21;
+    let top = *height;
+    let threshold = threshold.filter(|t| t.is_finite());
+    let bar_top = if threshold.is_some() { top + 21 } else { top };
+    *height = bar_top + BAR + 18;
+    let at = |place: f64| MARGIN as f64 + place * width as f64;
+    let (low, high) = (f64::from(span.low), f64::from(span.high));
+    let [below, above] = span.clipped;
+    let mut numbers = vec![(0.0, low, "start", if below { "≤ " } else { "" })];
+    if high > low {
+        numbers.push((0.5, 0.5 * (low + high), "middle", ""));
+        numbers.push((1.0, high, "end", if above { "≥ " } else { "" }));
     }
-    let gradient = gradient_id(quantity);
-    let _ =
-        write!(body, "<rect x=\"{MARGIN}\" y=\"{y}\" width=\"{width}\" height=\"{BAR}\" fill=\"url(#{gradient})\"/>");
-    let (low, high) = (span.low as f64, span.high as f64);
-    let numbers = if high > low {
-        vec![(0.0, low, "start"), (0.5, 0.5 * (low + high), "middle"), (1.0, high, "end")]
-    } else {
-        vec![(0.0, low, "start")]
-    };
-    for (place, value, anchor) in numbers {
-        let beyond = match place {
-            0.0 if span.clipped[0] => "&le; ",
-            1.0 if span.clipped[1] => "&ge; ",
-            _ => "",
-        };
-        let _ = write!(
-            body,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{beyond}{}</text>",
-            MARGIN as f64 + place * width as f64,
-            y + BAR + 13,
-            number(value)
-        );
+    html! {
+        @if let Some(threshold) = threshold {
+            @let x = at(span.place(threshold));
+            @let (anchor, words_x) = match span.place(threshold) {
+                place if place < 0.3 => ("start", x - 4.0),
+                place if place > 0.7 => ("end", x + 4.0),
+                _ => ("middle", x),
+            };
+            text x=(tenths(words_x)) y=(top + 10) text-anchor=(anchor) { "threshold " (number(threshold.into())) }
+            path d={ "M" (tenths(x - 4.0)) " " (top + 14) "h8l-4 6z" } fill="#222b36" {}
+        }
+        rect x=(MARGIN) y=(bar_top) width=(width) height=(BAR) fill={ "url(#" (gradient_id(quantity)) ")" } {}
+        @for (place, value, anchor, beyond) in numbers {
+            text x=(tenths(at(place))) y=(bar_top + BAR + 13) text-anchor=(anchor) { (beyond) (number(value)) }
+        }
     }
-    y + BAR + 18 - top
+}
+
+/// A length of an SVG, to a tenth of a pixel.
+fn tenths(value: f64) -> String {
+    format!("{value:.1}")
 }
 
 /// The gradients that the colour bars fill from; once in a page, before the first figure.
-pub fn gradients() -> String {
+pub fn gradients() -> Markup {
     const STOPS: usize = 24;
-    let mut defs = String::from("<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>");
-    for quantity in [Quantity::Score, Quantity::Property, Quantity::Intensity] {
-        let _ = write!(defs, "<linearGradient id=\"{}\">", gradient_id(quantity));
-        for i in 0..=STOPS {
-            let t = i as f64 / STOPS as f64;
-            let color = css(quantity.color(t));
-            let _ = write!(defs, "<stop offset=\"{t:.4}\" stop-color=\"{color}\"/>");
+    html! {
+        svg.defs width="0" height="0" aria-hidden="true" {
+            defs {
+                @for quantity in [Quantity::Score, Quantity::Property, Quantity::Intensity] {
+                    linearGradient id=(gradient_id(quantity)) {
+                        @for t in (0..=STOPS).map(|i| i as f64 / STOPS as f64) {
+                            stop offset=(format!("{t:.4}")) stop-color=(css(quantity.color(t))) {}
+                        }
+                    }
+                }
+            }
         }
-        defs.push_str("</linearGradient>");
     }
-    defs.push_str("</defs></svg>\n");
-    defs
 }
 
 fn gradient_id(quantity: Quantity) -> &'static str {
@@ -225,19 +207,25 @@ fn gradient_id(quantity: Quantity) -> &'static str {
     }
 }
 
-/// What the outlines mean, HTML.
-pub fn outline_legend(with_truth: bool) -> String {
-    let mut legend = key(&css(REGION_COLOR), "", "flagged region (the strongest are numbered)");
-    if with_truth {
-        legend.push_str(&key(&css(TRUTH_COLOR), " dashed", "truth"));
+/// What the outlines mean.
+pub fn outline_legend(with_truth: bool) -> Markup {
+    html! {
+        p.legend {
+            (key(&css(REGION_COLOR), "", "flagged region (the strongest are numbered)"))
+            @if with_truth { (key(&css(TRUTH_COLOR), "dashed", "truth")) }
+            span.key { i.hatch {} "ignored" }
+        }
     }
-    legend.push_str("<span class=\"key\"><i class=\"hatch\"></i>ignored</span>");
-    format!("<p class=\"legend\">{legend}</p>\n")
 }
 
-/// One entry of a legend, HTML: a swatch of `color` (CSS) and `words`.
-pub fn key(color: &str, class: &str, words: &str) -> String {
-    format!("<span class=\"key\"><i class=\"swatch{class}\" style=\"--c:{color}\"></i>{}</span>", escape(words))
+/// A chart under its `title` and legend `keys`.
+pub fn chart_figure(title: &str, keys: Markup, svg: Markup) -> Markup {
+    html! { figure.plot { figcaption { b { (title) } (keys) } (svg) } }
+}
+
+/// One entry of a legend: a swatch of `color` (CSS) in a `style` of page.css, and `words`.
+pub fn key(color: &str, style: &str, words: &str) -> Markup {
+    html! { span.key { i.swatch.(style) style={ "--c:" (color) } {} (words) } }
 }
 
 /// `#rrggbb`.

@@ -1,28 +1,42 @@
-//! What every page is wrapped in: its head with style and policy, its script.
+//! The frame of every page: head with style and content policy, title, script.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::figure;
-use super::text::escape;
+use super::text::printable;
 
-/// What says what lies below the pointer.
+/// Shows the value below the pointer.
 const SCRIPT: &str = include_str!("readout.js");
 
-/// A whole document of `body` (HTML). It loads nothing: its policy forbids all but its own pictures and this one script.
-pub fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; \
-         style-src 'unsafe-inline'; script-src 'sha256-{}'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{1}</title>\n<style>\n{2}</style>\n</head>\n<body>\n{3}<main>\n<h1>{1}</h1>\n{body}</main>\n\
-         <script>{SCRIPT}</script>\n</body>\n</html>\n",
-        BASE64_STANDARD.encode(Sha256::digest(SCRIPT)),
-        escape(title),
-        include_str!("page.css"),
-        figure::gradients(),
-    )
+/// A whole document. It loads nothing: its policy forbids all but its own pictures and this one script.
+pub fn page(title: &str, body: &Markup) -> String {
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'",
+        BASE64_STANDARD.encode(Sha256::digest(SCRIPT))
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(include_str!("page.css"))) }
+            }
+            body {
+                (figure::gradients())
+                main {
+                    h1 { (title) }
+                    (body)
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    printable(&page.into_string())
 }
 
 /// Fails if `page` holds an address, a script but its own, or an attribute that loads or leads anywhere but into it.

@@ -1,4 +1,4 @@
-//! The report of a run, from the files that the run wrote.
+//! The report of a run, gathered from the files that the run wrote.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ndarray::{Array2, Ix2};
 
-use super::{Component, Cube, LossPoint, Map, Metrics, Property, Region, Report, StepPoint};
+use super::contents::{Component, Cube, LossPoint, Map, Property, Report, StepPoint};
+use super::write::write;
 use crate::archive::{self, Microscope};
 use crate::config::{Config, Window};
 use crate::cube::{Axis, CubeInfo};
@@ -16,7 +17,7 @@ use crate::output::{
 use crate::results::titles::{
     COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGION_RECONSTRUCTIONS, REGION_SPECTRA, REGIONS, THICKNESS, map_title,
 };
-use crate::results::{CubeSummary, ScoreSummary, Summary, path, told};
+use crate::results::{CubeSummary, Summary, cube_path, read_json};
 use crate::spectrum::find_edges;
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.
@@ -25,7 +26,7 @@ use crate::spectrum::find_edges;
 /// Results that cannot be read; a folder that cannot be written.
 pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
     let directory = &config.output.dir;
-    // The report shows the first in full: those with the highest scores.
+    // The highest scores first: the page shows only the first cubes in full.
     let mut cubes: Vec<&CubeSummary> = summary.cubes.iter().collect();
     let highest = |cube: &CubeSummary| {
         let scores = cube.regions.iter().map(|region| region.max_score);
@@ -33,7 +34,7 @@ pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
     };
     cubes.sort_by(|a, b| highest(b).total_cmp(&highest(a)));
     let (loss, steps) = read_training(&directory.join("metrics.jsonl"))?;
-    super::write(
+    write(
         directory,
         &Report {
             title: format!("Anomalous spectra: {}", directory.display()),
@@ -41,11 +42,7 @@ pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
             facts: facts(config, summary),
             loss,
             steps,
-            failed_inputs: summary
-                .failed_inputs
-                .iter()
-                .map(|failed| (failed.path.clone(), failed.reason.clone()))
-                .collect(),
+            failed_inputs: summary.failed_inputs.clone(),
             config_yaml: config.to_yaml(),
         },
         cubes.into_iter().map(|cube| read_cube(config, cube)),
@@ -67,7 +64,7 @@ fn facts(config: &Config, summary: &Summary) -> Vec<(String, String)> {
 }
 
 fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
-    let path = path(config, &summary.name);
+    let path = cube_path(&config.output.dir, &summary.name);
     let context = || path.display().to_string();
     let map = |title: &str| -> Result<Array2<f32>> {
         let (_, values) = read_signal_f32(&path, title).with_context(context)?;
@@ -78,17 +75,10 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         let there = titles.iter().any(|other| other == title);
         there.then(|| map(title)).transpose()
     };
-    let info: CubeInfo = told(&path, "cube")?;
-    let windows: Vec<Window> = told(&path, "windows")?;
+    let info: CubeInfo = read_json(&path, "cube")?;
+    let windows: Vec<Window> = read_json(&path, "windows")?;
     let (axes, mean) = read_signal_f32(&path, MEAN)?;
     let energy: &Axis = &axes[0];
-    let measured = optional(REGION_SPECTRA)?;
-    let explained = optional(REGION_RECONSTRUCTIONS)?;
-    let row = |table: &Option<Array2<f32>>, label: i32| {
-        let table = table.as_ref()?;
-        let index = label as usize - 1;
-        (index < table.nrows()).then(|| table.row(index).to_vec())
-    };
     let (learning_results, loadings) = read_learning_results(&path, PCA)?;
     let mut maps = Vec::new();
     for (method, scores) in &summary.methods {
@@ -97,10 +87,8 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
                 method: method.clone(),
                 score: score.clone(),
                 values: map(&map_title(method, score))?,
-                threshold: found.threshold.unwrap_or(f32::INFINITY),
-                flagged: found.flagged,
+                found: found.clone(),
                 is_default: summary.default.is(method, score),
-                metrics: metrics(found),
             });
         }
     }
@@ -115,7 +103,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     }
     let mean: Vec<f64> = mean.iter().map(|&value| value as f64).collect();
     let edges = find_edges(energy, &mean).into_iter();
-    // A truth that is gone or no longer fits is no reason to lose the report.
+    // A truth that is gone or no longer fits must not cost the report.
     let truth = archive::truth(&info.path, [summary.shape[0], summary.shape[1]]).unwrap_or(None);
     Ok(Cube {
         name: summary.name.clone(),
@@ -130,26 +118,9 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         windows: windows.into_iter().map(|window| (window.name, window.range_ev)).collect(),
         maps,
         truth,
-        regions: summary
-            .regions
-            .iter()
-            .map(|region| Region {
-                label: region.label,
-                y: region.y,
-                x: region.x,
-                area: region.area,
-                max_score: region.max_score as f64,
-                mean_score: region.mean_score,
-                estimated_shift_ev: region.estimated_shift_ev.zip(region.shift_error_ev),
-                differs: region
-                    .kind
-                    .as_ref()
-                    .map_or(String::new(), |kind| format!("{}, {}", kind.window, kind.differs)),
-                energies_ev: region.energies_ev.clone(),
-                spectrum: row(&measured, region.label).unwrap_or_default(),
-                reconstruction: row(&explained, region.label).unwrap_or_default(),
-            })
-            .collect(),
+        regions: summary.regions.clone(),
+        region_spectra: optional(REGION_SPECTRA)?,
+        region_reconstructions: optional(REGION_RECONSTRUCTIONS)?,
         labels: map(REGIONS)?.mapv(|label| label as i32),
         components: components(&learning_results, &loadings, summary.shape),
         scree: learning_results.explained_variance_ratio,
@@ -158,7 +129,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     })
 }
 
-/// Components and latent dimensions that a report shows.
+/// Principal components and latent dimensions that a report shows.
 const SHOWN: usize = 4;
 
 /// The first principal components of a cube of `shape`, whose loadings are `[pixels, k]`.
@@ -173,7 +144,7 @@ fn components(results: &LearningResults, loadings: &Array2<f64>, [rows, columns,
         .collect()
 }
 
-/// The dimensions of the latent code that differ most over the cube. Rank-local.
+/// The latent dimensions that vary most over the cube. Rank-local.
 fn latent(path: &Path) -> Result<Vec<Property>> {
     let mut shown: Vec<(f64, Property)> = Vec::new();
     for index in 0..signal_axes(path, LATENT)?[0].size {
@@ -197,9 +168,9 @@ fn latent(path: &Path) -> Result<Vec<Property>> {
     Ok(shown.into_iter().map(|(_, property)| property).collect())
 }
 
-/// Where a cube comes from.
+/// Where a cube comes from, by name.
 fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
-    let microscope: Microscope = told(path, "microscope")?;
+    let microscope: Microscope = read_json(path, "microscope")?;
     let angles = [
         (microscope.beam_energy_kev, "keV"),
         (microscope.convergence_angle_mrad, "mrad convergence"),
@@ -227,19 +198,7 @@ fn provenance(path: &Path, info: &CubeInfo) -> Result<Vec<(String, String)>> {
     Ok(told.map(|(name, value)| (name.to_string(), value)).collect())
 }
 
-fn metrics(found: &ScoreSummary) -> Option<Metrics> {
-    let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
-    found.auroc.map(|auroc| Metrics {
-        auroc,
-        average_precision: number(found.average_precision),
-        best_f1: number(found.best_f1),
-        f1: number(found.f1),
-        precision: number(found.precision),
-        recall: number(found.recall),
-    })
-}
-
-/// The epochs' losses, and of each step the rest; none where nothing was trained.
+/// The losses of the epochs, and the other figures of the steps; none where nothing was trained.
 fn read_training(path: &Path) -> Result<(Vec<LossPoint>, Vec<StepPoint>)> {
     if !path.exists() {
         return Ok((Vec::new(), Vec::new()));

@@ -1,182 +1,160 @@
 //! The page: overview, the cubes' sections, training, configuration.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result};
+use maud::{Markup, html};
 
-use super::figure::{css, key};
+use super::chart;
+use super::contents::{Cube, Report, StepPoint};
+use super::figure::{chart_figure, css, key};
 use super::frame;
 use super::plot::{BLUE, VERMILLION};
-use super::section::{self, chart_figure};
-use super::text::{counted, escape, number};
-use super::{Cube, MOST_CUBES, Report, StepPoint, chart};
+use super::section;
+use super::text::{counted, number};
 
-/// What is shown of the cubes so far, as HTML.
+/// Cubes that the page shows in full: it must open in a browser for an archive of thousands too.
+pub const MOST_CUBES: usize = 40;
+
+/// The page of the cubes so far.
 #[derive(Default)]
 pub struct Page {
-    cubes: usize,
-    /// What was found, one item for each of the first.
-    found: String,
-    /// A row of the overview for each.
-    rows: String,
-    /// A section for each of the first.
-    sections: String,
+    /// A row of the overview for each cube.
+    rows: Vec<Markup>,
+    /// A list item for each of the first cubes.
+    found: Vec<Markup>,
+    /// A section for each of the first cubes.
+    sections: Vec<Markup>,
 }
 
 impl Page {
     /// Shows one more cube.
     pub fn add(&mut self, cube: &Cube) -> Result<()> {
-        let index = self.cubes;
-        self.cubes += 1;
-        let name = escape(&cube.name);
+        let index = self.rows.len();
         if index >= MOST_CUBES {
-            self.rows.push_str(&row(cube, &name));
+            self.rows.push(row(cube, &html! { (cube.name) }));
             return Ok(());
         }
-        let link = format!("<a href=\"#cube-{index}\">{name}</a>");
-        let sentence = section::sentence(cube);
-        let _ = writeln!(self.found, "<li>{link}: {sentence}</li>");
-        self.rows.push_str(&row(cube, &link));
-        let section =
-            section::html(cube, index).with_context(|| format!("drawing the report's section on {}", cube.name))?;
-        self.sections.push_str(&section);
+        let link = html! { a href={ "#cube-" (index) } { (cube.name) } };
+        self.rows.push(row(cube, &link));
+        self.found.push(html! { li { (link) ": " (section::sentence(cube)) } });
+        let section = section::section(cube, index);
+        self.sections.push(section.with_context(|| format!("drawing the report's section on {}", cube.name))?);
         Ok(())
     }
 
     /// The whole document.
     pub fn html(&self, report: &Report) -> Result<String> {
         let title = if report.title.is_empty() { "coreloss" } else { &report.title };
-        let mut html = String::new();
-        self.found(&mut html, report);
-        facts(&mut html, report);
-        self.overview(&mut html);
-        html.push_str(&self.sections);
-        training(&mut html, report)?;
-        failed_inputs(&mut html, report);
-        if !report.config_yaml.is_empty() {
-            let _ = writeln!(
-                html,
-                "<details><summary>Configuration</summary><pre>{}</pre></details>",
-                escape(&report.config_yaml)
-            );
-        }
-        let _ = writeln!(
-            html,
-            "<footer>coreloss {}. Each map lies beside this page as a PNG.</footer>",
-            escape(&report.version)
-        );
-        Ok(frame::page(title, &html))
+        let body = html! {
+            (self.found(report))
+            @if !report.facts.is_empty() {
+                dl.facts {
+                    @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } }
+                }
+            }
+            @if self.rows.len() > 1 { (self.overview()) }
+            @for section in &self.sections { (section) }
+            @if !report.loss.is_empty() { (training(report)?) }
+            @if !report.failed_inputs.is_empty() { (failed_inputs(report)) }
+            @if !report.config_yaml.is_empty() {
+                details { summary { "Configuration" } pre { (report.config_yaml) } }
+            }
+            footer { "coreloss " (report.version) ". Each map lies beside this page as a PNG." }
+        };
+        Ok(frame::page(title, &body))
     }
 
     /// What was found, one sentence for each cube.
-    fn found(&self, html: &mut String, report: &Report) {
-        if self.cubes == 0 {
-            html.push_str("<p class=\"found\">No cube was scored.</p>\n");
-        } else {
-            let _ = writeln!(html, "<ul class=\"found\">\n{}</ul>", self.found);
-        }
-        if self.cubes > MOST_CUBES {
-            let _ = writeln!(
-                html,
-                "<p class=\"note\">The first {MOST_CUBES} of {} cubes are shown in full; the table has all of them.</p>",
-                self.cubes
-            );
-        }
-        if !report.failed_inputs.is_empty() {
-            let _ = writeln!(
-                html,
-                "<p class=\"warning\"><a href=\"#failed\">{} set aside.</a></p>",
-                counted(report.failed_inputs.len(), "input")
-            );
+    fn found(&self, report: &Report) -> Markup {
+        let cubes = self.rows.len();
+        html! {
+            @if cubes == 0 {
+                p.found { "No cube was scored." }
+            } @else {
+                ul.found { @for item in &self.found { (item) } }
+            }
+            @if cubes > MOST_CUBES {
+                p.note {
+                    "The first " (MOST_CUBES) " of " (cubes) " cubes are shown in full; the table has all of them."
+                }
+            }
+            @if !report.failed_inputs.is_empty() {
+                p.warning { a href="#failed" { (counted(report.failed_inputs.len(), "input")) " set aside." } }
+            }
         }
     }
 
-    /// All cubes in a table, where there is more than one.
-    fn overview(&self, html: &mut String) {
-        if self.cubes < 2 {
-            return;
+    /// The table of all cubes.
+    fn overview(&self) -> Markup {
+        html! {
+            h2 { "Cubes" }
+            table {
+                thead {
+                    tr {
+                        th { "cube" }
+                        @for name in
+                            ["y × x × energy", "regions", "flagged", "strongest region", "threshold", "AUROC"]
+                        { th.n { (name) } }
+                    }
+                }
+                tbody { @for row in &self.rows { (row) } }
+            }
         }
-        let _ = writeln!(
-            html,
-            "<h2>Cubes</h2>\n<table><thead><tr><th>cube</th><th class=\"n\">y &times; x &times; energy</th>\
-             <th class=\"n\">regions</th><th class=\"n\">flagged</th><th class=\"n\">strongest region</th>\
-             <th class=\"n\">threshold</th><th class=\"n\">AUROC</th></tr></thead><tbody>\n{}</tbody></table>",
-            self.rows
-        );
     }
 }
 
-fn facts(html: &mut String, report: &Report) {
-    if report.facts.is_empty() {
-        return;
-    }
-    html.push_str("<dl class=\"facts\">\n");
-    for (name, value) in &report.facts {
-        let _ = writeln!(html, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
-    }
-    html.push_str("</dl>\n");
-}
-
-/// A cube's row of the overview, with `name` as HTML.
-fn row(cube: &Cube, name: &str) -> String {
+/// A cube's row of the overview.
+fn row(cube: &Cube, name: &Markup) -> Markup {
     let [rows, columns, channels] = cube.shape;
-    let highest = cube.regions.iter().map(|region| region.max_score);
-    let strongest = highest.fold(f64::NAN, f64::max);
-    let map = section::default_map(cube);
-    let auroc = map.and_then(|map| map.metrics).map_or(f64::NAN, |m| m.auroc);
-    format!(
-        "<tr><td>{name}</td><td class=\"n\">{rows} &times; {columns} &times; {channels}</td><td class=\"n\">{}</td>\
-         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-        cube.regions.len(),
-        map.map_or("&ndash;".into(), |map| map.flagged.to_string()),
-        figure_or_dash(strongest),
-        figure_or_dash(map.map_or(f64::NAN, |map| map.threshold as f64)),
-        figure_or_dash(auroc),
-    )
-}
-
-fn figure_or_dash(value: f64) -> String {
-    if value.is_finite() { number(value) } else { "&ndash;".into() }
-}
-
-fn training(html: &mut String, report: &Report) -> Result<()> {
-    if report.loss.is_empty() {
-        return Ok(());
-    }
-    html.push_str("<section>\n<h2>Training</h2>\n");
-    let mut keys = key(&css(BLUE), "", "training");
-    if report.loss.iter().any(|point| point.validation.is_some()) {
-        keys.push_str(&key(&css(VERMILLION), "", "validation"));
-    }
-    chart_figure(html, "Loss", &keys, &chart::loss(&report.loss)?);
-    let steps = &report.steps;
-    if steps.len() > 1 {
-        let of = |value: fn(&StepPoint) -> f64| -> Vec<(f64, f64)> {
-            let points = steps.iter().map(|point| (point.step as f64, value(point)));
-            points.collect()
-        };
-        html.push_str("<div class=\"charts\">\n");
-        for (title, words, points) in [
-            ("Latent information", "nats per pixel", of(|point| point.kl)),
-            ("Gradient", "norm of the gradient", of(|point| point.grad_norm)),
-        ] {
-            chart_figure(html, title, "", &chart::training(words, &points)?);
+    let highest = cube.regions.iter().map(|region| f64::from(region.max_score));
+    let map = cube.default_map();
+    let dash_unless_finite = |value: Option<f64>| value.filter(|value| value.is_finite()).map_or("–".into(), number);
+    html! {
+        tr {
+            td { (name) }
+            td.n { (rows) " × " (columns) " × " (channels) }
+            td.n { (cube.regions.len()) }
+            td.n { (map.map_or("–".into(), |map| map.found.flagged.to_string())) }
+            td.n { (dash_unless_finite(highest.reduce(f64::max))) }
+            td.n { (dash_unless_finite(map.map(|map| map.threshold().into()))) }
+            td.n { (dash_unless_finite(map.and_then(|map| map.found.auroc))) }
         }
-        html.push_str("</div>\n");
     }
-    html.push_str("</section>\n");
-    Ok(())
 }
 
-fn failed_inputs(html: &mut String, report: &Report) {
-    if report.failed_inputs.is_empty() {
-        return;
+fn training(report: &Report) -> Result<Markup> {
+    let validated = report.loss.iter().any(|point| point.validation.is_some());
+    let keys = html! {
+        (key(&css(BLUE), "", "training"))
+        @if validated { (key(&css(VERMILLION), "", "validation")) }
+    };
+    let steps = |title: &str, words: &str, value: fn(&StepPoint) -> f64| -> Result<Markup> {
+        let points: Vec<(f64, f64)> = report.steps.iter().map(|point| (point.step as f64, value(point))).collect();
+        Ok(chart_figure(title, html! {}, chart::training(words, &points)?))
+    };
+    Ok(html! {
+        section {
+            h2 { "Training" }
+            (chart_figure("Loss", keys, chart::loss(&report.loss)?))
+            @if report.steps.len() > 1 {
+                .charts {
+                    (steps("Latent information", "nats per pixel", |point| point.kl)?)
+                    (steps("Gradient", "norm of the gradient", |point| point.grad_norm)?)
+                }
+            }
+        }
+    })
+}
+
+fn failed_inputs(report: &Report) -> Markup {
+    html! {
+        section #failed {
+            h2 { "Inputs set aside" }
+            table {
+                thead { tr { th { "input" } th { "reason" } } }
+                tbody {
+                    @for failed in &report.failed_inputs { tr { td { (failed.path) } td { (failed.reason) } } }
+                }
+            }
+        }
     }
-    html.push_str(
-        "<section id=\"failed\">\n<h2>Inputs set aside</h2>\n<table><thead><tr><th>input</th><th>reason</th></tr></thead><tbody>\n",
-    );
-    for (path, reason) in &report.failed_inputs {
-        let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(path), escape(reason));
-    }
-    html.push_str("</tbody></table>\n</section>\n");
 }

@@ -1,18 +1,18 @@
 //! Maps as pictures: values to palette indices, outlines, PNG bytes.
 //!
-//! Knows arrays and pixels only; colour bars and words are `figure`'s.
+//! Arrays and pixels only; [`figure`](super::figure) adds colour bars and words.
 
 use anyhow::{Context, Result};
 use ndarray::{Array2, s};
 
-/// Wanted length of the longer side of a small map, in picture pixels.
+/// Length of the longer side of a small map, in picture pixels.
 const READABLE_SIDE: usize = 340;
 /// Least length of the shorter side: a single scan line is drawn thicker than its pixels are wide.
 const LEAST_SIDE: usize = 24;
-/// Most picture pixels along one side of a map pixel.
+/// Largest magnification.
 const MOST_SCALE: usize = 32;
 
-/// Palette entries of the gradient; those after them mean something else.
+/// Palette entries of the gradient; those after them are for hatch and outlines.
 pub const SHADES: usize = 250;
 const HATCH_LIGHT: u8 = SHADES as u8;
 const HATCH_DARK: u8 = SHADES as u8 + 1;
@@ -21,18 +21,18 @@ const TRUTH: u8 = SHADES as u8 + 3;
 /// Width of a stripe of the hatch and length of a dash of the outline, in picture pixels.
 const STRIPE: usize = 4;
 
-/// Bits of a mark: what a pixel belongs to.
+/// Bits that say what a pixel belongs to.
 const IN_REGION: u8 = 1;
 const IN_TRUTH: u8 = 2;
 
-/// What a map shows, which decides its colours.
+/// What a map shows: it decides the colours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Quantity {
     /// Inferno: perceptually uniform and safe for the colour-blind.
     Score,
-    /// Viridis, as safe, and not to be taken for a score.
+    /// Viridis: as safe, and not mistaken for a score.
     Property,
-    /// Greys, the custom for images from a detector.
+    /// Greys, as is usual for images from a detector.
     Intensity,
 }
 
@@ -66,7 +66,7 @@ pub const REGION_COLOR: [u8; 3] = [0x00, 0xd8, 0xff];
 /// Dashed outline of the truth: light enough for inferno, and not a grey.
 pub const TRUTH_COLOR: [u8; 3] = [0x9d, 0xff, 0x3c];
 
-/// The values at the ends of the colours; what lies beyond takes the end's colour.
+/// The values at the ends of the gradient; values beyond take the colour of the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     pub low: f32,
@@ -78,7 +78,7 @@ pub struct Span {
 impl Span {
     /// The 1 % and 99.9 % quantiles of the finite `values`, widened to hold `threshold`; `None` without a finite value.
     ///
-    /// Quantiles, since one broken pixel would turn all others black.
+    /// Quantiles, because one broken pixel would turn all others black.
     pub fn of(values: &Array2<f32>, threshold: Option<f32>) -> Option<Span> {
         let mut finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
         if finite.is_empty() {
@@ -139,12 +139,12 @@ pub fn shrink_factor(shape: (usize, usize), most: usize) -> usize {
     shape.0.max(shape.1).div_ceil(most).max(1)
 }
 
-/// `values` [y, x] in blocks of `factor` squared, each its greatest value: one hot pixel stays visible. NaN where all are.
+/// The maximum of `values` `[y, x]` over blocks of `factor` squared, so that one hot pixel stays visible; NaN where all are.
 pub fn shrink_values(values: &Array2<f32>, factor: usize) -> Array2<f32> {
     shrink(values, factor, f32::NAN, f32::max)
 }
 
-/// `marks` [y, x] in blocks of `factor` squared, each with all bits of its pixels.
+/// The bits of `marks` `[y, x]` joined over blocks of `factor` squared.
 pub fn shrink_marks(marks: &Array2<u8>, factor: usize) -> Array2<u8> {
     shrink(marks, factor, 0, |a, b| a | b)
 }
@@ -160,7 +160,7 @@ fn shrink<T: Copy>(array: &Array2<T>, factor: usize, zero: T, join: fn(T, T) -> 
 }
 
 impl Picture {
-    /// Draws `values` [y, x] with whole-numbered magnification and the outlines of `marks` [y, x]; NaN is hatched grey.
+    /// Draws `values` `[y, x]`, magnified by a whole number, with the outlines of `marks` `[y, x]`; NaN is hatched grey.
     pub fn draw(values: &Array2<f32>, marks: &Array2<u8>, span: Option<Span>) -> Picture {
         let (rows, columns) = values.dim();
         let scale = magnification(rows, columns);
@@ -181,7 +181,7 @@ impl Picture {
         picture
     }
 
-    /// Colours the pixels of `block` (`[y, x]` ranges) for which `color` has one.
+    /// Colours the pixels of `block` (`[y, x]` ranges) for which `color` gives one.
     fn fill(&mut self, block: [std::ops::Range<usize>; 2], color: impl Fn(usize, usize) -> Option<u8>) {
         let [rows, columns] = block;
         for py in rows {
@@ -193,7 +193,7 @@ impl Picture {
         }
     }
 
-    /// Surrounds the pixels that have `bit`; the line lies outside of them, so that even a single one keeps its colour.
+    /// Outlines the pixels with `bit`; the line lies outside of them, so that a single pixel keeps its colour.
     fn outline(&mut self, marks: &Array2<u8>, bit: u8, color: impl Fn(usize, usize) -> Option<u8>) {
         let (rows, columns) = marks.dim();
         let scale = self.scale;
@@ -221,7 +221,8 @@ impl Picture {
 
     /// The PNG, 8 bits by palette; `note` is kept in it as its description.
     ///
-    /// # Errors   A picture without pixels.
+    /// # Errors
+    /// A picture without pixels.
     pub fn png(&self, quantity: Quantity, note: &str) -> Result<Vec<u8>> {
         let side = |size: usize| u32::try_from(size).context("the map is too large for a PNG");
         let mut bytes = Vec::new();
@@ -238,14 +239,14 @@ impl Picture {
     }
 }
 
-/// Whether a picture pixel lies on every other one of slanted stripes.
+/// Whether a picture pixel lies on an even one of the slanted stripes.
 fn on_stripe(py: usize, px: usize) -> bool {
     ((py + px) / STRIPE).is_multiple_of(2)
 }
 
 const NEIGHBOURS: [(isize, isize); 8] = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)];
 
-/// Picture pixels along a map pixel, `[y, x]`: equal, unless one side would be too thin to see.
+/// Picture pixels along a map pixel, `[y, x]`: equal, unless one side of the map would be too thin to see.
 fn magnification(rows: usize, columns: usize) -> [usize; 2] {
     let scale = (READABLE_SIDE / rows.max(columns).max(1)).clamp(1, MOST_SCALE);
     [rows, columns].map(|size| scale.max(LEAST_SIDE.div_ceil(size.max(1))))

@@ -1,8 +1,9 @@
-//! Panels, lines and shades as inline SVG: the little that the charts need of `plotters`.
+//! Panels, lines and shades as inline SVG, drawn by `plotters`.
 
 use std::ops::Range;
 
 use anyhow::Result;
+use maud::{Markup, PreEscaped, html};
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
 use plotters::prelude::{
@@ -13,17 +14,16 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, IntoFont, TextStyle};
 
 use super::scale::{Coordinate, Scale};
-use super::text::{escape, plain};
 
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Coordinate, Coordinate>>;
 
 /// Charts are drawn this much larger than they are shown, since `plotters` rounds to whole units.
 const OVERSAMPLING: u32 = 4;
-/// Room beside the axes for the y axis' numbers and for the end of the x axis' last one, CSS pixels.
+/// Room for the numbers of the y axis, and for the end of the last number of the x axis, CSS pixels.
 const LEFT: u32 = 62;
 const RIGHT: u32 = 16;
-/// Most points of a line: more than a chart has columns to show.
+/// Most points of a line: more than a chart has columns.
 const MOST_POINTS: usize = 1200;
 
 pub type Rgb = [u8; 3];
@@ -35,14 +35,15 @@ pub const INK: Rgb = [0x22, 0x2b, 0x36];
 const RULE: Rgb = [0xe3, 0xe7, 0xec];
 const SHADE: Rgb = [0xe6, 0x9f, 0x00];
 
-/// An SVG element without links or scripts, `width` by `height` CSS pixels, drawn by `draw`; `label` says what it shows,
-/// and all of its panels have the axis `x`, which is linear.
+/// An SVG element without links or scripts, `width` by `height` CSS pixels, drawn by `draw`.
+///
+/// `label` says what it shows; all of its panels share the axis `x`, which is linear.
 pub fn svg(
     [width, height]: [u32; 2],
     label: &str,
     x: &Scale,
     draw: impl FnOnce(&Area<'_>) -> Result<()>,
-) -> Result<String> {
+) -> Result<Markup> {
     let mut drawn = String::new();
     let size = (width * OVERSAMPLING, height * OVERSAMPLING);
     {
@@ -51,20 +52,14 @@ pub fn svg(
         area.present()?;
     }
     // The backend's own opening tag has a fixed size and a namespace, which HTML does not want.
-    let body = drawn.split_once('>').map_or("", |(_, body)| body);
+    let body = drawn.split_once('>').and_then(|(_, body)| body.rsplit_once("</svg>"));
+    let body = body.map_or("", |(body, _)| body);
     let share = |pixels: u32| f64::from(pixels) / f64::from(width);
-    Ok(format!(
-        "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
-         data-axis=\"{:.5} {:.5} {} {}\" data-words=\"{}\">{body}",
-        escape(label),
-        size.0,
-        size.1,
-        share(LEFT),
-        share(width - RIGHT),
-        x.range.start,
-        x.range.end,
-        escape(x.label),
-    ))
+    let axis = format!("{:.5} {:.5} {} {}", share(LEFT), share(width - RIGHT), x.range.start, x.range.end);
+    Ok(html! {
+        svg.chart role="img" aria-label=(label) width=(width) height=(height) viewBox={ "0 0 " (size.0) " " (size.1) }
+            data-axis=(axis) data-words=(x.label) { (PreEscaped(body)) }
+    })
 }
 
 /// Axes with what is drawn between them.
@@ -97,8 +92,8 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
             .set_all_tick_mark_size(3 * OVERSAMPLING)
             .x_label_formatter(&|&place| x.text(place, &x_ticks))
             .y_label_formatter(&|&place| y.text(place, &y_ticks))
-            .x_desc(plain(x.label))
-            .y_desc(plain(y.label))
+            .x_desc(x.label)
+            .y_desc(y.label)
             .draw()?;
         Ok(Panel { chart, x, y })
     }
@@ -141,7 +136,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         Ok(())
     }
 
-    /// A dashed vertical line at `x`, with `words` beside its upper end.
+    /// A dashed vertical line at `x`, labelled at its upper end.
     pub fn marker(&mut self, x: f64, words: &str) -> Result<()> {
         let Range { start, end } = self.y.range;
         let place = self.x.place(x);
@@ -164,8 +159,8 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         self.words(place, end, side, &words)
     }
 
-    /// A dashed line at each onset of `edges` (name, eV) in view, its name along it from the x axis up; names that
-    /// would cover the one before are left out.
+    /// A dashed line at each onset of `edges` (name, eV) in view, with its name along it; names that would overlap are left
+    /// out.
     pub fn onsets(&mut self, edges: &[(String, f64)]) -> Result<()> {
         let (x, y) = (self.x.range.clone(), self.y.range.clone());
         let (columns, _) = self.chart.plotting_area().dim_in_pixel();
@@ -186,7 +181,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
             }
             free_from = onset + apart;
             let style = font(11).transform(FontTransform::Rotate270).pos(Pos::new(HPos::Left, VPos::Top));
-            let words = Text::new(plain(&shortened(name)), (*onset, y.start + 0.3 * step), style);
+            let words = Text::new(shortened(name), (*onset, y.start + 0.3 * step), style);
             self.chart.draw_series([words])?;
         }
         Ok(())
@@ -206,7 +201,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         for (low, high) in windows.iter().filter_map(|(_, [low, high])| visible(*low, *high, &x)) {
             let corners = [(low, y.start), (high, y.end)];
             self.chart.draw_series([Rectangle::new(corners, shade.filled())])?;
-            // Neighbours touch: their borders tell them apart.
+            // Windows may touch: their borders tell them apart.
             for border in [low, high] {
                 let ends = [(border, y.start), (border, y.end)];
                 self.chart.draw_series([PathElement::new(ends, shade.stroke_width(OVERSAMPLING))])?;
@@ -215,7 +210,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
         Ok(())
     }
 
-    /// The names of `windows` at the upper edge, each on the first of three lines where it covers none before it.
+    /// The names of `windows` at the upper edge, each on the first of three lines where it overlaps no other.
     pub fn shade_names(&mut self, windows: &[(String, [f64; 2])]) -> Result<()> {
         let (x, y) = (self.x.range.clone(), self.y.range.clone());
         let (columns, rows) = self.chart.plotting_area().dim_in_pixel();
@@ -240,7 +235,7 @@ impl<'a, 'b, 's> Panel<'a, 'b, 's> {
 
     fn words(&mut self, x: f64, y: f64, side: HPos, words: &str) -> Result<()> {
         let style = font(11).pos(Pos::new(side, VPos::Top));
-        self.chart.draw_series([Text::new(plain(words), (x, y), style)])?;
+        self.chart.draw_series([Text::new(words.to_string(), (x, y), style)])?;
         Ok(())
     }
 }
@@ -256,7 +251,7 @@ fn shortened(name: &str) -> String {
     if name.chars().count() <= MOST { name.into() } else { name.chars().take(MOST - 3).chain("...".chars()).collect() }
 }
 
-/// At most about `most` of `points`: the least and greatest of each run, so that no spike is lost.
+/// At most about `most` of `points`: minimum and maximum of each run, so that no spike is lost.
 fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     if points.len() <= most {
         return points.to_vec();

@@ -1,4 +1,4 @@
-//! One axis of a chart: what it spans, where its ticks are, what they say.
+//! One axis of a chart: its range, its ticks and their labels.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 use super::text::{number, tick_label, ticks};
 
-/// One axis: its words, what it spans, and whether it is logarithmic.
+/// One axis: its label, its range, and whether it is logarithmic.
 pub struct Scale<'a> {
     pub label: &'a str,
-    /// Least and greatest place.
+    /// Least and greatest position; of a logarithmic axis those of the decimal logarithm.
     pub range: Range<f64>,
     log: bool,
 }
@@ -28,13 +28,13 @@ impl<'a> Scale<'a> {
         Scale { label, range, log: true }
     }
 
-    /// Moves the upper end up by `share` of the width, to make room for words.
+    /// Moves the upper end up by `share` of the range, to make room for labels.
     pub fn headroom(mut self, share: f64) -> Scale<'a> {
         self.range.end += share * (self.range.end - self.range.start);
         self
     }
 
-    /// Where `value` lies on this axis; NaN where it has no place.
+    /// The position of `value` on this axis; NaN where it has none.
     pub fn place(&self, value: f64) -> f64 {
         match self.log {
             true if value > 0.0 => value.log10(),
@@ -67,13 +67,13 @@ impl<'a> Scale<'a> {
             .collect()
     }
 
-    /// The text of the tick at `place`, one of `ticks`.
+    /// The label of the tick at `place`, one of `ticks`.
     pub fn text(&self, place: f64, ticks: &[f64]) -> String {
         if self.log { number(10f64.powf(place)) } else { tick_label(place, ticks) }
     }
 }
 
-/// An axis as `plotters` wants it: places, and which of them have ticks.
+/// An axis as `plotters` wants it: a range of positions, and the ticks.
 pub struct Coordinate {
     range: Range<f64>,
     ticks: Vec<f64>,

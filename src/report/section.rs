@@ -1,303 +1,251 @@
 //! One cube's section of the page: sentence, maps, tables, spectra.
 
-use std::fmt::Write as _;
-
 use anyhow::Result;
+use maud::{Markup, PreEscaped, html};
+use ndarray::{Array2, ArrayView1};
 
 use super::chart;
-use super::figure::{self, NUMBERED, Overlay, css, key};
-use super::inside;
+use super::contents::{Cube, Map};
+use super::figure::{self, NUMBERED, Overlay, chart_figure, css, key, outline_legend, property_figure};
+use super::models::models;
 use super::picture::Quantity;
 use super::plot::{BLUE, INK, VERMILLION};
-use super::text::{counted, escape, number, percent};
-use super::{Cube, Map, Region};
+use super::text::{counted, number, percent};
+use crate::results::RegionSummary;
 
 /// Regions in the table; the cube's own file has all.
 const LISTED: usize = 20;
 
-/// What was found in `cube`, one sentence, HTML.
-pub fn sentence(cube: &Cube) -> String {
-    let Some(map) = default_map(cube) else {
-        return "was not scored.".into();
+/// What was found in `cube`, one sentence.
+pub fn sentence(cube: &Cube) -> Markup {
+    let Some(map) = cube.default_map() else {
+        return html! { "was not scored." };
     };
-    let by = format!("by <b>{} {}</b>", escape(&map.method), escape(&map.score));
+    let by = html! { "by " b { (map.title()) } };
     let scored = map.values.iter().filter(|v| !v.is_nan()).count();
     if scored == 0 {
-        return format!("all of its pixels are ignored {by}.");
+        return html! { "all of its pixels are ignored " (by) "." };
     }
-    let threshold = number(map.threshold as f64);
-    if map.flagged == 0 {
-        return format!("nothing stands out {by}: no pixel is above the threshold {threshold}.");
+    let threshold = number(map.threshold().into());
+    let flagged = map.found.flagged;
+    if flagged == 0 {
+        return html! { "nothing stands out " (by) ": no pixel is above the threshold " (threshold) "." };
     }
-    let share = percent(map.flagged as f64 / scored as f64);
-    let pixels = format!("{} ({share} of the map)", counted(map.flagged, "pixel"));
-    let Some(strongest) = strongest_first(cube).first().copied() else {
-        return format!("{pixels} above the threshold {threshold} {by}, too few together for a region.");
+    let share = percent(flagged as f64 / scored as f64);
+    let pixels = format!("{} ({share} of the map)", counted(flagged, "pixel"));
+    let Some(strongest) = cube.regions.first() else {
+        return html! { (pixels) " above the threshold " (threshold) " " (by) ", too few together for a region." };
     };
-    let mut sentence = format!(
-        "<b>{}</b>, {pixels} above the threshold {threshold} {by}; the strongest, around y {}, x {}, reaches {}",
-        counted(cube.regions.len(), "region"),
-        number(strongest.y.round()),
-        number(strongest.x.round()),
-        number(strongest.max_score),
-    );
-    if let Some((shift, _)) = strongest.estimated_shift_ev {
-        let _ = write!(sentence, " (edge shifted by about {} eV)", number(shift));
+    html! {
+        b { (counted(cube.regions.len(), "region")) }
+        ", " (pixels) " above the threshold " (threshold) " " (by)
+        "; the strongest, around y " (number(strongest.y.round())) ", x " (number(strongest.x.round()))
+        ", reaches " (number(strongest.max_score.into()))
+        @if let Some(shift) = strongest.estimated_shift_ev { " (edge shifted by about " (number(shift)) " eV)" }
+        @if let Some(auroc) = map.found.auroc {
+            ". Against the truth: AUROC " (number(auroc))
+            ", average precision " (number(map.found.average_precision.unwrap_or(f64::NAN)))
+        }
+        "."
     }
-    if let Some(metrics) = &map.metrics {
-        let _ = write!(
-            sentence,
-            ". Against the truth: AUROC {}, average precision {}",
-            number(metrics.auroc),
-            number(metrics.average_precision)
-        );
-    }
-    sentence.push('.');
-    sentence
 }
 
-/// The map that the regions come from: the one marked so, or the first.
-pub fn default_map(cube: &Cube) -> Option<&Map> {
-    cube.maps.iter().find(|map| map.is_default).or(cube.maps.first())
-}
-
-fn strongest_first(cube: &Cube) -> Vec<&Region> {
-    let mut regions: Vec<&Region> = cube.regions.iter().collect();
-    // NaN last.
-    let strength = |region: &Region| {
-        if region.max_score.is_nan() { f64::NEG_INFINITY } else { region.max_score }
-    };
-    regions.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
-    regions
-}
-
-/// The section of `cube`, HTML, reachable as `#cube-INDEX`.
-pub fn html(cube: &Cube, index: usize) -> Result<String> {
-    let regions = strongest_first(cube);
+/// The section of `cube`, reachable as `#cube-INDEX`.
+pub fn section(cube: &Cube, index: usize) -> Result<Markup> {
     let [rows, columns, channels] = cube.shape;
-    let mut html = format!(
-        "<section class=\"cube\" id=\"cube-{index}\">\n<h2>{}</h2>\n<p class=\"found\">{}</p>\n\
-         <p class=\"note\">{rows} &times; {columns} pixels (y &times; x), {channels} channels{}</p>\n",
-        escape(&cube.name),
-        capitalized(sentence(cube)),
-        energy_range(cube),
-    );
-    let overlay = Overlay::new(&cube.labels, cube.truth.as_ref(), &regions, cube.pixel_size.as_ref());
-    maps(&mut html, cube, &overlay)?;
-    metrics_table(&mut html, cube);
-    spectra(&mut html, cube)?;
-    regions_part(&mut html, cube, &regions)?;
-    html.push_str(&inside::html(cube, &overlay)?);
-    provenance(&mut html, cube);
-    html.push_str("</section>\n");
-    Ok(html)
+    let overlay = Overlay::new(cube);
+    let range = cube.energy_ev.first().zip(cube.energy_ev.last());
+    Ok(html! {
+        section.cube id={ "cube-" (index) } {
+            h2 { (cube.name) }
+            p.found { (capitalized(sentence(cube))) }
+            p.note {
+                (rows) " × " (columns) " pixels (y × x), " (channels) " channels"
+                @if let Some((&low, &high)) = range { ", " (number(low)) " to " (number(high)) " eV" }
+            }
+            (maps(cube, &overlay)?)
+            @if !cube.maps.is_empty() { (scores_table(cube)) }
+            (spectra(cube)?)
+            @if !cube.regions.is_empty() { (regions(cube)?) }
+            (models(cube, &overlay)?)
+            @if !cube.provenance.is_empty() {
+                h3 { "Provenance" }
+                dl { @for (name, value) in &cube.provenance { dt { (name) } dd { (value) } } }
+            }
+        }
+    })
 }
 
-fn provenance(html: &mut String, cube: &Cube) {
-    if cube.provenance.is_empty() {
-        return;
-    }
-    html.push_str("<h3>Provenance</h3>\n<dl>\n");
-    for (name, value) in &cube.provenance {
-        let (name, value) = (escape(name), escape(value));
-        let _ = writeln!(html, "<dt>{name}</dt><dd>{value}</dd>");
-    }
-    html.push_str("</dl>\n");
+fn capitalized(sentence: Markup) -> Markup {
+    let mut letters = sentence.0.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    PreEscaped(first.chain(letters).collect())
 }
 
-fn capitalized(sentence: String) -> String {
-    let mut letters = sentence.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => sentence,
-    }
-}
-
-fn energy_range(cube: &Cube) -> String {
-    match (cube.energy_ev.first(), cube.energy_ev.last()) {
-        (Some(&low), Some(&high)) => format!(", {} to {} eV", number(low), number(high)),
-        _ => String::new(),
-    }
-}
-
-/// The mean image, then a row of maps for each score, the default's first, the methods in one order: CVAE, then PCA.
-fn maps(html: &mut String, cube: &Cube, overlay: &Overlay) -> Result<()> {
-    html.push_str("<h3>Maps</h3>\n");
-    html.push_str(&figure::outline_legend(cube.truth.is_some()));
-    html.push_str("<div class=\"maps\">\n");
+/// The mean image and what was measured of each pixel, then a row of maps for each score.
+fn maps(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
+    let caption = html! { b { "mean image" } br; "counts per channel" };
     let label = format!("Mean image of {}", cube.name);
-    html.push_str(&figure::map(
-        &cube.mean_image,
-        Quantity::Intensity,
-        None,
-        overlay,
-        &label,
-        "<b>mean image</b><br>counts per channel",
-    )?);
-    for property in &cube.properties {
-        html.push_str(&inside::property(property, cube, overlay)?);
-    }
-    for (row, score) in scores(cube).into_iter().enumerate() {
-        // What was measured takes a row of its own.
-        if row > 0 || !cube.properties.is_empty() {
-            html.push_str("</div>\n<div class=\"maps\">\n");
+    let mean_image = figure::map(&cube.mean_image, Quantity::Intensity, None, overlay, &label, caption)?;
+    let score_map = |map: &Map| {
+        let caption = html! {
+            b { (map.title()) }
+            @if map.is_default { " " em { "default" } }
+            br;
+            (counted(map.found.flagged, "pixel")) " flagged"
+        };
+        let label = format!("{} score of {}", map.title(), cube.name);
+        figure::map(&map.values, Quantity::Score, Some(map.threshold()), overlay, &label, caption)
+    };
+    let mut scores = cube.scores().into_iter();
+    // The first score shares the row of the mean image, unless there are properties.
+    let beside = if cube.properties.is_empty() { scores.next() } else { None };
+    Ok(html! {
+        h3 { "Maps" }
+        (outline_legend(cube.truth.is_some()))
+        .maps {
+            (mean_image)
+            @for property in &cube.properties { (property_figure(property, cube, overlay)?) }
+            @for map in beside.into_iter().flat_map(|score| cube.maps_of(score)) { (score_map(map)?) }
         }
-        for map in methods(cube, score) {
-            let mark = if map.is_default { " <em>default</em>" } else { "" };
-            let caption = format!(
-                "<b>{} {}</b>{mark}<br>{} flagged",
-                escape(&map.method),
-                escape(&map.score),
-                counted(map.flagged, "pixel")
-            );
-            let label = format!("{} {} score of {}", map.method, map.score, cube.name);
-            html.push_str(&figure::map(&map.values, Quantity::Score, Some(map.threshold), overlay, &label, &caption)?);
+        @for score in scores {
+            .maps { @for map in cube.maps_of(score) { (score_map(map)?) } }
         }
-    }
-    html.push_str("</div>\n");
-    Ok(())
+    })
 }
 
-/// The scores that the maps have, each once, the default's first.
-fn scores(cube: &Cube) -> Vec<&str> {
-    let mut scores: Vec<&str> = Vec::new();
-    for map in default_map(cube).into_iter().chain(&cube.maps) {
-        if !scores.contains(&map.score.as_str()) {
-            scores.push(&map.score);
-        }
-    }
-    scores
-}
-
-/// The maps of one score: CVAE first, the others in their order.
-fn methods<'a>(cube: &'a Cube, score: &str) -> Vec<&'a Map> {
-    let mut maps: Vec<&Map> = cube.maps.iter().filter(|map| map.score == score).collect();
-    maps.sort_by_key(|map| map.method != "cvae");
-    maps
-}
-
-fn metrics_table(html: &mut String, cube: &Cube) {
-    if cube.maps.is_empty() {
-        return;
-    }
-    let judged = cube.maps.iter().any(|map| map.metrics.is_some());
-    html.push_str(
-        "<h3>Scores</h3>\n<table><thead><tr><th>method</th><th>score</th><th class=\"n\">threshold</th>\
-         <th class=\"n\">flagged</th>",
-    );
-    if judged {
-        for name in ["AUROC", "average precision", "best F1", "F1", "precision", "recall"] {
-            let _ = write!(html, "<th class=\"n\">{name}</th>");
-        }
-    }
-    html.push_str("</tr></thead><tbody>\n");
-    for score in scores(cube) {
-        for map in methods(cube, score) {
-            let class = if map.is_default { " class=\"default\"" } else { "" };
-            let _ = write!(
-                html,
-                "<tr{class}><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
-                escape(&map.method),
-                escape(&map.score),
-                number(map.threshold as f64),
-                map.flagged
-            );
-            if judged {
-                let figures = map
-                    .metrics
-                    .map_or([f64::NAN; 6], |m| [m.auroc, m.average_precision, m.best_f1, m.f1, m.precision, m.recall]);
-                for figure in figures {
-                    let text = if figure.is_finite() { format!("{figure:.3}") } else { "n/a".into() };
-                    let _ = write!(html, "<td class=\"n\">{text}</td>");
+/// Thresholds and, where there is truth, metrics of all maps.
+fn scores_table(cube: &Cube) -> Markup {
+    let judged = cube.maps.iter().any(|map| map.found.auroc.is_some());
+    let metric = |value: Option<f64>| value.filter(|v| v.is_finite()).map_or("n/a".into(), |v| format!("{v:.3}"));
+    html! {
+        h3 { "Scores" }
+        table {
+            thead {
+                tr {
+                    th { "method" }
+                    th { "score" }
+                    th.n { "threshold" }
+                    th.n { "flagged" }
+                    @if judged {
+                        @for name in ["AUROC", "average precision", "best F1", "F1", "precision", "recall"] {
+                            th.n { (name) }
+                        }
+                    }
                 }
             }
-            html.push_str("</tr>\n");
-        }
-    }
-    html.push_str("</tbody></table>\n");
-}
-
-/// Mean spectrum and histograms.
-fn spectra(html: &mut String, cube: &Cube) -> Result<()> {
-    if !cube.mean_spectrum.is_empty() {
-        let svg = chart::mean_spectrum(cube)?;
-        let mut title = "Mean spectrum".to_string();
-        if !cube.windows.is_empty() {
-            title.push_str(", windows of the scores shaded");
-        }
-        if !cube.edges.is_empty() {
-            title.push_str(", edges that were found dashed");
-        }
-        html.push_str("<h3>Mean spectrum</h3>\n");
-        chart_figure(html, &title, "", &svg);
-    }
-    let mut charts = String::new();
-    if let Some(default) = default_map(cube) {
-        let keys = if cube.truth.is_some() {
-            key(&css(BLUE), " fill", "normal") + &key(&css(VERMILLION), " fill", "anomalous")
-        } else {
-            String::new()
-        };
-        for map in methods(cube, &default.score) {
-            if let Some(svg) = chart::histogram(map, cube.truth.as_ref())? {
-                let title = format!("Pixels by {} {} score", escape(&map.method), escape(&map.score));
-                chart_figure(&mut charts, &title, &keys, &svg);
+            tbody {
+                @for map in cube.scores().into_iter().flat_map(|score| cube.maps_of(score)) {
+                    @let found = &map.found;
+                    tr.default[map.is_default] {
+                        td { (map.method) }
+                        td { (map.score) }
+                        td.n { (number(map.threshold().into())) }
+                        td.n { (found.flagged) }
+                        @if judged {
+                            @for value in [
+                                found.auroc, found.average_precision, found.best_f1, found.f1, found.precision, found.recall
+                            ] { td.n { (metric(value)) } }
+                        }
+                    }
+                }
             }
         }
     }
-    if !charts.is_empty() {
-        let _ = write!(html, "<h3>Distribution of the scores</h3>\n<div class=\"charts\">\n{charts}</div>\n");
+}
+
+/// Mean spectrum and histograms of the default score.
+fn spectra(cube: &Cube) -> Result<Markup> {
+    let title = format!(
+        "Mean spectrum{}{}",
+        if cube.windows.is_empty() { "" } else { ", windows of the scores shaded" },
+        if cube.edges.is_empty() { "" } else { ", edges that were found dashed" }
+    );
+    let keys = html! {
+        @if cube.truth.is_some() {
+            (key(&css(BLUE), "fill", "normal"))
+            (key(&css(VERMILLION), "fill", "anomalous"))
+        }
+    };
+    let mut histograms = Vec::new();
+    for map in cube.default_map().map_or(Vec::new(), |default| cube.maps_of(&default.score)) {
+        if let Some(svg) = chart::histogram(map, cube.truth.as_ref())? {
+            histograms.push(chart_figure(&format!("Pixels by {} score", map.title()), keys.clone(), svg));
+        }
     }
-    Ok(())
+    Ok(html! {
+        @if !cube.mean_spectrum.is_empty() {
+            h3 { "Mean spectrum" }
+            (chart_figure(&title, html! {}, chart::mean_spectrum(cube)?))
+        }
+        @if !histograms.is_empty() {
+            h3 { "Distribution of the scores" }
+            .charts { @for figure in &histograms { (figure) } }
+        }
+    })
 }
 
 /// The table of regions, and the spectra of the strongest.
-fn regions_part(html: &mut String, cube: &Cube, regions: &[&Region]) -> Result<()> {
-    if regions.is_empty() {
-        return Ok(());
-    }
-    html.push_str(
-        "<h3>Regions</h3>\n<table><thead><tr><th class=\"n\">region</th><th class=\"n\">y</th><th class=\"n\">x</th>\
-         <th class=\"n\">pixels</th><th class=\"n\">highest score</th><th class=\"n\">mean score</th>\
-         <th>differs in</th><th class=\"n\">estimated shift (eV)</th><th>most at (eV)</th></tr></thead><tbody>\n",
-    );
-    for region in regions.iter().take(LISTED) {
-        let shift = region
-            .estimated_shift_ev
-            .map_or("&ndash;".into(), |(shift, error)| format!("{} &plusmn; {}", number(shift), number(error)));
-        let ranges = region.energies_ev.iter();
-        let ranges: Vec<String> = ranges.map(|[low, high]| format!("{low:.1}&ndash;{high:.1}")).collect();
-        let _ = writeln!(
-            html,
-            "<tr><td class=\"n\">{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{shift}</td><td>{}</td></tr>",
-            region.label,
-            region.y,
-            region.x,
-            region.area,
-            number(region.max_score),
-            number(region.mean_score),
-            escape(&region.differs),
-            ranges.join(", "),
-        );
-    }
-    html.push_str("</tbody></table>\n");
-    if regions.len() > LISTED {
-        let _ = writeln!(html, "<p class=\"note\">The strongest {LISTED} of {}.</p>", regions.len());
-    }
-    html.push_str("<div class=\"charts\">\n");
-    let keys = key(&css(INK), "", "measured") + &key(&css(VERMILLION), "", "reconstruction");
-    for region in regions.iter().take(NUMBERED).filter(|region| !region.spectrum.is_empty()) {
-        let title = format!("Region {}, mean of {}", region.label, counted(region.area, "pixel"));
-        let svg = chart::region(&cube.energy_ev, region, &cube.windows)?;
-        let keys = if region.reconstruction.is_empty() { "" } else { &keys };
-        chart_figure(html, &title, keys, &svg);
-    }
-    html.push_str("</div>\n");
-    Ok(())
+fn regions(cube: &Cube) -> Result<Markup> {
+    let count = cube.regions.len();
+    Ok(html! {
+        h3 { "Regions" }
+        table {
+            thead {
+                tr {
+                    @for name in ["region", "y", "x", "pixels", "highest score", "mean score"] { th.n { (name) } }
+                    th { "differs in" }
+                    th.n { "estimated shift (eV)" }
+                    th { "most at (eV)" }
+                }
+            }
+            tbody { @for region in cube.regions.iter().take(LISTED) { (region_row(region)) } }
+        }
+        @if count > LISTED { p.note { "The strongest " (LISTED) " of " (count) "." } }
+        .charts {
+            @for region in cube.regions.iter().take(NUMBERED) { (region_spectrum(cube, region)?) }
+        }
+    })
 }
 
-/// A chart under its `title` and legend `keys` (all HTML).
-pub fn chart_figure(html: &mut String, title: &str, keys: &str, svg: &str) {
-    let _ = writeln!(html, "<figure class=\"plot\"><figcaption><b>{title}</b>{keys}</figcaption>{svg}</figure>");
+fn region_row(region: &RegionSummary) -> Markup {
+    let shift = region.estimated_shift_ev.zip(region.shift_error_ev);
+    let ranges: Vec<String> = region.energies_ev.iter().map(|[low, high]| format!("{low:.1}–{high:.1}")).collect();
+    html! {
+        tr {
+            td.n { (region.label) }
+            td.n { (format!("{:.1}", region.y)) }
+            td.n { (format!("{:.1}", region.x)) }
+            td.n { (region.area) }
+            td.n { (number(region.max_score.into())) }
+            td.n { (number(region.mean_score)) }
+            td { @if let Some(kind) = &region.kind { (kind.window) ", " (kind.differs) } }
+            td.n { (shift.map_or("–".into(), |(shift, error)| format!("{} ± {}", number(shift), number(error)))) }
+            td { (ranges.join(", ")) }
+        }
+    }
+}
+
+/// The mean spectrum of one region with its reconstruction; nothing where it was not kept.
+fn region_spectrum(cube: &Cube, region: &RegionSummary) -> Result<Markup> {
+    let Some(spectrum) = row_of(&cube.region_spectra, region.label) else {
+        return Ok(html! {});
+    };
+    let reconstruction = row_of(&cube.region_reconstructions, region.label);
+    let keys = html! {
+        @if reconstruction.is_some() {
+            (key(&css(INK), "", "measured"))
+            (key(&css(VERMILLION), "", "reconstruction"))
+        }
+    };
+    let title = format!("Region {}, mean of {}", region.label, counted(region.area, "pixel"));
+    let svg = chart::region(&cube.energy_ev, region.label, spectrum, reconstruction, &cube.windows)?;
+    Ok(chart_figure(&title, keys, svg))
+}
+
+/// The row of the region `label`, which counts from 1, if the table reaches so far.
+fn row_of(table: &Option<Array2<f32>>, label: i32) -> Option<ArrayView1<'_, f32>> {
+    let table = table.as_ref()?;
+    let index = usize::try_from(label - 1).ok().filter(|&index| index < table.nrows())?;
+    Some(table.row(index))
 }

@@ -1,7 +1,16 @@
+use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
+use anyhow::Result;
+use ndarray::Array2;
+
+use super::contents::{Cube, Report};
+use super::example;
 use super::frame::assert_self_contained;
-use super::*;
+use super::page::MOST_CUBES;
+use super::write::{file_stem, write};
+use crate::results::FailedInput;
 
 fn written(report: &Report, cubes: &[Cube]) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
@@ -44,7 +53,7 @@ fn hostile_words_stay_words() {
     report.version = hostile.into();
     report.config_yaml = hostile.into();
     report.facts = vec![(hostile.into(), hostile.into())];
-    report.failed_inputs = vec![(hostile.into(), hostile.into())];
+    report.failed_inputs = vec![FailedInput { path: hostile.into(), reason: hostile.into() }];
     let mut cubes = example::cubes();
     let cube = &mut cubes[0];
     cube.name = hostile.into();
@@ -56,7 +65,7 @@ fn hostile_words_stay_words() {
     let (directory, page) = written(&report, &cubes);
     assert_self_contained(&page);
     assert!(!page.contains("onerror=x>"));
-    assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)"));
+    assert!(page.contains("&lt;script&gt;alert('1')"));
     assert!(fs::read_dir(directory.path()).unwrap().all(|entry| entry.unwrap().path().is_file()));
 }
 
@@ -94,8 +103,8 @@ fn non_finite_figures_are_drawn() {
     cube.scree = vec![0.0, -1.0, f64::NAN];
     cube.components[0].factor.fill(f64::NAN);
     cube.edges[0].1 = f64::NAN;
-    cube.regions[0].spectrum.fill(f32::INFINITY);
-    cube.maps[0].threshold = f32::NAN;
+    cube.region_spectra.as_mut().unwrap().row_mut(0).fill(f32::INFINITY);
+    cube.maps[0].found.threshold = Some(f32::NAN);
     cube.windows[0].1 = [f64::NAN, f64::NAN];
     let (_directory, page) = written(&report, &cubes);
     assert_self_contained(&page);

@@ -1,31 +1,14 @@
-//! Numbers and names as text: escaped, rounded, ticked.
+//! Numbers and names as text: rounded, ticked, printable.
 
-/// `text` for HTML, in content and in quoted attributes; control characters (and those that turn the reading direction) become U+FFFD.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(printable(c)),
-        }
-    }
-    escaped
-}
-
-/// `text` with what an SVG must not hold replaced; its markup is escaped by whoever writes it.
-pub fn plain(text: &str) -> String {
-    text.chars().map(printable).collect()
-}
-
-fn printable(c: char) -> char {
-    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    // Noncharacters are legal in Rust's strings and not in HTML.
-    let noncharacter = matches!(c as u32 & 0xffff, 0xfffe | 0xffff);
-    if (c.is_control() && c != '\n' && c != '\t') || turns || noncharacter { char::REPLACEMENT_CHARACTER } else { c }
+/// `text` with control characters, and those that turn the reading direction, replaced by U+FFFD. Markup is left alone.
+pub fn printable(text: &str) -> String {
+    let is_printable = |c: char| {
+        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // Noncharacters are legal in Rust's strings and not in HTML.
+        let noncharacter = matches!(c as u32 & 0xffff, 0xfffe | 0xffff);
+        (!c.is_control() || c == '\n' || c == '\t') && !turns && !noncharacter
+    };
+    text.chars().map(|c| if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// `value` with four significant digits at most, trailing zeros dropped.
@@ -38,7 +21,7 @@ pub fn percent(value: f64) -> String {
     if value > 0.0 && value < 1e-4 { "below 0.01 %".into() } else { format!("{} %", digits(value * 100.0, 2)) }
 }
 
-/// `count` and `noun`, in the plural where it is not one.
+/// `count` and `noun`, in the plural unless it is one.
 pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
@@ -50,7 +33,7 @@ fn digits(value: f64, significant: usize) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    // Rounded first, so that 9.9996 is counted as 10.00.
+    // Rounded first, so that 9.9996 has the digits of 10.00.
     let scientific = format!("{value:.*e}", significant.saturating_sub(1));
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let power: i32 = exponent.parse().unwrap_or(0);
@@ -66,14 +49,14 @@ fn trimmed(decimal: &str) -> String {
     if decimal.contains('.') { decimal.trim_end_matches('0').trim_end_matches('.').into() } else { decimal.into() }
 }
 
-/// The largest of 1, 2, 5 times a power of ten that is `value` or less; `value` is positive.
+/// The largest of 1, 2 and 5 times a power of ten that is not above `value`, which is positive.
 pub fn round_down(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let lead = [5.0, 2.0].into_iter().find(|lead| lead * power <= value * (1.0 + 1e-9));
     lead.unwrap_or(1.0) * power
 }
 
-/// Round values within `[low, high]`, about `count` of them; none where the range is not one.
+/// About `count` round values within `[low, high]`; none where that is no range.
 pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let width = high - low;
     if !width.is_finite() || width <= 0.0 {
@@ -85,7 +68,7 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     (0..=(last - first).clamp(0.0, 100.0) as usize).map(|i| (first + i as f64) * step).collect()
 }
 
-/// The text of one of `ticks`, with as many digits as tell it from its neighbours.
+/// The label of one of `ticks`, with enough digits to tell it from its neighbours.
 pub fn tick_label(value: f64, ticks: &[f64]) -> String {
     let step = match ticks {
         [a, b, ..] => (b - a).abs(),
@@ -104,9 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_and_control_characters_are_disarmed() {
-        assert_eq!(escape("<a b='c' d=\"e\">&"), "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;");
-        assert_eq!(escape("a\u{0}\u{202e}b\n"), "a\u{fffd}\u{fffd}b\n");
+    fn control_characters_are_disarmed() {
+        assert_eq!(printable("a\u{0}\u{202e}b\n<\u{ffff}"), "a\u{fffd}\u{fffd}b\n<\u{fffd}");
     }
 
     #[test]

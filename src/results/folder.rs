@@ -1,4 +1,4 @@
-//! The output folder: what a run finds there and what it makes of it.
+//! The output folder: what a run finds there, and whether it may go on with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,37 +12,36 @@ use crate::durable;
 use crate::invalid::Invalid;
 use crate::output::read_text;
 
-/// What a run writes into its folder under a fixed name.
+/// The files of a run with a fixed name.
 const FIXED: [&str; 4] = ["config.yaml", "metrics.jsonl", "summary.json", "report.html"];
-/// The end of the name of a cube's results.
+/// The end of the file name of a cube's results.
 const RESULT: &str = ".coreloss.hspy";
 
 /// How a run treats what is in its output folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// Goes on where an earlier run with the same configuration stopped.
+    /// Resumes an earlier run with the same configuration, or starts.
     #[default]
     Continue,
     /// Removes the results of earlier runs, once the inputs are open.
     Fresh,
-    /// Goes on, and refuses where there is nothing to go on from.
+    /// Resumes, and refuses where there is no checkpoint.
     Resume,
 }
 
-/// What the folder holds for this configuration.
+/// Whether the folder holds a finished run with this configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum State {
     Open,
     Finished,
 }
 
-/// Makes or checks the output folder and writes the resolved configuration there. For [`Start::Fresh`] it only makes it:
-/// what is there stays until the inputs are open, and then `clear` removes it.
+/// Makes or checks the output folder and writes the resolved configuration there. For [`Start::Fresh`] it only makes the
+/// folder: earlier results stay until the inputs are open, when [`clear`] removes them.
 ///
 /// # Collective
 /// # Errors
-/// A folder that cannot be written, that holds a run with another configuration, or results that `stage` would replace by
-/// lesser ones.
+/// A folder that cannot be written, or that holds a run with another configuration, or scores that `stage` would lose.
 pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<State> {
     comm.from_root(|| open_on_root(config, stage, start))
 }
@@ -53,7 +52,7 @@ pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<
 /// # Errors
 /// A folder that cannot be written.
 pub fn clear(comm: &Comm, config: &Config) -> Result<()> {
-    comm.on_root(|| remove_results(&config.output.dir).and_then(|()| write_config(config)))
+    comm.on_root(|| remove_run_files(&config.output.dir).and_then(|()| write_config(config)))
 }
 
 fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
@@ -71,8 +70,8 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
         return Ok(State::Open);
     }
     let path = directory.join("config.yaml");
-    let found = results(directory)?;
-    // A run that failed before its first result, by a mistyped name perhaps, left nothing that another could spoil.
+    let found = run_files(directory)?;
+    // A run that failed before its first result, say by a mistyped name, left nothing that could be lost.
     let begun =
         found.iter().any(|result| *result != path) || stage == Stage::Survey && directory.join("models").exists();
     if path.exists() && begun {
@@ -80,7 +79,7 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
         let before = Config::parse(&path.display().to_string(), &text, &[])?;
         let work = match stage {
             Stage::Survey => Work::Survey,
-            // What is done with a model later may still be chosen.
+            // Before anything is scored, the keys for scoring may still change.
             _ if found.iter().all(|result| is_of_training(result)) => Work::Training,
             _ => Work::Run,
         };
@@ -122,12 +121,12 @@ fn write_config(config: &Config) -> Result<()> {
     })
 }
 
-/// Whether all that a whole run does is done: `coreloss pca` leaves a summary too.
+/// Whether a whole run is finished. `coreloss pca` leaves a summary too, without the CVAE.
 fn is_finished(directory: &Path) -> bool {
     Summary::read(directory).is_ok_and(|summary| summary.cubes.iter().all(CubeSummary::has_cvae))
 }
 
-/// `coreloss pca` writes the files of the cubes anew, without the CVAE.
+/// Refuses `coreloss pca` where it would replace scores of the CVAE: it writes the files of the cubes anew.
 fn refuse_to_lose_cvae(directory: &Path, found: &[PathBuf]) -> Result<()> {
     let has_cvae = |path: &&PathBuf| {
         let text = is_result(path).then(|| read_text(path, "summary").ok());
@@ -146,18 +145,18 @@ fn refuse_to_lose_cvae(directory: &Path, found: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Whether this result of a run is there before anything is scored.
+/// Whether a run has this file before it has scored anything.
 fn is_of_training(result: &Path) -> bool {
     let name = result.file_name().unwrap_or_default().to_string_lossy();
     let whole = name.strip_suffix(".partial").unwrap_or(&name);
     ["config.yaml", "metrics.jsonl"].contains(&whole) || whole.ends_with(".safetensors")
 }
 
-/// The files that the run of `directory` writes there. Folders that are runs of their own are left out.
+/// The files that the run of `directory` wrote there; not those of other runs in folders below. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn results(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn run_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = files(directory, |folder| !folder.join("config.yaml").exists())?;
     found.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -170,7 +169,7 @@ pub fn results(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The results of cubes in `directory` and all folders below, of any run.
+/// The results of cubes in `directory` and all folders below, of any run. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.
@@ -184,7 +183,7 @@ fn is_result(path: &Path) -> bool {
     path.to_string_lossy().ends_with(RESULT)
 }
 
-/// The files in `directory` and in those folders below that `is_entered`.
+/// The files in `directory` and, recursively, in the folders for which `is_entered`.
 fn files(directory: &Path, is_entered: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![directory.to_path_buf()];
@@ -202,8 +201,8 @@ fn files(directory: &Path, is_entered: impl Fn(&Path) -> bool) -> Result<Vec<Pat
 }
 
 /// Removes what the run of `directory` wrote, and nothing else.
-fn remove_results(directory: &Path) -> Result<()> {
-    for path in results(directory)? {
+fn remove_run_files(directory: &Path) -> Result<()> {
+    for path in run_files(directory)? {
         fs::remove_file(&path).with_context(|| {
             format!("cannot remove {}: mend the permissions of its folder, or choose another `output`", path.display())
         })?;
@@ -248,13 +247,13 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let mut found = results(folder.path()).unwrap();
+        let mut found = run_files(folder.path()).unwrap();
         found.sort();
         let mut expected = own.map(|name| folder.path().join(name));
         expected.sort();
         assert_eq!(found, expected);
         assert_eq!(result_files(folder.path()).unwrap().len(), 4);
-        remove_results(folder.path()).unwrap();
+        remove_run_files(folder.path()).unwrap();
         assert!(own.iter().all(|name| !folder.path().join(name).exists()));
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
     }

@@ -9,21 +9,19 @@ use crate::config::Window;
 use crate::model::Tiles;
 use crate::pca::Decomposition;
 use crate::score::{Rx, Scores};
-use crate::shard::Blocks;
 use crate::stream::Band;
 
 /// Everything found in one cube; maps are this rank's band of whole lines.
 pub struct ScoredCube<'a> {
     pub band: Band<'a>,
-    pub blocks: Blocks,
-    /// Mean electrons `[energy]` of a pixel that counts.
+    /// Mean electrons `[energy]` of a pixel that is not ignored.
     pub mean: Vec<f64>,
     /// Electrons of each pixel `[lines, x]`, NaN where ignored.
     pub totals: Vec<f32>,
     /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
     pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
-    /// The CVAE first.
+    /// The CVAE first; the first is the default.
     pub methods: Vec<Method>,
     pub decomposition: Decomposition,
     /// `[lines * x, components]`, NaN where ignored.
@@ -40,12 +38,18 @@ pub struct Method {
     /// `cvae`, `pca3`, `pca_auto`, `mean`, ...
     pub name: String,
     pub scores: Scores,
-    /// Of principal components.
+    /// Reed-Xiaoli scores, of principal components alone.
     pub rx: Option<Rx>,
 }
 
 impl ScoredCube<'_> {
-    /// The spectra of `lines` as the CVAE explains them, in electrons: `(line, [x, energy])` in order. Rank-local.
+    /// This rank's lines of a whole map in C order.
+    pub fn band_of<'m, T>(&self, whole: &'m [T]) -> &'m [T] {
+        let (lines, [_, width]) = (&self.band.lines, self.band.cube.size());
+        &whole[lines.start * width..lines.end * width]
+    }
+
+    /// Passes the CVAE's reconstruction of `lines` to `emit`, in order: line and electrons `[x, energy]`. Rank-local.
     pub fn reconstruct(
         &self,
         lines: Range<usize>,
@@ -65,7 +69,7 @@ impl ScoredCube<'_> {
     }
 }
 
-/// A reconstructed line in electrons `[x, energy]`: shares times what was counted.
+/// A reconstructed line in electrons `[x, energy]`: the shares of each channel times the counts of the pixel.
 pub fn electrons(mut shares: Array2<f32>, counts: ArrayView2<f32>) -> Array2<f32> {
     for (mut share, spectrum) in shares.outer_iter_mut().zip(counts.outer_iter()) {
         let total = spectrum.iter().map(|&u| u as f64).sum::<f64>() as f32;

@@ -1,16 +1,17 @@
-//! Inputs that are passed over: a bad file of a glob costs its own results, not those of all others.
+//! Inputs that are passed over: a bad file among those of a glob must not cost the results of the others.
 
 use anyhow::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::comm::Comm;
 use crate::ending::Ending;
 use crate::stream::Cube;
 
-/// Why nothing came of an input.
+/// Why an input has no results.
 pub enum Failure {
-    /// Its own fault: the others go on.
+    /// The input itself is at fault: the run goes on with the others.
     Source(Error),
-    /// The output folder's, or the program's: no other would fare better.
+    /// The output folder or the program is at fault: the other inputs would fail too.
     Fatal(Error),
 }
 
@@ -22,10 +23,18 @@ impl From<Failure> for Error {
     }
 }
 
-/// Inputs that were passed over, with the reason.
+/// An input that was passed over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailedInput {
+    pub path: String,
+    pub reason: String,
+}
+
+/// The inputs that were passed over.
 #[derive(Default)]
 pub struct SetAside {
-    failed: Vec<(String, String)>,
+    failed: Vec<FailedInput>,
+    /// Paths that the user named one by one.
     named: Vec<String>,
 }
 
@@ -34,12 +43,11 @@ impl SetAside {
         self.failed.is_empty()
     }
 
-    /// `(path, reason)` of each.
-    pub fn list(&self) -> &[(String, String)] {
+    pub fn list(&self) -> &[FailedInput] {
         &self.failed
     }
 
-    /// How a command ends that has done all else.
+    /// How a command ends that did everything else.
     pub fn ending(&self) -> Ending {
         match self.is_empty() {
             true => Ending::Done,
@@ -47,12 +55,13 @@ impl SetAside {
         }
     }
 
+    /// Why each was set aside, in one line.
     pub fn reasons(&self) -> String {
-        let reasons: Vec<&str> = self.failed.iter().map(|(_, reason)| &reason[..]).collect();
+        let reasons: Vec<&str> = self.failed.iter().map(|failed| &failed.reason[..]).collect();
         reasons.join("; ")
     }
 
-    /// Remembers that the user named the input at `path`: it is never set aside.
+    /// Notes that the user named the input at `path`: it is never set aside.
     pub fn name(&mut self, path: String) {
         self.named.push(path);
     }
@@ -77,11 +86,11 @@ impl SetAside {
         }
     }
 
-    /// Whether it is new: an input that is both scored and trained on is met twice.
-    fn add(&mut self, path: String, reason: &str) -> bool {
-        let is_new = self.failed.iter().all(|(failed, _)| *failed != path);
+    /// Sets the input at `path` aside without logging it; false if it was already, as one both scored and trained on may be.
+    pub fn add(&mut self, path: String, reason: &str) -> bool {
+        let is_new = self.failed.iter().all(|failed| failed.path != path);
         if is_new {
-            self.failed.push((path, reason.into()));
+            self.failed.push(FailedInput { path, reason: reason.into() });
         }
         is_new
     }

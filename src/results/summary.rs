@@ -1,4 +1,4 @@
-//! What a run found, as `summary.json` and the terminal tell it.
+//! What a run found: `summary.json`, and its table on the terminal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::energy::EnergySummary;
-use super::set_aside::SetAside;
+use super::energy_summary::EnergySummary;
+use super::set_aside::{FailedInput, SetAside};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::durable;
 use crate::memory::peak_rss_mib;
 use crate::output::{Column, Values};
 
-/// A run's findings.
+/// What a run found, as in `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     pub version: String,
@@ -25,41 +25,35 @@ pub struct Summary {
     pub cubes: Vec<CubeSummary>,
     pub failed_inputs: Vec<FailedInput>,
     pub timings_s: BTreeMap<String, f64>,
-    /// Most memory of each rank, MiB.
+    /// Peak resident memory of each rank, MiB.
     pub peak_rss_mib: Vec<f64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FailedInput {
-    pub path: String,
-    pub reason: String,
-}
-
-/// Findings in one cube.
+/// What was found in one cube.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CubeSummary {
     /// The cube id.
     pub name: String,
     /// `[y, x, energy]` as scored.
     pub shape: [usize; 3],
-    /// Pixels that no score looks at.
+    /// Number of pixels that are not scored.
     pub ignored: usize,
     pub energy: EnergySummary,
-    /// By method, then score.
+    /// By method, then by score.
     pub methods: BTreeMap<String, BTreeMap<String, ScoreSummary>>,
     pub default: Choice,
-    /// Of the default method and score, the most anomalous first.
+    /// Of the default map, the highest score first.
     pub regions: Vec<RegionSummary>,
 }
 
 impl CubeSummary {
-    /// Whether the network scored it, or the linear methods alone.
+    /// Whether the CVAE scored it, not the linear methods alone.
     pub fn has_cvae(&self) -> bool {
         self.methods.contains_key("cvae")
     }
 }
 
-/// The map that regions are drawn from.
+/// A method and a score: the map that regions are drawn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     pub method: String,
@@ -73,9 +67,9 @@ impl Choice {
 }
 
 /// One score map; the label metrics are null without truth.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ScoreSummary {
-    /// Null where nothing can be above it.
+    /// Null where it is infinite.
     pub threshold: Option<f32>,
     pub flagged: usize,
     pub auroc: Option<f64>,
@@ -84,7 +78,7 @@ pub struct ScoreSummary {
     pub f1: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
-    /// How far the two classes of pixels lie apart, as [`Separation`](crate::evaluate::Separation) says it.
+    /// As in [`Separation`](crate::evaluate::Separation).
     #[serde(default)]
     pub ashman_d: Option<f64>,
     #[serde(default)]
@@ -92,7 +86,7 @@ pub struct ScoreSummary {
 }
 
 /// A connected region above the threshold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RegionSummary {
     pub label: i32,
     /// Centroid in pixels.
@@ -105,14 +99,14 @@ pub struct RegionSummary {
     pub columns: [usize; 2],
     pub max_score: f32,
     pub mean_score: f64,
-    /// By which the edge moved, where it did, eV, and the standard error.
+    /// Energy by which the edge moved, where it did, and its standard error.
     pub estimated_shift_ev: Option<f64>,
     #[serde(default)]
     pub shift_error_ev: Option<f64>,
-    /// What gives the region away; none where its score looks for no kinds.
+    /// None where no kind of anomaly was found in it.
     #[serde(default)]
     pub kind: Option<KindSummary>,
-    /// Where its mean spectrum differs most from what the network makes of it, the most significant first, eV.
+    /// Where its mean spectrum differs most from the reconstruction, the most significant first, eV.
     #[serde(default)]
     pub energies_ev: Vec<[f64; 2]>,
 }
@@ -152,10 +146,10 @@ pub fn region_columns(regions: &[&RegionSummary]) -> Vec<Column> {
 /// The kind of anomaly that most pixels of a region belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindSummary {
-    /// Name of the window in which it shows.
+    /// Name of the window that shows it.
     pub window: String,
     pub differs: Difference,
-    /// Length of one pixel's residual in units of its noise.
+    /// Norm of one pixel's residual in units of its noise.
     pub sigma: f64,
 }
 
@@ -179,6 +173,8 @@ impl fmt::Display for Difference {
 }
 
 impl Summary {
+    /// Of a run on all ranks.
+    ///
     /// # Collective
     pub fn new(comm: &Comm, cubes: Vec<CubeSummary>, set_aside: &SetAside, timings: &[(String, f64)]) -> Summary {
         Summary {
@@ -186,11 +182,7 @@ impl Summary {
             ranks: comm.size(),
             threads: rayon::current_num_threads(),
             cubes,
-            failed_inputs: set_aside
-                .list()
-                .iter()
-                .map(|(path, reason)| FailedInput { path: path.clone(), reason: reason.clone() })
-                .collect(),
+            failed_inputs: set_aside.list().to_vec(),
             timings_s: timings.iter().cloned().collect(),
             peak_rss_mib: comm.all_gather(&peak_rss_mib()),
         }
@@ -203,6 +195,8 @@ impl Summary {
         durable::write(&path, text).context("make room, or choose another `output`")
     }
 
+    /// Reads `summary.json`. Rank-local.
+    ///
     /// # Errors
     /// A folder without a finished run.
     pub fn read(directory: &Path) -> Result<Summary> {
@@ -212,7 +206,7 @@ impl Summary {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
-    /// Tells root's terminal what was found and where it is.
+    /// Prints what was found, and where the results are. Rank-local.
     pub fn print(&self, config: &Config) {
         for cube in &self.cubes {
             println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);

@@ -1,15 +1,15 @@
-//! The maps of a scored cube that a list of cubes shows.
+//! The maps of a scored cube that the ranking of a survey shows.
 
 use anyhow::Result;
 use ndarray::{Array2, Ix2};
 
-use super::cube_file::path;
+use super::stored::cube_path;
 use super::summary::CubeSummary;
 use super::titles::{COUNTS, REGIONS, map_title};
 use crate::config::Config;
 use crate::output::read_signal_f32;
 
-/// The maps of a cube that a list of cubes shows.
+/// The maps of a scored cube that the ranking of a survey shows, `[y, x]`.
 pub struct Thumbnail {
     /// Mean counts of each spectrum.
     pub mean_image: Array2<f32>,
@@ -24,7 +24,7 @@ pub struct Thumbnail {
 /// # Errors
 /// A file that is gone or damaged.
 pub fn read_thumbnail(config: &Config, summary: &CubeSummary) -> Result<Thumbnail> {
-    let path = path(config, &summary.name);
+    let path = cube_path(&config.output.dir, &summary.name);
     let map = |title: &str| -> Result<Array2<f32>> {
         let (_, values) = read_signal_f32(&path, title)?;
         Ok(values.into_dimensionality::<Ix2>()?)

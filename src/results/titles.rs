@@ -1,4 +1,4 @@
-//! The titles of the signals in a cube's file; HyperSpy lists them in alphabetical order.
+//! The titles of the signals in a cube's file. HyperSpy lists them in alphabetical order.
 
 pub const COUNTS: &str = "00_counts";
 pub const MEAN: &str = "01_mean_spectrum";

@@ -1,4 +1,5 @@
-//! Maps whose lines are spread over ranks: each rank holds a band of lines, and fetches a halo around it where it needs one.
+//! Maps whose lines are spread over ranks: each rank holds a band of lines, and fetches a halo around it where it needs
+//! one.
 
 use std::ops::Range;
 
@@ -23,8 +24,17 @@ pub struct WithHalo {
     pub own: Range<usize>,
 }
 
+#[cfg(test)]
+impl WithHalo {
+    /// A map that is all here.
+    pub fn whole(map: ArrayView2<f32>) -> WithHalo {
+        WithHalo { map: map.to_owned(), own: 0..map.nrows() }
+    }
+}
+
 impl<'a> Bands<'a> {
-    /// This rank holds `lines` lines of `width` pixels, after those of the lower ranks; `valid` of their pixels are valid.
+    /// This rank holds `lines` lines of `width` pixels, after those of the lower ranks; `valid` of their pixels are
+    /// valid.
     ///
     /// # Collective
     pub fn new(comm: &'a Comm, width: usize, lines: usize, valid: usize) -> Bands<'a> {

@@ -1,5 +1,5 @@
-//! Recalibration: removes from the residuals what the model's own prediction explains. Where a model errs in the same way
-//! wherever it sees more of an edge, its error is no anomaly.
+//! Recalibration: removes from the residuals what the model's own prediction explains. Where a model errs in the same
+//! way wherever it sees more of an edge, its error is no anomaly.
 
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ const RIDGE: f64 = 1e-6;
 
 /// Regresses the coefficients `range` of all pixels on the columns `predicted`, and keeps the residuals.
 ///
-/// The regression is trimmed: the 8 % of the pixels that lie farthest take no part, so that anomalies do not bend it. Nothing
-/// is done where there are too few pixels. Columns are those of [`LineFeatures::columns`].
+/// The regression is trimmed: the 8 % of the pixels that lie farthest take no part, so that anomalies do not bend it.
+/// Nothing is done where there are too few pixels. Columns are those of [`LineFeatures::columns`].
 ///
 /// # Collective
 /// Every rank of `comm`; a rank may have no line.
@@ -55,7 +55,8 @@ fn with_one(predicted: &[f32]) -> impl Iterator<Item = f64> + '_ {
     std::iter::once(1.0).chain(predicted.iter().map(|&p| f64::from(p)))
 }
 
-/// Sums over the pixels that look normal of `x x^T` (`[given, given]`) and `x f^T` (`[given, len]`), and the number of pixels.
+/// Sums over the pixels that look normal of `x x^T` (`[given, given]`) and `x f^T` (`[given, len]`), and the number of
+/// pixels.
 ///
 /// # Collective
 fn moments(

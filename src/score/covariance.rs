@@ -126,7 +126,8 @@ impl Whitening {
         self.rows.len()
     }
 
-    /// The whitened coordinate along `direction` as a linear form: weights of a pixel's columns, and an offset to subtract.
+    /// The whitened coordinate along `direction` as a linear form: weights of a pixel's columns, and an offset to
+    /// subtract.
     pub fn along(&self, direction: &[f64]) -> (Vec<f64>, f64) {
         let mut weights = vec![0.0; self.center.len()];
         for (row, part) in self.rows.iter().zip(direction) {
@@ -142,7 +143,8 @@ impl Whitening {
         dot(&whitened, &whitened) as f32
     }
 
-    /// The whitening of `columns`, measured without the 8 % of the pixels that lie farthest; these are chosen five times anew.
+    /// The whitening of `columns`, measured without the 8 % of the pixels that lie farthest; these are chosen five
+    /// times anew.
     ///
     /// # Collective
     /// Every rank of `comm`; a rank may have no line.

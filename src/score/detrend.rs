@@ -1,5 +1,5 @@
-//! Removes slow trends over the field from the residuals: strain, valence or drift that the model has not followed. An anomaly
-//! is smaller than the scale of a trend, and stays.
+//! Removes slow trends over the field from the residuals: strain, valence or drift that the model has not followed. An
+//! anomaly is smaller than the scale of a trend, and stays.
 
 use std::ops::Range;
 
@@ -8,11 +8,14 @@ use ndarray::{Array2, ArrayView2, Zip, s};
 use super::bands::{Bands, WithHalo, values_and_presence};
 use super::line::LineFeatures;
 use super::quantile::quantiles;
+use crate::cube::neighbourhood;
 
 /// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.
 const SIGMA_PX: f64 = 6.0;
-/// A map must hold this many independent patches of that size: with fewer, an anomaly would pass for a trend.
-const MIN_PATCHES: f64 = 16.0;
+/// Pixels that the Gaussian averages over: the noise of a smoothed map has this much less variance.
+const KERNEL_PX: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+/// A map must hold this many independent kernels: with fewer, an anomaly would pass for a trend.
+const MIN_KERNELS: f64 = 16.0;
 /// The smoothed map has a trend if its variance is this many times what noise alone leaves.
 const LEAST_SPREAD: f64 = 2.0;
 /// Values are clipped at this many robust standard deviations before smoothing.
@@ -27,11 +30,9 @@ const SD_OF_MAD: f64 = 1.4826;
 /// # Collective
 /// A rank may have no line.
 pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, range: &Range<usize>) {
-    let patch = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
-    if (bands.num_valid as f64) < MIN_PATCHES * patch {
+    if (bands.num_valid as f64) < MIN_KERNELS * KERNEL_PX {
         return;
     }
-    let reach = reach();
     for column in range.clone() {
         let values = |line: &LineFeatures| {
             let pixels = line.columns.chunks_exact(num_columns);
@@ -39,8 +40,8 @@ pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, ra
         };
         let map = bands.map(lines.iter().flat_map(values).collect());
         let median = |values: &[f32]| quantiles(bands.comm, values, &[0.5])[0];
-        let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach);
-        let Some(trend) = trend(map.view(), patch, median, with_halo) else {
+        let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach());
+        let Some(trend) = trend(map.view(), median, with_halo) else {
             continue;
         };
         let own = lines.iter_mut().flat_map(|line| line.columns.chunks_exact_mut(num_columns));
@@ -48,8 +49,8 @@ pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, ra
     }
 }
 
-/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise explains the
-/// smoothed map.
+/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
+/// explains the smoothed map.
 ///
 /// `median` is over the values of all ranks, `with_halo` adds a halo of [`reach`] lines.
 ///
@@ -57,7 +58,6 @@ pub fn detrend(bands: &Bands, lines: &mut [LineFeatures], num_columns: usize, ra
 /// The smoothed map is shrunk as by a Wiener filter: by the share of its variance that is not noise.
 fn trend(
     map: ArrayView2<f32>,
-    patch: f64,
     median: impl Fn(&[f32]) -> f64,
     with_halo: impl FnOnce(ArrayView2<f32>) -> WithHalo,
 ) -> Option<Array2<f32>> {
@@ -78,13 +78,13 @@ fn trend(
         pairs.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f32>>()
     });
     let (_, sd_of_differences) = center_and_sd(differences.collect());
-    let expected = 0.5 * sd_of_differences.powi(2) / patch;
+    let expected = 0.5 * sd_of_differences.powi(2) / KERNEL_PX;
     let clipped = map.mapv(|value| value.clamp(low, high));
     let mut smooth = smoothed(&with_halo(clipped.view()));
     let (middle, spread) = center_and_sd(smooth.iter().copied().collect());
     let spread = spread.powi(2);
-    let stands_out = spread > LEAST_SPREAD * expected;
-    if !stands_out {
+    let has_trend = spread > LEAST_SPREAD * expected;
+    if !has_trend {
         return None;
     }
     let share = (1.0 - expected / spread) as f32;
@@ -108,7 +108,8 @@ fn smoothed(map: &WithHalo) -> Array2<f32> {
     total
 }
 
-/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1, ...
+/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1,
+/// ...
 fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32> {
     let (height, width) = map.dim();
     let mut along = Array2::zeros((height, width));
@@ -125,7 +126,7 @@ fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32
     let mut blurred = Array2::zeros((own.len(), width));
     Zip::indexed(blurred.rows_mut()).par_for_each(|line, mut out| {
         let (y, reach) = (own.start + line, weights.len() - 1);
-        for near in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+        for near in neighbourhood(y, reach, height) {
             out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
         }
     });
@@ -139,11 +140,8 @@ mod tests {
     use rand::SeedableRng;
     use rand_distr::{Distribution, StandardNormal};
 
-    const PATCH: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
-
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        let whole = |map: ArrayView2<f32>| WithHalo { map: map.to_owned(), own: 0..map.nrows() };
-        super::trend(map.view(), PATCH, |values| quantile_here(values, 0.5), whole)
+        super::trend(map.view(), |values| quantile_here(values, 0.5), WithHalo::whole)
     }
 
     fn noise() -> Array2<f32> {

@@ -7,9 +7,6 @@ use super::line_shift::line_shift;
 use crate::config::Window;
 use crate::cube::Axis;
 
-/// The drift is measured on the channels themselves: no coefficients are needed.
-const NO_COEFFICIENTS: usize = 0;
-
 /// Measures the drift of lines on one edge of a cube.
 pub struct Drift {
     edge: Projection,
@@ -22,14 +19,15 @@ impl Drift {
     pub fn new(energy: &Axis, window: &Window, mean: &[f64]) -> Drift {
         let range = energy.indices(window.range_ev[0], window.range_ev[1]);
         Drift {
-            edge: Projection::new(&energy.values(), range, NO_COEFFICIENTS),
+            // The drift is measured on the channels themselves: no coefficients are needed.
+            edge: Projection::new(&energy.values(), range, 0),
             scale_ev: energy.scale,
             mean: mean.to_vec(),
         }
     }
 
-    /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None` where
-    /// the edge is too weak to tell. Rank-local and pure.
+    /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None`
+    /// where the edge is too weak to tell. Rank-local and pure.
     pub fn of_line(&self, u: ArrayView2<f32>, valid: &[bool]) -> Option<f64> {
         let whole: f64 = self.mean.iter().sum();
         let totals: Vec<f64> = u.outer_iter().map(|spectrum| spectrum.iter().map(|&n| f64::from(n)).sum()).collect();

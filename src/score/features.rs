@@ -1,16 +1,16 @@
-//! The residual of a pixel in one window as a few coefficients: in units of noise, freed of background, cosine-transformed.
+//! The residual of a pixel in one window as a few coefficients: in units of noise, freed of background,
+//! cosine-transformed.
 //!
 //! The spectra of pixels and the templates that they are compared with take the same steps.
 
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use crate::spectrum::inverse_cube;
+use crate::spectrum::{inverse_cube, sum_products};
 
-/// A pixel's background directions and the common ones are too different if the determinant of their cosines is smaller.
+/// A pixel's background directions and the common ones are too different if the determinant of their cosines is
+/// smaller.
 const LEAST_ALIKE: f64 = 0.7;
-/// Partial sums of a product of vectors.
-const LANES: usize = 8;
 
 /// The steps from a residual to coefficients in one window of `[E]` spectra.
 #[derive(Clone, Debug)]
@@ -46,7 +46,8 @@ impl Residual {
 }
 
 impl Projection {
-    /// The projection of the channels `range` of spectra on `energies` (eV), to at most `num_coefficients` coefficients.
+    /// The projection of the channels `range` of spectra on `energies` (eV), to at most `num_coefficients`
+    /// coefficients.
     pub fn new(energies: &[f64], range: Range<usize>, num_coefficients: usize) -> Projection {
         let width = range.len();
         // Two background directions are removed: no more coefficients than this are independent.
@@ -74,12 +75,13 @@ impl Projection {
         remove(values, &self.background_directions(root));
     }
 
-    /// Removes as much of the model `mu` and `E^-3` from the residual `values` as leaves nothing along the directions `common`.
+    /// Removes as much of the model `mu` and `E^-3` from the residual `values` as leaves nothing along the directions
+    /// `common`.
     ///
-    /// Least squares would remove the noise along each pixel's own model. Pixels with another model than most would keep
-    /// noise that the others lack, and look anomalous. With common directions all pixels lack noise along the same two, and a
-    /// change of amount or background still leaves no residual. Pixels that differ too much from `common` fall back to their
-    /// own directions.
+    /// Least squares would remove the noise along each pixel's own model. Pixels with another model than most would
+    /// keep noise that the others lack, and look anomalous. With common directions all pixels lack noise along the same
+    /// two, and a change of amount or background still leaves no residual. Pixels that differ too much from `common`
+    /// fall back to their own directions.
     ///
     /// # Source
     /// Oblique projection along `mu` and `E^-3` onto the complement of `common`: Behrens & Scharf, IEEE Trans. Signal
@@ -100,8 +102,8 @@ impl Projection {
         }
     }
 
-    /// Orthonormal directions of the model `mu` and of `E^-3`, in units of `root = sqrt(mu)`; the second is zero where the model
-    /// is `E^-3` itself.
+    /// Orthonormal directions of the model `mu` and of `E^-3`, in units of `root = sqrt(mu)`; the second is zero where
+    /// the model is `E^-3` itself.
     pub fn background_directions(&self, root: &[f64]) -> [Vec<f64>; 2] {
         let along_model = unit(root.to_vec());
         let mut background: Vec<f64> = self.background.iter().zip(root).map(|(b, root)| b / root).collect();
@@ -125,19 +127,9 @@ impl Projection {
     }
 }
 
-/// `sum a_i b_i`, in an order that does not depend on the machine's vector width.
+/// `sum a_i b_i`.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    // Independent partial sums need not wait for each other.
-    let mut sums = [0f64; LANES];
-    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = whole_a.remainder().iter().zip(whole_b.remainder());
-    let rest: f64 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in whole_a.zip(whole_b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    sum_products(a, b, |a, b| a * b)
 }
 
 /// `vector` scaled to length 1; zero stays zero.

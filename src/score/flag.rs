@@ -1,14 +1,15 @@
-//! Flags the pixels of a score map that are anomalous: above the threshold, in an area with a certain pixel, and not the blur
-//! of a neighbour.
+//! Flags the pixels of a score map that are anomalous: above the threshold, in an area with a certain pixel, and not
+//! the blur of a neighbour.
 
 use ndarray::{Array2, ArrayView2, s};
 
 use super::regions::regions;
 use super::threshold::{certain, threshold};
 use crate::config::Rule;
+use crate::cube::neighbourhood;
 
-/// The root of a distance is proportional to the share of anomalous pixels in a spatial mean: a third or less just outside an
-/// anomaly, more than half just inside. A smaller share of the strongest neighbour is blur.
+/// The root of a distance is proportional to the share of anomalous pixels in a spatial mean: a third or less just
+/// outside an anomaly, more than half just inside. A smaller share of the strongest neighbour is blur.
 const BLUR_SHARE: f32 = 0.35;
 
 /// `ln(1 + odds)` of a probability of 95 %, which at least one pixel of a flagged area must exceed.
@@ -31,11 +32,13 @@ pub struct Flags {
     pub flagged: Array2<bool>,
 }
 
-/// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the spatial mean taken before scoring.
+/// Flags `scores` `[y, x]` (NaN: ignored) by `rule`; `spatial_mean` is the side of the spatial mean taken before
+/// scoring.
 ///
-/// Most rules flag all pixels above their threshold. `auto` keeps only areas with at least one certain pixel. Of odds it flags
-/// what is more likely anomalous than not, and a certain pixel has a probability above 95 %. Of distances a certain pixel is one
-/// that chance does not explain anywhere in the map, and the blur around stronger pixels is left out. Rank-local, on the whole map.
+/// Most rules flag all pixels above their threshold. `auto` keeps only areas with at least one certain pixel. Of odds
+/// it flags what is more likely anomalous than not, and a certain pixel has a probability above 95 %. Of distances a
+/// certain pixel is one that chance does not explain anywhere in the map, and the blur around stronger pixels is left
+/// out. Rank-local, on the whole map.
 pub fn flag(rule: Rule, meaning: Meaning, scores: ArrayView2<f32>, spatial_mean: usize) -> Flags {
     if rule == Rule::Auto && meaning == Meaning::Odds {
         let threshold = std::f32::consts::LN_2;
@@ -68,8 +71,7 @@ fn keep_areas(scores: ArrayView2<f32>, flagged: &mut Array2<bool>, seed: f32) {
 /// The highest flagged score within `reach` pixels.
 fn strongest_near(scores: ArrayView2<f32>, flagged: ArrayView2<bool>, [y, x]: [usize; 2], reach: usize) -> f32 {
     let (height, width) = scores.dim();
-    let part =
-        s![y.saturating_sub(reach)..(y + reach + 1).min(height), x.saturating_sub(reach)..(x + reach + 1).min(width)];
+    let part = s![neighbourhood(y, reach, height), neighbourhood(x, reach, width)];
     let near = scores.slice(part);
     let flags = flagged.slice(part);
     let pairs = near.iter().zip(flags).filter(|&(_, &flag)| flag);

@@ -7,11 +7,13 @@ use ndarray::{Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip, s};
 
 use super::bands::{Bands, WithHalo};
 use super::features::dot;
-use super::line::{Family, LineFeatures, LineScorer};
+use super::line::{Family, LineFeatures};
 use super::mean_field::mean_field;
 use super::scan::Scan;
+use super::seeds::Seeds;
 use super::subspace::Subspace;
 use crate::comm::ExactSum;
+use crate::cube::neighbourhood;
 
 /// Seeds that chance makes in a normal map, on average.
 const FALSE_SEEDS: f64 = 0.1;
@@ -65,16 +67,11 @@ pub struct Odds {
     pub combined: Array2<f32>,
 }
 
-/// Finds the kinds of anomaly in all `subspaces`.
+/// Finds the kinds of anomaly in all `subspaces`, whose noise correlations it sets.
 ///
 /// # Collective
-pub fn find_kinds(
-    bands: &Bands,
-    scorer: &LineScorer,
-    lines: &[LineFeatures],
-    subspaces: &mut [Subspace],
-) -> Result<Found> {
-    let mut search = Search::new(bands, scorer, lines, subspaces)?;
+pub fn find_kinds(bands: &Bands, lines: &[LineFeatures], subspaces: &mut [Subspace]) -> Result<Found> {
+    let mut search = Search::new(bands, lines, subspaces)?;
     for _ in 0..MAX_KINDS {
         let Some((subspace, seed)) = search.seeds.next(bands) else {
             break;
@@ -88,7 +85,6 @@ pub fn find_kinds(
 /// The state of a search; maps are this rank's bands.
 struct Search<'a> {
     bands: &'a Bands<'a>,
-    scorer: &'a LineScorer,
     lines: &'a [LineFeatures],
     seeds: Seeds,
     kinds: Vec<Kind>,
@@ -97,16 +93,6 @@ struct Search<'a> {
     /// The highest log odds so far of either family, at least 0, and the kind that has them, from 1.
     highest: Array2<f32>,
     kind_of: Array2<f32>,
-}
-
-/// The pixels that may seed a kind.
-struct Seeds {
-    /// By family: the surprise of each pixel in the best test, `-ln p`, less what chance reaches somewhere in the map.
-    excess: [Array2<f32>; 2],
-    /// The subspace of that test.
-    origin: [Array2<u16>; 2],
-    /// Bands of a kind or of its blur.
-    explained: Array2<bool>,
 }
 
 /// What has grown from a seed: the same on all ranks, but for the map, of which each has its band.
@@ -119,18 +105,13 @@ struct Grown {
 
 impl<'a> Search<'a> {
     /// # Collective
-    fn new(
-        bands: &'a Bands,
-        scorer: &'a LineScorer,
-        lines: &'a [LineFeatures],
-        subspaces: &mut [Subspace],
-    ) -> Result<Search<'a>> {
+    fn new(bands: &'a Bands, lines: &'a [LineFeatures], subspaces: &mut [Subspace]) -> Result<Search<'a>> {
         let tests = (subspaces.len() * Scan::num_tests()) as f64;
         let limit = (bands.num_valid as f64 * tests / FALSE_SEEDS).ln() as f32;
         let mut seeds = Seeds::none(bands.shape());
         for (index, subspace) in subspaces.iter_mut().enumerate() {
             let mut scan = Scan::new(bands);
-            let along = |direction: &[f64]| bands.map(subspace.project(scorer, lines, direction));
+            let along = |direction: &[f64]| bands.map(subspace.project(lines, direction));
             for coordinate in 0..subspace.dimensions() {
                 let mut direction = vec![0.0; subspace.dimensions()];
                 direction[coordinate] = 1.0;
@@ -145,7 +126,6 @@ impl<'a> Search<'a> {
         }
         Ok(Search {
             bands,
-            scorer,
             lines,
             seeds,
             kinds: Vec::new(),
@@ -160,7 +140,8 @@ impl<'a> Search<'a> {
     /// # Collective
     /// # Source
     /// Expectation-maximisation, Dempster, Laird & Rubin, J. R. Stat. Soc. B 39 (1977) 1, with the mean field for the
-    /// expectation. The evidence of a pixel is its log likelihood ratio for a mean of `signature` against 0 in white noise.
+    /// expectation. The evidence of a pixel is its log likelihood ratio for a mean of `signature` against 0 in white
+    /// noise.
     fn grow(&self, subspace: &Subspace, seed: [usize; 2]) -> Result<Grown> {
         let Bands { comm, .. } = *self.bands;
         let mut belief = Array2::zeros(self.bands.shape());
@@ -175,10 +156,10 @@ impl<'a> Search<'a> {
                 break;
             }
             let weights: Vec<f32> = belief.iter().copied().collect();
-            let mean = subspace.mean(comm, self.scorer, self.lines, &weights, total)?;
+            let mean = subspace.mean(comm, self.lines, &weights, total)?;
             let signature = subspace.shrunk(&mean, total);
             let square = dot(&signature, &signature);
-            let mut evidence = subspace.project(self.scorer, self.lines, &signature);
+            let mut evidence = subspace.project(self.lines, &signature);
             // Neighbours share noise: their evidence is not independent.
             for value in &mut evidence {
                 *value = ((f64::from(*value) - 0.5 * square) / subspace.noise_correlation) as f32;
@@ -220,7 +201,7 @@ impl<'a> Search<'a> {
     fn around(&self, [y, x]: [usize; 2], reach: usize) -> Slice2 {
         let (band, (_, width)) = (self.bands.own(), self.bands.shape());
         let local = |y: usize| y.clamp(band.start, band.end) - band.start;
-        s![local(y.saturating_sub(reach))..local(y + reach + 1), x.saturating_sub(reach)..(x + reach + 1).min(width)]
+        s![local(y.saturating_sub(reach))..local(y + reach + 1), neighbourhood(x, reach, width)]
     }
 
     /// Keeps what has grown from `seed`, or drops it; either way no other kind starts there.
@@ -236,13 +217,10 @@ impl<'a> Search<'a> {
         for ((y, x), _) in map.indexed_iter().filter(|&(_, &odds)| odds > 0.0) {
             // Lines of this rank, counted from its first.
             let local = |y: usize| y.clamp(own.start, own.end) - own.start;
-            let blur = s![
-                local(y.saturating_sub(BLUR))..local(y + BLUR + 1),
-                x.saturating_sub(BLUR)..(x + BLUR + 1).min(map.ncols())
-            ];
+            let blur = s![local(y.saturating_sub(BLUR))..local(y + BLUR + 1), neighbourhood(x, BLUR, map.ncols())];
             self.seeds.explained.slice_mut(blur).fill(true);
         }
-        let window = &self.scorer.scored_windows()[subspace.window].window.name;
+        let window = subspace.window_name();
         if grown.area as f64 > MAX_SHARE * self.bands.num_valid as f64 {
             if self.bands.comm.is_root() {
                 log::info!(
@@ -267,7 +245,7 @@ impl<'a> Search<'a> {
             }
         });
         self.kinds.push(Kind {
-            window: window.clone(),
+            window: window.into(),
             family: subspace.family,
             area_px: grown.area,
             strength: grown.strength,
@@ -296,56 +274,6 @@ impl<'a> Search<'a> {
             },
             kind_of: self.kind_of,
         }
-    }
-}
-
-impl Seeds {
-    fn none(shape: (usize, usize)) -> Seeds {
-        Seeds {
-            excess: [(); 2].map(|_| Array2::from_elem(shape, f32::MIN)),
-            origin: [(); 2].map(|_| Array2::zeros(shape)),
-            explained: Array2::from_elem(shape, false),
-        }
-    }
-
-    /// Takes in the tests of one more subspace.
-    fn offer(&mut self, family: Family, subspace: usize, surprise: &Array2<f32>, limit: f32) {
-        let (excess, origin) = (&mut self.excess[family as usize], &mut self.origin[family as usize]);
-        for ((excess, origin), &surprise) in excess.iter_mut().zip(origin).zip(surprise) {
-            if surprise.is_nan() || surprise - limit > *excess {
-                *excess = surprise - limit;
-                *origin = subspace as u16;
-            }
-        }
-    }
-
-    /// The subspace and the pixel `[y, x]` of the most surprising pixel that neither chance nor a kind explains.
-    ///
-    /// # Collective
-    fn next(&self, bands: &Bands) -> Option<(usize, [usize; 2])> {
-        let first = bands.own().start;
-        let best_here = |family: usize| {
-            let mut best: Option<(f32, usize, [usize; 2])> = None;
-            for ((y, x), &excess) in self.excess[family].indexed_iter() {
-                let more = excess > best.map_or(0.0, |best| best.0);
-                if more && !self.explained[[y, x]] {
-                    let subspace = self.origin[family][[y, x]] as usize;
-                    best = Some((excess, subspace, [first + y, x]));
-                }
-            }
-            best
-        };
-        let ranks = bands.comm.all_gather(&[0, 1].map(best_here));
-        let mut best: Option<(f32, usize, [usize; 2])> = None;
-        // Of equals the one of the first family, and the first pixel of the cube.
-        for family in [0, 1] {
-            for found in ranks.iter().filter_map(|rank| rank[family]) {
-                if best.is_none_or(|best| found.0 > best.0) {
-                    best = Some(found);
-                }
-            }
-        }
-        best.map(|(_, subspace, pixel)| (subspace, pixel))
     }
 }
 

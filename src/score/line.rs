@@ -71,12 +71,13 @@ pub struct LineFeatures {
     pub valid: Vec<bool>,
     /// `[x]`, 1 - PCC, NaN where not valid.
     pub pcc: Vec<f32>,
-    /// `[x, num_columns]`, C order, NaN where not valid: the coefficients of the residual in each window, then the logarithms
-    /// of the counts that the model predicts before and in each window, relative to the mean spectrum's.
+    /// `[x, num_columns]`, C order, NaN where not valid: the coefficients of the residual in each window, then the
+    /// logarithms of the counts that the model predicts before and in each window, relative to the mean spectrum's.
     pub columns: Vec<f32>,
     /// By window: the shift (eV) given to the line's model before scoring; 0 without a reference edge.
     pub drift_ev: Vec<f32>,
-    /// By window: how much higher (eV) its edge lies in this line than in the mean spectrum; 0 where the edge is too weak.
+    /// By window: how much higher (eV) its edge lies in this line than in the mean spectrum; 0 where the edge is too
+    /// weak.
     pub position_ev: Vec<f32>,
 }
 
@@ -165,8 +166,8 @@ impl LineScorer {
 
     /// The features of one scan line: `u` and `reconstruction` are `[x, E]` counts, `valid` is `[x]`.
     ///
-    /// `share` `[x]` is the share of a full spatial mean's pixels that a pixel is the mean of. With fewer pixels a mean is
-    /// noisier, and its residual is scaled down accordingly.
+    /// `share` `[x]` is the share of a full spatial mean's pixels that a pixel is the mean of. With fewer pixels a mean
+    /// is noisier, and its residual is scaled down accordingly.
     ///
     /// Rank-local and pure: the same line gives the same features wherever it is computed.
     ///
@@ -265,7 +266,8 @@ impl ScoredWindow {
     }
 }
 
-/// The channels before and in a window whose counts are predicted, and the logarithm of the mean spectrum's counts there.
+/// The channels before and in a window whose counts are predicted, and the logarithm of the mean spectrum's counts
+/// there.
 fn predicted(energy: &Axis, window: &Window, mean: &[f64]) -> [(Range<usize>, f64); PREDICTED] {
     [window.background_ev, window.range_ev].map(|[low, high]| {
         let range = energy.indices(low, high);

@@ -1,7 +1,7 @@
 //! The energy shift of a scan line against its model, measured on a reference edge.
 //!
-//! The beam energy drifts from line to line. A drift that the model does not follow looks like a shifted edge in every pixel
-//! of the line. So one edge measures the drift, and another is scored.
+//! The beam energy drifts from line to line. A drift that the model does not follow looks like a shifted edge in every
+//! pixel of the line. So one edge measures the drift, and another is scored.
 
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -27,8 +27,8 @@ pub fn information(projection: &Projection, mu: ArrayView1<f32>, scale_ev: f64) 
 
 /// The shift (eV, up in energy) of the edge in `projection` that fits a scan line `u` best to its `reconstruction`.
 ///
-/// Both are `[x, E]` counts. Amount and background are free in every pixel. Pixels whose shift disagrees with the others are
-/// left out, so that anomalies do not move their line. 0 where the edge is too weak to tell. Rank-local.
+/// Both are `[x, E]` counts. Amount and background are free in every pixel. Pixels whose shift disagrees with the
+/// others are left out, so that anomalies do not move their line. 0 where the edge is too weak to tell. Rank-local.
 ///
 /// # Source
 /// Weighted least squares with `g = -dmu/dE`, two rounds.

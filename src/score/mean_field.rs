@@ -1,9 +1,11 @@
-//! The posterior odds of each pixel given its own spectrum and its neighbours: anomalies are areas, chance is scattered.
+//! The posterior odds of each pixel given its own spectrum and its neighbours: anomalies are areas, chance is
+//! scattered.
 
 use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
 
 use super::bands::WithHalo;
+use crate::cube::neighbourhood;
 
 /// Log odds that each neighbour adds where it is certainly anomalous, and subtracts where it certainly is not.
 const COUPLING: f64 = 0.6;
@@ -14,9 +16,9 @@ const CERTAIN: f64 = 50.0;
 
 /// The posterior log odds `[y, x]` that each pixel is anomalous; on return `belief` holds their probabilities.
 ///
-/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief` holds the
-/// probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one line. The result is
-/// the same for any number of ranks and threads.
+/// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief`
+/// holds the probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one
+/// line. The result is the same for any number of ranks and threads.
 ///
 /// # Source
 /// The mean-field solution of an Ising prior with eight neighbours: Besag, J. R. Stat. Soc. B 48 (1986) 259, for the
@@ -59,8 +61,8 @@ pub fn mean_field(
 fn neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
     let (height, width) = map.dim();
     let (mut sum, mut count) = (0.0, 0.0);
-    for ny in y.saturating_sub(1)..(y + 2).min(height) {
-        for nx in x.saturating_sub(1)..(x + 2).min(width) {
+    for ny in neighbourhood(y, 1, height) {
+        for nx in neighbourhood(x, 1, width) {
             sum += f64::from(map[[ny, nx]]);
             count += 1.0;
         }
@@ -74,11 +76,6 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
-
-    fn whole(map: ArrayView2<f32>) -> WithHalo {
-        let own = 0..map.nrows();
-        WithHalo { map: map.to_owned(), own }
-    }
 
     #[test]
     fn an_area_is_found_that_single_pixels_do_not_show() {
@@ -95,7 +92,7 @@ mod tests {
             pairs.filter(|(odds, truth)| (**odds > 0.0) != **truth).count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
-        let odds = mean_field(evidence.view(), &mut belief, whole);
+        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
         assert!(errors(&evidence) > 150);
         assert!(errors(&odds) < 8, "{}", errors(&odds));
     }
@@ -105,7 +102,7 @@ mod tests {
         let mut evidence = Array2::from_elem((3, 3), 5.0f32);
         evidence[[1, 1]] = f32::NAN;
         let mut belief = Array2::from_elem((3, 3), 0.5f32);
-        let odds = mean_field(evidence.view(), &mut belief, whole);
+        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
         assert!(odds[[1, 1]].is_nan() && belief[[1, 1]] == 0.0);
         // A corner has two neighbours with values, and five beyond the border.
         assert!((odds[[0, 0]] - (5.0 + (2.0 - 5.0) * 0.6)).abs() < 0.1);

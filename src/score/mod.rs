@@ -5,15 +5,15 @@
 //! 2. `line_shift.rs`: moves the reconstruction by the line's energy drift, measured on a reference edge;
 //! 3. `features.rs`: residual in units of noise, background projected out, as cosine coefficients;
 //! 4. `scores.rs` ([`LineScorer::scores`], collective): the steps from here on, over the lines of all ranks;
-//! 5. `calibrate.rs`: subtracts what the model's own prediction explains, `detrend.rs` what varies slowly over the field;
+//! 5. `calibrate.rs`, `detrend.rs`: subtract what the model's own prediction explains, and slow trends over the field;
 //! 6. `subspace.rs`: whitens each window and family of anomalies (`covariance.rs`, trimmed) and makes `templates.rs`;
 //! 7. `scan.rs`: tests discs for residuals that chance does not explain, and measures how far noise is correlated;
-//! 8. `kinds.rs`: grows each kind of anomaly from its most surprising pixel, learning its mean residual and its members;
+//! 8. `seeds.rs`, `kinds.rs`: grow each kind of anomaly from the most surprising pixel, learning its mean residual;
 //! 9. `mean_field.rs`: turns likelihood ratios into posterior odds, given the neighbours: the scores;
 //! 10. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
-//! Beside that path: `pcc.rs`, the paper's score; `rx.rs`, the RX detector on principal components; `drift.rs`, drift without a
-//! model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread over ranks.
+//! Off that path: `pcc.rs`, the paper's score; `rx.rs`, the RX detector on principal components; `drift.rs`, drift
+//! without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread over ranks.
 
 mod bands;
 mod calibrate;
@@ -32,6 +32,7 @@ mod regions;
 mod rx;
 mod scan;
 mod scores;
+mod seeds;
 mod subspace;
 mod templates;
 mod threshold;

@@ -31,7 +31,7 @@ fn nth(values: &[f32], mut index: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
         let rest = 32 - known - bits;
         let mut counts = vec![0i64; 1 << bits];
         for &value in values.iter().filter(|value| !value.is_nan()) {
-            let digits = u64::from(ascending(value)) >> rest;
+            let digits = u64::from(sortable_bits(value)) >> rest;
             if digits >> bits == prefix {
                 counts[digits as usize & ((1 << bits) - 1)] += 1;
             }
@@ -45,16 +45,16 @@ fn nth(values: &[f32], mut index: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
         prefix = prefix << bits | digit as u64;
         known += bits;
     }
-    from_ascending(prefix as u32)
+    from_sortable_bits(prefix as u32)
 }
 
 /// The bits of `value`, turned so that they sort as the values do.
-fn ascending(value: f32) -> u32 {
+fn sortable_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-fn from_ascending(bits: u32) -> f32 {
+fn from_sortable_bits(bits: u32) -> f32 {
     f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits })
 }
 

@@ -2,6 +2,8 @@
 
 use ndarray::{Array2, ArrayView2};
 
+use crate::cube::neighbourhood;
+
 /// One connected area of pixels above the threshold; pixel indices count from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Region {
@@ -56,8 +58,8 @@ fn flood(flagged: ArrayView2<bool>, seen: &mut Array2<bool>, start: [usize; 2]) 
     seen[start] = true;
     while let Some([y, x]) = open.pop() {
         pixels.push([y, x]);
-        for ny in y.saturating_sub(1)..(y + 2).min(height) {
-            for nx in x.saturating_sub(1)..(x + 2).min(width) {
+        for ny in neighbourhood(y, 1, height) {
+            for nx in neighbourhood(x, 1, width) {
                 if flagged[[ny, nx]] && !seen[[ny, nx]] {
                     seen[[ny, nx]] = true;
                     open.push([ny, nx]);

@@ -1,4 +1,5 @@
-//! The RX detector: the Mahalanobis distance of a pixel's principal components from the cube's mean, or from its surroundings.
+//! The RX detector: the Mahalanobis distance of a pixel's principal components from the cube's mean, or from its
+//! surroundings.
 
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2};
@@ -6,8 +7,8 @@ use ndarray::{Array2, ArrayView2};
 use super::covariance::{Columns, Whitening};
 use crate::comm::Comm;
 
-/// Inner and outer radius of the square ring that a pixel is compared with: beyond the blur of an anomaly of a few pixels, near
-/// enough to share its thickness and phase.
+/// Inner and outer radius of the square ring that a pixel is compared with: beyond the blur of an anomaly of a few
+/// pixels, near enough to share its thickness and phase.
 const RING_PX: [usize; 2] = [5, 9];
 
 /// Squared Mahalanobis distances of this rank's pixels; NaN where ignored.
@@ -19,7 +20,8 @@ pub struct Rx {
     pub local: Vec<f32>,
 }
 
-/// RX of `features` `[pixels, k]` of this rank's whole lines of `width` pixels, NaN where ignored, from line `start` on.
+/// RX of `features` `[pixels, k]` of this rank's whole lines of `width` pixels, NaN where ignored, from line `start`
+/// on.
 ///
 /// Covariances are trimmed, as those of the residuals are: anomalies must not hide themselves.
 ///

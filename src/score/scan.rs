@@ -12,7 +12,8 @@ use crate::comm::ExactSum;
 const RADII: [f64; 2] = [1.5, 2.3];
 /// Lines on either side that a disc reaches.
 const REACH: usize = 2;
-/// Lags `(y, x)`, in pixels, within which the noise of neighbours may be correlated: 0 first, then one of each opposite pair.
+/// Lags `(y, x)`, in pixels, within which the noise of neighbours may be correlated: 0 first, then one of each opposite
+/// pair.
 const LAGS: [(usize, isize); 13] =
     [(0, 0), (0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)];
 /// Values are clipped to this when the noise correlation is measured: anomalies must not pass for correlated noise.
@@ -76,7 +77,8 @@ impl<'a> Scan<'a> {
         2 * RADII.len()
     }
 
-    /// The surprise of each pixel, and the noise correlation: the sum of the correlations within reach, 1 for white noise.
+    /// The surprise of each pixel, and the noise correlation: the sum of the correlations within reach, 1 for white
+    /// noise.
     ///
     /// # Collective
     /// # Source
@@ -168,8 +170,8 @@ fn overlap(dx: isize, width: usize) -> [Slice1; 2] {
 
 type Slice1 = SliceInfo<[SliceInfoElem; 1], Ix1, Ix1>;
 
-/// For each line of the band and each of [`LAGS`]: the sum of the products of its pixels with those at the lag, and their
-/// number.
+/// For each line of the band and each of [`LAGS`]: the sum of the products of its pixels with those at the lag, and
+/// their number.
 fn products(map: &WithHalo) -> Vec<Vec<f64>> {
     let (values, presence) = values_and_presence(map.map.mapv(|v| v.clamp(-CLIP, CLIP)).view());
     let width = map.map.ncols();
@@ -189,7 +191,8 @@ fn products(map: &WithHalo) -> Vec<Vec<f64>> {
     lines.into_par_iter().map(of_line).collect()
 }
 
-/// The sum of the autocorrelations at all lags within reach, 0 included, from the sums and numbers of products at [`LAGS`].
+/// The sum of the autocorrelations at all lags within reach, 0 included, from the sums and numbers of products at
+/// [`LAGS`].
 fn noise_correlation(sums: &[f64]) -> f64 {
     let correlations = sums.chunks_exact(2).map(|of| of[0] / of[1].max(1.0));
     let correlations: Vec<f64> = correlations.collect();
@@ -218,11 +221,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
-    fn whole(map: Array2<f32>) -> WithHalo {
-        let own = 0..map.nrows();
-        WithHalo { map, own }
-    }
-
     #[test]
     fn surprise_is_the_normal_tail() {
         assert!((surprise(0.0) - 2f64.ln()).abs() < 1e-12);
@@ -233,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_disc_keeps_the_spread_of_white_noise_up_to_the_border() {
-        let map = whole(Array2::from_elem((9, 9), 1f32));
+        let map = WithHalo::whole(Array2::from_elem((9, 9), 1f32).view());
         let smooth = smoothed(&map, 1.5);
         assert_eq!((smooth[[4, 4]], smooth[[0, 0]]), (3.0, 2.0));
         assert!((smoothed(&map, 2.3)[[4, 4]] - 21f32.sqrt()).abs() < 1e-6);
@@ -246,7 +244,7 @@ mod tests {
         let lumps = Array2::from_shape_fn((60, 60), |(y, x)| white[[y / 3 * 3, x / 3 * 3]]);
         let correlation_of = |map: Array2<f32>| {
             let mut sums = vec![0.0; 2 * LAGS.len()];
-            for line in products(&whole(map)) {
+            for line in products(&WithHalo::whole(map.view())) {
                 sums.iter_mut().zip(line).for_each(|(sum, of)| *sum += of);
             }
             super::noise_correlation(&sums)

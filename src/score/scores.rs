@@ -43,8 +43,8 @@ impl Scores {
 }
 
 impl LineScorer {
-    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean reconstruction
-    /// (`[E]` counts).
+    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean
+    /// reconstruction (`[E]` counts).
     ///
     /// `lines` are this rank's, in the order of the cube.
     ///
@@ -85,7 +85,7 @@ impl LineScorer {
                 subspaces.push(Subspace::new(comm, self, &lines, of, mean_reconstruction, valid)?);
             }
         }
-        let Found { kinds, odds, kind_of } = find_kinds(&bands, self, &lines, &mut subspaces)?;
+        let Found { kinds, odds, kind_of } = find_kinds(&bands, &lines, &mut subspaces)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }

@@ -16,14 +16,17 @@ const FARTHEST_EV: f64 = 13.0;
 /// Standard error of the position of an edge between channels, besides noise, in channels (the rms of the estimates of
 /// `configs/experiments/e1_shift_phys.yaml`, where there is little noise).
 const POSITION_ERROR: f64 = 0.07;
-/// Prior standard deviation of the share of an edge that moved about 1: the model has followed some of it, and thickness varies.
+/// Prior standard deviation of the share of an edge that moved about 1: the model has followed some of it, and
+/// thickness varies.
 const MOVED_SHARE_SD: f64 = 0.2;
 /// A shift that explains a smaller share of a kind's residual, noise aside, is another change of shape.
 const LEAST_EXPLAINED: f64 = 0.5;
 
 /// The features of one window and family, in whitened coordinates.
 pub struct Subspace<'a> {
-    pub window: usize,
+    scorer: &'a LineScorer,
+    /// The index of the window.
+    window: usize,
     pub family: Family,
     start: usize,
     len: usize,
@@ -54,6 +57,7 @@ impl<'a> Subspace<'a> {
         let columns = columns(scorer, lines, range.start, range.len()).at_most_for(num_valid);
         let whitening = Whitening::trimmed(comm, &columns)?;
         let mut subspace = Subspace {
+            scorer,
             window,
             family,
             start: range.start,
@@ -78,15 +82,20 @@ impl<'a> Subspace<'a> {
         Ok(subspace)
     }
 
+    /// The name of the window.
+    pub fn window_name(&self) -> &str {
+        &self.scorer.scored_windows()[self.window].window.name
+    }
+
     /// Number of whitened coordinates.
     pub fn dimensions(&self) -> usize {
         self.whitening.dimensions()
     }
 
     /// The coordinate of this rank's pixels along `direction`, NaN where they are not valid. Rank-local.
-    pub fn project(&self, scorer: &LineScorer, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
+    pub fn project(&self, lines: &[LineFeatures], direction: &[f64]) -> Vec<f32> {
         let (weights, offset) = self.whitening.along(direction);
-        columns(scorer, lines, self.start, self.len).map(|pixel| {
+        columns(self.scorer, lines, self.start, self.len).map(|pixel| {
             let sum: f64 = pixel.iter().zip(&weights).map(|(&v, w)| f64::from(v) * w).sum();
             (sum - offset) as f32
         })
@@ -95,20 +104,14 @@ impl<'a> Subspace<'a> {
     /// The weighted mean of all pixels' whitened coordinates; this rank's `weights` sum to `total` over all ranks.
     ///
     /// # Collective
-    pub fn mean(
-        &self,
-        comm: &Comm,
-        scorer: &LineScorer,
-        lines: &[LineFeatures],
-        weights: &[f32],
-        total: f64,
-    ) -> Result<Vec<f64>> {
-        let sums = columns(scorer, lines, self.start, self.len).weighted_sum(comm, weights)?;
+    pub fn mean(&self, comm: &Comm, lines: &[LineFeatures], weights: &[f32], total: f64) -> Result<Vec<f64>> {
+        let sums = columns(self.scorer, lines, self.start, self.len).weighted_sum(comm, weights)?;
         let means: Vec<f32> = sums.iter().map(|sum| (sum / total) as f32).collect();
         Ok(self.whitening.pixel(&means))
     }
 
-    /// The weighted mean shift of the window's edge in the lines of the pixels, eV above its position in the mean spectrum.
+    /// The weighted mean shift of the window's edge in the lines of the pixels, eV above its position in the mean
+    /// spectrum.
     ///
     /// # Collective
     pub fn position_ev(&self, comm: &Comm, lines: &[LineFeatures], weights: &[f32], total: f64) -> Result<f64> {
@@ -123,8 +126,8 @@ impl<'a> Subspace<'a> {
         Ok(sum.total(comm)?[0] / total)
     }
 
-    /// The mean residual `mean` of `pixels` pixels, shrunk towards its best template: the part along the template stays, the
-    /// rest is shrunk by the noise that it is expected to hold.
+    /// The mean residual `mean` of `pixels` pixels, shrunk towards its best template: the part along the template
+    /// stays, the rest is shrunk by the noise that it is expected to hold.
     ///
     /// # Source
     /// James & Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, positive part, about the template.
@@ -141,15 +144,15 @@ impl<'a> Subspace<'a> {
         rest.iter().zip(&template).map(|(r, t)| amount * t + kept * r).collect()
     }
 
-    /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard error;
-    /// `None` for other families, and where no shift explains enough.
+    /// The shift of the edge (eV) that explains `mean`, the mean residual of `pixels` pixels, best, and its standard
+    /// error; `None` for other families, and where no shift explains enough.
     ///
-    /// `at_ev` is how much higher the edge lies there anyway, because lines drift. A small shift shows in the size of its
-    /// residual, not in its shape: a prior therefore says that nearly all of the edge has moved.
+    /// `at_ev` is how much higher the edge lies there anyway, because lines drift. A small shift shows in the size of
+    /// its residual, not in its shape: a prior therefore says that nearly all of the edge has moved.
     ///
     /// # Source
-    /// Profile likelihood over the shift, with a normal prior on the share that moved. The standard error is where twice the
-    /// log likelihood has fallen by 1, added in squares to that of positions between channels.
+    /// Profile likelihood over the shift, with a normal prior on the share that moved. The standard error is where
+    /// twice the log likelihood has fallen by 1, added in squares to that of positions between channels.
     pub fn shift_ev(&self, mean: &[f64], pixels: f64, at_ev: f64) -> Option<(f64, f64)> {
         if self.family != Family::Shift {
             return None;

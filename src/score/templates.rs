@@ -32,8 +32,8 @@ impl<'a> EdgeProfile<'a> {
         }
     }
 
-    /// The shift family's coefficients of `f(E - at - shift) - f(E - at)`, where `f` is the edge: an edge at `at` that moves by
-    /// `shift`.
+    /// The shift family's coefficients of `f(E - at - shift) - f(E - at)`, where `f` is the edge: an edge at `at` that
+    /// moves by `shift`.
     pub fn moved(&self, at_ev: f64, shift_ev: f64) -> Vec<f64> {
         let range = self.window.shift.range.clone();
         let [here, moved] =

@@ -12,22 +12,22 @@ const MAD_SIGMAS: f64 = 3.5;
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The tail of normal pixels is fitted between these quantiles, below any anomalies.
 const NULL_TAIL: [f64; 2] = [0.70, 0.90];
-/// Normal pixels of a map that count as certain anomalies, on average.
+/// Normal pixels of a map that pass for certainly anomalous, on average.
 const FALSE_SEEDS: f64 = 0.1;
 /// A larger share of flagged pixels is another phase, not anomalies.
 const MAX_FLAGGED: f64 = 0.25;
 /// Exponent of the biased rule's preference for high thresholds.
 const BIAS: f64 = 0.95;
-/// Two groups are distinct if Ashman's D is at least the first, and the share of pixels half way between at most the second.
+/// Two groups are distinct if Ashman's D is at least the first, and the share of pixels half way between at most the
+/// second.
 const MIN_SEPARATION: f64 = 3.0;
 const MAX_BETWEEN: f64 = 0.15;
 
 /// The threshold that `rule` gives for `scores` (at least 0, NaN left out): pixels above it are flagged.
 ///
-/// Infinite without scores. Rank-local; the order of the scores does not count.
+/// Infinite without scores. Rank-local; the order of the scores does not matter.
 pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
-    let mut sorted: Vec<f32> = scores.iter().copied().filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores.iter().copied());
     if sorted.is_empty() {
         return f32::INFINITY;
     }
@@ -46,21 +46,28 @@ pub fn threshold(rule: Rule, scores: &[f32]) -> f32 {
     }
 }
 
-/// The score that on average a tenth of a normal pixel of the map exceeds: certain anomalies lie above. Infinite without scores.
+/// The score that a normal map exceeds in 0.1 pixels on average: pixels above it are certainly anomalous.
 ///
-/// Rank-local.
+/// Infinite without scores. Rank-local.
 pub fn certain(scores: impl Iterator<Item = f32>) -> f32 {
-    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
+    let sorted = ascending(scores);
     if sorted.is_empty() {
         return f32::INFINITY;
     }
     NullTail::fit(&sorted).exceeded_with(FALSE_SEEDS / sorted.len() as f64)
 }
 
-/// The best split of the roots of scores into two groups.
+/// The scores without NaN, ascending.
+fn ascending(scores: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut sorted: Vec<f32> = scores.filter(|s| !s.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    sorted
+}
+
+/// The best split of the roots of the scores into two groups.
 struct Split {
     threshold: f32,
+    /// Share of the pixels above the threshold.
     flagged: f64,
     /// Ashman's D of the groups.
     separation: f64,
@@ -117,7 +124,7 @@ fn otsu(sorted: &[f32]) -> Split {
     }
 }
 
-/// The split of ascending scores that maximises the variance between groups, times a power of how high it lies in the
+/// The split of ascending scores that maximises the variance between groups, times a power of its height within the
 /// range of the scores.
 ///
 /// # Source

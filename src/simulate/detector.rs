@@ -50,7 +50,8 @@ impl Detector {
         }
     }
 
-    /// The light in channel `e` from electrons that `arrivals` counts per channel, beginning [`SPREAD`] channels below 0.
+    /// The light in channel `e` from electrons that `arrivals` counts per channel, beginning [`SPREAD`] channels below
+    /// 0.
     fn light(&self, arrivals: &[f32], e: usize) -> f32 {
         let arrivals = &arrivals[e..e + 2 * SPREAD + 1];
         arrivals.iter().zip(&self.spread).map(|(n, w)| n * w).sum()

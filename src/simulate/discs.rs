@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use rand::RngExt;
 
 use super::random::{Purpose, Randomness};
-use crate::config::{Places, Shape};
+use crate::config::{Outline, Places};
 
 /// Normal pixels between two discs, so that their spatial means do not mix; fewer where there is no room.
 const GAPS_PX: [f64; 4] = [3.0, 2.0, 1.0, 0.0];
@@ -46,8 +46,8 @@ pub fn place_discs(
     let mut placed: Vec<Disc> = Vec::new();
     for (anomaly, options) in anomalies.iter().enumerate() {
         let [low, high] = match options.shape {
-            Shape::Disc => options.radius_px,
-            Shape::Pixel => [0.0, 0.0],
+            Outline::Disc => options.radius_px,
+            Outline::Pixel => [0.0, 0.0],
         };
         let wanted = options.concentration.map(|share| share * num_free as f64);
         let mut covered = 0.0;
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn anomaly(count: usize, concentration: Option<f64>) -> Places {
-        Places { shape: Shape::Disc, count, radius_px: [2.2, 4.2], concentration }
+        Places { shape: Outline::Disc, count, radius_px: [2.2, 4.2], concentration }
     }
 
     /// Discs in an image that is all specimen.
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn single_pixels_lie_on_the_specimen_only_at_any_concentration() {
         for share in [0.01, 0.3] {
-            let pixel = Places { shape: Shape::Pixel, ..anomaly(0, Some(share)) };
+            let pixel = Places { shape: Outline::Pixel, ..anomaly(0, Some(share)) };
             let free = |y: usize, x: usize| !(y + x).is_multiple_of(5) && y > 3;
             let num_free = (0..1600).filter(|i| free(i / 40, i % 40)).count();
             let randomness = Randomness { seed: 5, cube: 0 };

@@ -27,7 +27,7 @@ impl Change {
         let replaced =
             |edge: &MaterialEdge, variant| Change::Replaced(index, Component::edge(material, edge, variant, grid));
         match anomaly.kind {
-            AnomalyKind::Shift => replaced(edge, Variant::shifted(amount)),
+            AnomalyKind::Shift => replaced(edge, Variant { shift_ev: amount, ..Variant::default() }),
             AnomalyKind::Broaden => replaced(edge, Variant { added_fwhm_ev: amount, ..Variant::default() }),
             AnomalyKind::Mixture => replaced(
                 edge,
@@ -46,8 +46,7 @@ impl Change {
                 }
                 replaced(&changed, Variant::default())
             }
-            AnomalyKind::Scale => Change::Scaled(index, 1.0 + amount),
-            AnomalyKind::Oxygen => Change::Scaled(index, 1.0 + amount),
+            AnomalyKind::Scale | AnomalyKind::Oxygen => Change::Scaled(index, 1.0 + amount),
             AnomalyKind::Slope => {
                 let mut steeper = material.clone();
                 steeper.background_exponent += amount;

@@ -1,8 +1,8 @@
 //! Puts anomalies into measured spectra: separates an edge from its background, and changes only the edge.
 //!
-//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds no noise.
-//! The pixel keeps its own noise: a shift by whole channels moves it with the edge, and all other kinds add a difference that
-//! is nearly free of noise.
+//! The background and the shape of the edge come from the mean over a pixel's neighbours, so that the separation adds
+//! no noise. The pixel keeps its own noise: a shift by whole channels moves it with the edge, and all other kinds add a
+//! difference that is nearly free of noise.
 
 use std::ops::Range;
 
@@ -229,7 +229,7 @@ fn add(value: &mut f32, difference: f64) {
 mod tests {
     use super::super::random::{Purpose, Randomness};
     use super::*;
-    use crate::config::Shape;
+    use crate::config::Outline;
 
     fn axis() -> Axis {
         Axis::energy_loss(600.0, 0.5, 500)
@@ -268,7 +268,7 @@ mod tests {
             background_ev: None,
             split_ev,
             interpolate: false,
-            shape: Shape::Disc,
+            shape: Outline::Disc,
             discs: 1,
             radius_px: [2.2, 4.2],
             concentration: None,

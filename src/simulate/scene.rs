@@ -12,7 +12,7 @@ use super::random::{Purpose, Randomness};
 use super::specimen::{ProbedPoint, Specimen};
 use super::spectra::Grid;
 use crate::config::{Anomaly, AnomalyKind, Material, MaterialEdge, Places, Protocol, SceneOptions};
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 use crate::preprocess::mean::mean_row;
 
 /// Side of the spatial mean that is taken before the protocols `post` and `roll` put in anomalies.
@@ -186,7 +186,7 @@ impl Scene {
     fn averaged(&self, y: usize) -> Array2<f32> {
         let [height, width, channels] = self.shape;
         let reach = AVERAGED_PX / 2;
-        let near = y.saturating_sub(reach)..(y + reach + 1).min(height);
+        let near = neighbourhood(y, reach, height);
         let mut rows = Array3::zeros((near.len(), width, channels));
         for (i, row) in near.clone().enumerate() {
             rows.slice_mut(s![i, .., ..]).assign(&self.counted(row, false));

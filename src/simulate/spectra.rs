@@ -56,10 +56,6 @@ pub struct Variant {
 }
 
 impl Variant {
-    pub fn shifted(shift_ev: f64) -> Variant {
-        Variant { shift_ev, ..Variant::default() }
-    }
-
     /// The edge in units of its whole step, before broadening.
     fn at(&self, edge: &MaterialEdge, energy_ev: f64) -> f64 {
         let energy_ev = energy_ev - self.shift_ev;
@@ -119,7 +115,8 @@ impl Component {
         Component { fine: (0..sharp.len()).map(mean).collect(), grid }
     }
 
-    /// Samples the spectrum while all energies read `drift_ev` too high, from `before` channels below the grid's first on.
+    /// Samples the spectrum while all energies read `drift_ev` too high, from `before` channels below the grid's first
+    /// on.
     ///
     /// Linear between the points of the fine grid, constant beyond its ends.
     pub fn sample(&self, drift_ev: f64, before: usize, out: &mut [f32]) {

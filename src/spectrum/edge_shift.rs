@@ -65,10 +65,11 @@ impl EdgeTemplate {
         self.error_ev
     }
 
-    /// How far (eV) the edge of `spectrum` `[energy]`, electrons, the mean of `pixels` pixels, lies above the template's.
+    /// How far (eV) the edge of `spectrum` `[energy]`, electrons, the mean of `pixels` pixels, lies above the
+    /// template's.
     ///
-    /// The shift whose least-squares fit explains most, to a fraction of a channel by a parabola. `None` at and beyond the
-    /// bound, and where the noise is too large.
+    /// The shift whose least-squares fit explains most, to a fraction of a channel by a parabola. `None` at and beyond
+    /// the bound, and where the noise is too large.
     pub fn shift_ev(&self, spectrum: &[f64], pixels: f64) -> Option<f64> {
         let own = self.weighted(spectrum);
         let explained: Vec<f64> = self.bases.iter().map(|basis| explained(basis, &own)).collect();

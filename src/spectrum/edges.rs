@@ -16,7 +16,8 @@ const MIN_SIGNIFICANCE: f64 = 8.0;
 const EDGE_EXTENT_EV: f64 = 40.0;
 /// A rise up to this far before an onset (eV) is a pre-edge peak.
 const PRE_PEAK_EV: f64 = 15.0;
-/// A window starts this far before the onset, and ends so far behind its lines that a shift of `MARGIN_EV` stays inside.
+/// A window starts this far before the onset, and ends so far behind its lines that a shift of `MARGIN_EV` stays
+/// inside.
 const LEAD_EV: f64 = 8.0;
 const MARGIN_EV: f64 = 13.0;
 const MAX_WINDOWS: usize = 6;

@@ -1,7 +1,7 @@
 //! The core-loss edges of the elements between 50 and 2000 eV.
 //!
-//! A pair of edges that straddles an end of that range is in the table whole. Lithium is the lightest element with an edge
-//! in the range: hydrogen and helium have theirs below it.
+//! A pair of edges that straddles an end of that range is in the table whole. Lithium is the lightest element with an
+//! edge in the range: hydrogen and helium have theirs below it.
 
 use std::sync::LazyLock;
 
@@ -39,9 +39,9 @@ impl ElementEdge {
 /// Element by element from hydrogen: the major edges, `|`, the minor ones; onsets in eV.
 ///
 /// # Source
-/// Electron binding energies of the X-ray Data Booklet (LBNL, sec. 1.1: Bearden & Burr 1967; Cardona & Ley 1978; Fuggle &
-/// Martensson 1980), rounded. Where spectra of solids start elsewhere (K of N, O and F, which are tabulated as gases, and
-/// L2,3 and M4,5 edges with strong excitons) the onsets, and everywhere the choice of the major edges, follow Ahn &
+/// Electron binding energies of the X-ray Data Booklet (LBNL, sec. 1.1: Bearden & Burr 1967; Cardona & Ley 1978; Fuggle
+/// & Martensson 1980), rounded. Where spectra of solids start elsewhere (K of N, O and F, which are tabulated as gases,
+/// and L2,3 and M4,5 edges with strong excitons) the onsets, and everywhere the choice of the major edges, follow Ahn &
 /// Krivanek, EELS Atlas (Gatan, 1983).
 const TABLE: &str = "
 H  K 14
@@ -227,11 +227,11 @@ mod tests {
         let order = ["K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5", "N1", "N2", "N3", "N4", "O1", "O2", "O3"];
         let depth = |edge: &ElementEdge| order.iter().position(|shell| *shell == edge.shell);
         for (a, b) in edges().iter().flat_map(|a| edges().iter().map(move |b| (a, b))) {
-            if a.atomic_number == b.atomic_number {
-                if let (Some(deep), Some(shallow)) = (depth(a), depth(b)) {
-                    assert!(deep >= shallow || a.onset_ev >= b.onset_ev, "{a:?} {b:?}");
-                    assert!(deep != shallow || a == b, "twice: {a:?}");
-                }
+            if a.atomic_number == b.atomic_number
+                && let (Some(deep), Some(shallow)) = (depth(a), depth(b))
+            {
+                assert!(deep >= shallow || a.onset_ev >= b.onset_ev, "{a:?} {b:?}");
+                assert!(deep != shallow || a == b, "twice: {a:?}");
             }
             // Filled 4d and 5d shells of neighbours cross within an eV or two.
             if a.atomic_number + 1 == b.atomic_number && a.shell == b.shell {

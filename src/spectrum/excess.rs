@@ -1,7 +1,7 @@
 //! What rises above the background: a mean spectrum less the power law fitted before an edge.
 
 use super::background::{NATURAL_SLOPES, PowerLaw};
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
 /// Width of the background fit, of the rise looked for, and the gap between them, eV.
 pub const FIT_EV: f64 = 20.0;
@@ -30,7 +30,7 @@ pub fn excess(
     let values = range
         .clone()
         .map(|i| {
-            let near = i.saturating_sub(half)..(i + half + 1).min(mean.len());
+            let near = neighbourhood(i, half, mean.len());
             let count = near.len() as f64;
             mean[near].iter().sum::<f64>() / count - law.at(energies[i])
         })

@@ -1,7 +1,7 @@
 //! Tells which elements' edges a set of onsets may be, on an axis that may be miscalibrated.
 //!
-//! Each reading of an onset has a cost: minus twice its log likelihood, as a chi-square. The cheapest reading of all onsets
-//! together, with one error of the axis, wins.
+//! Each reading of an onset has a cost: minus twice its log likelihood, as a chi-square. The cheapest reading of all
+//! onsets together, with one error of the axis, wins.
 
 use super::elements::{ElementEdge, edges};
 

@@ -12,11 +12,11 @@ const BEYOND: f64 = 0.02;
 
 /// The map from the energies at which a cube was recorded to those that the models see.
 ///
-/// The counts of a channel are spread evenly over its interval of energies, and each target channel takes what lies inside
-/// it. Sums are conserved. Where boundaries do not coincide, neighbouring target channels share a source channel. With `n`
-/// source channels to a target channel, one of them cut at a fraction `f`, the variance of counting noise becomes
-/// `1 - 2 f (1 - f) / n` of the counts, and the covariance of neighbours `f (1 - f) / n`. Shifts by whole channels and
-/// rebinning by whole numbers leave counting noise as it was.
+/// The counts of a channel are spread evenly over its interval of energies, and each target channel takes what lies
+/// inside it. Sums are conserved. Where boundaries do not coincide, neighbouring target channels share a source
+/// channel. With `n` source channels to a target channel, one of them cut at a fraction `f`, the variance of counting
+/// noise becomes `1 - 2 f (1 - f) / n` of the counts, and the covariance of neighbours `f (1 - f) / n`. Shifts by whole
+/// channels and rebinning by whole numbers leave counting noise as it was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resampling {
     /// Lower boundary of the target's first channel, in source channels from the source's lower boundary.

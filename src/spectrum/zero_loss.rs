@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView1;
 
-use crate::cube::Axis;
+use crate::cube::{Axis, neighbourhood};
 
 /// The first smoothing, full width at half maximum, eV and channels: wide enough for a peak to win over a spike.
 const FIRST_EV: f64 = 0.8;
@@ -10,12 +10,12 @@ const FIRST_CHANNELS: f64 = 3.0;
 /// The peak exceeds the lower quartile of the channels within the bound by this factor.
 const MIN_CONTRAST: f32 = 4.0;
 
-/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, searched within `bound_ev` of 0; `None` where no peak
-/// stands out there.
+/// The energy (eV) of the zero-loss peak of `spectrum` `[energy]`, searched within `bound_ev` of 0; `None` where no
+/// peak stands out there.
 ///
 /// Spikes are not taken for the peak: each channel is limited to twice the median of it and its two neighbours, and the
-/// spectrum is smoothed with the peak's own width. The maximum to a fraction of a channel comes from the parabola through the
-/// logarithms of three smoothed channels, which is exact for a Gaussian.
+/// spectrum is smoothed with the peak's own width. The maximum to a fraction of a channel comes from the parabola
+/// through the logarithms of three smoothed channels, which is exact for a Gaussian.
 pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> Option<f64> {
     let near = energy.indices(-bound_ev, bound_ev);
     if near.len() < 5 {
@@ -38,8 +38,8 @@ pub fn zero_loss_ev(spectrum: ArrayView1<f32>, energy: &Axis, bound_ev: f64) -> 
         (counts.iter().zip(&medians)).map(|(&count, &median)| f64::from(count.min(2.0 * median)).sqrt()).collect();
     let first = (FIRST_EV / energy.scale).max(FIRST_CHANNELS);
     let found = highest_of(near.clone(), |i| smoothed(&roots, i, first));
-    // A Gaussian as wide as the peak is least sensitive to noise; less than two channels wide it would follow the channels.
-    // The root of a Gaussian is a Gaussian sqrt(2) times as wide.
+    // A Gaussian as wide as the peak is least sensitive to noise; less than two channels wide it would follow the
+    // channels. The root of a Gaussian is a Gaussian sqrt(2) times as wide.
     let own = width(&medians, found, first.ceil() as usize).max(2.0) * 2f64.sqrt();
     let reach = first.ceil() as usize;
     let close = found.saturating_sub(reach).max(near.start)..(found + reach + 1).min(near.end);
@@ -70,7 +70,7 @@ fn highest_of(channels: std::ops::Range<usize>, value: impl Fn(usize) -> f64) ->
 fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
     let sigma = width / 2.3548;
     let reach = (3.0 * sigma).ceil() as usize;
-    let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
+    let near = neighbourhood(i, reach, values.len());
     let (mut sum, mut weights) = (0.0, 0.0);
     for j in near {
         let weight = (-0.5 * ((j as f64 - i as f64) / sigma).powi(2)).exp();
@@ -82,7 +82,7 @@ fn smoothed(values: &[f64], i: usize, width: f64) -> f64 {
 
 /// The full width at half maximum, in channels, of the peak within `reach` of channel `i`.
 fn width(values: &[f32], i: usize, reach: usize) -> f64 {
-    let near = i.saturating_sub(reach)..(i + reach + 1).min(values.len());
+    let near = neighbourhood(i, reach, values.len());
     let top = highest_of(near, |j| f64::from(values[j]));
     let half = 0.5 * values[top];
     let below = values[..top].iter().rev().take_while(|&&v| v >= half).count();
@@ -90,8 +90,8 @@ fn width(values: &[f32], i: usize, reach: usize) -> f64 {
     (below + above) as f64
 }
 
-/// The thickness in inelastic mean free paths: `ln(I / I_0)`, with `I` all counts and `I_0` those up to `threshold_ev` past
-/// the zero-loss peak at `zero_loss_ev`. NaN where the peak holds no counts.
+/// The thickness in inelastic mean free paths: `ln(I / I_0)`, with `I` all counts and `I_0` those up to `threshold_ev`
+/// past the zero-loss peak at `zero_loss_ev`. NaN where the peak holds no counts.
 ///
 /// # Source
 /// Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., sec. 5.1 (log-ratio).
@@ -146,9 +146,9 @@ mod tests {
             for spike in 0..spikes {
                 // Each one channel wide and far above the peak, anywhere but on its very top.
                 let part = energy.size / spikes;
-                let place = spike * part + random.random_range(0..part - 3);
-                if (energy.value(place) - at).abs() > 1.5 * energy.scale {
-                    counts[place] += 50.0 * peak as f32;
+                let channel = spike * part + random.random_range(0..part - 3);
+                if (energy.value(channel) - at).abs() > 1.5 * energy.scale {
+                    counts[channel] += 50.0 * peak as f32;
                 }
             }
             let error = zero_loss_ev(counts.view(), energy, 10.0).expect("a peak") - at;

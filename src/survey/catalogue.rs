@@ -1,4 +1,4 @@
-//! The cubes of a survey: opened by all ranks between them, grouped by what can share a model.
+//! The cubes of a survey, grouped by which can share a model; each rank opens its share of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,14 +7,15 @@ use anyhow::{Result, bail};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Source, catalogue};
-use crate::attempt::{self, End, Last};
+use super::distribute::map_over_ranks;
+use crate::archive::Source;
+use crate::attempt::{End, LastAttempt, last_attempt};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::durable;
-use crate::invalid::Invalid;
-use crate::results;
+use crate::pipeline::list_inputs;
+use crate::results::{self, SetAside};
 use crate::stream::Cube;
 
 /// A cube that can be opened.
@@ -28,19 +29,19 @@ pub struct Entry {
     pub energy: Axis,
     /// Cubes of one group may share a model.
     pub group: String,
-    /// It was scored before, and has not changed since.
+    /// Whether it was scored before and has not changed since.
     pub done: bool,
-    /// Seconds that its scoring took then, of one rank.
+    /// Seconds that its scoring took then, on one rank.
     pub took_s: Option<f64>,
 }
 
 impl Entry {
-    /// The folder of attempts at scoring it.
+    /// The folder of the attempts to score it.
     pub fn attempts(&self, config: &Config) -> PathBuf {
         attempts(config, &self.source)
     }
 
-    /// Keeps what scoring it took, for surveys to come. Rank-local.
+    /// Keeps how long its scoring took, for later surveys. Rank-local.
     ///
     /// # Errors
     /// A folder that cannot be written.
@@ -49,12 +50,11 @@ impl Entry {
     }
 }
 
-/// The cubes of a survey, and what is no cube or could not be scored.
+/// The cubes of a survey, and the inputs that are no cube or could not be scored.
 pub struct Catalogue {
     /// In the order of their paths.
     pub entries: Vec<Entry>,
-    /// Path and reason.
-    pub set_aside: Vec<(String, String)>,
+    pub set_aside: SetAside,
 }
 
 impl Catalogue {
@@ -64,21 +64,15 @@ impl Catalogue {
     /// # Errors
     /// An empty list, a named input that does not open.
     pub fn open(comm: &Comm, config: &Config) -> Result<Catalogue> {
-        let sources: Vec<Source> = comm.from_root(|| {
-            catalogue(config.archive.inputs.as_slice()).map_err(|error| Invalid(format!("{error:#}")).into())
-        })?;
-        let opened = share(comm, &sources, |source| entry(source, config).map_err(|error| format!("{error:#}")));
-        let mut found = Catalogue { entries: Vec::new(), set_aside: Vec::new() };
+        let sources = list_inputs(comm, config.archive.inputs.as_slice())?;
+        let opened =
+            map_over_ranks(comm, &sources, |source| entry(source, config).map_err(|error| format!("{error:#}")));
+        let mut found = Catalogue { entries: Vec::new(), set_aside: SetAside::default() };
         for (source, opened) in sources.iter().zip(opened) {
             match opened {
                 Ok(entry) => found.entries.push(entry),
                 Err(reason) if source.named => bail!(reason),
-                Err(reason) => {
-                    if comm.is_root() {
-                        log::warn!("set aside: {reason}");
-                    }
-                    found.set_aside.push((source.path.display().to_string(), reason));
-                }
+                Err(reason) => found.set_aside.record(comm, source.path.display().to_string(), reason),
             }
         }
         Ok(found)
@@ -92,22 +86,22 @@ impl Catalogue {
         groups
     }
 
-    /// Sets aside what could not be scored, with the reason that was remembered.
+    /// Sets aside the cubes whose last attempt was no success, with the reason that it left.
     ///
     /// # Collective
-    pub fn look_again(&mut self, comm: &Comm, config: &Config) {
-        let stand = share(comm, &self.entries, |entry| match attempt::state(&entry.attempts(config)) {
+    pub fn set_failed_aside(&mut self, comm: &Comm, config: &Config) {
+        let results = map_over_ranks(comm, &self.entries, |entry| match last_attempt(&entry.attempts(config)) {
             _ if entry.done => Ok(()),
-            Ok(Last::Ended(_, End::Done)) => Ok(()),
-            Ok(Last::Ended(_, End::Failed(reason))) => Err(reason),
-            Ok(Last::Running(who)) => Err(format!("{who} is at it")),
+            Ok(LastAttempt::Ended(_, End::Done)) => Ok(()),
+            Ok(LastAttempt::Ended(_, End::Failed(reason))) => Err(reason),
+            Ok(LastAttempt::Running(who)) => Err(format!("{who} is scoring it")),
             Ok(_) => Err("its scoring ended without a word".into()),
             Err(error) => Err(format!("{error:#}")),
         });
-        self.keep(stand);
+        self.keep(results);
     }
 
-    /// Sets aside the entries that came to nothing, with the reason; gives what the others came to.
+    /// Sets aside the entries whose result is an error, with that as the reason; gives the results of the others.
     pub fn keep<T>(&mut self, results: Vec<Result<T, String>>) -> Vec<T> {
         let mut kept = Vec::new();
         let entries = std::mem::take(&mut self.entries);
@@ -118,43 +112,25 @@ impl Catalogue {
                     kept.push(value);
                 }
                 Err(reason) => {
-                    let path = entry.source.path.display().to_string();
-                    self.set_aside.push((path, reason));
+                    self.set_aside.add(entry.source.path.display().to_string(), &reason);
                 }
             }
         }
         kept
     }
-
-    /// Why what was set aside was, in one line.
-    pub fn reasons(&self) -> String {
-        let reasons: Vec<&str> = self.set_aside.iter().map(|(_, reason)| &reason[..]).collect();
-        reasons.join("; ")
-    }
 }
 
-/// `work` on each of `things`, done by all ranks between them; every rank has all results, in order.
-///
-/// # Collective
-pub fn share<T, R: Serialize + for<'a> Deserialize<'a>>(comm: &Comm, things: &[T], work: impl Fn(&T) -> R) -> Vec<R> {
-    let (rank, size) = (comm.rank(), comm.size());
-    let mine: Vec<R> = things.iter().skip(rank).step_by(size).map(work).collect();
-    let mut all: Vec<_> = comm.all_gather(&mine).into_iter().map(Vec::into_iter).collect();
-    let next = |i: usize| all[i % size].next().expect("each rank did its share");
-    (0..things.len()).map(next).collect()
-}
-
-/// Of a channel: a fifth of what a run takes for rounding.
+/// Axes of one group differ by less than this share of a channel: a fifth of what a run takes for rounding.
 const APART: f64 = 0.002;
 
-/// Holds seconds, beside the attempts at a cube.
+/// The file of the seconds that scoring took, beside the attempts at a cube.
 const TOOK: &str = "took_s";
 
 fn attempts(config: &Config, source: &Source) -> PathBuf {
     config.output.dir.join("attempts").join(&source.id)
 }
 
-/// Opens a cube for what the survey needs to know of it. Rank-local.
+/// Opens a cube and keeps what the survey needs to know of it. Rank-local.
 fn entry(source: &Source, config: &Config) -> Result<Entry> {
     let cube = Cube::open(source, config)?;
     let took = fs::read_to_string(attempts(config, source).join(TOOK)).ok();
@@ -168,7 +144,7 @@ fn entry(source: &Source, config: &Config) -> Result<Entry> {
     })
 }
 
-/// What a cube's tag and energy axis call for, fit for a folder's name.
+/// The name of a cube's group, of its tag and energy axis; fit for a folder's name.
 fn group(config: &Config, id: &str, energy: &Axis) -> String {
     let tag = config.survey.tags.iter().find(|(_, globs)| {
         let mut globs = globs.as_slice().iter();
@@ -181,7 +157,7 @@ fn group(config: &Config, id: &str, energy: &Axis) -> String {
     }
 }
 
-/// Axes of one name are one axis to a model: nowhere further apart than [`APART`] of a channel at either calibration.
+/// A name that two axes share only if they agree to [`APART`] of a channel everywhere: one model can serve both.
 fn axis_name(energy: &Axis) -> String {
     let decimals = |least: f64| (-least.log10()).ceil().max(0.0) as usize;
     let offset_ev = APART * energy.scale;

@@ -1,4 +1,4 @@
-//! The models of a survey: one for each group of cubes, one for each cube, or those that runs before it trained.
+//! The models of a survey: one for each group of cubes, one for each cube, or models that earlier runs trained.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::catalogue::{Catalogue, Entry};
 use crate::archive::Source;
-use crate::attempt::{self, End, Last};
+use crate::attempt::{self, End, LastAttempt};
 use crate::comm::Comm;
 use crate::config::{Config, OneOrMany};
 use crate::durable;
@@ -20,15 +20,16 @@ use crate::ending::Ending;
 use crate::pipeline;
 use crate::train::{Checkpoint, Model};
 
-/// What is known of the models before the first cube is scored, on every rank alike.
-pub enum Models {
-    /// By group, why its training failed.
+/// Where the model of a cube comes from, equal on every rank.
+pub enum ModelSource {
+    /// Trained on its group; by group, why a training failed.
     PerGroup(BTreeMap<String, String>),
+    /// Trained on the cube when it is scored.
     PerCube,
     Pretrained(Vec<Model>),
 }
 
-/// Trains the model of `group` on its cubes, unless that was done.
+/// Trains the model of `group` on its cubes, unless it is trained already.
 ///
 /// # Collective
 /// # Errors
@@ -48,8 +49,8 @@ pub fn train_group(
     })
 }
 
-/// The cubes that the model of `group` learns from. Once chosen they stay, whatever is added to the catalogue: a training
-/// that was stopped goes on with the same. Rank-local.
+/// The cubes that the model of `group` learns from. The choice is kept, whatever is added to the catalogue later: a training
+/// that was stopped goes on with the same cubes. Rank-local.
 fn chosen(config: &Config, catalogue: &Catalogue, group: &str, folder: &Path) -> Result<Vec<Source>> {
     let path = folder.join("cubes.json");
     let place = || {
@@ -77,16 +78,16 @@ pub fn learned_from<'a>(config: &Config, catalogue: &'a Catalogue, group: &str) 
 ///
 /// # Collective
 /// # Errors
-/// Why there is none.
+/// No model, with the reason.
 pub fn of_group(comm: &Comm, config: &Config, group: &str, failed: &BTreeMap<String, String>) -> Result<Model> {
     let folder = folder(config, group);
     comm.on_root(|| {
         if folder.join("trained").exists() {
             return Ok(());
         }
-        let why = match (failed.get(group), attempt::state(&folder.join("attempts"))) {
+        let why = match (failed.get(group), attempt::last_attempt(&folder.join("attempts"))) {
             (Some(reason), _) => reason.clone(),
-            (None, Ok(Last::Ended(_, End::Failed(reason)))) => reason,
+            (None, Ok(LastAttempt::Ended(_, End::Failed(reason)))) => reason,
             _ => "its training was interrupted; start the survey again".into(),
         };
         bail!("no model of {group}: {why}")
@@ -145,17 +146,18 @@ fn newest(comm: &Comm, folder: &Path) -> Result<Model> {
     }
 }
 
-/// Where a model is trained.
+/// The folder in which the model `name` is trained.
 fn folder(config: &Config, name: &str) -> PathBuf {
     config.output.dir.join("models").join(name)
 }
 
-/// One that is set aside where it fails: others are left to learn from.
+/// The source as if a glob had found it: if it fails it is set aside, and the training goes on with the others.
 fn unnamed(source: &Source) -> Source {
     Source { named: false, ..source.clone() }
 }
 
-/// A name without folders for each `id`: one cube's may be the folder of others, and models are removed by folder.
+/// A name without a slash for each `id`. The id of one cube may be the folder of others, and a model is removed by removing
+/// its folder.
 fn flat(id: &str) -> String {
     const LONGEST: usize = 60;
     let last = id.rsplit('/').next().unwrap_or(id);
@@ -183,7 +185,8 @@ mod tests {
     fn a_group_learns_from_the_cubes_that_were_chosen_first() {
         let folder = tempfile::tempdir().unwrap();
         let choose = |ids: &[&str]| {
-            let catalogue = Catalogue { entries: ids.iter().map(|id| entry(id)).collect(), set_aside: Vec::new() };
+            let catalogue =
+                Catalogue { entries: ids.iter().map(|id| entry(id)).collect(), set_aside: Default::default() };
             let mut config = Config::default();
             config.survey.train_cubes = 2;
             chosen(&config, &catalogue, "one", folder.path())

@@ -3,45 +3,48 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Catalogue, Entry, share};
+use super::catalogue::{Catalogue, Entry};
+use super::distribute::map_over_ranks;
 use super::surprise;
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::durable;
 use crate::output::{Column, Values, write_csv, write_tables};
-use crate::report::{RankedCube, RankedRegion, ranking_html};
+use crate::report::{RankedCube, ranking_html};
 use crate::results::{CubeSummary, RegionSummary, read_thumbnail, region_columns, scored_before};
 use crate::stream::Cube;
 
-/// What a rank reads of a scored cube.
+/// What the ranking needs of a scored cube.
 #[derive(Serialize, Deserialize)]
 pub struct Found {
     /// As JSON, since maps have no fixed layout between ranks.
     summary: String,
+    /// The highest score.
     highest: f32,
-    /// Pixels that count.
+    /// Pixels that are not ignored.
     pixels: usize,
 }
 
-/// A scored cube with what its place in the ranking follows from.
+/// A scored cube with its surprise.
 struct Ranked<'a> {
     entry: &'a Entry,
     summary: CubeSummary,
-    /// Of the strongest region; where none is flagged, of the highest pixel, but not above 0.
+    /// Of the most surprising region; without regions that of the highest pixel, not above 0.
     surprise: f64,
-    /// Of each region, in their order.
+    /// The surprise of each region, in their order.
     regions: Vec<f64>,
 }
 
-/// What was found in each cube of `catalogue`; sets aside those whose results or files cannot be read.
+/// Reads the results of each cube of `catalogue`; sets aside those that cannot be read.
 ///
 /// # Collective
 pub fn read(comm: &Comm, config: &Config, catalogue: &mut Catalogue) -> Vec<Found> {
-    let found = share(comm, &catalogue.entries, |entry| read_one(config, entry).map_err(|error| format!("{error:#}")));
+    let found =
+        map_over_ranks(comm, &catalogue.entries, |entry| read_one(config, entry).map_err(|error| format!("{error:#}")));
     catalogue.keep(found)
 }
 
-/// What was found in one cube. Rank-local.
+/// Reads the results of one cube. Rank-local.
 fn read_one(config: &Config, entry: &Entry) -> Result<Found> {
     let path = entry.source.path.display();
     let cube = Cube::open(&entry.source, config)?;
@@ -100,11 +103,6 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
     let mut shown = Vec::new();
     for (i, ranked) in cubes.iter().enumerate() {
         let (entry, summary) = (ranked.entry, &ranked.summary);
-        let regions = summary.regions.iter().zip(&ranked.regions);
-        let maps = match i < config.survey.shown {
-            true => Some(read_thumbnail(config, summary)?),
-            false => None,
-        };
         shown.push(RankedCube {
             name: summary.name.clone(),
             group: entry.group.clone(),
@@ -112,25 +110,17 @@ fn write_on_root(config: &Config, catalogue: &Catalogue, cubes: &[Ranked]) -> Re
             output: format!("{}.coreloss.hspy", summary.name),
             shape: summary.shape,
             surprise: ranked.surprise,
-            maps: maps.map(|maps| (maps.mean_image, maps.score, maps.labels)),
-            regions: regions
-                .map(|(region, &surprise)| RankedRegion {
-                    y: region.y,
-                    x: region.x,
-                    area: region.area,
-                    surprise,
-                    estimated_shift_ev: region.estimated_shift_ev,
-                })
-                .collect(),
+            maps: (i < config.survey.shown).then(|| read_thumbnail(config, summary)).transpose()?,
+            regions: summary.regions.iter().cloned().zip(ranked.regions.iter().copied()).collect(),
         });
     }
-    let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, &catalogue.set_aside)?;
+    let page = ranking_html(&format!("Survey: {}", folder.display()), &shown, catalogue.set_aside.list())?;
     durable::write(&path("ranking.html"), page)?;
     for (rank, cube) in shown.iter().take(10).enumerate() {
         println!("{:>3}  {:>8.1}  {} regions  {}", rank + 1, cube.surprise, cube.regions.len(), cube.name);
     }
-    for (path, reason) in &catalogue.set_aside {
-        println!("set aside: {path}: {reason}");
+    for failed in catalogue.set_aside.list() {
+        println!("set aside: {}: {}", failed.path, failed.reason);
     }
     println!("ranking of {} cubes: {}", shown.len(), path("ranking.html").display());
     Ok(())

@@ -1,16 +1,16 @@
-//! How surprising a region is: in units that compare cubes of any size and kind.
+//! Surprise: how unlikely a region is to be chance, in a unit that compares cubes of any size and kind.
 //!
-//! The default score is a logarithm of odds that each cube's own noise calibrates, so that no cube needs another to be
-//! held against.
+//! The default score is a logarithm of odds that the noise of each cube calibrates, so that no cube has to be compared with
+//! another.
 
 use std::f64::consts::LN_10;
 
-/// What neighbours lend to the log odds of a pixel of an area, on average: .6 for each of eight inside, half of them at a
-/// border. Evidence that is counted at one pixel must not be counted at the next.
+/// What the neighbours of a pixel add to its log odds, on average over an area: .6 for each of eight inside, for half of
+/// them at a border. It must not be counted again at each pixel.
 const LENT: f64 = 3.0;
 
-/// Decades of the odds that a region is anomalous, its pixels taken as independent, less those of the number of places
-/// in a map of `pixels` where it might have been: above 0 where chance hardly makes one like it in such a map.
+/// The decimal logarithm of the odds that a region is anomalous, less that of the number of places in a map of `pixels`
+/// where it could lie. Above 0 chance hardly makes one such region in such a map. Pixels are taken as independent.
 ///
 /// `mean` is the mean score of its `area` pixels, `ln(1 + odds)`.
 pub fn of_region(mean: f64, area: usize, pixels: usize) -> f64 {
@@ -18,7 +18,7 @@ pub fn of_region(mean: f64, area: usize, pixels: usize) -> f64 {
     (area as f64 * own - (pixels.max(1) as f64).ln()) / LN_10
 }
 
-/// The same of a map in which nothing is flagged, from its highest score; never above 0.
+/// The surprise of a map in which nothing is flagged, from its highest score; never above 0.
 pub fn of_nothing(highest: f64, pixels: usize) -> f64 {
     ((log_odds(highest) - (pixels.max(1) as f64).ln()) / LN_10).min(0.0)
 }

@@ -1,41 +1,37 @@
-//! One point: the cubes made for it, its training, its run; each done once among all processes that share the folder.
+//! One point: its cubes made, its model trained, its run; each done once among all processes that share the folder.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
-use crate::attempt::{Turn, claim, once, train_once};
+use super::folders::attempts;
+use crate::attempt::{GroupClaim, claim, run_once, train_once};
 use crate::comm::Comm;
-use crate::config::Stage;
-use crate::config::{Config, Made, Point, Sweep};
+use crate::config::{Config, Made, Point, Stage, Sweep};
 use crate::durable::Partial;
 use crate::ending::Ending;
 use crate::labelled;
 use crate::pipeline;
 use crate::results::Start;
 
-/// How a point ended, on every rank alike.
+/// How a point ended, equal on every rank.
 pub enum Outcome {
     Ended(Ending),
-    /// Somebody else is at it.
+    /// The process that is running it.
     Busy(String),
+    /// With the reason.
     Failed(String),
 }
 
-/// The folder of attempts at what lies in `folder`.
-pub fn attempts(folder: &Path) -> PathBuf {
-    folder.join("attempts")
-}
-
-/// Makes what `point` reads and runs it in `folder`, unless another process is at it.
+/// Makes what `point` reads and runs it in `folder`, unless another process is running it.
 ///
 /// # Collective
 /// # Errors
-/// A folder that cannot be written: what is wrong with the point itself is an [`Outcome`].
-pub fn run(
+/// A folder that cannot be written; what is wrong with the point itself is an [`Outcome`].
+pub fn run_point(
     comm: &Comm,
     sweep: &Sweep,
     point: &Point,
@@ -43,12 +39,12 @@ pub fn run(
     began: u64,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
-    let mine = match claim(comm, &attempts(folder), stop)? {
-        Turn::Mine(mine) => mine,
-        Turn::Theirs(who) => return Ok(Outcome::Busy(who)),
+    let lease = match claim(comm, &attempts(folder), stop)? {
+        GroupClaim::Mine(lease) => lease,
+        GroupClaim::Theirs(who) => return Ok(Outcome::Busy(who)),
     };
-    let result = work(comm, sweep, point, folder, began, stop);
-    mine.end(comm, &result)?;
+    let result = make_train_score(comm, sweep, point, folder, began, stop);
+    lease.end(comm, &result)?;
     Ok(match result {
         Ok(ending) => Outcome::Ended(ending),
         Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -58,7 +54,7 @@ pub fn run(
 /// Makes the point's cubes, trains its model, scores.
 ///
 /// # Collective
-fn work(
+fn make_train_score(
     comm: &Comm,
     sweep: &Sweep,
     point: &Point,
@@ -70,10 +66,10 @@ fn work(
     config.output.dir = folder.to_path_buf();
     let archive = sweep.store.join("archive");
     for cube in &point.made {
-        // Written after the cube.
+        // The truth is written after the cube: where it is, both are whole.
         let truth = archive.join(format!("{}.truth.hspy", cube.name()));
         let attempts = attempts(&archive).join(cube.name());
-        let ending = once(comm, &attempts, &truth, began, stop, || make(comm, &config, cube, &archive))?;
+        let ending = run_once(comm, &attempts, &truth, began, stop, || make(comm, &config, cube, &archive))?;
         if ending == Ending::Stopped {
             return Ok(Ending::Stopped);
         }
@@ -111,7 +107,7 @@ fn make(comm: &Comm, config: &Config, cube: &Made, archive: &Path) -> Result<End
     Ok(Ending::Done)
 }
 
-/// Gives the run in `folder` the checkpoint and the losses of the training in `model`. Rank-local.
+/// Gives the run in `folder` the checkpoints and the losses of the training in `model`. Rank-local.
 fn take_model(model: &Path, folder: &Path) -> Result<()> {
     let (from, to) = (model.join("checkpoints"), folder.join("checkpoints"));
     let place = || format!("cannot take the model of {}", model.display());
@@ -119,7 +115,7 @@ fn take_model(model: &Path, folder: &Path) -> Result<()> {
     for entry in fs::read_dir(&from).with_context(place)? {
         let name = entry.with_context(place)?.file_name();
         let (from, to) = (from.join(&name), to.join(&name));
-        // Checkpoints are replaced, never changed: a second name of the file takes no room.
+        // Checkpoints are replaced, never changed: a hard link takes no room.
         if !to.exists() && fs::hard_link(&from, &to).is_err() {
             copy(&from, &to).with_context(place)?;
         }

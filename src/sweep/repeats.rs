@@ -1,39 +1,39 @@
-//! What is left of a sweep's table when the points that only repeat the measurement are taken together.
+//! The table of a sweep with repetitions taken together: medians of their metrics, and metrics of all their pixels.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::collect::Row;
-use super::status::aligned;
+use super::rows::Row;
+use super::text_table::aligned;
 use crate::config::{METRICS, Sweep};
 use crate::evaluate::{detection, ranking};
 use crate::output::{Column, Values};
 use crate::results::ScoredPixels;
 use crate::spectrum::{Middle, median};
 
-/// Metrics in the printed table, with how their columns are called.
+/// Metrics in the printed table, and the names of their columns.
 const PRINTED: [(&str, &str); 3] = [("f1", "F1"), ("best_f1", "best F1"), ("average_precision", "AP")];
 
 /// The repetitions of one score of a method on a cube.
 struct Group<'a> {
-    /// By column that repeats nothing.
+    /// Of the columns that are no repetition.
     values: Vec<String>,
     cube: String,
     method: String,
     score: String,
     default_score: bool,
-    /// Each repetition's.
+    /// One for each repetition.
     rows: Vec<&'a Row>,
     pooled: Pooled,
 }
 
-/// Metrics of all pixels of all repetitions at once; NaN where there is none.
+/// Metrics over all pixels of all repetitions; NaN where there is none.
 struct Pooled {
     f1: f64,
     best_f1: f64,
     average_precision: f64,
-    /// Of the pixels that count and are normal, in percent.
+    /// Flagged pixels among the normal ones, in percent.
     false_alarms_percent: f64,
 }
 
@@ -43,7 +43,7 @@ pub struct Repeats<'a> {
     groups: Vec<Group<'a>>,
 }
 
-/// Takes `rows`, whose points lie in `folders`, together over the columns that repeat the measurement. Rank-local.
+/// Groups `rows`, whose points lie in `folders`, by the columns that are no repetition. Rank-local.
 ///
 /// # Errors
 /// Results that are damaged.
@@ -79,7 +79,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The pixels of all repetitions whose truth is known: of one group at a time, since a sweep has many.
+    /// The pixels of all repetitions with truth. Read for one group at a time: a sweep has many.
     fn pixels(&self, folders: &[PathBuf]) -> Result<ScoredPixels> {
         let mut pixels = ScoredPixels::default();
         for row in &self.rows {
@@ -104,7 +104,7 @@ impl Pooled {
         let ranked = ranking(&pixels.scores, &pixels.truth);
         let detected = detection(&pixels.scores, &pixels.truth, &pixels.flagged);
         let counted = pixels.scores.iter().zip(&pixels.truth);
-        let normal = counted.zip(&pixels.flagged).filter(|&((ref score, &truth), _)| !score.is_nan() && truth == 0);
+        let normal = counted.zip(&pixels.flagged).filter(|&((score, &truth), _)| !score.is_nan() && truth == 0);
         let (count, flagged) =
             normal.fold((0.0, 0.0), |(count, flagged), (_, &flag)| (count + 1.0, flagged + f64::from(u8::from(flag))));
         let nan = f64::NAN;
@@ -119,7 +119,7 @@ impl Pooled {
 }
 
 impl Repeats<'_> {
-    /// A row for each group: medians of all metrics, the range of F1, and what the pooled pixels say.
+    /// A row for each group: medians of all metrics, the range of F1, and the metrics of the pooled pixels.
     pub fn table(&self) -> Vec<Column> {
         let text = |of: &dyn Fn(&Group) -> String| Values::Text(self.groups.iter().map(of).collect());
         let float = |of: &dyn Fn(&Group) -> f64| Values::Float(self.groups.iter().map(of).collect());
@@ -153,7 +153,7 @@ impl Repeats<'_> {
         table
     }
 
-    /// Of the default score, for a terminal.
+    /// The main figures of the default score, for a terminal.
     pub fn text(&self) -> String {
         let mut heads = self.columns.clone();
         heads.extend(["method", "runs"].map(String::from));

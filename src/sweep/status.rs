@@ -1,31 +1,31 @@
-//! How the points of a sweep stand.
+//! The state of the points of a sweep.
 
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::folders;
-use super::point::attempts;
-use crate::attempt::{self, End, Last};
+use super::folders::{attempts, folders};
+use super::text_table::aligned;
+use crate::attempt::{End, LastAttempt, last_attempt};
 use crate::comm::Comm;
 use crate::config::Sweep;
 use crate::ending::Ending;
 use crate::results::Summary;
 
-/// How a point stands, with what there is to say of it.
+/// The state of a point, with a remark.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Done(String),
     Running(String),
     Failed(String),
-    /// Failed without a word.
+    /// Ended without recording how.
     Died(String),
     Missing(String),
 }
 
 impl State {
-    /// What the tables call it.
+    /// The word for it in tables and JSON.
     pub fn word(&self) -> &'static str {
         match self {
             State::Done(_) => "done",
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// What there is to say of it; may be empty.
+    /// The remark; may be empty.
     pub fn detail(&self) -> &str {
         let (State::Done(detail)
         | State::Running(detail)
@@ -46,13 +46,13 @@ impl State {
     }
 }
 
-/// How the point in `folder` stands. Rank-local.
+/// The state of the point in `folder`. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn state(folder: &Path) -> Result<State> {
-    let last = attempt::state(&attempts(folder))?;
-    if let Last::Running(record) = last {
+    let last = last_attempt(&attempts(folder))?;
+    if let LastAttempt::Running(record) = last {
         return Ok(State::Running(format!("by {record}")));
     }
     if let Ok(summary) = Summary::read(folder) {
@@ -65,16 +65,16 @@ pub fn state(folder: &Path) -> Result<State> {
         return Ok(State::Done(detail));
     }
     Ok(match last {
-        Last::Died(record) => State::Died(format!(
+        LastAttempt::Died(record) => State::Died(format!(
             "ended without a word, {record}: killed, out of memory, or its node failed; see the job's log"
         )),
-        Last::Ended(_, End::Failed(reason)) => State::Failed(reason),
-        Last::Ended(..) => State::Missing("stopped; goes on where it was".into()),
-        Last::None | Last::Running(_) => State::Missing(String::new()),
+        LastAttempt::Ended(_, End::Failed(reason)) => State::Failed(reason),
+        LastAttempt::Ended(..) => State::Missing("stopped; goes on where it was".into()),
+        LastAttempt::None | LastAttempt::Running(_) => State::Missing(String::new()),
     })
 }
 
-/// Prints how every point stands, as a table or as JSON.
+/// Prints the state of every point, as a table or as JSON.
 ///
 /// # Collective
 /// # Errors
@@ -114,22 +114,4 @@ fn print(sweep: &Sweep, json: bool) -> Result<()> {
         println!("{}", counts.join(", "));
     }
     Ok(())
-}
-
-/// Rows of words in columns that line up.
-pub fn aligned(table: &[Vec<String>]) -> String {
-    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = table.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in table {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells.map(|(cell, width)| format!("{cell:<width$}  ")).collect();
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
 }

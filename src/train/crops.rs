@@ -1,18 +1,18 @@
-//! The patches that training draws: which, and from where they are read.
+//! The patches that training draws, at random, and the lines that they are cut from.
 //!
-//! A crop is a function of the seed and of its number in the whole training, so that ranks, threads and interruptions
-//! change nothing.
+//! A crop is a function of the seed and of its number in the whole training. Ranks, threads and interruptions change
+//! nothing.
 
 use std::ops::Range;
 
 use anyhow::Result;
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array3, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::Model;
+use super::checkpoint::Model;
 use crate::comm::Comm;
 use crate::config::{Config, TrainingLength};
 use crate::preprocess::noise::NoiseModel;
@@ -20,7 +20,7 @@ use crate::preprocess::prepare::Prepared;
 use crate::shard::{Extent, LanePlan, Lines, owned, reflect};
 use crate::stream::Cube;
 
-/// Most patches that validation looks at.
+/// The most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 64;
 
 /// Where a patch begins.
@@ -31,12 +31,12 @@ pub struct CropOrigin {
     pub x: usize,
 }
 
-/// A fixed part of a global batch, whose gradient is formed at once.
+/// A fixed part of a global batch, whose gradient is formed as one.
 pub struct MicroBatch {
-    /// Its place among those of the step.
-    pub slot: usize,
-    pub places: Vec<CropOrigin>,
-    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out; none where a GPU cuts them itself.
+    /// Its index among those of the step.
+    pub index: usize,
+    pub origins: Vec<CropOrigin>,
+    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out; none where a GPU holds the lines.
     pub patches: Vec<Array3<f32>>,
     /// Unit normals of the reparameterisation, `[patch, latent]`.
     pub noise: Vec<f32>,
@@ -50,16 +50,16 @@ pub struct Crops<'a> {
     latent: usize,
     seed: u64,
     /// Micro-batches of a step over all ranks, and patches in each.
-    slots: usize,
+    micro_batches: usize,
     micro_batch: usize,
     noise: NoiseModel,
     /// Lanes of this rank.
     lanes: Range<usize>,
-    /// This rank's lines, prepared, where they fit the memory that the configuration gives.
+    /// This rank's lines, prepared, where they fit the memory that the configuration allows.
     cached: Vec<(Lines, Prepared)>,
-    validation: Vec<(usize, usize, usize)>,
-    /// Whether a GPU has the lines.
-    handed_over: bool,
+    validation: Vec<CropOrigin>,
+    /// Whether a GPU holds the lines.
+    on_gpu: bool,
 }
 
 impl<'a> Crops<'a> {
@@ -78,11 +78,11 @@ impl<'a> Crops<'a> {
             latent: model.spec.latent,
             seed: config.seed,
             noise: model.noise,
-            slots: train.global_batch / train.micro_batch,
+            micro_batches: train.global_batch / train.micro_batch,
             micro_batch: train.micro_batch,
-            validation: validation_places(&plan, cubes, patch[1]),
+            validation: validation_origins(&plan, cubes, patch[1]),
             cached: Vec::new(),
-            handed_over: false,
+            on_gpu: false,
             lanes,
             plan,
         };
@@ -91,7 +91,7 @@ impl<'a> Crops<'a> {
         Ok(crops)
     }
 
-    /// Keeps this rank's lines in memory where they take at most half of what is allowed. Rank-local.
+    /// Keeps this rank's lines in memory if they take at most half of `memory`, bytes. Rank-local.
     fn fill_cache(&mut self, memory: u64) -> Result<()> {
         let lines = self.plan.lines_read(self.lanes.clone());
         let voxels: usize = lines
@@ -109,15 +109,16 @@ impl<'a> Crops<'a> {
         Ok(())
     }
 
-    /// This rank's lines, electrons `[y, x, energy]`, 0 where training does not look, if they are in memory, take at most
-    /// `room` bytes and no patch reaches beyond its cube. From then on patches are drawn as places alone. Rank-local.
-    pub fn hand_over(&mut self, room: usize) -> Option<Vec<(Lines, Array3<f32>)>> {
+    /// This rank's lines for a GPU to hold: electrons `[y, x, energy]`, 0 where training does not look. From then on only
+    /// the origins of patches are drawn. `None` if the lines are not cached or take more than `memory` bytes, or if a patch
+    /// reaches beyond its cube. Rank-local.
+    pub fn lines_for_gpu(&mut self, memory: usize) -> Option<Vec<(Lines, Array3<f32>)>> {
         let voxels: usize = self.cached.iter().map(|(_, held)| held.counts.len()).sum();
         let narrow = |cube: &Cube| (0..2).any(|axis| cube.size()[axis] < self.patch[axis]);
-        if self.cached.is_empty() || 4 * voxels > room || self.cubes.iter().any(narrow) {
+        if self.cached.is_empty() || 4 * voxels > memory || self.cubes.iter().any(narrow) {
             return None;
         }
-        self.handed_over = true;
+        self.on_gpu = true;
         let trained = self.cached.iter().map(|(lines, prepared)| {
             let cube = &self.cubes[lines.cube];
             let mut counts = prepared.counts.clone();
@@ -131,14 +132,14 @@ impl<'a> Crops<'a> {
         Some(trained.collect())
     }
 
-    /// Says how the work is spread. Rank-local.
+    /// Logs how the work is spread. Rank-local.
     pub fn describe(&self, comm: &Comm, config: &Config, length: TrainingLength) {
         if !comm.is_root() {
             return;
         }
-        let slots = config.train.global_batch / config.train.micro_batch;
+        let micro_batches = self.micro_batches;
         log::info!(
-            "steps={} steps_per_epoch={} lanes={} micro_batches={slots} validation_patches={} cached={}",
+            "steps={} steps_per_epoch={} lanes={} micro_batches={micro_batches} validation_patches={} cached={}",
             length.steps,
             length.steps_per_epoch,
             self.plan.lanes.len(),
@@ -148,9 +149,9 @@ impl<'a> Crops<'a> {
         if self.validation.is_empty() && config.train.validation > 0.0 {
             log::info!("validation is off: the archive is too small to set lines apart");
         }
-        if comm.size() > slots.min(self.plan.lanes.len()) {
+        if comm.size() > micro_batches.min(self.plan.lanes.len()) {
             log::warn!(
-                "{} ranks share {slots} micro-batches from {} lanes: some idle while training; raise \
+                "{} ranks share {micro_batches} micro-batches from {} lanes: some idle while training; raise \
                  train.global_batch to {} and train.learning_rate by the square root of that factor",
                 comm.size(),
                 self.plan.lanes.len(),
@@ -159,29 +160,33 @@ impl<'a> Crops<'a> {
         }
     }
 
-    /// What this rank works on at `step`: the micro-batches whose lanes are its own. Rank-local.
+    /// This rank's part of step `step` (from 0): the micro-batches whose lanes are its own. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn draw(&self, step: usize) -> Result<Vec<MicroBatch>> {
-        let lane = |slot| self.plan.lane_of(step, slot, self.slots);
-        (0..self.slots)
+        let lane = |index| self.plan.lane_of(step, index, self.micro_batches);
+        (0..self.micro_batches)
             .into_par_iter()
-            .filter(|&slot| self.lanes.contains(&lane(slot)))
-            .map(|slot| {
+            .filter(|&index| self.lanes.contains(&lane(index)))
+            .map(|index| {
                 let mut drawn = MicroBatch {
-                    slot,
-                    places: Vec::with_capacity(self.micro_batch),
+                    index,
+                    origins: Vec::with_capacity(self.micro_batch),
                     patches: Vec::with_capacity(self.micro_batch),
                     noise: Vec::with_capacity(self.micro_batch * self.latent),
                 };
                 for sample in 0..self.micro_batch {
-                    let number = ((step * self.slots + slot) * self.micro_batch + sample) as u64;
-                    // One stream of random numbers for each sample of the whole training.
+                    let number = ((step * self.micro_batches + index) * self.micro_batch + sample) as u64;
+                    // Each sample of the whole training has its own stream of random numbers.
                     let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
                     rng.set_stream(number + 1);
-                    let (cube, y, x) = self.plan.crop(lane(slot), rng.random::<f64>());
+                    let (cube, y, x) = self.plan.crop(lane(index), rng.random::<f64>());
                     drawn.noise.extend((0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }));
-                    drawn.places.push(CropOrigin { cube, y, x });
-                    if !self.handed_over {
-                        drawn.patches.push(self.counts(cube, y, x)?);
+                    let origin = CropOrigin { cube, y, x };
+                    drawn.origins.push(origin);
+                    if !self.on_gpu {
+                        drawn.patches.push(self.counts(origin)?);
                     }
                 }
                 Ok(drawn)
@@ -189,19 +194,21 @@ impl<'a> Crops<'a> {
             .collect()
     }
 
-    /// Number of patches that validation looks at.
+    /// The number of validation patches.
     pub fn validation_patches(&self) -> usize {
         self.validation.len()
     }
 
-    /// Validation patch `i`, without noise. Rank-local.
+    /// Electrons `[y, x, energy]` of validation patch `i`. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
     pub fn validation_patch(&self, i: usize) -> Result<Array3<f32>> {
-        let (cube, y, x) = self.validation[i];
-        self.counts(cube, y, x)
+        self.counts(self.validation[i])
     }
 
-    /// Electrons of the patch at `y`, `x`, mirrored where the cube is smaller.
-    fn counts(&self, cube: usize, y: usize, x: usize) -> Result<Array3<f32>> {
+    /// Electrons of the patch at an origin, mirrored where the cube is smaller.
+    fn counts(&self, CropOrigin { cube, y, x }: CropOrigin) -> Result<Array3<f32>> {
         let source = &self.cubes[cube];
         let [height, width] = source.size();
         let rows = y..(y + self.patch[0]).min(height);
@@ -210,52 +217,41 @@ impl<'a> Crops<'a> {
             .cached
             .iter()
             .find(|(lines, _)| lines.cube == cube && lines.rows.start <= rows.start && rows.end <= lines.rows.end);
-        let window = match held {
+        let (counts, valid) = match held {
             Some((lines, prepared)) => {
                 let rows = rows.start - lines.rows.start..rows.end - lines.rows.start;
-                Window {
-                    counts: prepared.counts.slice(s![rows.clone(), columns.clone(), ..]).to_owned(),
-                    valid: prepared.valid.slice(s![rows, columns.clone()]).to_owned(),
-                }
+                let counts = prepared.counts.slice(s![rows.clone(), columns.clone(), ..]);
+                (counts.to_owned(), prepared.valid.slice(s![rows, columns]).to_owned())
             }
             None => {
-                let prepared = source.window(rows.clone(), columns.clone(), &self.noise)?;
-                Window { counts: prepared.counts, valid: prepared.valid }
+                let prepared = source.window(rows, columns, &self.noise)?;
+                (prepared.counts, prepared.valid)
             }
         };
-        Ok(self.mirror(source, window, y, x))
-    }
-
-    fn mirror(&self, cube: &Cube, window: Window, y: usize, x: usize) -> Array3<f32> {
-        let (rows, columns, channels) = window.counts.dim();
+        let (rows, columns, channels) = counts.dim();
         let mut patch = Array3::zeros((self.patch[0], self.patch[1], channels));
         for i in 0..self.patch[0] {
             for j in 0..self.patch[1] {
                 let (row, column) = (reflect(i as isize, rows), reflect(j as isize, columns));
-                if window.valid[[row, column]] && cube.is_trained_on(y + row, x + column) {
-                    patch.slice_mut(s![i, j, ..]).assign(&window.counts.slice(s![row, column, ..]));
+                if valid[[row, column]] && source.is_trained_on(y + row, x + column) {
+                    patch.slice_mut(s![i, j, ..]).assign(&counts.slice(s![row, column, ..]));
                 }
             }
         }
-        patch
+        Ok(patch)
     }
 }
 
-struct Window {
-    counts: Array3<f32>,
-    valid: Array2<bool>,
-}
-
 /// Patches side by side along the validation blocks, thinned out evenly.
-fn validation_places(plan: &LanePlan, cubes: &[Cube], width: usize) -> Vec<(usize, usize, usize)> {
-    let places: Vec<(usize, usize, usize)> = plan
+fn validation_origins(plan: &LanePlan, cubes: &[Cube], width: usize) -> Vec<CropOrigin> {
+    let origins: Vec<CropOrigin> = plan
         .validation
         .iter()
         .flat_map(|block| {
             let last = cubes[block.cube].size()[1].saturating_sub(width);
-            (0..=last).step_by(width).map(|x| (block.cube, block.rows.start, x))
+            (0..=last).step_by(width).map(|x| CropOrigin { cube: block.cube, y: block.rows.start, x })
         })
         .collect();
-    let kept = places.len().min(VALIDATION_PATCHES);
-    (0..kept).map(|i| places[i * places.len() / kept]).collect()
+    let kept = origins.len().min(VALIDATION_PATCHES);
+    (0..kept).map(|i| origins[i * origins.len() / kept]).collect()
 }

@@ -1,16 +1,20 @@
-//! Data-parallel training of the 3D-CVAE: the same losses and weights, to the bit, on any number of ranks and threads; on
+//! Data-parallel training of the 3D-CVAE. Losses and weights are the same to the bit on any number of ranks and threads; on
 //! GPUs with `train.deterministic`.
 //!
-//! A step is `train.global_batch / train.micro_batch` micro-batches, each drawn from one lane and worked on by the rank
-//! that owns that lane, on one thread or a GPU; their gradients are summed exactly and every rank takes the same step.
+//! An optimiser step takes `train.global_batch / train.micro_batch` micro-batches. Each is drawn from one lane, and its
+//! gradient is formed by the rank that owns that lane, on one thread or a GPU. The gradients are summed exactly, and every
+//! rank moves its weights by the same sum.
 
 mod checkpoint;
+mod cpu;
 mod crops;
 mod gpu;
-mod host;
-mod log;
+mod held;
+mod history;
 mod optimiser;
+mod schedule;
 mod step;
+mod trainer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,23 +30,23 @@ use crate::stream::{Cube, CubeStatistics};
 
 pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
 pub use crops::{CropOrigin, MicroBatch};
-pub use gpu::{GpuSum, Kernels, Stream};
-pub use log::StepLine;
-pub use step::{Engine, Times};
+pub use history::StepLine;
+pub use step::StepTimes;
+pub use trainer::Trainer;
 
 use crops::Crops;
-use log::{EpochLine, Log};
+use history::{EpochLine, History};
 
-/// What training ended with.
+/// How a training ended.
 pub enum Outcome {
     Finished(Box<Model>),
-    /// A signal asked for it; a checkpoint was written.
+    /// By a signal, with a checkpoint.
     Stopped,
 }
 
-/// Trains on `cubes`, going on from the newest checkpoint in `directory` where there is one.
+/// Trains on `cubes`, from the newest checkpoint in `directory` if there is one.
 ///
-/// `stop` ends it after the step in progress, with a checkpoint.
+/// `stop` ends the training after the step in progress, with a checkpoint.
 /// # Collective
 /// # Errors
 /// Unreadable data, a loss that is not finite, a checkpoint of another model, an output that cannot be written.
@@ -72,66 +76,67 @@ pub fn train(
     }
     let mut crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
     crops.describe(comm, config, length);
-    let opened = Log::open(comm, directory, checkpoint.step, length);
-    let (mut log, mut epoch_loss) = comm.agree(opened)?;
-    let mut engine = Engine::new(comm, config, device, length, checkpoint)?;
-    if let Some(lines) = crops.hand_over(engine.room()) {
-        engine.hold(lines);
+    let opened = History::open(comm, directory, checkpoint.step, length);
+    let (mut history, mut epoch_losses) = comm.agree(opened)?;
+    let mut trainer = Trainer::new(comm, config, device, length, checkpoint)?;
+    if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
+        trainer.hold_lines(lines);
     }
-    let mut next = crops.draw(engine.steps_done());
-    while engine.steps_done() < length.steps {
+    let mut next = crops.draw(trainer.steps_done());
+    while trainer.steps_done() < length.steps {
         let batch = comm.agree(next)?;
-        // Read what comes next while this is worked on.
-        let following = engine.steps_done() + 1;
+        // The next batch is read during this step.
+        let following = trainer.steps_done() + 1;
         let (line, drawn) = std::thread::scope(|scope| {
             let ahead = scope.spawn(|| match following < length.steps {
                 true => crops.draw(following),
                 false => Ok(Vec::new()),
             });
-            (engine.step(&batch), ahead.join())
+            (trainer.step(&batch), ahead.join())
         });
         next = drawn.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let line = line?;
-        epoch_loss.push(line.loss);
-        log.step(&line);
-        let done = engine.steps_done();
+        epoch_losses.push(line.loss);
+        history.step(&line);
+        let done = trainer.steps_done();
         let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
         let epoch = done.div_ceil(length.steps_per_epoch);
         if epoch_over {
-            let validation = engine.validate(&crops)?;
-            comm.agree(log.epoch(&EpochLine {
+            let validation = trainer.validate(&crops)?;
+            comm.agree(history.epoch(&EpochLine {
                 epoch,
                 step: done,
-                train: epoch_loss.iter().sum::<f64>() / epoch_loss.len() as f64,
+                train: epoch_losses.iter().sum::<f64>() / epoch_losses.len() as f64,
                 validation,
             }))?;
-            epoch_loss.clear();
+            epoch_losses.clear();
         }
         let stopping = comm.any(stop.load(Ordering::Relaxed));
         let due = epoch_over && epoch.is_multiple_of(config.train.epochs_between_checkpoints(length));
         if due || stopping || done == length.steps {
-            comm.agree(log.flush())?;
-            engine.write_checkpoint(directory)?;
+            comm.agree(history.flush())?;
+            trainer.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
-            comm.on_root(|| checkpoint::remove_old(directory, done, kept, log.epochs()))?;
+            comm.on_root(|| checkpoint::remove_old(directory, done, kept, history.epochs()))?;
         }
         if stopping && done < length.steps {
             return Ok(Outcome::Stopped);
         }
     }
-    engine.warn_of_collapse();
-    Ok(Outcome::Finished(Box::new(engine.into_model())))
+    trainer.warn_of_collapse();
+    Ok(Outcome::Finished(Box::new(trainer.into_model())))
 }
 
-/// What a few steps of a training tell of all of them.
+/// What a few steps show of a whole training.
 pub struct Rehearsal {
     /// After those steps.
     pub model: Model,
+    /// Of the whole training.
     pub length: TrainingLength,
     pub seconds_per_step: f64,
 }
 
-/// Takes a few steps to warm up and `steps` to measure on `cubes`, of an archive of `pixels`; writes nothing.
+/// Takes a few steps to warm up and times `steps` more, on `cubes` of an archive of `pixels`; writes nothing.
 ///
 /// # Collective
 /// # Errors
@@ -148,13 +153,13 @@ pub fn rehearse(
     let start = begin(comm, config, cubes, statistics, device)?;
     let length = config.train.length(pixels, start.model.spec.patch);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
-    let mut engine = Engine::new(comm, config, device, length, start)?;
-    if let Some(lines) = crops.hand_over(engine.room()) {
-        engine.hold(lines);
+    let mut trainer = Trainer::new(comm, config, device, length, start)?;
+    if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
+        trainer.hold_lines(lines);
     }
     let mut step = || -> Result<StepLine> {
-        let batch = comm.agree(crops.draw(engine.steps_done()))?;
-        engine.step(&batch)
+        let batch = comm.agree(crops.draw(trainer.steps_done()))?;
+        trainer.step(&batch)
     };
     let warm_up = match device {
         Device::Cpu => 1,
@@ -164,17 +169,19 @@ pub fn rehearse(
     for _ in 0..warm_up {
         step()?;
     }
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     for _ in 0..steps {
         step()?;
     }
-    let seconds = comm.max_f64(begun.elapsed().as_secs_f64());
-    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: engine.into_model() })
+    let seconds = comm.max_f64(start.elapsed().as_secs_f64());
+    Ok(Rehearsal { length, seconds_per_step: seconds / steps as f64, model: trainer.into_model() })
 }
 
 /// The state before the first step.
 ///
 /// # Collective
+/// # Errors
+/// Unreadable data, a model that is too large for `io.memory_mib`.
 fn begin(
     comm: &Comm,
     config: &Config,
@@ -186,7 +193,7 @@ fn begin(
     let model =
         config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let spec = Spec::new(&model, cubes[0].energy.size)?;
-    // Weights and two moments; on a CPU a gradient, and one per micro-batch in work.
+    // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
         Device::Cpu => 1 + config.train.global_batch.div_ceil(config.train.micro_batch),
         _ => 0,
@@ -204,7 +211,7 @@ fn begin(
     );
     if comm.is_root() {
         let noise = &statistics.noise;
-        ::log::info!(
+        log::info!(
             "gain={:.3} read_noise={:.2} electrons_per_pixel={:.0} spike_share={:.1e} parameters={}",
             noise.gain,
             noise.read_noise,
@@ -213,7 +220,7 @@ fn begin(
             spec.parameters()
         );
         if mean.spike_share > 1e-4 {
-            ::log::warn!(
+            log::warn!(
                 "{:.1e} of the voxels were taken for spikes, more than cosmic rays explain: check preprocess.gain, or \
                  set preprocess.despike: false",
                 mean.spike_share

@@ -1,29 +1,30 @@
-//! Adam over the flat parameters, with clipping and the one-cycle schedule.
+//! Adam over the flat parameters, with clipping.
 
 use rayon::prelude::*;
 
-/// Values that one thread works on at once; also the blocks in which the norm is summed, so it is fixed.
+/// Values that one thread works on at once. The norm is summed by these blocks, so their size must not vary.
 const BLOCK: usize = 1 << 14;
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// The numbers of one step of Adam, of which `w -= rate * m / (sqrt(v) * inverse + epsilon)`.
+/// The numbers of one step of Adam: `w -= rate * m / (sqrt(v) * inverse + epsilon)`.
 pub struct Adam {
     pub rate: f32,
     pub inverse: f32,
     pub beta1: f32,
     pub beta2: f32,
-    /// 1 - beta.
+    /// 1 - beta1.
     pub rest1: f32,
+    /// 1 - beta2.
     pub rest2: f32,
     pub epsilon: f32,
 }
 
 impl Adam {
-    /// Of step `step`, from 1.
+    /// For step `step`, from 1.
     pub fn of(learning_rate: f64, step: usize) -> Adam {
-        // 1 - beta2 lost digits if it were formed in f32.
+        // In f32, 1 - beta2 would lose digits.
         let correction1 = 1.0 - BETA1.powi(step as i32);
         let correction2 = 1.0 - BETA2.powi(step as i32);
         Adam {
@@ -75,30 +76,6 @@ pub fn adam(
         });
 }
 
-/// The learning rate before step `step` (from 0) of `steps`: a cosine up over the first 30 %, a cosine down after.
-///
-/// # Source
-/// Smith & Topin 2018; the shape and the divisors 25 and 1e4 are those of PyTorch's OneCycleLR.
-pub fn one_cycle(step: usize, steps: usize, peak: f64) -> f64 {
-    let (start, end) = (peak / 25.0, peak / 25.0 / 1e4);
-    let last = (steps.max(2) - 1) as f64;
-    let rise = (0.3 * steps as f64 - 1.0).max(1.0);
-    let step = step as f64;
-    let cosine = |from: f64, to: f64, share: f64| {
-        to + (from - to) / 2.0 * (1.0 + (std::f64::consts::PI * share.clamp(0.0, 1.0)).cos())
-    };
-    if step <= rise {
-        cosine(start, peak, step / rise)
-    } else {
-        cosine(peak, end, (step - rise) / (last - rise).max(1.0))
-    }
-}
-
-/// Weight of the Kullback-Leibler term before step `step`: it grows over the first 20 %.
-pub fn warm_up(step: usize, steps: usize, weight: f64) -> f64 {
-    weight * ((step + 1) as f64 / (0.2 * steps as f64).max(1.0)).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,15 +100,5 @@ mod tests {
             w64 -= 1e-2 * (m64 / c1) / ((v64 / c2).sqrt() + 1e-8);
         }
         assert!((w[0] as f64 - w64).abs() < 1e-5);
-    }
-
-    #[test]
-    fn the_cycle_rises_to_its_peak_and_ends_near_zero() {
-        let rates: Vec<f64> = (0..100).map(|step| one_cycle(step, 100, 1.0)).collect();
-        assert!((rates[0] - 0.04).abs() < 1e-12);
-        assert!((rates[29] - 1.0).abs() < 1e-12);
-        assert!(rates[99] < 1e-5);
-        assert_eq!(warm_up(9, 100, 2.0), 1.0);
-        assert_eq!(warm_up(50, 100, 2.0), 2.0);
     }
 }

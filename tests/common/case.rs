@@ -1,4 +1,4 @@
-//! A cube and a configuration in a folder, run on 1, 2 and 3 ranks.
+//! A folder with a cube and a configuration, which is run on 1, 2 and 3 ranks.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,18 +11,19 @@ use super::cube::write_hspy;
 use super::result::maps;
 use super::{Ended, coreloss, files, finish, folder};
 
-/// Every job has a minute; most need a second.
+/// Of every job. Most need a second.
 pub const LIMIT: Duration = Duration::from_secs(60);
 pub const RANKS: [usize; 3] = [1, 2, 3];
 /// The first map of every result.
 const SCORE: &str = "/10_cvae_combined/data";
 
-/// A folder with a configuration of a few steps: what is tried here does not depend on how well the model learns.
+/// A folder with a configuration of two training steps: these tests do not depend on what the model learns.
 pub struct Case {
     pub folder: PathBuf,
 }
 
 impl Case {
+    #[track_caller]
     pub fn new(name: &str) -> Case {
         let folder = folder(name);
         fs::write(folder.join("run.yaml"), "archive:\n  inputs: [cube.hspy]\ntrain:\n  steps: 2\noutput: out\n")

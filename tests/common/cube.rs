@@ -1,4 +1,4 @@
-//! Cubes for tests: `.hspy` and plain HDF5 files with known values.
+//! Cubes with known values, as `.hspy` and plain HDF5 files.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type};
 use ndarray::{Array3, ArrayD, ArrayView};
 
-/// First energy and channel width of every test cube, eV: both edges of the simulated scenes lie within 64 channels.
+/// First energy of every test cube, eV.
 pub const OFFSET_EV: f64 = 420.0;
 
-/// A spectrum image that is not to be told from a measured one by its statistics: a falling background, an edge, and
-/// noise from a little generator of its own. `[y, x, energy]` counts.
+/// Counts `[y, x, energy]` of a falling background and an edge, with noise whose variance is the mean, as in measured
+/// cubes.
 pub fn counts(shape: [usize; 3], seed: u64) -> Array3<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut uniform = move || {
-        // Knuth's MMIX generator; the high bits are good enough.
+        // Knuth's MMIX generator, of which the high bits are good enough.
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 40) as f64 / (1u64 << 24) as f64
     };
@@ -54,7 +54,7 @@ pub fn write_hspy_from<T: H5Type + Clone>(path: &Path, values: &Array3<T>, offse
     describe(&file, &group, "EELS");
 }
 
-/// Writes a map `[y, x]` beside a cube: `X.mask.hspy` or `X.truth.hspy`.
+/// Writes a map `[y, x]`, for `X.mask.hspy` or `X.truth.hspy` beside a cube.
 pub fn write_map(path: &Path, shape: [usize; 2], values: &[u8]) {
     let file = File::create(path).expect("a map's file can be made");
     let group = file.create_group("Experiments/map").expect("a new file takes groups");
@@ -63,7 +63,7 @@ pub fn write_map(path: &Path, shape: [usize; 2], values: &[u8]) {
     describe(&file, &group, "");
 }
 
-/// Writes `values` as dataset `name` of a plain HDF5 file, with an energy axis in attributes.
+/// Writes `values` as dataset `name` of a plain HDF5 file without axes.
 pub fn write_plain(path: &Path, name: &str, values: &Array3<f32>) {
     let file = File::create(path).expect("a cube's file can be made");
     if let Some((parent, _)) = name.rsplit_once('/') {
@@ -89,7 +89,7 @@ fn describe(file: &File, group: &Group, signal_type: &str) {
 }
 
 fn add_data<T: H5Type + Clone>(group: &Group, name: &str, values: &ArrayD<T>) {
-    // A quarter of the lines to a chunk: bands of several ranks share one.
+    // A quarter of the lines in a chunk, so that the bands of several ranks share chunks.
     let mut chunk = values.shape().to_vec();
     chunk[0] = chunk[0].div_ceil(4);
     group

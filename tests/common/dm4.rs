@@ -1,20 +1,20 @@
-//! A Gatan file of any size that takes no room: a hole is where its values are.
+//! A Gatan file of any size that takes no space on the disk: a hole stands for its values.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// A tag; the values come last of all, so that they may be a hole.
+/// A tag. The values must come last in the file, so that they can be a hole.
 enum Tag {
     Group(Vec<(&'static str, Tag)>),
     U32(u32),
     F32(f32),
     Text(&'static str),
-    /// So many 16-bit numbers without a sign.
+    /// This many unsigned 16-bit numbers.
     Hole(u64),
 }
 
-/// Its bytes, and how many more belong to the hole at their end.
+/// The bytes of a tag, and the size of the hole that follows them.
 fn content(tag: &Tag) -> (Vec<u8>, u64) {
     let entry = |encoding: &[u64], data: &[u8]| {
         let mut bytes = b"%%%%".to_vec();
@@ -49,8 +49,8 @@ fn content(tag: &Tag) -> (Vec<u8>, u64) {
     }
 }
 
-/// Writes a spectrum image of zeros, the energy first as DigitalMicrograph stores cubes, but for `values` at
-/// `[y, x, energy]`.
+/// Writes a spectrum image of zeros with a few `values` at `[y, x, energy]`. The file has the energy first, as
+/// DigitalMicrograph does.
 pub fn write_sparse(path: &Path, shape: [usize; 3], values: &[([usize; 3], u16)]) {
     let [rows, columns, channels] = shape;
     let axis = |origin: f32, scale: f32, units| {

@@ -1,12 +1,10 @@
-//! What the integration tests share: a folder each, `mpirun` that cannot outlive its test, cubes, and HyperSpy.
+//! What the integration tests share: a folder for each, jobs under `mpirun`, cubes, results, HyperSpy.
 //!
-//! Every job runs the real program under the real `mpirun`, in a process group of its own and below a time limit; a
-//! job that passes the limit is killed with all its ranks and the test fails with everything that it said.
-
-// Each test binary uses a part of it.
-#![allow(dead_code)]
+//! Every job runs the real program under the real `mpirun`, in a process group of its own and with a time limit. A job
+//! that exceeds its limit is killed with all its ranks, and the test fails with everything that the job printed.
 
 pub mod case;
+mod cores;
 pub mod cube;
 pub mod dm4;
 pub mod result;
@@ -16,18 +14,24 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use cores::Cores;
 
 /// Marks the processes of one job: ranks leave `mpirun`'s process group, but inherit its environment.
 const MARK: &str = "CORELOSS_TEST_JOB";
+/// What a rank of [`this_test`] is told.
+const TOLD: &str = "CORELOSS_TEST_TOLD";
 
-/// An empty folder for the test `name`, kept afterwards for whoever looks into a failure.
+/// An empty folder `name` of the calling module. It stays after the test, for a look at what failed.
+#[track_caller]
 pub fn folder(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
+    let module = Path::new(Location::caller().file()).file_stem().expect("tests lie in files");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(module).join(name);
     if path.exists() {
         fs::remove_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
@@ -40,28 +44,31 @@ pub fn set(key: &str, value: impl std::fmt::Display) -> Vec<String> {
     vec!["--set".into(), format!("{key}={value}")]
 }
 
-/// A heavy job at a time: there may be as few as two cores.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    // A test that failed with the lock in its hands spoils nothing for the next.
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// A configuration that ships with the program.
 pub fn shipped(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
     path.to_str().expect("the checkout's path is text").into()
 }
 
-/// Says that a check is left out. Where everything is installed (`CI=true`) that is a failure.
+/// Says on stderr that a check is left out. In CI (`CI=true`), where everything is installed, that is a failure.
 pub fn skip(why: &str) {
-    // Not by println, which the test runner keeps to itself.
+    // The test runner shows the output of `eprintln` only where a test fails.
     writeln!(std::io::stderr(), "SKIPPED: {why}").expect("stderr takes a line");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing may be skipped where CI=true: {why}");
 }
 
-/// A Python with HyperSpy; none, and said so, where `CORELOSS_PYTHON` does not name one.
-pub fn python() -> Option<PathBuf> {
+/// The folder of measured cubes and format files; [`skip`]s where it is absent.
+pub fn measured_data() -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if !path.is_dir() {
+        skip(&format!("{} is absent", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+/// A Python with HyperSpy; [`skip`]s where `CORELOSS_PYTHON` names none.
+fn python() -> Option<PathBuf> {
     let python = std::env::var_os("CORELOSS_PYTHON").or_else(|| std::env::var_os("HYPERSPY_PYTHON"));
     if python.is_none() {
         skip("CORELOSS_PYTHON names no Python with HyperSpy (scripts/setup.sh --test makes one)");
@@ -69,11 +76,11 @@ pub fn python() -> Option<PathBuf> {
     python.map(PathBuf::from)
 }
 
-/// Runs `script` of `tests/` in HyperSpy's Python, and gives its stdout; `None` where there is no such Python.
+/// The stdout of `script` of this repository, run by HyperSpy's Python; `None` where there is no such Python.
 pub fn ask_python<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> Option<String> {
     let mut command = Command::new(python()?);
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .args(arguments)
         // libtorch's libraries are not Python's.
         .env_remove("LD_LIBRARY_PATH");
@@ -81,25 +88,39 @@ pub fn ask_python<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> Option<Stri
     Some(ended.succeeded().stdout.clone())
 }
 
-/// A job to be: the program under `mpirun`, or (`ranks` 0) alone.
+/// The command that runs the program under `mpirun` on `ranks` ranks of one thread, or (0) without `mpirun`.
 pub fn coreloss<S: AsRef<OsStr>>(ranks: usize, arguments: &[S]) -> Command {
-    let program = env!("CARGO_BIN_EXE_coreloss");
-    let mut command = if ranks == 0 {
-        Command::new(program)
-    } else {
-        let mut mpirun = Command::new("mpirun");
-        mpirun
-            .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
-            .arg(program)
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-        mpirun
-    };
+    let program = Path::new(env!("CARGO_BIN_EXE_coreloss"));
+    let mut command = if ranks == 0 { Command::new(program) } else { on_ranks(ranks, program) };
     command.args(arguments).env("CORELOSS_THREADS", "1");
     command
 }
 
-/// `command` as a shell starts it after `script`, for which `$0` is `word`.
+/// The command that runs the test `name` of this program on `ranks` ranks; each of them is [`told`] `word`.
+pub fn this_test(ranks: usize, name: &str, word: &str) -> Command {
+    let mut command = on_ranks(ranks, &std::env::current_exe().expect("a program knows its file"));
+    // With one thread it is the main thread that runs the test, and MPI.
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(TOLD, word);
+    command
+}
+
+/// What [`this_test`] tells a rank; `None` in a process that the user started.
+pub fn told() -> Option<String> {
+    std::env::var(TOLD).ok()
+}
+
+fn on_ranks(ranks: usize, program: &Path) -> Command {
+    let mut mpirun = Command::new("mpirun");
+    mpirun
+        .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
+        .arg(program)
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .env(cores::RANKS, ranks.to_string());
+    mpirun
+}
+
+/// A shell that runs `script`, in which `$0` is `word`, and then becomes `command`.
 pub fn after(script: &str, word: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{script} && exec \"$@\""), word]);
@@ -114,8 +135,8 @@ pub fn after(script: &str, word: &str, command: &Command) -> Command {
 
 /// Runs `command` to its end.
 pub fn finish(mut command: Command, limit: Duration) -> Ended {
-    // Where a rank fails, `mpirun` gives the others a second or two between SIGTERM and SIGKILL: most of what a refusal
-    // takes. Only jobs that are sent signals need that time.
+    // Where a rank fails, `mpirun` waits a second or two between SIGTERM and SIGKILL for the others, longer than a
+    // refusal takes. Only jobs that are sent signals need that time.
     command.env("OMPI_MCA_odls_base_sigkill_timeout", "0");
     Job::of(command).wait(limit)
 }
@@ -125,7 +146,7 @@ pub fn mpirun<S: AsRef<OsStr>>(ranks: usize, arguments: &[S], limit: Duration) -
     finish(coreloss(ranks, arguments), limit)
 }
 
-/// A job under way; killed with all its processes when dropped.
+/// A running job; dropping it kills all its processes.
 pub struct Job {
     child: Child,
     /// Value of [`MARK`].
@@ -133,6 +154,8 @@ pub struct Job {
     shown: String,
     began: Instant,
     said: tempfile::TempDir,
+    /// None where it runs on those of another job.
+    _cores: Option<Cores>,
 }
 
 /// A job that has ended.
@@ -146,7 +169,18 @@ pub struct Ended {
 }
 
 impl Job {
-    pub fn of(mut command: Command) -> Job {
+    /// Starts `command` as soon as there are cores for it.
+    pub fn of(command: Command) -> Job {
+        let cores = Cores::of(&command);
+        Job::start(command, Some(cores))
+    }
+
+    /// Starts `command` at once, on the cores of this job.
+    pub fn beside(&self, command: Command) -> Job {
+        Job::start(command, None)
+    }
+
+    fn start(mut command: Command, cores: Option<Cores>) -> Job {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}", std::process::id());
@@ -162,10 +196,10 @@ impl Job {
             .spawn()
             .unwrap_or_else(|error| panic!("{shown}: {error}"));
         let began = Instant::now();
-        Job { child, mark, shown, began, said }
+        Job { child, mark, shown, began, said, _cores: cores }
     }
 
-    /// The process ids of the job's processes whose program is called `name`; all of them for "".
+    /// The ids of the job's processes whose program is called `name`, or of all for "".
     pub fn processes(&self, name: &str) -> Vec<i32> {
         let mark = format!("{MARK}={}", self.mark);
         let listed = fs::read_dir("/proc").expect("/proc lists processes");
@@ -191,14 +225,14 @@ impl Job {
         send(self.child.id() as i32, signal);
     }
 
-    /// SIGKILL to every process at once: a node that dies.
+    /// Kills every process at once, as a node that dies does.
     pub fn kill(mut self) -> Ended {
         self.kill_all();
         self.wait(Duration::from_secs(20))
     }
 
     fn kill_all(&mut self) {
-        // Those that start another while they are listed are met in the next round.
+        // A process that is started while they are listed is killed in the next round.
         for _ in 0..50 {
             let ids = self.processes("");
             ids.iter().for_each(|&id| send(id, libc::SIGKILL));
@@ -226,7 +260,7 @@ impl Job {
         }
     }
 
-    /// Waits for the end; past `limit` kills the job and fails.
+    /// Waits for the end; kills the job and fails after `limit`.
     pub fn wait(mut self, limit: Duration) -> Ended {
         let began = Instant::now();
         let status = loop {
@@ -270,7 +304,7 @@ impl Drop for Job {
 }
 
 impl Ended {
-    /// The exit code; a signal's number above 128, as a shell has it.
+    /// The exit code; 128 plus the signal's number where a signal ended it, as in a shell.
     pub fn code(&self) -> i32 {
         let signalled = || 128 + self.status.signal().unwrap_or(0);
         self.status.code().unwrap_or_else(signalled)
@@ -300,7 +334,7 @@ impl Ended {
         self
     }
 
-    /// No Rust panic: wrong input is told in words.
+    /// It did not panic: wrong input ends in a message.
     pub fn without_panic(&self) -> &Ended {
         assert!(!self.said().contains("panicked at"), "panicked:\n{}", self.dump());
         self

@@ -1,4 +1,4 @@
-//! What a run left in its output folder, read for comparison to the bit.
+//! The contents of an output folder, for comparison to the bit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::files;
 
-/// By place: the shape, and the bits of every value as f64.
+/// For the path of each dataset its shape, and the bits of every value as f64.
 pub type Datasets = BTreeMap<String, (Vec<usize>, Vec<u64>)>;
 
 /// `summary.json`.
@@ -18,7 +18,7 @@ pub fn summary(output: &Path) -> Value {
     serde_json::from_str(&text).expect("summary.json is JSON")
 }
 
-/// `summary.json` without what tells of the machine and the hour.
+/// `summary.json` without the fields that depend on the machine and the time.
 pub fn findings(output: &Path) -> Value {
     let mut summary = summary(output);
     let fields = summary.as_object_mut().expect("a summary has fields");
@@ -28,7 +28,7 @@ pub fn findings(output: &Path) -> Value {
     summary
 }
 
-/// The lines of `metrics.jsonl`, freed of what tells of the machine.
+/// The lines of `metrics.jsonl` without the speed.
 pub fn metrics(output: &Path) -> Vec<Value> {
     let path = output.join("metrics.jsonl");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -40,7 +40,7 @@ pub fn metrics(output: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-/// The tensors of the newest checkpoint: weights and both moments, as bytes, and the file's name.
+/// The file name of the newest checkpoint, and its tensors (weights and both moments) as bytes.
 pub fn weights(output: &Path) -> (String, BTreeMap<String, Vec<u8>>) {
     let found = files(&output.join("checkpoints"), ".safetensors");
     let path = found.last().unwrap_or_else(|| panic!("no checkpoint in {}", output.display()));
@@ -72,26 +72,18 @@ pub fn datasets(path: &Path) -> Datasets {
 fn walk(group: &hdf5::Group, place: &str, found: &mut Datasets) {
     for name in group.member_names().expect("a group lists its members") {
         let place = format!("{place}/{name}");
-        match group.group(&name) {
-            Ok(inner) => {
-                walk(&inner, &place, found);
-            }
-            _ => {
-                match group.dataset(&name) {
-                    Ok(dataset) => {
-                        // Every type that is written fits an f64 without loss, and NaN has its bits.
-                        let values = dataset.read_raw::<f64>().unwrap_or_else(|e| panic!("{place}: {e}"));
-                        let bits = values.into_iter().map(f64::to_bits).collect();
-                        found.insert(place, (dataset.shape(), bits));
-                    }
-                    _ => {}
-                }
-            }
+        if let Ok(inner) = group.group(&name) {
+            walk(&inner, &place, found);
+        } else if let Ok(dataset) = group.dataset(&name) {
+            // An f64 holds every type that is written without loss.
+            let values = dataset.read_raw::<f64>().unwrap_or_else(|e| panic!("{place}: {e}"));
+            let bits = values.into_iter().map(f64::to_bits).collect();
+            found.insert(place, (dataset.shape(), bits));
         }
     }
 }
 
-/// Fails where two runs differ in anything but what tells of the machine.
+/// Fails where two output folders differ in anything that does not depend on the machine and the time.
 pub fn assert_equal(one: &Path, other: &Path) {
     let place = || format!("{} and {}", one.display(), other.display());
     let (a, b) = (metrics(one), metrics(other));

@@ -1,35 +1,32 @@
-//! A real Slurm of one node for a test, by `scripts/slurm_sandbox.sh`, and what tests ask of it.
+//! A real Slurm of one node, started by `scripts/slurm_sandbox.sh`, and what tests ask of it.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// No single wait takes longer on a slow machine with neighbours.
+use super::cores::Cores;
+use super::{is_root, skip};
+
+/// Limit of a single wait, also on a slow machine that others use.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The jobs of two tests at once would only wait for each other's cores.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// A Slurm of this test's own, and a folder for what its jobs read and write; dropping it ends both.
+/// A Slurm of one test, and a folder for what its jobs read and write; dropping it ends both.
 pub struct Sandbox {
-    /// Stops the Slurm when its stdin is closed: by us, or because this process was killed.
+    /// Stops the Slurm when its stdin is closed: by this process, or by its death.
     keeper: Child,
     folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    cores: Option<Cores>,
 }
 
 impl Sandbox {
-    /// None where there cannot be one, said on stdout.
+    /// For jobs on all cores of the machine; [`skip`]s where there cannot be one.
     pub fn start() -> Option<Sandbox> {
-        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // SAFETY: only reads the process's user.
-        if unsafe { libc::geteuid() } != 0 {
-            println!("SKIPPED: scripts/slurm_sandbox.sh needs root");
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must not skip this");
+        if !is_root() {
+            skip("scripts/slurm_sandbox.sh needs root");
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -39,12 +36,17 @@ impl Sandbox {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CORELOSS_SLURM_STATE", state)
             .stdin(Stdio::piped())
-            // Ctrl-C is not for it.
+            // Ctrl-C must end the tests alone: the keeper has yet to stop Slurm.
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let sandbox = Sandbox { keeper, folder, _turn: turn };
+        let mut sandbox = Sandbox { keeper, folder, cores: None };
+        // The first to start installs Slurm, while the others wait. Neither needs cores.
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         sandbox.ask(&["scripts/slurm_sandbox.sh", "start"]);
+        drop(turn);
+        sandbox.cores = Some(Cores::all());
         Some(sandbox)
     }
 
@@ -52,7 +54,7 @@ impl Sandbox {
         self.folder.path().join(name)
     }
 
-    /// A command that finds this sandbox.
+    /// A command in the environment of this sandbox.
     pub fn command(&self, program: &str) -> Command {
         let programs = Path::new(env!("CARGO_BIN_EXE_coreloss")).parent();
         let programs = programs.expect("a program lies in a folder").display();
@@ -126,6 +128,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.cores = None;
         drop(self.keeper.stdin.take());
         let stopped = self.keeper.wait();
         if !stopped.is_ok_and(|status| status.success()) && !std::thread::panicking() {

@@ -1,4 +1,4 @@
-//! A checksum of a cube's values that does not depend on the order in which they are met.
+//! A checksum of a cube's values that does not depend on the order in which they are added.
 
 use ndarray::{Array3, Axis as Dim};
 use rayon::prelude::*;
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::archive::Number;
 use crate::comm::Comm;
 
-/// The sum, modulo 2^64 in each of two halves, of the SHA-256 of every pixel: its place, and its values as stored in
-/// little-endian bytes. Spectra that change places change it.
+/// The sum over pixels, modulo 2^64 in each of two halves, of the SHA-256 of a pixel's position and its stored values
+/// in little-endian bytes. Swapping two spectra changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checksum([u64; 2]);
 
@@ -39,7 +39,7 @@ impl Checksum {
         }
     }
 
-    /// The checksum of all that the ranks have added.
+    /// The checksum of what all ranks have added.
     ///
     /// # Collective
     pub fn total(self, comm: &Comm) -> Checksum {
@@ -50,6 +50,7 @@ impl Checksum {
         Checksum(parts.map(|[low, high]| (low as u64).wrapping_add((high as u64) << 32)))
     }
 
+    /// As 32 hexadecimal digits.
     pub fn text(self) -> String {
         format!("{:016x}{:016x}", self.0[0], self.0[1])
     }

@@ -20,14 +20,14 @@ use crate::output::{Contents, HspyWriter, Measurement, Signal, signal_path};
 use crate::results::Failure;
 use crate::with_number_type;
 
-/// Arrays of the size of a piece that are in memory at once: as stored, in order, compressed, and what HDF5 and the
-/// cache of decoded chunks take beside.
+/// Arrays of the size of a piece that are in memory at once: as stored, in order, compressed, and those of HDF5 and of
+/// the cache of decoded chunks.
 const COPIES: usize = 6;
 
-/// Decoding the same chunks so many times costs more than a file between.
+/// Decoding the same chunks this often costs more than an unpacked file in between.
 const OFTEN: usize = 4;
 
-/// Copies the cube of `source` to `output`, unless it is there.
+/// Copies the cube of `source` to `output`, unless it is there already.
 ///
 /// # Collective
 pub fn copy(
@@ -82,7 +82,7 @@ fn bytes_of(dtype: &str) -> usize {
     with_number_type!(dtype, T => size_of::<T>(), else 0)
 }
 
-/// One cube on its way.
+/// One cube being copied.
 struct Job<'a> {
     comm: &'a Comm,
     options: &'a Options,
@@ -95,7 +95,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Chunks, checksum, and where the small images are.
+    /// Copies; gives the chunks, the checksum, and the file of the small images.
     ///
     /// # Collective
     fn copy<T: Number>(&mut self) -> Result<([usize; 3], Checksum, Option<PathBuf>), Failure> {
@@ -110,7 +110,8 @@ impl Job<'_> {
 
         let mut sum = Checksum::default();
         for round in 0..pieces.count().div_ceil(comm.size()) {
-            // Ranks side by side: where the energy is stored first, they read neighbouring parts of each plane.
+            // Ranks take neighbouring pieces: where the energy is stored first, they read neighbouring parts of each
+            // plane.
             let [lines, columns] = pieces.of(round * comm.size() + comm.rank());
             let start = [lines.start, columns.start, 0];
             let read = self.reader.read_stored::<T>(lines, columns, 0..shape[2]);
@@ -122,7 +123,7 @@ impl Job<'_> {
 
         file.describe(comm.on_root(|| Measurement::of(&self.reader)).map_err(Failure::Source)?);
         let texts = comm.agree(self.texts(&sum)).map_err(Failure::Source)?;
-        // Before the cube has its name: one that is whole has its small images.
+        // Before the cube gets its name: a whole copy has its small images.
         let pictures = pictures::write(comm, self.options, &self.reader, self.output, &texts);
         let pictures = pictures.map_err(Failure::Source)?;
         let contents = Contents { signals: vec![self.signal()], texts };
@@ -130,8 +131,8 @@ impl Job<'_> {
         Ok((pieces.chunk, sum, pictures))
     }
 
-    /// HDF5 decodes whole chunks. Where those are of many lines each, all of them would be decoded again for every
-    /// piece: such a cube is unpacked first, into a file that takes its whole size and is gone when it has been read.
+    /// HDF5 decodes whole chunks. Chunks of many lines would all be decoded again for every piece. Such a cube is first
+    /// unpacked into a file of its whole size, which is removed when it has been read.
     ///
     /// # Collective
     fn unpack_where_needed<T: Number>(&mut self, pieces: &Pieces) -> Result<()> {
@@ -141,34 +142,34 @@ impl Job<'_> {
             return Ok(());
         }
         let comm = self.comm;
-        let mut place = self.output.as_os_str().to_owned();
-        place.push(".unpacked.partial");
-        let place = PathBuf::from(place);
+        let mut unpacked_path = self.output.as_os_str().to_owned();
+        unpacked_path.push(".unpacked.partial");
+        let unpacked_path = PathBuf::from(unpacked_path);
         let size = (self.reader.info().shape().iter().product::<usize>() * size_of::<T>()) as u64;
         comm.on_root(|| {
             log::info!(
                 "{}: each of its chunks holds many lines: unpacking it into {} first, {} MB",
                 self.source.path.display(),
-                place.display(),
+                unpacked_path.display(),
                 size / 1_000_000
             );
-            make(&place, size)
+            make(&unpacked_path, size)
         })?;
         let share = [comm.rank(), comm.size()];
-        let unpacked = self.reader.write_uncompressed_copy::<T>(&place, share, self.memory);
+        let unpacked = self.reader.write_uncompressed_copy::<T>(&unpacked_path, share, self.memory);
         let unpacked = comm.agree(unpacked);
         let opened = match unpacked {
-            Ok(()) => comm.agree(self.reader.use_uncompressed_copy::<T>(&place)),
+            Ok(()) => comm.agree(self.reader.use_uncompressed_copy::<T>(&unpacked_path)),
             Err(error) => Err(error),
         };
-        // Open files are read to their end.
+        // A removed file can still be read where it is open.
         if comm.is_root() {
-            let _ = fs::remove_file(&place);
+            let _ = fs::remove_file(&unpacked_path);
         }
         opened
     }
 
-    /// The energy axis: what the reader took for eV is in eV.
+    /// The energy axis, in eV: what the reader took for eV is written as such.
     fn energy(&self) -> Axis {
         let mut axis = self.reader.info().energy.clone();
         if !axis.units.is_empty() {
@@ -182,11 +183,11 @@ impl Job<'_> {
         Signal::written(&self.title, vec![info.y.clone(), info.x.clone(), self.energy()], "EELS")
     }
 
-    /// What the copy remembers of its source. Rank-local.
+    /// What the copy records about its source. Rank-local.
     fn texts(&self, sum: &Checksum) -> Result<BTreeMap<String, String>> {
         let info = self.reader.info();
         let texts = [
-            ("source", existing::place(self.source)?),
+            ("source", existing::absolute_path(self.source)?),
             ("dataset", self.reader.dataset().into()),
             ("source_format", info.format.clone()),
             ("source_dtype", info.dtype.clone()),
@@ -200,7 +201,7 @@ impl Job<'_> {
         Ok(texts.map(|(name, text)| (name.into(), text)).collect())
     }
 
-    /// Holds what was written to what was read.
+    /// Compares what was written with what was read.
     ///
     /// # Collective
     /// # Errors
@@ -214,7 +215,7 @@ impl Job<'_> {
             let [lines, columns] = pieces.of(i);
             let start = [lines.start, columns.start];
             let values: Result<Array3<T>> = written.read_stored(lines, columns, 0..channels);
-            // A rank that fails waits at the end for the others.
+            // A rank that fails goes on to the agreement of all ranks.
             match values {
                 Ok(values) => found.add(&values, start, width),
                 Err(error) => return comm.agree(Err(error)),
@@ -233,7 +234,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Rank-local.
+    /// Opens the partial file, whose axes must be those of the source. Rank-local.
     fn open_written(&self, partial: &Path) -> Result<Reader> {
         let options = Options { memory: self.options.memory, ..Options::default() };
         let written = Reader::open(partial, &options)?;
@@ -244,7 +245,7 @@ impl Job<'_> {
         Ok(written)
     }
 
-    /// Removes what a failed attempt has left. Root only; what stays is replaced by the next attempt.
+    /// Removes the partial file of a failed copy. Root only; what stays is replaced by the next attempt.
     fn clear(&self) {
         if self.comm.is_root() {
             Partial::of(self.output).discard();
@@ -252,13 +253,13 @@ impl Job<'_> {
     }
 }
 
-/// An empty file of `size` bytes, in a folder that is made where it is missing. Root only.
-fn make(place: &Path, size: u64) -> Result<()> {
+/// Makes a file of `size` zero bytes, and its folder if missing. Root only.
+fn make(path: &Path, size: u64) -> Result<()> {
     let made = || {
-        if let Some(folder) = place.parent() {
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::File::create(place)?.set_len(size)
+        fs::File::create(path)?.set_len(size)
     };
-    made().with_context(|| format!("{}: cannot be made", place.display()))
+    made().with_context(|| format!("{}: cannot be made", path.display()))
 }

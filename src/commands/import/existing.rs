@@ -1,4 +1,4 @@
-//! What is there already under the name that an imported cube is to have.
+//! What exists already under the name that an imported cube will get.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::archive::{Reader, Source};
 use crate::output::read_text;
 
-/// The checksum of `output`, where it is a whole copy of the cube that `reader` has open; none where it is to be
-/// written. Rank-local.
+/// The checksum of `output` if it is a whole copy of the cube that `reader` has open; none if it is to be written.
+/// Rank-local.
 ///
 /// # Errors
-/// A file that must not be written over: the source itself, what is no copy, or the copy of another cube.
+/// A file that must not be replaced: the source itself, a file that is not a copy, or the copy of another cube.
 pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Option<String>> {
     if !output.exists() {
         return Ok(None);
@@ -32,8 +32,8 @@ pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Optio
     if text("fingerprint") == Some(reader.fingerprint()?) {
         return Ok(Some(checksum));
     }
-    // A source that changed since is copied anew; the copy of another one is not lost for it.
-    let path = place(source)?;
+    // A source that has changed is copied again; the copy of another cube is kept.
+    let path = absolute_path(source)?;
     let of = (text("source"), text("dataset"));
     ensure!(
         of == (Some(path), Some(reader.dataset().into())),
@@ -44,8 +44,8 @@ pub fn finished(source: &Source, reader: &Reader, output: &Path) -> Result<Optio
     Ok(None)
 }
 
-/// The absolute path of a source, as its copy remembers it.
-pub fn place(source: &Source) -> Result<String> {
+/// The absolute path of a source, as its copy records it.
+pub fn absolute_path(source: &Source) -> Result<String> {
     let path =
         std::path::absolute(&source.path).with_context(|| format!("{}: no absolute path", source.path.display()))?;
     Ok(path.display().to_string())

@@ -1,4 +1,4 @@
-//! `coreloss import`: cubes of any readable format copied into chunked `.hspy` files by all ranks together.
+//! `coreloss import`: copies cubes of any readable format into chunked `.hspy` files, all ranks together.
 
 mod checksum;
 mod copy;
@@ -18,7 +18,7 @@ use crate::archive::{Options, Source};
 use crate::comm::Comm;
 use crate::config::Overrides;
 use crate::ending::Ending;
-use crate::pipeline::list;
+use crate::pipeline::list_inputs;
 use crate::results::{Failure, SetAside};
 
 #[derive(Args)]
@@ -30,7 +30,8 @@ pub struct ImportArguments {
     /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
     #[arg(required = true)]
     files: Vec<String>,
-    /// Folder of the copies: ID.hspy, small images as ID.survey.hspy; ids are the paths below the inputs' common root.
+    /// Folder for the copies: ID.hspy, with small images as ID.survey.hspy. IDs are paths below the inputs' common
+    /// root.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// One line of JSON for each file.
@@ -58,13 +59,13 @@ enum Outcome {
         dtype: String,
         chunks: [usize; 3],
         checksum: String,
-        /// The survey and other small images, where there are any.
+        /// The file of the survey image and other small images, if there are any.
         pictures: Option<PathBuf>,
         seconds: f64,
         mb_per_s: f64,
         problems: Vec<String>,
     },
-    /// It is there already, with the checksum that was checked when it was written.
+    /// The copy exists already, with the checksum that was verified when it was written.
     Skipped {
         checksum: String,
     },
@@ -73,14 +74,14 @@ enum Outcome {
     },
 }
 
-/// Copies cubes into a folder, each as `ID.hspy`; one that is there already and whole is left alone.
+/// Copies cubes into a folder, each as `ID.hspy`; leaves whole copies that exist already alone.
 ///
 /// # Collective
 /// # Errors
-/// No such files; a folder that cannot be written; after all others, the first named file that cannot be imported.
+/// No such files; a folder that cannot be written; the first named file that cannot be imported, after all others were.
 pub fn import(comm: &Comm, arguments: &ImportArguments) -> Result<Ending> {
     let config = &by_default(comm, "import", &arguments.overrides)?;
-    let sources = list(comm, &arguments.files)?;
+    let sources = list_inputs(comm, &arguments.files)?;
     let options = Options::of(config);
     let mut set_aside = SetAside::default();
     let mut failed = None;
@@ -106,7 +107,7 @@ pub fn import(comm: &Comm, arguments: &ImportArguments) -> Result<Ending> {
     failed.map_or(Ok(set_aside.ending()), Err)
 }
 
-/// Where the cube of `source` goes: ids are names of files below the inputs' root, never what a file says inside.
+/// Where the copy of `source` goes: its id is a path below the inputs' root, never a name from inside a file.
 fn output_of(folder: &Path, source: &Source) -> PathBuf {
     folder.join(format!("{}.hspy", source.id))
 }
@@ -133,7 +134,7 @@ impl Line<'_> {
     }
 }
 
-/// Seconds since `began`, and what `bytes` in that time make.
+/// Seconds since `began`, and the speed of `bytes` in that time, MB/s.
 fn speed(began: Instant, bytes: usize) -> (f64, f64) {
     let seconds = began.elapsed().as_secs_f64();
     (seconds, bytes as f64 / 1e6 / seconds.max(1e-9))

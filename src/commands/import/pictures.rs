@@ -1,4 +1,4 @@
-//! The survey and other small images of a file, beside its cube.
+//! Copies the survey image and other small images of a file, beside its cube.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::comm::Comm;
 use crate::output::{Contents, HspyWriter, Signal, signal_path};
 use crate::with_number_type;
 
-/// Writes the small images of the file that `reader` has open as `X.survey.hspy` beside `output`, `X.hspy`; says
-/// where, or none where there are none. `texts` go with them.
+/// Writes the small images of the file that `reader` has open, with `texts`, as `X.survey.hspy` beside `output`,
+/// `X.hspy`. Gives the path; none if there are no images.
 ///
 /// # Collective
 /// # Errors
-/// A source or a folder that fails.
+/// A source that cannot be read, a folder that cannot be written.
 pub fn write(
     comm: &Comm,
     options: &Options,
@@ -35,7 +35,7 @@ pub fn write(
     let mut file = HspyWriter::create(comm, &path)?;
     let mut signals = Vec::new();
     for (i, picture) in pictures.iter().enumerate() {
-        // Several may have one title, and HyperSpy lists them in alphabetical order.
+        // Several may have the same title, and HyperSpy lists them in alphabetical order.
         let title = format!("{i:02} {}", picture.title);
         let name = signal_path(&title);
         with_number_type!(
@@ -50,7 +50,7 @@ pub fn write(
     Ok(Some(path))
 }
 
-/// Root alone has something to write.
+/// Writes one image, all of it from root.
 ///
 /// # Collective
 fn write_values<T: Number>(comm: &Comm, file: &mut HspyWriter, name: &str, picture: &Picture) -> Result<()> {

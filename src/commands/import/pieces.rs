@@ -1,14 +1,14 @@
-//! In which pieces a cube is copied: arithmetic only.
+//! The pieces in which a cube is copied: arithmetic only.
 
 use std::ops::Range;
 
-/// Bytes of a stored chunk: what a parallel file system likes, and HDF5's own cache holds.
+/// Bytes of a stored chunk: efficient for parallel file systems, and small enough for HDF5's own cache.
 const CHUNK: usize = 4 << 20;
-/// A chunk is not smaller than this where the cube is larger, however few lines a rank then has.
+/// Smallest chunk of a larger cube, however few lines each rank then has.
 const SMALLEST_CHUNK: usize = 1 << 20;
-/// A line that is larger than this is cut.
+/// Longer lines are cut.
 const LARGEST_CHUNK: usize = 8 << 20;
-/// Chunks that a small cube is cut into for ranks to share, if they do not become too small.
+/// A small cube is cut into so many chunks for ranks to share, unless they become too small.
 const SHARED: usize = 16;
 
 /// How a cube is cut.
@@ -22,8 +22,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Of a cube `[y, x, energy]` with `bytes` for each value; a piece takes at most `memory` bytes, but never less
-    /// than a chunk, and there are as many as `ranks` where the cube has as many chunks.
+    /// The pieces of a cube `[y, x, energy]` with `bytes` per value. A piece takes at most `memory` bytes, but at least
+    /// a chunk; there is one for each of `ranks` if the cube has as many chunks.
     pub fn new(shape: [usize; 3], bytes: usize, memory: usize, ranks: usize) -> Pieces {
         let [rows, columns, channels] = shape;
         let spectrum = (channels * bytes).max(1);
@@ -35,7 +35,7 @@ impl Pieces {
             let lines = shared.max(SMALLEST_CHUNK.div_ceil(line));
             [lines.clamp(1, rows), columns, channels]
         };
-        // Few tall pieces: where the energy is stored first, every piece reads a part of every plane.
+        // Few, tall pieces: where the energy is stored first, every piece reads a part of every plane.
         let lines = (memory / line / chunk[0]).max(1) * chunk[0];
         let lines = lines.min(rows.div_ceil(ranks).next_multiple_of(chunk[0]));
         let fitting = memory / (chunk[0] * spectrum);
@@ -92,11 +92,11 @@ mod tests {
             let pieces = Pieces::new([rows, columns, channels], bytes, memory, ranks);
             let mut seen = vec![0; rows * columns];
             for i in 0..pieces.count() + 1 {
-                let [lines, places] = pieces.of(i);
+                let [lines, columns_of_piece] = pieces.of(i);
                 prop_assert_eq!(lines.start % pieces.chunk[0], 0);
-                prop_assert_eq!(places.start % pieces.chunk[1], 0);
+                prop_assert_eq!(columns_of_piece.start % pieces.chunk[1], 0);
                 for y in lines {
-                    places.clone().for_each(|x| seen[y * columns + x] += 1);
+                    columns_of_piece.clone().for_each(|x| seen[y * columns + x] += 1);
                 }
             }
             prop_assert!(seen.iter().all(|&times| times == 1));

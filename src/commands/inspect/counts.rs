@@ -1,4 +1,4 @@
-//! One look at the stored values of a whole cube: what is in them before anything is done to them.
+//! Statistics of a cube's stored values, before anything is done to them.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -8,15 +8,15 @@ use crate::preprocess::vacuum::pixel_totals;
 use crate::spectrum::{Middle, median};
 use crate::stream::Cube;
 
-/// Fewer voxels at the largest value are chance, and so is a largest value as small as this.
+/// Fewer voxels at the largest value, or a smaller largest value, may be chance.
 const MIN_SATURATED: u64 = 10;
 const MIN_LIMIT: f64 = 250.0;
 
-/// Of all voxels of a cube, in stored units; the last four are shares of the voxels.
+/// Statistics of all voxels of a cube, in stored units; the last four are shares of the voxels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Counts {
     pub voxels: u64,
-    /// Of the finite ones, as `min` and `max`; null where there is none.
+    /// Of the finite voxels, as `min` and `max`; null where there are none.
     pub mean: f64,
     pub min: f64,
     pub max: f64,
@@ -24,11 +24,11 @@ pub struct Counts {
     pub negatives: f64,
     /// NaN and infinities.
     pub not_finite: f64,
-    /// At the limit of the stored type, or piled up at the largest value.
+    /// Share at the limit of the stored type, or piled up at the largest value.
     pub saturated: f64,
 }
 
-/// What a rank knows of its own blocks.
+/// The counts of a rank's own blocks.
 struct Tally {
     voxels: u64,
     not_finite: u64,
@@ -37,7 +37,7 @@ struct Tally {
     min: f64,
     max: f64,
     at_max: u64,
-    /// Of the finite voxels of each block, in order.
+    /// Sum of the finite voxels of each block, in order.
     sums: Vec<f64>,
 }
 
@@ -64,7 +64,8 @@ impl Tally {
     }
 }
 
-/// Counts the voxels of `cube`, which must not be cropped; on root also the stored units of each pixel `[y, x]`.
+/// Counts the voxels of `cube`, which must not be cropped; on root also gives the total of each pixel `[y, x]`, in
+/// stored units.
 ///
 /// # Collective
 /// # Errors
@@ -101,7 +102,7 @@ pub fn count(comm: &Comm, cube: &Cube) -> Result<(Counts, Option<Vec<f32>>)> {
     ];
     comm.sum_i64(&mut sums);
     let [voxels, not_finite, zeros, negatives, at_max] = sums.map(|sum| sum as u64);
-    // In the order of the blocks, whoever read them.
+    // In the order of the blocks, whichever rank read them.
     let sum: f64 = comm.all_gather(&tally.sums).iter().flatten().sum();
     let share = |count: u64| count as f64 / voxels.max(1) as f64;
     let is_limit = limit_of(&cube.info().dtype) == Some(max);
@@ -129,7 +130,7 @@ fn limit_of(dtype: &str) -> Option<f64> {
     }
 }
 
-/// The columns and the lines of `totals` `[y, x]` that are dark between brighter ones.
+/// The columns and the lines of `totals` `[y, x]` that are dark and lie between brighter ones.
 pub fn dark(totals: &[f32], [rows, columns]: [usize; 2]) -> [Vec<usize>; 2] {
     let median = |values: Vec<f32>| if values.is_empty() { 0.0 } else { median(values, Middle::Upper) as f32 };
     let of_columns: Vec<f32> =
@@ -138,7 +139,7 @@ pub fn dark(totals: &[f32], [rows, columns]: [usize; 2]) -> [Vec<usize>; 2] {
     [between_brighter(&of_columns), between_brighter(&of_rows)]
 }
 
-/// Where `values` fall to less than a third of both neighbours', at an end to a tenth of the one there.
+/// Indices of values below a third of both neighbours; at either end, below a tenth of the only one.
 fn between_brighter(values: &[f32]) -> Vec<usize> {
     if values.len() < 3 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What the spectra of one cube tell, found as a run would find it: noise, spikes, vacuum, edges and drift.
+//! What the spectra of one cube show, measured as in a run: noise, spikes, vacuum, edges and drift.
 
 use anyhow::Result;
 use ndarray::{ArrayView2, s};
@@ -9,14 +9,14 @@ use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Window};
 use crate::cube::Axis;
-use crate::pipeline::sum_lines;
+use crate::pipeline::sum_cube;
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::prepare::Prepared;
 use crate::score::Drift;
 use crate::spectrum::{FoundEdge, find_edges};
 use crate::stream::{Band, Cube, measure_statistics};
 
-/// A channel with fewer electrons in all pixels is too noisy to be called dead or hot.
+/// A channel with fewer electrons over all pixels is too noisy to be called dead or hot.
 const MIN_ELECTRONS: f64 = 400.0;
 
 /// All that is measured; what could not be measured is null.
@@ -38,9 +38,9 @@ pub struct Noise {
     pub gain: f64,
     /// Electrons rms.
     pub read_noise: f64,
-    /// False where the data were too few, or the configuration gives the gain.
+    /// False if there were too few data, or the configuration gives the gain.
     pub fitted: bool,
-    /// Of a pixel that counts, in the energies in use.
+    /// Mean over the pixels that are not ignored, in the energies in use.
     pub electrons_per_pixel: f64,
 }
 
@@ -64,11 +64,11 @@ pub struct EdgeReport {
     /// `O K` where that is clear, else `edge_520eV`.
     pub name: String,
     pub onset_ev: f64,
-    /// What it may be, the likeliest first.
+    /// Candidates for its name, the likeliest first.
     pub candidates: Vec<String>,
-    /// By how much the axis seems to read too high here; null where the name is not clear.
+    /// How much too high the axis seems to read here; null where the name is not clear.
     pub axis_error_ev: Option<f64>,
-    /// Around it, as scores take it.
+    /// The window around it, as scores use it.
     #[serde(skip)]
     pub window: Window,
 }
@@ -80,11 +80,11 @@ pub struct DriftReport {
     pub edge: String,
     pub sd_ev: f64,
     pub peak_to_peak_ev: f64,
-    /// Of each line, null where it could not be measured.
+    /// Drift of each line, null where it could not be measured.
     pub lines_ev: Vec<Option<f64>>,
 }
 
-/// Parts of the detector or of the scan that are not like the rest.
+/// Parts of the detector or of the scan that differ from the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Defects {
     pub dead_channels_ev: Vec<f64>,
@@ -93,7 +93,8 @@ pub struct Defects {
     pub dark_lines: Vec<usize>,
 }
 
-/// Measures the cube in `path`, and says what could not be measured. Equal on any number of ranks; root has it all.
+/// Measures the cube of `source`; also gives why something could not be measured. The same on any number of ranks; only
+/// root's value is complete.
 ///
 /// # Collective
 /// # Errors
@@ -114,6 +115,8 @@ pub fn measure(comm: &Comm, config: &Config, source: &Source) -> Result<(Measure
     Ok((measured, spectra.err().map(|error| format!("{error:#}"))))
 }
 
+/// Measures what needs prepared spectra.
+///
 /// # Collective
 fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut Measured) -> Result<()> {
     let mut cubes = vec![comm.agree(Cube::open(source, config))?];
@@ -125,9 +128,8 @@ fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut
     let lines = cube.blocks().band(comm.rank(), comm.size());
     let memory = config.io.memory_mib << 20;
     let band = comm.agree(Band::open(cube, found.noise, lines.clone(), lines, memory))?;
-    let (mut mean, _) = sum_lines(comm, &band, found.bound, |_, _| true)?;
-    let pixels = mean.pop().unwrap_or(0.0).max(1.0);
-    mean.iter_mut().for_each(|sum| *sum /= pixels);
+    let sum = sum_cube(comm, &band, found.bound, |_, _| true)?;
+    let (mean, pixels) = (sum.mean(), sum.pixels.max(1.0));
     measured.noise = Some(Noise {
         gain: found.noise.gain,
         read_noise: found.noise.read_noise,
@@ -148,7 +150,7 @@ fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut
     Ok(())
 }
 
-/// The spikes of all lines; on root, the drift of each, or of each pixel where there is one line.
+/// The number of spikes; on root also the drift of each line, or of each pixel of a single line.
 ///
 /// # Collective
 fn look_at_lines(comm: &Comm, band: &Band, drift: Option<&Drift>) -> Result<(u64, Vec<f64>)> {
@@ -167,7 +169,7 @@ fn look_at_lines(comm: &Comm, band: &Band, drift: Option<&Drift>) -> Result<(u64
     Ok((comm.sum_u64(spikes), lines_ev))
 }
 
-/// Of each line of `prepared`, or of each pixel, NaN where it cannot be told.
+/// The shift of each line of `prepared`, or of each pixel, eV; NaN where it cannot be measured.
 fn shifts(drift: &Drift, prepared: &Prepared, by_pixel: bool) -> Vec<f64> {
     let of = |u: ArrayView2<f32>, valid: &[bool]| drift.of_line(u, valid).unwrap_or(f64::NAN);
     let lines = prepared.counts.outer_iter().zip(prepared.valid.outer_iter());
@@ -184,7 +186,7 @@ fn shifts(drift: &Drift, prepared: &Prepared, by_pixel: bool) -> Vec<f64> {
         .collect()
 }
 
-/// None where fewer than two lines could be measured.
+/// The spread of the drift; none where fewer than two lines could be measured.
 fn spread(edge: &str, lines_ev: Vec<f64>) -> Option<DriftReport> {
     let known: Vec<f64> = lines_ev.iter().copied().filter(|ev| ev.is_finite()).collect();
     if known.len() < 2 {
@@ -203,8 +205,8 @@ fn spread(edge: &str, lines_ev: Vec<f64>) -> Option<DriftReport> {
     })
 }
 
-/// Energies of the channels that hold less than half, and more than one and a half times, what each of the four around
-/// them does; above the zero-loss peak only. `mean` in electrons of one of `pixels`.
+/// Energies of dead and of hot channels: those with less than half of, and more than one and a half times, each of
+/// their four neighbours. Above the zero-loss peak only. `mean` is in electrons per pixel.
 fn odd_channels(energy: &Axis, mean: &[f64], pixels: f64) -> [Vec<f64>; 2] {
     let zero_loss = zero_loss_channels(energy);
     let mut odd = [Vec::new(), Vec::new()];

@@ -32,14 +32,14 @@ pub struct InspectArguments {
     /// One line of JSON for each file.
     #[arg(long)]
     json: bool,
-    /// Reads no spectrum: only what the files say of themselves.
+    /// Only reads headers, no spectra.
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
     overrides: Overrides,
 }
 
-/// What is printed of a file as JSON.
+/// What is printed for a file as JSON.
 #[derive(Serialize)]
 struct Described<'a> {
     #[serde(flatten)]
@@ -54,7 +54,7 @@ struct Described<'a> {
 ///
 /// # Collective
 /// # Errors
-/// The first file that does not open, after all others were described; the rest of those are logged.
+/// The first file that does not open, after all others were described; further ones are logged.
 pub fn inspect(comm: &Comm, arguments: &InspectArguments) -> Result<Ending> {
     let config = by_default(comm, "inspect", &arguments.overrides)?;
     let mut failed = None;
@@ -69,6 +69,8 @@ pub fn inspect(comm: &Comm, arguments: &InspectArguments) -> Result<Ending> {
     failed.map_or(Ok(Ending::Done), Err)
 }
 
+/// Describes one file.
+///
 /// # Collective
 fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) -> Result<()> {
     let options =
@@ -85,7 +87,7 @@ fn describe(comm: &Comm, config: &Config, path: &Path, quick: bool, json: bool) 
     }
     let printed = summary.map_or(Ok(()), |mut summary| {
         summary.problems.extend(problems::of_axes(&summary));
-        // What the header told already need not be said again by whoever stumbled over it.
+        // The obstacle is no news if the header's problems name it already.
         let is_told = |obstacle: &String| {
             let told = |problem: &String| obstacle.contains(problem.trim_start_matches("no EELS spectrum image: "));
             summary.problems.iter().any(told)

@@ -1,23 +1,23 @@
-//! What is wrong with a cube, in words, with what to do about it.
+//! The problems of a cube, in words, with what to do about each.
 
 use super::measure::Measured;
 use crate::archive::Description;
 
-/// Shares of the voxels above which something is worth a word.
+/// Shares of the voxels above which something is a problem.
 const MANY_SPIKES: f64 = 1e-4;
 const MANY_NEGATIVES: f64 = 0.05;
 const MANY_ZEROS: f64 = 0.5;
-/// An axis that is off by more than this is not merely a matter of valence, eV.
+/// Valence alone does not shift an edge by more than this, eV.
 const AXIS_ERROR_EV: f64 = 4.0;
-/// More drift than this blurs what is averaged over lines, eV.
+/// More drift than this blurs averages over lines, eV.
 const DRIFT_EV: f64 = 1.0;
 /// Dispersions of real spectrometers, eV per channel, and the reach of their axes, eV.
 const DISPERSIONS_EV: std::ops::RangeInclusive<f64> = 1e-3..=10.0;
 const FARTHEST_EV: f64 = 20_000.0;
-/// Places named of a long list.
+/// Most values that are listed.
 const NAMED: usize = 5;
 
-/// What the axes tell, before a spectrum is read.
+/// The problems of the axes, known before a spectrum is read.
 pub fn of_axes(summary: &Description) -> Vec<String> {
     let Some(energy) = summary.axes.last().filter(|axis| axis.units == "eV") else {
         return Vec::new();
@@ -40,7 +40,7 @@ pub fn of_axes(summary: &Description) -> Vec<String> {
     problems
 }
 
-/// What the spectra tell.
+/// The problems of the spectra.
 pub fn of_spectra(measured: &Measured) -> Vec<String> {
     let mut problems = of_counts(measured);
     problems.extend(of_defects(measured));
@@ -149,7 +149,7 @@ fn of_defects(measured: &Measured) -> Vec<String> {
     problems
 }
 
-/// The first few of `values` and how many there are; none where there are none.
+/// The first few of `values` and how many more there are; none where there are no values.
 fn listed(values: impl ExactSizeIterator<Item = String>) -> Option<String> {
     let count = values.len();
     let first: Vec<String> = values.take(NAMED).collect();

@@ -1,4 +1,4 @@
-//! A described file as aligned lines of text.
+//! The description of a file as aligned lines of text.
 
 use std::fmt::Write as _;
 
@@ -6,6 +6,7 @@ use super::measure::{EdgeReport, Measured};
 use crate::archive::Description;
 use crate::cube::Axis;
 
+/// All that is known of a file, a line each.
 pub fn as_text(summary: &Description, measured: &Measured) -> String {
     let sizes = |shape: &[usize]| {
         let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -39,7 +40,7 @@ pub fn as_text(summary: &Description, measured: &Measured) -> String {
     text
 }
 
-/// Files calibrate in single precision: more digits are noise.
+/// Six decimals: files hold calibrations in single precision, and more digits are noise.
 fn short(value: f64) -> String {
     // The sum turns -0 into 0.
     let digits = format!("{:.6}", value + 0.0);
@@ -74,7 +75,7 @@ fn range_of(axis: &Axis) -> String {
     range.trim_end().to_string()
 }
 
-/// What the file tells of the measurement, each with its name.
+/// What the file says about the measurement, each with its name.
 fn instrument(summary: &Description) -> Vec<(&'static str, String)> {
     let about = &summary.microscope;
     let number = |value: Option<f64>, units: &str| value.map(|value| format!("{} {units}", short(value)));

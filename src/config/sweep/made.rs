@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use super::point::hash;
+use super::hash::hash;
 use crate::config::tree::given;
 use crate::config::{Archive, Config, CubeSpec, Inject, InjectedCube, Simulate};
 use crate::invalid::Invalid;
@@ -14,12 +14,12 @@ use crate::invalid::Invalid;
 /// it and a hash of all that it depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Made {
-    /// With its place in `simulate.cubes`, which is part of its random numbers.
+    /// With its position in `simulate.cubes`, on which its random numbers depend.
     Simulated(CubeSpec, u64),
     Injected(InjectedCube),
 }
 
-/// Stands for the folder in which a sweep keeps what it makes, wherever that is.
+/// Stands for the folder of a sweep's own cubes, wherever that is.
 const MADE: &str = "made:";
 
 impl Made {
@@ -30,7 +30,7 @@ impl Made {
         }
     }
 
-    /// With its original where the sweep has it, should that be a cube of its own.
+    /// The cube, with its original in `folder` if that is a cube of the sweep's own too.
     pub(super) fn kept_in(self, folder: &Path) -> Made {
         match self {
             Made::Injected(copy) => {
@@ -41,7 +41,7 @@ impl Made {
     }
 }
 
-/// `input`, or where the sweep keeps it in `folder`.
+/// The path of `input`; in `folder` if it is a cube of the sweep's own.
 pub(super) fn kept_in(folder: &Path, input: &str) -> String {
     match input.strip_prefix(MADE) {
         Some(name) => folder.join(format!("{name}.hspy")).display().to_string(),
@@ -49,8 +49,8 @@ pub(super) fn kept_in(folder: &Path, input: &str) -> String {
     }
 }
 
-/// `inputs` with those that lie in `simulate.dir` and `inject.dir` named by what they hold; adds these to `wanted`, each
-/// after what it is made of.
+/// `inputs`, with those in `simulate.dir` and `inject.dir` named by what they hold. Adds these to `wanted`, each after
+/// its original.
 ///
 /// # Errors
 /// [`Invalid`]: an input in one of these folders that is none of its cubes.
@@ -76,13 +76,13 @@ pub(super) fn resolve(config: &Config, inputs: &[String], wanted: &mut Vec<Made>
     Ok(resolved)
 }
 
-/// What stands for `cube`, which is in `wanted` from now on.
+/// Adds `cube` to `wanted`; gives its name as an input.
 fn want(cube: Made, wanted: &mut Vec<Made>) -> String {
-    let place = format!("{MADE}{}", cube.name());
+    let input = format!("{MADE}{}", cube.name());
     if !wanted.contains(&cube) {
         wanted.push(cube);
     }
-    place
+    input
 }
 
 /// Those of `simulate.cubes` that `input` means.

@@ -1,78 +1,89 @@
-//! One point of a sweep: its configuration, where the cubes that it reads come from, and what it is known by.
+//! One point of a sweep: its configuration, the cubes that it reads, and the hashes that it is known by.
+
+use std::path::Path;
 
 use anyhow::Result;
 use serde_yaml::Value;
-use sha2::{Digest, Sha256};
 
-use super::made::{kept_in, resolve};
-use super::{Point, Sweep};
+use super::hash::hash;
+use super::made::{Made, kept_in, resolve};
 use crate::config::tree::lay;
 use crate::config::{Config, OneOrMany, Work};
 use crate::invalid::Invalid;
 
-/// What `name:` of a list's entry gives; it is no key of the configuration.
+/// The name of an entry of `list`; not a key of the configuration.
 const NAME: &str = "name";
 
-/// The next point of `sweep`: `combination` laid over `tree`.
-pub(super) fn point(
-    name: &str,
-    sweep: &Sweep,
-    keys: &[String],
-    mut tree: Value,
-    combination: &[(String, Value)],
-) -> Result<Point> {
-    let values: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let mut given = combination.iter().filter(|(other, _)| other == key);
-            given.next_back().map_or(String::new(), |(_, value)| text(value))
-        })
-        .collect();
-    let label = label(&sweep.columns, &values);
-    let place = format!("{name}: point {} ({label})", sweep.points.len());
-    for (key, value) in combination.iter().filter(|(key, _)| key != NAME) {
-        let path: Vec<&str> = key.split('.').collect();
-        lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{place}: {key}: {problem}")))?;
-    }
-    let mut config = Config::from_tree(&place, tree)?;
-    let mut wanted = Vec::new();
-    let inputs = config.archive.inputs.clone();
-    let inputs = resolve(&config, inputs.as_slice(), &mut wanted)?;
-    let training = config.archive.train_inputs.take();
-    let training = training.map(|inputs| resolve(&config, inputs.as_slice(), &mut wanted)).transpose()?;
-    config.archive.inputs = OneOrMany::Many(inputs);
-    config.archive.train_inputs = training.map(OneOrMany::Many);
-    let training = hash(&given(&config, Work::Training));
-    let kind = if sweep.train { "" } else { "untrained " };
-    let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
-    let folder = sweep.store.join("archive");
-    for inputs in [Some(&mut config.archive.inputs), config.archive.train_inputs.as_mut()].into_iter().flatten() {
-        let places = inputs.as_slice().iter();
-        *inputs = OneOrMany::Many(places.map(|input| kept_in(&folder, input)).collect());
-    }
-    Ok(Point {
-        label,
-        hash,
-        values,
-        config,
-        made: wanted.into_iter().map(|cube| cube.kept_in(&folder)).collect(),
-        training,
-    })
+/// One configuration of a sweep.
+#[derive(Debug)]
+pub struct Point {
+    /// `amount_2.4-latent_16`: what varies, fit for a file name.
+    pub label: String,
+    /// Hash of what its results depend on.
+    pub hash: String,
+    /// By column, as text; empty where a list leaves the key out.
+    pub values: Vec<String>,
+    /// Its inputs are the sweep's own cubes where there are such; its output is still that of the base.
+    pub config: Config,
+    /// The sweep's own cubes that it reads, to be made first, in this order.
+    pub made: Vec<Made>,
+    /// Hash of what its trained model depends on: points that share it train once.
+    pub training: String,
 }
 
-/// What is given of the keys that the result of `work` depends on.
+impl Point {
+    /// The point of `config`, whose own cubes lie in the folder `archive`; `train` tells whether a network is trained.
+    ///
+    /// # Errors
+    /// An input in the folder of the simulated or injected cubes that is none of them.
+    pub(super) fn new(
+        label: String,
+        values: Vec<String>,
+        mut config: Config,
+        archive: &Path,
+        train: bool,
+    ) -> Result<Point> {
+        let mut wanted = Vec::new();
+        let inputs = config.archive.inputs.clone();
+        let inputs = resolve(&config, inputs.as_slice(), &mut wanted)?;
+        let training = config.archive.train_inputs.take();
+        let training = training.map(|inputs| resolve(&config, inputs.as_slice(), &mut wanted)).transpose()?;
+        config.archive.inputs = OneOrMany::Many(inputs);
+        config.archive.train_inputs = training.map(OneOrMany::Many);
+        let training = hash(&given(&config, Work::Training));
+        let kind = if train { "" } else { "untrained " };
+        let hash = hash(&format!("{kind}{}", given(&config, Work::Run)));
+        for inputs in [Some(&mut config.archive.inputs), config.archive.train_inputs.as_mut()].into_iter().flatten() {
+            let given = inputs.as_slice().iter();
+            *inputs = OneOrMany::Many(given.map(|input| kept_in(archive, input)).collect());
+        }
+        let made = wanted.into_iter().map(|cube| cube.kept_in(archive)).collect();
+        Ok(Point { label, hash, values, config, made, training })
+    }
+}
+
+/// The values of `combination` by key, as text; the last one where a key is given twice.
+pub(super) fn values_of(keys: &[String], combination: &[(String, Value)]) -> Vec<String> {
+    let value = |key: &String| combination.iter().rev().find(|(other, _)| other == key);
+    keys.iter().map(|key| value(key).map_or(String::new(), |(_, value)| text(value))).collect()
+}
+
+/// The configuration of `combination` laid over `tree`; `name` is for messages.
+///
+/// # Errors
+/// [`Invalid`]: a key that is none, a value that is not valid.
+pub(super) fn configured(name: &str, mut tree: Value, combination: &[(String, Value)]) -> Result<Config> {
+    for (key, value) in combination.iter().filter(|(key, _)| key != NAME) {
+        let path: Vec<&str> = key.split('.').collect();
+        lay(&mut tree, &path, 0, value).map_err(|problem| Invalid(format!("{name}: {key}: {problem}")))?;
+    }
+    Config::from_tree(name, tree)
+}
+
+/// The values given for the keys that the result of `work` depends on.
 fn given(config: &Config, work: Work) -> String {
     let config = config.with_neutral_keys_of(&Config::default(), work);
     format!("{:?}", config.given())
-}
-
-/// Raised whenever a configuration comes to give other results, as when a default changes: a folder of cubes, trainings and
-/// points must not answer for a later program than made them.
-const RESULTS: u32 = 3;
-
-/// Forty bits of SHA-256.
-pub(super) fn hash(text: &str) -> String {
-    format!("{:.10x}", Sha256::digest(format!("{RESULTS} {text}")))
 }
 
 /// A value on one line: strings as they are, all else as JSON.
@@ -84,7 +95,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// What varies, fit for a file name.
-fn label(columns: &[String], values: &[String]) -> String {
+pub(super) fn label(columns: &[String], values: &[String]) -> String {
     const LONGEST: usize = 80;
     let parts = columns.iter().zip(values).filter(|(_, value)| !value.is_empty());
     let parts: Vec<String> = parts

@@ -11,7 +11,7 @@ fn anomaly(kind: AnomalyKind, amount: f64) -> Anomaly {
         amount,
         element: None,
         valence_shift_ev: None,
-        shape: crate::config::Shape::Disc,
+        shape: crate::config::Outline::Disc,
         discs: 2,
         radius_px: [2.2, 4.2],
         concentration: None,

@@ -1,4 +1,4 @@
-//! Which pixels a training leaves out, as its checkpoint remembers them: it goes on without the same ones.
+//! The pixels that a training leaves out, as its checkpoint remembers them: a resumed training must leave out the same.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::stream::Cube;
 
-/// By the id of each cube a digest of its map; empty without `archive.train_without`: all else that leaves pixels out is
-/// in the configuration.
+/// A digest of each cube's map, by the cube's id. Empty without `archive.train_without`: everything else that leaves pixels
+/// out is in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeftOut(BTreeMap<String, String>);
 
 impl LeftOut {
-    /// Of the `cubes` that are trained on. Rank-local.
+    /// For the `cubes` that are trained on. Rank-local.
     pub fn of(config: &Config, cubes: &[Cube]) -> LeftOut {
         if config.archive.train_without.is_none() {
             return LeftOut::default();
@@ -25,7 +25,7 @@ impl LeftOut {
         LeftOut(cubes.map(|cube| (cube.info().id.clone(), digest(cube.untrained.as_ref()))).collect())
     }
 
-    /// Refuses to go on where `now` leaves out others than these. Rank-local.
+    /// Refuses to go on if `now` leaves out other pixels. Rank-local.
     ///
     /// # Errors
     /// [`Invalid`], with the first cube that differs.

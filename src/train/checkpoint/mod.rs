@@ -1,7 +1,7 @@
-//! The whole state of a training in one `.safetensors` file, which any number of ranks can go on from.
+//! The whole state of a training in one `.safetensors` file, from which any number of ranks can go on.
 //!
-//! A checkpoint goes to a temporary name, is synced and renamed; its values carry a checksum, and a damaged one is
-//! passed over for the one before, said aloud.
+//! A checkpoint is written to a temporary name, synced and renamed. It carries a checksum; a damaged one is skipped with a
+//! warning, and the one before is taken.
 
 mod left_out;
 #[cfg(test)]
@@ -26,7 +26,7 @@ use crate::preprocess::noise::NoiseModel;
 
 pub use left_out::LeftOut;
 
-/// A trained 3D-CVAE and what it needs to know of its data.
+/// A trained 3D-CVAE, and what belongs to it of its data.
 pub struct Model {
     pub spec: Spec,
     pub energy: Axis,
@@ -44,18 +44,18 @@ pub struct Checkpoint {
     /// Steps done.
     pub step: usize,
     pub config: Config,
-    /// What it is not trained on.
+    /// The pixels that the model is not trained on.
     pub left_out: LeftOut,
 }
 
-/// What is no tensor, as JSON.
+/// The name of the [`Header`] in the file's metadata.
 const HEADER: &str = "coreloss";
-/// SHA-256 of that JSON and of the tensors in their order.
+/// The name of the SHA-256 of the header and the tensors, in their order.
 const CHECKSUM: &str = "checksum";
 
 const TENSORS: [&str; 3] = ["parameters", "first_moment", "second_moment"];
 
-/// What is no tensor.
+/// All of a checkpoint but its tensors, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: String,
@@ -65,7 +65,7 @@ struct Header {
     mean: Vec<f64>,
     noise: NoiseModel,
     config: Config,
-    /// Missing in files of before.
+    /// Missing in older files.
     #[serde(default)]
     left_out: LeftOut,
 }
@@ -75,7 +75,7 @@ impl Checkpoint {
     ///
     /// # Collective
     /// # Errors
-    /// A folder that cannot be read; only damaged checkpoints.
+    /// A folder that cannot be read, or that has only damaged checkpoints.
     pub fn newest(comm: &Comm, directory: &Path) -> Result<Option<Checkpoint>> {
         match comm.from_root(|| newest_whole(directory))? {
             Some(path) => comm.agree(Checkpoint::read(&path)).map(Some),
@@ -113,7 +113,7 @@ impl Checkpoint {
     /// Writes `checkpoints/step-N.safetensors` below `directory`. Rank-local.
     ///
     /// # Errors
-    /// A folder that cannot be written, a full disk: the checkpoint before is left as it was.
+    /// A folder that cannot be written, a full disk: the previous checkpoint stays intact.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let folder = directory.join("checkpoints");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -146,9 +146,9 @@ impl Checkpoint {
     /// # Errors
     /// A file that is cut short or damaged.
     pub fn read(path: &Path) -> Result<Checkpoint> {
-        let place = || format!("the checkpoint {}", path.display());
-        let bytes = fs::read(path).with_context(place)?;
-        Checkpoint::from_bytes(&bytes).with_context(place)
+        let name = || format!("the checkpoint {}", path.display());
+        let bytes = fs::read(path).with_context(name)?;
+        Checkpoint::from_bytes(&bytes).with_context(name)
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint> {
@@ -188,8 +188,8 @@ impl Checkpoint {
     }
 }
 
-/// Removes of the checkpoints up to `step` all but the last `kept` and the best: that of the lowest of `losses`, which are
-/// of steps. Later ones were passed over as damaged, and their step will be written anew. Rank-local.
+/// Removes all checkpoints up to `step` but the last `kept` and the best, the one of lowest loss among `losses` (step, loss).
+/// Those of later steps were skipped as damaged, and will be written anew. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read, a file that cannot be removed.
@@ -198,19 +198,17 @@ pub fn remove_old(directory: &Path, step: usize, kept: usize, losses: &[(usize, 
     found.retain(|path| step_of(path).is_some_and(|of| of <= step));
     let loss = |path: &PathBuf| {
         let step = step_of(path)?;
-        let found = losses.iter().rfind(|(of, _)| *of == step)?;
-        Some((path.clone(), found.1))
+        losses.iter().rfind(|(of, _)| *of == step).map(|(_, loss)| *loss)
     };
-    let best = found.iter().filter_map(loss);
-    let best = best.min_by(|a, b| a.1.total_cmp(&b.1));
-    let is_best = |path: &PathBuf| best.as_ref().is_some_and(|(best, _)| best == path);
-    for path in found.iter().rev().skip(kept).filter(|path| !is_best(path)) {
+    let judged = found.iter().filter_map(|path| Some((path, loss(path)?)));
+    let best = judged.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(path, _)| path);
+    for path in found.iter().rev().skip(kept).filter(|&path| Some(path) != best) {
         fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The step that the name of a checkpoint tells; none of another file. Rank-local.
+/// The step in the name of a checkpoint; none for another file. Rank-local.
 pub fn step_of(path: &Path) -> Option<usize> {
     let name = path.file_stem()?.to_str()?;
     name.strip_prefix("step-")?.parse().ok()
@@ -218,27 +216,27 @@ pub fn step_of(path: &Path) -> Option<usize> {
 
 /// All of a checkpoint's file before its tensors.
 ///
-/// By hand: the crate would hold a second copy of everything, or write to a temporary name of its own.
+/// The crate's own writers would hold a second copy of everything, or choose the temporary name themselves.
 fn beginning(header: String, tensors: [&[f32]; 3]) -> Result<Vec<u8>> {
     let checksum = checksum(&header, tensors.iter().map(|values| to_bytes(values)));
     let texts = [(HEADER, header), (CHECKSUM, checksum)];
     let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
     let mut end = 0;
-    let mut places = Vec::new();
+    let mut infos = Vec::new();
     for (name, values) in TENSORS.iter().zip(tensors) {
         let start = end;
         end += 4 * values.len();
         let info = TensorInfo { dtype: Dtype::F32, shape: vec![values.len()], data_offsets: (start, end) };
-        places.push((name.to_string(), info));
+        infos.push((name.to_string(), info));
     }
-    let mut description = serde_json::to_vec(&Metadata::new(Some(texts), places)?)?;
+    let mut description = serde_json::to_vec(&Metadata::new(Some(texts), infos)?)?;
     description.resize(description.len().next_multiple_of(8), b' ');
     let mut bytes = (description.len() as u64).to_le_bytes().to_vec();
     bytes.extend(description);
     Ok(bytes)
 }
 
-/// The newest checkpoint that reads, passing over damaged ones with a warning.
+/// The newest checkpoint that is whole; damaged ones are skipped with a warning.
 fn newest_whole(directory: &Path) -> Result<Option<PathBuf>> {
     let folder = directory.join("checkpoints");
     if !folder.exists() {

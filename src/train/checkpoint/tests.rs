@@ -1,4 +1,4 @@
-//! Checkpoints that come back to the bit, and damaged ones that do not.
+//! Whole checkpoints read back to the bit; damaged ones are refused.
 
 use super::*;
 use crate::fuzz::fuzz;
@@ -39,7 +39,7 @@ fn a_checkpoint_reads_back_to_the_bit() {
 }
 
 #[test]
-fn a_checkpoint_of_before_knows_of_nothing_left_out() {
+fn an_older_checkpoint_leaves_nothing_out() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint(7).write(folder.path()).unwrap();
     let path = newest_whole(folder.path()).unwrap().unwrap();
@@ -57,7 +57,7 @@ fn a_checkpoint_of_before_knows_of_nothing_left_out() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over_and_old_ones_go() {
+fn a_damaged_checkpoint_is_skipped_and_old_ones_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     for step in 1..=3 {
         checkpoint(step).write(folder.path()).unwrap();
@@ -99,13 +99,13 @@ fn no_flipped_bit_goes_unnoticed() {
     let bytes = fs::read(&path).unwrap();
     let described = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let damaged = folder.path().join("damaged.safetensors");
-    let places = (0..described).step_by(61).chain([described, bytes.len() - 1]);
-    for (i, place) in places.enumerate() {
+    let offsets = (0..described).step_by(61).chain([described, bytes.len() - 1]);
+    for (i, offset) in offsets.enumerate() {
         let mut copy = bytes.clone();
-        copy[place] ^= 1 << (i % 8);
+        copy[offset] ^= 1 << (i % 8);
         fs::write(&damaged, &copy).unwrap();
         let read = Checkpoint::read(&damaged);
-        assert!(read.is_err(), "bit {} of byte {place}", i % 8);
+        assert!(read.is_err(), "bit {} of byte {offset}", i % 8);
     }
 }
 

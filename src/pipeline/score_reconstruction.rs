@@ -1,0 +1,161 @@
+//! The scores of a cube against any reconstruction of it: the same for every method.
+
+use anyhow::Result;
+use ndarray::{Array2, Array3, ArrayView2, Axis as Dim, s};
+use rayon::prelude::*;
+
+use crate::comm::{Comm, ExactSum};
+use crate::model::Tiles;
+use crate::results::electrons;
+use crate::score::{LineFeatures, LineScorer, Scores};
+use crate::spectrum::sum_spectra;
+use crate::stream::Band;
+
+/// What the scores of every reconstruction of one cube are computed with.
+pub struct Scoring<'a> {
+    pub comm: &'a Comm,
+    pub scorer: &'a LineScorer,
+    pub band: &'a Band<'a>,
+    /// Bound on the electrons of one channel, summed over all pixels.
+    pub bound: f64,
+}
+
+/// Lines whose features are computed together, at least; more threads take a line each.
+const LINES: usize = 4;
+
+fn lines_at_once() -> usize {
+    LINES.max(rayon::current_num_threads())
+}
+
+/// A line and its reconstruction, `[x, energy]` in electrons.
+struct Pair {
+    counts: Array2<f32>,
+    valid: Vec<bool>,
+    share: Vec<f32>,
+    reconstruction: Array2<f32>,
+}
+
+/// Collects the features of reconstructed lines, a few at a time on all threads, and the mean reconstruction.
+struct Collector<'a> {
+    scorer: &'a LineScorer,
+    features: Vec<LineFeatures>,
+    waiting: Vec<Pair>,
+    sum: ExactSum,
+    /// Pixels of a line.
+    width: usize,
+}
+
+impl<'a> Collector<'a> {
+    fn new(scoring: &Scoring<'a>) -> Self {
+        let cube = scoring.band.cube;
+        // A reconstruction may have more electrons in a channel than were counted.
+        let bound = scoring.bound.max(1.0) * 1024.0;
+        Collector {
+            scorer: scoring.scorer,
+            features: Vec::new(),
+            waiting: Vec::new(),
+            sum: ExactSum::new(cube.energy.size, bound),
+            width: cube.size()[1],
+        }
+    }
+
+    fn push(&mut self, pair: Pair) {
+        self.waiting.push(pair);
+        if self.waiting.len() >= lines_at_once() {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let found: Vec<(LineFeatures, Vec<f64>)> = self
+            .waiting
+            .par_iter()
+            .map(|pair| {
+                let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
+                let sum = sum_spectra(reconstruction, |x| pair.valid[x]);
+                let features = self.scorer.line(counts, reconstruction, &pair.valid, &pair.share);
+                (features, sum)
+            })
+            .collect();
+        for (features, sum) in found {
+            self.features.push(features);
+            self.sum.add(&sum);
+        }
+        self.waiting.clear();
+    }
+
+    /// # Collective
+    fn scores(mut self, comm: &Comm) -> Result<Scores> {
+        self.flush();
+        let valid = self.features.iter().flat_map(|line| &line.valid);
+        let pixels = comm.sum_u64(valid.filter(|&&valid| valid).count() as u64).max(1);
+        let mean = self.sum.total(comm)?;
+        let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
+        self.scorer.scores(comm, self.width, self.features, &mean)
+    }
+}
+
+impl Scoring<'_> {
+    /// Scores of this rank's lines against the CVAE; their latent codes go to `codes` `[latent, lines, x]`.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Unreadable data.
+    pub fn score_cvae(&self, tiles: &Tiles, codes: &mut Array3<f32>) -> Result<Scores> {
+        let band = self.band;
+        let mut collector = Collector::new(self);
+        let done = tiles.reconstruct(
+            band.lines.clone(),
+            |rows| band.counts(rows),
+            |line| {
+                let prepared = band.lines(line.y..line.y + 1)?;
+                let counts = prepared.counts.index_axis_move(Dim(0), 0);
+                let valid = prepared.valid.row(0).to_vec();
+                let y = line.y - band.lines.start;
+                for (x, _) in valid.iter().enumerate().filter(|&(_, &valid)| valid) {
+                    codes.slice_mut(s![.., y, x]).assign(&line.latent.row(x));
+                }
+                collector.push(Pair {
+                    reconstruction: electrons(line.shares, counts.view()),
+                    counts,
+                    valid,
+                    share: prepared.share.row(0).to_vec(),
+                });
+                Ok(())
+            },
+        );
+        self.comm.agree(done)?;
+        collector.scores(self.comm)
+    }
+
+    /// Scores of this rank's lines against the reconstruction that `rebuild` gives of each, `[x, energy]` electrons.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Unreadable data.
+    pub fn score_rebuilt(&self, rebuild: impl Fn(ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<Scores> {
+        let mut collector = Collector::new(self);
+        let mut waiting = Vec::new();
+        let mut rebuild_all = |waiting: &mut Vec<Pair>| {
+            waiting.par_iter_mut().for_each(|pair| pair.reconstruction = rebuild(pair.counts.view()));
+            waiting.drain(..).for_each(|pair| collector.push(pair));
+        };
+        let done = self.band.each_block(|rows, prepared| {
+            for i in 0..rows.len() {
+                waiting.push(Pair {
+                    counts: prepared.counts.index_axis(Dim(0), i).to_owned(),
+                    valid: prepared.valid.row(i).to_vec(),
+                    share: prepared.share.row(i).to_vec(),
+                    reconstruction: Array2::default([0, 0]),
+                });
+                if waiting.len() >= lines_at_once() {
+                    rebuild_all(&mut waiting);
+                }
+            }
+            Ok(())
+        });
+        rebuild_all(&mut waiting);
+        self.comm.agree(done)?;
+        collector.scores(self.comm)
+    }
+}

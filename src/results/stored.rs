@@ -1,0 +1,55 @@
+//! The files of cubes that earlier runs wrote: where they are, and what they tell.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+
+use super::summary::CubeSummary;
+use crate::comm::Comm;
+use crate::config::Config;
+use crate::output::read_text;
+use crate::stream::Cube;
+
+/// The file with the results of the cube `id`, in the run of `directory`.
+pub fn cube_path(directory: &Path, id: &str) -> PathBuf {
+    directory.join(format!("{id}.coreloss.hspy"))
+}
+
+/// What an earlier run found in this very file, if it was finished and the CVAE scored it too; root looks.
+///
+/// # Collective
+pub fn finished(comm: &Comm, config: &Config, cube: &Cube) -> Result<Option<CubeSummary>> {
+    // As text: the summary's maps have no fixed layout.
+    let text: Option<String> = comm.from_root(|| Ok(stored_summary(config, cube)))?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// As [`finished`], by one rank on its own. Rank-local.
+pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
+    serde_json::from_str(&stored_summary(config, cube)?).ok()
+}
+
+/// The summary as text, if it is of this very input, readable by this version, and has the CVAE's scores.
+fn stored_summary(config: &Config, cube: &Cube) -> Option<String> {
+    let path = cube_path(&config.output.dir, &cube.info().id);
+    if !path.exists() || read_text(&path, "fingerprint").ok()? != cube.fingerprint(config).ok()? {
+        return None;
+    }
+    let text = read_text(&path, "summary").ok()?;
+    let summary: CubeSummary = serde_json::from_str(&text).ok()?;
+    summary.has_cvae().then_some(text)
+}
+
+/// The text `name` of a result file, parsed from JSON. Rank-local.
+///
+/// # Errors
+/// A file that is gone or damaged; a text that another version wrote.
+pub fn read_json<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
+    serde_json::from_str(&read_text(path, name)?).with_context(|| {
+        format!(
+            "{}: what it says of the {name} is not understood: another version wrote it; score the cube again",
+            path.display()
+        )
+    })
+}

@@ -1,0 +1,217 @@
+//! The state of a training, and its optimiser steps over all ranks.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use ndarray::Array3;
+use tch::{Device, Tensor};
+
+use super::checkpoint::{Checkpoint, Model};
+use super::cpu::CpuStepper;
+use super::crops::{Crops, MicroBatch};
+use super::gpu::GpuStepper;
+use super::history::StepLine;
+use super::schedule;
+use super::step::{StepPlan, StepTimes};
+use crate::comm::Comm;
+use crate::config::{Config, TrainingLength};
+use crate::model::{Loss, Network, whitened_batch};
+use crate::shard::Lines;
+
+/// The state of a training, and what this rank needs to take its steps.
+pub struct Trainer<'a> {
+    comm: &'a Comm,
+    config: &'a Config,
+    length: TrainingLength,
+    /// On a GPU its weights and moments are those of the start, until [`Trainer::fetch`].
+    state: Checkpoint,
+    stepper: Stepper,
+    latest_kl: f64,
+    times: StepTimes,
+}
+
+/// Takes the steps on this rank's device.
+enum Stepper {
+    Cpu(Box<CpuStepper>),
+    Gpu(Box<GpuStepper>),
+}
+
+impl<'a> Trainer<'a> {
+    /// # Collective
+    /// # Errors
+    /// On a GPU: `comm.backend: nccl` that cannot be had, or too little memory.
+    pub fn new(
+        comm: &'a Comm,
+        config: &'a Config,
+        device: Device,
+        length: TrainingLength,
+        state: Checkpoint,
+    ) -> Result<Self> {
+        let micro_batches = config.train.global_batch / config.train.micro_batch;
+        let stepper = match device {
+            Device::Cpu => Stepper::Cpu(Box::new(CpuStepper::new(comm, &state.model, micro_batches))),
+            _ => Stepper::Gpu(Box::new(GpuStepper::new(comm, config, device, &state, length, micro_batches)?)),
+        };
+        Ok(Trainer { comm, config, length, stepper, state, latest_kl: f64::NAN, times: StepTimes::default() })
+    }
+
+    /// Memory that lines may take on a GPU, bytes; 0 on a CPU. Rank-local.
+    pub fn memory_for_lines(&self) -> usize {
+        match &self.stepper {
+            Stepper::Cpu(_) => 0,
+            Stepper::Gpu(gpu) => gpu.memory_for_lines(),
+        }
+    }
+
+    /// Copies `lines` with their electrons `[y, x, energy]` to the GPU, which cuts patches from them. Rank-local.
+    pub fn hold_lines(&mut self, lines: Vec<(Lines, Array3<f32>)>) {
+        if let Stepper::Gpu(gpu) = &mut self.stepper {
+            gpu.hold_lines(lines);
+        }
+    }
+
+    pub fn steps_done(&self) -> usize {
+        self.state.step
+    }
+
+    /// Where the time of the last step went.
+    pub fn times(&self) -> StepTimes {
+        self.times
+    }
+
+    pub fn into_model(mut self) -> Model {
+        self.fetch();
+        self.state.model
+    }
+
+    /// Copies weights and moments to `state` if they are on a GPU. Rank-local.
+    fn fetch(&mut self) {
+        if let Stepper::Gpu(gpu) = &self.stepper {
+            gpu.fetch(&mut self.state);
+        }
+    }
+
+    fn network(&self) -> &Network {
+        match &self.stepper {
+            Stepper::Cpu(cpu) => cpu.network(),
+            Stepper::Gpu(gpu) => gpu.network(),
+        }
+    }
+
+    /// Forms the gradient of the next global batch, sums it over ranks and moves the weights.
+    ///
+    /// `batch` is this rank's part of it, and may be empty.
+    /// # Collective
+    /// # Errors
+    /// A loss or gradient that is not finite, on every rank.
+    pub fn step(&mut self, batch: &[MicroBatch]) -> Result<StepLine> {
+        let start = Instant::now();
+        let train = &self.config.train;
+        let step = self.state.step;
+        let plan = StepPlan {
+            step: step + 1,
+            kl_weight: schedule::kl_weight(step, self.length.steps, train.kl_weight),
+            scale: 1.0 / train.global_batch as f64,
+            reduction: train.reduction,
+            clip: train.clip,
+            learning_rate: schedule::learning_rate(step, self.length.steps, train.learning_rate),
+        };
+        let result = match &mut self.stepper {
+            Stepper::Cpu(cpu) => cpu.step(self.comm, &mut self.state, batch, &plan),
+            Stepper::Gpu(gpu) => gpu.step(self.comm, batch, &plan)?,
+        };
+        let loss = self.mean_loss(batch, &result.losses);
+        // Both are the same on every rank, so all stop here, without a checkpoint: the weights may be spoilt by now.
+        ensure!(
+            loss.total(plan.kl_weight).is_finite() && result.grad_norm.is_finite(),
+            "the loss is not finite at step {}: reconstruction {}, KL {}, gradient norm {}; go on from the last \
+             checkpoint with a lower train.learning_rate (now {})",
+            plan.step,
+            loss.reconstruction,
+            loss.kl,
+            result.grad_norm,
+            train.learning_rate
+        );
+        self.times = result.times;
+        self.state.step = plan.step;
+        self.latest_kl = loss.kl;
+        Ok(StepLine {
+            step: plan.step,
+            steps: self.length.steps,
+            epoch: step / self.length.steps_per_epoch + 1,
+            loss: loss.total(plan.kl_weight),
+            reconstruction: loss.reconstruction,
+            kl: loss.kl,
+            kl_weight: plan.kl_weight,
+            grad_norm: result.grad_norm,
+            learning_rate: plan.learning_rate,
+            patches_per_s: train.global_batch as f64 / start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The loss of a step per patch, from this rank's `losses` of its `batch`.
+    ///
+    /// # Collective
+    fn mean_loss(&self, batch: &[MicroBatch], losses: &[Loss]) -> Loss {
+        let train = &self.config.train;
+        // One rank fills the place of a micro-batch and the others add zeros, so the bits arrive unchanged.
+        let mut bits = vec![0i64; 2 * train.global_batch / train.micro_batch];
+        for (loss, drawn) in losses.iter().zip(batch) {
+            bits[2 * drawn.index] = loss.reconstruction.to_bits() as i64;
+            bits[2 * drawn.index + 1] = loss.kl.to_bits() as i64;
+        }
+        self.comm.sum_i64(&mut bits);
+        let mut mean = Loss::default();
+        for pair in bits.chunks(2) {
+            mean.reconstruction += f64::from_bits(pair[0] as u64) / train.global_batch as f64;
+            mean.kl += f64::from_bits(pair[1] as u64) / train.global_batch as f64;
+        }
+        mean
+    }
+
+    /// The mean loss of the validation patches at the latent mean; `None` where there are none.
+    ///
+    /// # Collective
+    pub fn validate(&mut self, crops: &Crops) -> Result<Option<f64>> {
+        let count = crops.validation_patches();
+        if count == 0 {
+            return Ok(None);
+        }
+        let mut losses = vec![0i64; count];
+        let mine = crate::shard::owned(count, self.comm.rank(), self.comm.size());
+        let network = self.network();
+        let mean: Vec<f32> = self.state.model.mean.iter().map(|&m| m as f32).collect();
+        let kl_weight = self.config.train.kl_weight;
+        let weight = Tensor::from(kl_weight).to_device(network.device());
+        let worked = mine.clone().try_for_each(|i| {
+            let patch = crops.validation_patch(i)?;
+            let (input, counts) = whitened_batch(&[patch], &mean);
+            let [input, counts] = [input, counts].map(|t| t.to_device(network.device()));
+            let (loss, _) = tch::no_grad(|| network.forward(&input, None).loss(&counts, &weight, 1.0));
+            losses[i] = loss.read().total(kl_weight).to_bits() as i64;
+            Ok(())
+        });
+        self.comm.agree(worked)?;
+        self.comm.sum_i64(&mut losses);
+        let total: f64 = losses.iter().map(|&bits| f64::from_bits(bits as u64)).sum();
+        Ok(Some(total / count as f64))
+    }
+
+    /// # Collective
+    pub fn write_checkpoint(&mut self, directory: &Path) -> Result<()> {
+        self.fetch();
+        self.comm.on_root(|| self.state.write(directory))
+    }
+
+    /// Warns where the decoder ignores its latent code, since it then finds no anomaly. Rank-local.
+    pub fn warn_of_collapse(&self) {
+        let nats = self.latest_kl * self.state.model.spec.pixels() as f64;
+        if self.comm.is_root() && nats < 0.1 {
+            log::warn!(
+                "the latent code carries only {nats:.3} nats per patch: the posterior has collapsed and every spectrum \
+                 is reconstructed as the mean; train longer (train.steps) or lower train.kl_weight"
+            );
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! All integration tests, in one program: each program of its own would link libtorch and HDF5 once more.
+//!
+//! `tests/README.md` says what each part holds and how to run one.
+
+// What the tests share: jobs under mpirun, cubes, results, Slurm.
+mod common;
+
+// Reading: file formats against RosettaSciIO, `inspect`, `import`.
+mod formats;
+mod import;
+mod inspect;
+
+// Writing: the parallel writer, and what HyperSpy, a browser and other tools make of the results.
+mod hyperspy;
+mod output_ranks;
+mod tools;
+
+// The science: noise of measured cubes, scores of made ones, injected anomalies, the experiments in small.
+mod analysis;
+mod experiments;
+mod inject;
+mod measured;
+
+// Runs: the demonstration in full, energies, output folders, sweeps and surveys, benchmarks.
+mod bench;
+mod campaigns;
+mod demo;
+mod energy;
+mod folders;
+mod survey;
+
+// What goes wrong: bad input, dead ranks, kills at random, Slurm's limits, too little memory.
+mod chaos;
+mod failures;
+mod memory;
+mod slurm;
+
+// The source tree itself: which module imports which.
+mod layers;
