@@ -31,7 +31,7 @@ impl Layout {
         for (other, axis) in self.axes.iter().enumerate() {
             if other != dim && (axis.scale == 0.0 || !axis.scale.is_finite()) {
                 self.problems
-                    .push(format!("axis {:?} has scale {}: its positions are not calibrated", axis.name, axis.scale));
+                    .push(format!("axis {:?} has scale {}: its places are not calibrated", axis.name, axis.scale));
             }
         }
         let axis = &mut self.axes[dim];

@@ -142,7 +142,7 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let energy = match (&in_ev[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
         _ => {
-            problems.push("no axis says that it is the energy: the last one is taken".into());
+            problems.push("no axis tells that it is the energy: the last one is taken".into());
             axes.len() - 1
         }
     };
@@ -178,7 +178,7 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
     let dataset = parent.dataset(name).ok()?;
     // EMD may give only the first two values.
     if dataset.size() != size && dataset.size() != 2 {
-        problems.push(format!("axis {name} has {} values for {size} positions: not used", dataset.size()));
+        problems.push(format!("axis {name} has {} values for {size} places: not used", dataset.size()));
         return None;
     }
     let values = match dataset.read_raw::<f64>() {
