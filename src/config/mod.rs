@@ -52,7 +52,7 @@ pub use preprocess::{Align, Preprocess};
 pub use region::{RegionOfInterest, RegionUse};
 pub use score::{Rule, Score, Window, Windows};
 pub use sections::Config;
-pub use simulate::{CubeSpec, Protocol, SceneOptions, Simulate};
+pub use simulate::{CubeSpec, Layout, Protocol, SceneOptions, Simulate};
 pub use stage::Stage;
 pub use survey::{ModelScope, SurveyOptions};
 pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};

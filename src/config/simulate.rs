@@ -85,7 +85,22 @@ pub enum Protocol {
     Roll,
 }
 
-/// A crystalline scene; the defaults are those of the demonstration.
+/// What lies where in the field. Anomalies of particles lie on particles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// One crystal.
+    #[default]
+    Bulk,
+    /// Particles of 4 to 9 pixels radius on about a third of a thin film.
+    Particles,
+    /// Two phases with other amounts of each element and another valence, and a border of a pixel between them.
+    Interface,
+    /// Grains of some 450 pixels, each with amounts of its own.
+    Grains,
+}
+
+/// A simulated scene; the defaults are those of the demonstration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneOptions {
@@ -123,6 +138,7 @@ pub struct SceneOptions {
     /// Likewise for the scan: its drifts, the noise of its counts, and where its anomalies lie. Cubes that share this
     /// too differ only in what their anomalies are.
     pub scan: Option<u64>,
+    pub layout: Layout,
     pub protocol: Protocol,
     /// Writes the expected counts, without noise. For `phys`.
     pub noiseless: bool,
@@ -151,6 +167,7 @@ impl Default for SceneOptions {
             seed: 0,
             specimen: None,
             scan: None,
+            layout: Layout::Bulk,
             protocol: Protocol::Phys,
             noiseless: false,
             shuffled: false,

@@ -17,6 +17,8 @@ pub enum Purpose {
     Pixel,
     /// The order of the pixels of a shuffled cube.
     Shuffle,
+    /// Where particles, grains and interfaces lie.
+    Layout,
 }
 
 /// The random numbers of one cube.

@@ -62,17 +62,22 @@ impl Scene {
         };
         let places: Vec<Places> = options.anomalies.iter().map(Anomaly::places).collect();
         let onset = |edge: Option<&MaterialEdge>| edge.map_or(0.0, |edge| edge.steps[0].energy_ev);
+        let specimen = Specimen::new(material, of_specimen, scan, options);
+        let holds = |y, x| specimen.layout().holds(y, x);
+        let free = (0..height * width).filter(|i| holds(i / width, i % width)).count();
+        let discs = place_discs(&places, [height, width], free, holds, scan)?;
+        let local = specimen.layout().mean([height, width]);
         let mut scene = Scene {
             shape: options.shape,
             grid,
             protocol: options.protocol,
             scan,
-            specimen: Specimen::new(material, of_specimen, scan, options),
+            specimen,
             detector: Detector::new(channels, options.gain, options.read_noise, spike_rate, of_specimen),
             components: Components::new(material, &options.anomalies, grid, SPREAD),
             anomalies: options.anomalies.clone(),
             onsets: options.anomalies.iter().map(|anomaly| onset(anomaly.edge(material))).collect(),
-            discs: place_discs(&places, [height, width], height * width, |_, _| true, scan)?,
+            discs,
             noiseless: options.noiseless,
             origins: options.shuffled.then(|| {
                 let mut origins: Vec<usize> = (0..height * width).collect();
@@ -82,9 +87,9 @@ impl Scene {
             electrons: 1.0,
         };
         let mean = ProbedPoint {
-            thickness: options.thickness,
-            background: 1.0,
-            edges: vec![1.0; material.edges.len()],
+            thickness: options.thickness * local.thickness,
+            background: local.background,
+            edges: local.edges,
             benign_shift_ev: 0.0,
         };
         let mut expected = vec![0.0; channels + 2 * SPREAD];

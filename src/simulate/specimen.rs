@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::layout::Layout;
 use super::random::{Purpose, Randomness};
 use crate::config::{Material, SceneOptions};
 
@@ -113,6 +114,7 @@ pub struct Specimen {
     thickness: Field,
     background: Field,
     shift: Field,
+    layout: Layout,
     columns: Vec<Columns>,
     cell_px: f64,
     modulation: f64,
@@ -138,6 +140,7 @@ impl Specimen {
             background: Field::new(&mut random),
             // Last, so that the other fields keep their random numbers.
             shift: Field::new(&mut random),
+            layout: Layout::new(options.layout, [options.shape[0], options.shape[1]], material.edges.len(), randomness),
             columns: material
                 .edges
                 .iter()
@@ -146,6 +149,11 @@ impl Specimen {
             cell_px: material.cell_angstrom / PIXEL_ANGSTROM,
             modulation: varied(material.lattice_modulation),
         }
+    }
+
+    /// What lies where in the field.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The drift and jitter of scan line `y`.
@@ -163,21 +171,27 @@ impl Specimen {
     pub fn probed(&self, y: usize, x: usize, line: &Line) -> ProbedPoint {
         let done = y as f64 / self.rows;
         let (y, x) = (y as f64, x as f64);
+        let local = self.layout.at(y, x);
         let thickness = (self.mean_thickness * (1.0 + self.thickness_rms * self.thickness.at(y, x)))
             .max(0.05 * self.mean_thickness);
         // Single scattering: a thicker specimen has more atoms, but loses electrons to scattering out of the range.
         let amount = thickness / self.mean_thickness * (self.mean_thickness - thickness).exp();
-        let background = amount * (1.0 + self.background_range * self.background.at(y, x).tanh());
-        let benign_shift_ev = if self.benign_shift_ev > 0.0 { self.benign_shift_ev * self.shift.at(y, x) } else { 0.0 };
+        let background = local.background * amount * (1.0 + self.background_range * self.background.at(y, x).tanh());
+        let wandering = if self.benign_shift_ev > 0.0 { self.benign_shift_ev * self.shift.at(y, x) } else { 0.0 };
         let probe_y = y + PROBE_DRIFT_PX * done;
         let probe_x = x + line.jitter_px + PROBE_DRIFT_PX * done * done;
         let (sin, cos) = SCAN_ROTATION_DEGREES.to_radians().sin_cos();
         let cell = [(cos * probe_y - sin * probe_x) / self.cell_px, (sin * probe_y + cos * probe_x) / self.cell_px];
-        let edges = self.columns.iter().map(|columns| {
+        let edges = self.columns.iter().zip(&local.edges).map(|(columns, local)| {
             let relative = (columns.density(cell) - columns.mean) / columns.half_range;
-            amount * (1.0 + self.modulation * relative)
+            local * amount * (1.0 + self.modulation * relative)
         });
-        ProbedPoint { thickness, background, edges: edges.collect(), benign_shift_ev }
+        ProbedPoint {
+            thickness: thickness * local.thickness,
+            background,
+            edges: edges.collect(),
+            benign_shift_ev: wandering + local.shift_ev,
+        }
     }
 }
 

@@ -273,3 +273,31 @@ fn other_materials_have_their_own_edges() {
         assert!(at(onset - 1.0) > 1.1 * at(onset - 12.0), "{name}");
     }
 }
+
+#[test]
+fn anomalies_of_particles_lie_on_particles() {
+    let layout = crate::config::Layout::Particles;
+    let options = SceneOptions { layout, shape: [64, 64, 40], dispersion_ev: 10.0, ..options() };
+    let scene = scene(&options, 0);
+    let [height, width, _] = scene.shape();
+    let places = (0..height).flat_map(|y| {
+        let truth = scene.row(y).1;
+        (0..width).filter(move |&x| truth[x] > 0).map(move |x| (y, x))
+    });
+    let anomalous: Vec<(usize, usize)> = places.collect();
+    assert!(anomalous.len() > 20);
+    assert!(anomalous.iter().all(|&(y, x)| scene.specimen.layout().holds(y, x)));
+    // A pixel holds the dose on average over the field, whatever lies there.
+    let electrons: f64 = (0..height).map(|y| f64::from(scene.expected_row(y).sum())).sum();
+    let dose = electrons / (height * width) as f64;
+    assert!((dose / options.dose - 1.0).abs() < 0.1, "{dose}");
+}
+
+#[test]
+fn the_expectation_is_the_mean_of_counts_without_anomalies() {
+    let clean = SceneOptions { anomalies: Vec::new(), noiseless: true, ..options() };
+    let (scene, clean) = (scene(&options(), 0), scene(&clean, 0));
+    for y in [0, 7, 23] {
+        assert_eq!(scene.expected_row(y), clean.row(y).0);
+    }
+}
