@@ -105,6 +105,12 @@ fn check_images(path: &Path, images: &[Value]) {
     }
 }
 
+/// The files that are compared. RosettaSciIO reads the NeXus files there only if it is told which dataset to take, and `.dm5` not
+/// at all.
+fn is_compared(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["dm3", "dm4", "hspy"].iter().any(|known| extension == *known))
+}
+
 #[test]
 fn measured_cubes_and_format_files_agree() {
     let Some(data) = measured_data() else { return };
@@ -122,7 +128,7 @@ fn measured_cubes_and_format_files_agree() {
         assert!(status.success(), "{}", packed.display());
     }
     found.extend(files(folder.path(), ""));
-    found.retain(|path| !path.to_string_lossy().ends_with(".tar.gz"));
+    found.retain(|path| is_compared(path));
     let Some(said) = judge("describe", &found) else {
         return;
     };
