@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::common::case::{Case, LIMIT};
 use crate::common::cube::counts;
-use crate::common::{Ended, ask_python, files, finish, skip};
+use crate::common::{Ended, ask_python, files, finish, skip, without_open_files};
 
 /// A finished run of a cube with a region that is unlike the rest.
 fn finished(name: &str) -> Case {
@@ -70,7 +70,7 @@ fn in_browser(page: &Path, folder: &Path) {
         command.args(["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]);
         command.arg(format!("--user-data-dir={}", folder.join("browser").display()));
         command.arg(format!("file://{}", page.display()));
-        let output = command.env_remove("LD_LIBRARY_PATH").output().expect("a browser starts");
+        let output = without_open_files(command.env_remove("LD_LIBRARY_PATH")).output().expect("a browser starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
     };

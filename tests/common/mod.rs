@@ -93,6 +93,7 @@ pub fn coreloss<S: AsRef<OsStr>>(ranks: usize, arguments: &[S]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_coreloss"));
     let mut command = if ranks == 0 { Command::new(program) } else { on_ranks(ranks, program) };
     command.args(arguments).env("CORELOSS_THREADS", "1");
+    without_open_files(&mut command);
     command
 }
 
@@ -167,6 +168,18 @@ pub struct Ended {
     shown: String,
 }
 
+/// Has `command` inherit no open file: HDF5 opens files without close-on-exec, and a child would hold their locks for as long as
+/// it lives.
+pub fn without_open_files(command: &mut Command) -> &mut Command {
+    let close_on_exec = || {
+        // SAFETY: a system call that takes plain numbers.
+        unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec there is nothing but that system call.
+    unsafe { command.pre_exec(close_on_exec) }
+}
+
 impl Job {
     /// Starts `command` as soon as there are cores for it.
     pub fn of(command: Command) -> Job {
@@ -186,7 +199,7 @@ impl Job {
         let said = tempfile::tempdir().expect("a folder for what the job says");
         let file = |name: &str| File::create(said.path().join(name)).expect("a file for it");
         let shown = format!("{command:?}");
-        let child = command
+        let child = without_open_files(&mut command)
             .env(MARK, &mark)
             .stdin(Stdio::null())
             .stdout(file("stdout"))

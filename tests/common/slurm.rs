@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::cores::Cores;
-use super::{is_root, skip};
+use super::{is_root, skip, without_open_files};
 
 /// Limit of a single wait, also on a slow machine that others use.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -31,7 +31,7 @@ impl Sandbox {
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state = folder.path().join("slurm");
-        let keeper = Command::new("bash")
+        let keeper = without_open_files(&mut Command::new("bash"))
             .args(["-c", "read -r; exec scripts/slurm_sandbox.sh stop"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CORELOSS_SLURM_STATE", state)
@@ -59,7 +59,7 @@ impl Sandbox {
         let programs = Path::new(env!("CARGO_BIN_EXE_coreloss")).parent();
         let programs = programs.expect("a program lies in a folder").display();
         let mut command = Command::new(program);
-        command
+        without_open_files(&mut command)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("CORELOSS_SLURM_STATE", self.path("slurm"))
