@@ -134,13 +134,16 @@ impl Layout {
         if let Layout::Bulk { .. } = self {
             return mean;
         }
-        let pixels = (rows * columns) as f64;
-        let all: Vec<Local> =
-            (0..rows * columns).map(|i| self.at((i / columns) as f64, (i % columns) as f64)).collect();
-        let average = |of: &dyn Fn(&Local) -> f64| all.iter().map(of).sum::<f64>() / pixels;
-        mean.edges = (0..mean.edges.len()).map(|edge| average(&|local| local.edges[edge])).collect();
-        (mean.thickness, mean.background) = (average(&|local| local.thickness), average(&|local| local.background));
-        mean.shift_ev = 0.0;
+        // Summed as it goes: a large field has more pixels than should be held.
+        mean.edges.fill(0.0);
+        (mean.thickness, mean.background, mean.shift_ev) = (0.0, 0.0, 0.0);
+        let share = 1.0 / (rows * columns) as f64;
+        for i in 0..rows * columns {
+            let local = self.at((i / columns) as f64, (i % columns) as f64);
+            mean.edges.iter_mut().zip(&local.edges).for_each(|(mean, amount)| *mean += share * amount);
+            mean.thickness += share * local.thickness;
+            mean.background += share * local.background;
+        }
         mean
     }
 }
