@@ -14,7 +14,7 @@ use crate::config::{Config, Window, Windows};
 use crate::gpu::device;
 use crate::model::Tiles;
 use crate::results::{Method, ScoredCube};
-use crate::score::LineScorer;
+use crate::score::Basis;
 use crate::spectrum::{find_windows, whole_axis};
 use crate::stream::{Band, Cube, CubeStatistics};
 use crate::train::Model;
@@ -46,11 +46,11 @@ pub fn score_cube<'a>(
     let mean = sum.mean();
     let thickness = thickness(comm, config, &band)?;
     let windows = windows(config, cube, &mean);
-    let scorer = LineScorer::new(&cube.energy, &windows, &mean)?;
-    log_windows(comm, cube, &scorer);
+    let basis = Basis::new(&cube.energy, &windows, &mean)?;
+    log_windows(comm, cube, &basis);
     clock.lap("read");
 
-    let scoring = Scoring { comm, scorer: &scorer, band: &band, bound };
+    let scoring = Scoring { comm, basis: &basis, band: &band, bound };
     let mut methods = Vec::new();
     let mut latent = None;
     if let (Some(tiles), Some(model)) = (&tiles, model) {
@@ -113,16 +113,12 @@ fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {
     if windows.is_empty() { vec![whole_axis(&cube.energy)] } else { windows }
 }
 
-fn log_windows(comm: &Comm, cube: &Cube, scorer: &LineScorer) {
+fn log_windows(comm: &Comm, cube: &Cube, basis: &Basis) {
     if !comm.is_root() {
         return;
     }
-    for (i, window) in scorer.windows().enumerate() {
+    for window in basis.windows() {
         let [low, high] = window.range_ev;
-        let drift = match scorer.reference(i) {
-            Some(reference) => format!("lines aligned on {}", reference.name),
-            None => "no edge to align lines on".into(),
-        };
-        log::info!("{}: window {} {low:.1}-{high:.1} eV, {drift}", cube.info().id, window.name);
+        log::info!("{}: window {} {low:.1}-{high:.1} eV", cube.info().id, window.name);
     }
 }

@@ -5,17 +5,16 @@ use ndarray::{Array2, Array3, ArrayView2, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::given::Given;
-use crate::comm::{Comm, ExactSum};
+use crate::comm::Comm;
 use crate::model::Tiles;
 use crate::results::electrons;
-use crate::score::{LineFeatures, LineScorer, Scores};
-use crate::spectrum::sum_spectra;
+use crate::score::{Basis, LineFeatures, Scores};
 use crate::stream::Band;
 
 /// What the scores of every reconstruction of one cube are computed with.
 pub struct Scoring<'a> {
     pub comm: &'a Comm,
-    pub scorer: &'a LineScorer,
+    pub basis: &'a Basis,
     pub band: &'a Band<'a>,
     /// Bound on the electrons of one channel, summed over all pixels.
     pub bound: f64,
@@ -36,27 +35,22 @@ struct Pair {
     reconstruction: Array2<f32>,
 }
 
-/// Collects the features of reconstructed lines, a few at a time on all threads, and the mean reconstruction.
+/// Collects the features of reconstructed lines, a few at a time on all threads.
 struct Collector<'a> {
-    scorer: &'a LineScorer,
+    basis: &'a Basis,
     features: Vec<LineFeatures>,
     waiting: Vec<Pair>,
-    sum: ExactSum,
     /// Pixels of a line.
     width: usize,
 }
 
 impl<'a> Collector<'a> {
     fn new(scoring: &Scoring<'a>) -> Self {
-        let cube = scoring.band.cube;
-        // A reconstruction may have more electrons in a channel than were counted.
-        let bound = scoring.bound.max(1.0) * 1024.0;
         Collector {
-            scorer: scoring.scorer,
+            basis: scoring.basis,
             features: Vec::new(),
             waiting: Vec::new(),
-            sum: ExactSum::new(cube.energy.size, bound),
-            width: cube.size()[1],
+            width: scoring.band.cube.size()[1],
         }
     }
 
@@ -68,31 +62,18 @@ impl<'a> Collector<'a> {
     }
 
     fn flush(&mut self) {
-        let found: Vec<(LineFeatures, Vec<f64>)> = self
-            .waiting
-            .par_iter()
-            .map(|pair| {
-                let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
-                let sum = sum_spectra(reconstruction, |x| pair.valid[x]);
-                let features = self.scorer.line(counts, reconstruction, &pair.valid, &pair.share);
-                (features, sum)
-            })
-            .collect();
-        for (features, sum) in found {
-            self.features.push(features);
-            self.sum.add(&sum);
-        }
+        let features = |pair: &Pair| {
+            let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
+            self.basis.line(counts, reconstruction, &pair.valid, &pair.share)
+        };
+        self.features.extend(self.waiting.par_iter().map(features).collect::<Vec<_>>());
         self.waiting.clear();
     }
 
     /// # Collective
     fn scores(mut self, comm: &Comm) -> Result<Scores> {
         self.flush();
-        let valid = self.features.iter().flat_map(|line| &line.valid);
-        let pixels = comm.sum_u64(valid.filter(|&&valid| valid).count() as u64).max(1);
-        let mean = self.sum.total(comm)?;
-        let mean: Vec<f64> = mean.iter().map(|sum| sum / pixels as f64).collect();
-        self.scorer.scores(comm, self.width, self.features, &mean)
+        self.basis.scores(comm, self.width, self.features)
     }
 }
 

@@ -3,9 +3,14 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2};
+use anyhow::Result;
+use ndarray::{Array2, ArrayView2, s};
 
-use crate::comm::Comm;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::comm::{Comm, ExactSum};
+use crate::cube::neighbourhood;
 
 /// Which lines of a cube's maps each rank holds.
 pub struct Bands<'a> {
@@ -59,6 +64,64 @@ impl<'a> Bands<'a> {
     /// The shape `[y, x]` of this rank's band of a map.
     pub fn shape(&self) -> (usize, usize) {
         (self.own().len(), self.width)
+    }
+
+    /// The shape `[y, x]` of the whole map.
+    pub fn field(&self) -> [usize; 2] {
+        [self.bands.last().map_or(0, |band| band.end), self.width]
+    }
+
+    /// Whether the cube is one line.
+    pub fn is_line_scan(&self) -> bool {
+        self.field()[0] == 1
+    }
+
+    /// The sum of `values`, one for each pixel of this rank and none larger than `bound`, over all ranks; NaN counts as 0.
+    ///
+    /// # Collective
+    /// # Errors
+    /// A value that is infinite.
+    pub fn sum(&self, values: &[f32], bound: f64) -> Result<f64> {
+        let mut sum = ExactSum::new(1, self.num_valid.max(1) as f64 * bound.max(1e-30));
+        for line in values.chunks(self.width.max(1)) {
+            sum.add(&[line.iter().filter(|value| !value.is_nan()).map(|&value| f64::from(value)).sum()]);
+        }
+        Ok(sum.total(self.comm)?[0])
+    }
+
+    /// What the rank that holds `pixel` of the cube makes of it, given its index among that rank's pixels.
+    ///
+    /// # Collective
+    pub fn pixel<T: Serialize + DeserializeOwned>(&self, [y, x]: [usize; 2], value: impl FnOnce(usize) -> T) -> T {
+        let own = self.own();
+        let here = own.contains(&y).then(|| value((y - own.start) * self.width + x));
+        self.comm.all_gather(&here).into_iter().flatten().next().expect("every line belongs to a rank")
+    }
+
+    /// The number of pixels of all ranks that are marked.
+    ///
+    /// # Collective
+    pub fn count(&self, marks: &Array2<bool>) -> usize {
+        self.comm.sum_u64(marks.iter().filter(|&&mark| mark).count() as u64) as usize
+    }
+
+    /// Marks the pixels within `reach` `[y, x]` of a marked one.
+    ///
+    /// # Collective
+    pub fn dilated(&self, marks: &Array2<bool>, reach: [usize; 2]) -> Array2<bool> {
+        let map = marks.mapv(|mark| f32::from(u8::from(mark)));
+        let WithHalo { map, own } = self.with_halo(map.view(), reach[0]);
+        Array2::from_shape_fn(self.shape(), |(y, x)| {
+            let lines = neighbourhood(own.start + y, reach[0], map.nrows());
+            map.slice(s![lines, neighbourhood(x, reach[1], self.width)]).iter().any(|&mark| mark > 0.0)
+        })
+    }
+
+    /// This rank's band of a map that all ranks have as a whole.
+    pub fn own_part<T: Copy>(&self, whole: &[T]) -> Array2<T> {
+        let own = self.own();
+        let part = whole[own.start * self.width..own.end * self.width].to_vec();
+        Array2::from_shape_vec(self.shape(), part).expect("a value for each pixel")
     }
 
     /// A value for each pixel of this rank, as its band of a map.

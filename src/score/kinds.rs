@@ -3,28 +3,45 @@
 use std::fmt;
 
 use anyhow::Result;
-use ndarray::{Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip, s};
+use ndarray::{Array2, Zip};
 
-use super::bands::{Bands, WithHalo};
-use super::features::dot;
-use super::line::{Family, LineFeatures};
-use super::mean_field::mean_field;
-use super::scan::Scan;
-use super::seeds::Seeds;
-use super::subspace::Subspace;
-use crate::comm::ExactSum;
-use crate::cube::neighbourhood;
+use super::bands::Bands;
+use super::basis::Basis;
+use super::grow::{Grown, grow};
+use super::left_out::LeftOut;
+use super::regions::regions;
+use super::sample::Sample;
+use super::setting::Setting;
+use super::surprise::{Group, Start, Surprise};
 
-/// Seeds that chance makes in a normal map, on average.
-const FALSE_SEEDS: f64 = 0.1;
 /// A report shows no more kinds than this.
-const MAX_KINDS: usize = 16;
-/// Rounds of expectation and maximisation; most kinds converge in ten.
-const MAX_ROUNDS: usize = 20;
+const MAX_KINDS: usize = 8;
 /// A kind with a larger share of the pixels is another phase, not an anomaly.
-const MAX_SHARE: f64 = 0.25;
-/// Bands around a kind that may seed no other kind, because of its blur.
-const BLUR: usize = 2;
+const MAX_SHARE: f64 = 0.3;
+/// Pixels that look like a start by at least this share take no part in judging it.
+const ALIKE: f32 = 0.4;
+/// Where more pixels look like a start they are the rule; then only those this near, in pixels, are left out.
+const MAX_ALIKE: f64 = 0.35;
+const NEAR_PX: usize = 6;
+/// How often the normal pixels are measured anew without a kind.
+const ROUNDS: usize = 2;
+/// The least share of the pixels that normal ones are measured on.
+const LEAST_NORMAL: f64 = 0.5;
+/// Log odds of a probability of 95 %, which one pixel of an area has to exceed.
+const SURE: f32 = 2.944_439;
+/// Pixels around a kind that may start no other, because of its blur.
+const BLUR_PX: usize = 2;
+/// Misfit has no known law: a start along it has to exceed what chance reaches by this factor.
+const MISFIT_FACTOR: f64 = 2.25;
+
+/// A family of anomalies, by what it leaves in a residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// An edge at another energy or of another fine structure.
+    Shift,
+    /// An edge of another height.
+    Composition,
+}
 
 /// One kind of anomaly: pixels whose residuals are alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,232 +71,242 @@ impl fmt::Display for Kind {
 /// What was found; maps are this rank's bands.
 pub struct Found {
     pub kinds: Vec<Kind>,
-    /// Posterior log odds that a pixel is anomalous, by family and for both together.
-    pub odds: Odds,
-    /// Which of `kinds` a pixel belongs to, from 1; 0 where it belongs to none.
-    pub kind_of: Array2<f32>,
+    /// By kind: the log odds that a pixel belongs to it, where it does; 0 elsewhere.
+    pub odds: Vec<Array2<f32>>,
+    /// Before any kind was found.
+    pub surprise: Surprise,
 }
 
-/// `[y, x]` each, NaN where a pixel is not valid.
-pub struct Odds {
-    pub shift: Array2<f32>,
-    pub composition: Array2<f32>,
-    pub combined: Array2<f32>,
-}
-
-/// Finds the kinds of anomaly in all `subspaces`, whose noise correlations it sets.
+/// Finds the kinds of anomaly in `sample`.
 ///
 /// # Collective
-pub fn find_kinds(bands: &Bands, lines: &[LineFeatures], subspaces: &mut [Subspace]) -> Result<Found> {
-    let mut search = Search::new(bands, lines, subspaces)?;
-    for _ in 0..MAX_KINDS {
-        let Some((subspace, seed)) = search.seeds.next(bands) else {
+/// # Errors
+/// Residuals that are not finite.
+pub fn find_kinds(sample: &Sample, basis: &Basis, setting: &Setting) -> Result<Found> {
+    let none = || Array2::from_elem(sample.bands.shape(), false);
+    let first = Surprise::new(sample, basis, setting, None);
+    let mut search = Search { sample, basis, setting, taken: none(), explained: none(), kinds: Vec::new(), odds: Vec::new() };
+    let mut renewed = None;
+    for _ in 0..2 * MAX_KINDS {
+        let surprise = renewed.as_ref().unwrap_or(&first);
+        let Some(start) = surprise.start(sample.bands, &search.explained) else {
             break;
         };
-        let grown = search.grow(&subspaces[subspace], seed)?;
-        search.keep(&subspaces[subspace], seed, grown);
+        if search.try_start(start)? {
+            if search.kinds.len() == MAX_KINDS {
+                break;
+            }
+            renewed = Some(Surprise::new(sample, basis, setting, Some(&search.taken)));
+        }
     }
-    Ok(search.finish())
+    Ok(Found { kinds: search.kinds, odds: search.odds, surprise: first })
 }
 
 /// The state of a search; maps are this rank's bands.
 struct Search<'a> {
-    bands: &'a Bands<'a>,
-    lines: &'a [LineFeatures],
-    seeds: Seeds,
+    sample: &'a Sample<'a>,
+    basis: &'a Basis,
+    setting: &'a Setting,
+    /// Pixels of a kind.
+    taken: Array2<bool>,
+    /// Pixels where no kind may start.
+    explained: Array2<bool>,
     kinds: Vec<Kind>,
-    /// The highest log odds so far of each family; `None` until it has a kind.
-    odds: [Option<Array2<f32>>; 2],
-    /// The highest log odds so far of either family, at least 0, and the kind that has them, from 1.
-    highest: Array2<f32>,
-    kind_of: Array2<f32>,
+    odds: Vec<Array2<f32>>,
 }
 
-/// What has grown from a seed: the same on all ranks, but for the map, of which each has its band.
-struct Grown {
-    odds: Option<Array2<f32>>,
-    area: usize,
-    strength: f64,
-    shift_ev: Option<(f64, f64)>,
-}
-
-impl<'a> Search<'a> {
+impl Search<'_> {
+    /// Grows a kind from `start`; whether it is kept.
+    ///
     /// # Collective
-    fn new(bands: &'a Bands, lines: &'a [LineFeatures], subspaces: &mut [Subspace]) -> Result<Search<'a>> {
-        let tests = (subspaces.len() * Scan::num_tests()) as f64;
-        let limit = (bands.num_valid as f64 * tests / FALSE_SEEDS).ln() as f32;
-        let mut seeds = Seeds::none(bands.shape());
-        for (index, subspace) in subspaces.iter_mut().enumerate() {
-            let mut scan = Scan::new(bands);
-            let along = |direction: &[f64]| bands.map(subspace.project(lines, direction));
-            for coordinate in 0..subspace.dimensions() {
-                let mut direction = vec![0.0; subspace.dimensions()];
-                direction[coordinate] = 1.0;
-                scan.coordinate(along(&direction))?;
+    fn try_start(&mut self, start: Start) -> Result<bool> {
+        let bands = self.sample.bands;
+        self.explain(&self.around(start.pixel, 1));
+        let reach = self.reach(1);
+        let alike = self.alike(start);
+        let mut belief = self.disc_around(start);
+        let mut unseen = union(&alike, &bands.dilated(&self.taken, reach));
+        let mut kept: Option<Grown> = None;
+        for _ in 0..=ROUNDS {
+            let weights = self.setting.weights_without(Some(&unseen));
+            if kept.is_some() && (bands.count(&weights) as f64) < LEAST_NORMAL * bands.num_valid as f64 {
+                break;
             }
-            for template in &subspace.templates {
-                scan.template(along(template), subspace.templates.len());
+            let pixels = LeftOut::new(self.sample, self.setting.trust, &self.setting.discs[0], &weights, None, self.setting.guard);
+            let grown = grow(self.sample, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
+            let Some(grown) = grown else { break };
+            let inside = grown.odds.mapv(|odds| odds > 0.0);
+            let area = bands.count(&inside);
+            let (none, too_large) = (area == 0, self.is_too_large(area));
+            unseen = bands.dilated(&union(&inside, &self.taken), reach);
+            belief.assign(&grown.belief);
+            kept = Some(grown);
+            if none || too_large {
+                break;
             }
-            let (surprise, noise_correlation) = scan.finish();
-            subspace.noise_correlation = noise_correlation;
-            seeds.offer(subspace.family, index, &surprise, limit);
         }
-        Ok(Search {
-            bands,
-            lines,
-            seeds,
-            kinds: Vec::new(),
-            odds: [None, None],
-            highest: Array2::zeros(bands.shape()),
-            kind_of: Array2::zeros(bands.shape()),
+        let Some(grown) = kept else { return Ok(false) };
+        self.keep(start, grown)
+    }
+
+    /// # Collective
+    fn keep(&mut self, start: Start, grown: Grown) -> Result<bool> {
+        let bands = self.sample.bands;
+        let inside = sure_areas(bands, &grown.odds);
+        let area = bands.count(&inside);
+        if area == 0 {
+            return Ok(false);
+        }
+        let (window, family, shift_ev) = grown.describe(self.sample, self.basis)?;
+        let window = &self.basis.windows()[window].name;
+        if self.is_too_large(area) {
+            if bands.comm.is_root() {
+                log::info!("{window}: {area} of {} pixels differ alike: another phase, not an anomaly", bands.num_valid);
+            }
+            return Ok(false);
+        }
+        let around = bands.dilated(&inside, self.reach(BLUR_PX));
+        self.explain(&around);
+        let needed = needed(grown.variance);
+        let accepted = start.surprise >= needed;
+        if bands.comm.is_root() {
+            log::debug!(
+                "{window}: start at {:?}, {:?}, size {}: {area} pixels, {:.1} sigma, surprise {:.2} of {needed:.2}, variance {:.1}: {}",
+                start.pixel,
+                start.group,
+                start.size,
+                grown.mean.strength(),
+                start.surprise,
+                grown.variance,
+                if accepted { "kept" } else { "dropped" }
+            );
+        }
+        if !accepted {
+            return Ok(false);
+        }
+        self.taken = union(&self.taken, &inside);
+        let odds = Zip::from(&grown.odds).and(&inside).map_collect(|&odds, &inside| if inside { odds } else { 0.0 });
+        self.odds.push(odds);
+        self.kinds.push(Kind {
+            window: window.clone(),
+            family,
+            area_px: area,
+            strength: grown.mean.strength(),
+            shift_ev,
+        });
+        Ok(true)
+    }
+
+    /// The pixels whose residual points the way of the start's.
+    ///
+    /// # Collective
+    fn alike(&self, start: Start) -> Array2<bool> {
+        let bands = self.sample.bands;
+        let weights = self.setting.weights_without(Some(&self.taken));
+        let disc = &self.setting.discs[start.size];
+        let pooled = LeftOut::new(self.sample, self.setting.trust, disc, &weights, Some(&self.taken), self.setting.guard);
+        let [y, x] = start.pixel;
+        let model = pooled.model(pooled.blocks.of(y, x));
+        let residuals = pooled.residuals_by(&model);
+        let own = bands.pixel(start.pixel, |i| residuals.values[i * residuals.dimensions..][..residuals.dimensions].to_vec());
+        let own: Vec<f64> = own.into_iter().map(f64::from).collect();
+        let along = |direction: &[f64]| -> f64 { direction.iter().zip(&own).map(|(d, v)| d * v).sum() };
+        let direction = match start.group {
+            Group::Any => own.clone(),
+            Group::Edge { window, change } => {
+                let templates = self.basis.templates.iter().zip(&self.sample.templates);
+                let own_group = templates.filter(|(template, _)| (template.window, template.change) == (window, change));
+                let directions = own_group.map(|(_, residual)| {
+                    let direction = model.direction(residual);
+                    let sign = if along(&direction) < 0.0 { -1.0 } else { 1.0 };
+                    let is_two_sided = change == super::basis::Change::Height;
+                    if is_two_sided { direction.iter().map(|d| d * sign).collect() } else { direction }
+                });
+                let best = directions.max_by(|a: &Vec<f64>, b| along(a).total_cmp(&along(b)));
+                best.expect("a group has templates")
+            }
+        };
+        let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt().max(1e-12);
+        let direction: Vec<f64> = direction.iter().map(|d| d / length).collect();
+        let peak = along(&direction) as f32;
+        let marks = bands.map(residuals.along(&direction)).mapv(|value| value > ALIKE * peak);
+        let alike = bands.dilated(&marks, self.reach(1));
+        if bands.count(&alike) as f64 <= MAX_ALIKE * bands.num_valid as f64 {
+            return alike;
+        }
+        let is_guarded = self.setting.guard > 0 && !bands.is_line_scan();
+        if is_guarded { self.around(start.pixel, NEAR_PX) } else { Array2::from_elem(bands.shape(), false) }
+    }
+
+    fn reach(&self, pixels: usize) -> [usize; 2] {
+        if self.sample.bands.is_line_scan() { [0, pixels] } else { [pixels, pixels] }
+    }
+
+    /// The pixels within `reach` of `pixel`. Rank-local.
+    fn around(&self, pixel: [usize; 2], reach: usize) -> Array2<bool> {
+        let first = self.sample.bands.own().start;
+        Array2::from_shape_fn(self.sample.bands.shape(), |(y, x)| {
+            (first + y).abs_diff(pixel[0]) <= reach && x.abs_diff(pixel[1]) <= reach
         })
     }
 
-    /// Learns in turns the mean residual of the kind around `seed`, and which pixels show it.
-    ///
-    /// # Collective
-    /// # Source
-    /// Expectation-maximisation, Dempster, Laird & Rubin, J. R. Stat. Soc. B 39 (1977) 1, with the mean field for the
-    /// expectation. The evidence of a pixel is its log likelihood ratio for a mean of `signature` against 0 in white
-    /// noise.
-    fn grow(&self, subspace: &Subspace, seed: [usize; 2]) -> Result<Grown> {
-        let Bands { comm, .. } = *self.bands;
-        let mut belief = Array2::zeros(self.bands.shape());
-        belief.slice_mut(self.around(seed, 1)).fill(1f32);
-        let mut grown = Grown { odds: None, area: 0, strength: 0.0, shift_ev: None };
-        let mut before: Option<Array2<bool>> = None;
-        let mut last = None;
-        for _ in 0..MAX_ROUNDS {
-            let total = self.total(&belief)?;
-            if total < 0.5 {
-                grown.area = 0;
-                break;
-            }
-            let weights: Vec<f32> = belief.iter().copied().collect();
-            let mean = subspace.mean(comm, self.lines, &weights, total)?;
-            let signature = subspace.shrunk(&mean, total);
-            let square = dot(&signature, &signature);
-            let mut evidence = subspace.project(self.lines, &signature);
-            // Neighbours share noise: their evidence is not independent.
-            for value in &mut evidence {
-                *value = ((f64::from(*value) - 0.5 * square) / subspace.noise_correlation) as f32;
-            }
-            let evidence = self.bands.map(evidence);
-            let with_halo = |map: ArrayView2<f32>| self.bands.with_halo(map, 1);
-            let odds = mean_field(evidence.view(), &mut belief, with_halo);
-            let members = odds.mapv(|odds| odds > 0.0);
-            let area = members.iter().filter(|&&inside| inside).count();
-            grown.area = comm.sum_u64(area as u64) as usize;
-            grown.odds = Some(odds);
-            let has_converged = !comm.any(before.as_ref() != Some(&members));
-            before = Some(members);
-            grown.strength = square.sqrt();
-            last = Some((mean, weights, total));
-            if has_converged {
-                break;
-            }
-        }
-        if let Some((mean, weights, total)) = last {
-            let position = subspace.position_ev(comm, self.lines, &weights, total)?;
-            grown.shift_ev = subspace.shift_ev(&mean, total, position);
-        }
-        Ok(grown)
+    /// A belief in the pixels of the start's disc. Rank-local.
+    fn disc_around(&self, start: Start) -> Array2<f32> {
+        let first = self.sample.bands.own().start;
+        let disc = &self.setting.discs[start.size];
+        Array2::from_shape_fn(self.sample.bands.shape(), |(y, x)| {
+            let from = ((first + y) as isize - start.pixel[0] as isize, x as isize - start.pixel[1] as isize);
+            f32::from(u8::from(disc.offsets().contains(&from)))
+        })
     }
 
-    /// The sum of `belief` over all ranks.
-    ///
-    /// # Collective
-    fn total(&self, belief: &Array2<f32>) -> Result<f64> {
-        let mut sum = ExactSum::new(1, self.bands.num_valid.max(9) as f64);
-        for line in belief.rows() {
-            sum.add(&[line.iter().map(|&q| f64::from(q)).sum()]);
-        }
-        Ok(sum.total(self.bands.comm)?[0])
+    fn explain(&mut self, marks: &Array2<bool>) {
+        self.explained = union(&self.explained, marks);
     }
 
-    /// This rank's pixels within `reach` of a pixel of the cube, as a slice of its band of a map.
-    fn around(&self, [y, x]: [usize; 2], reach: usize) -> Slice2 {
-        let (band, (_, width)) = (self.bands.own(), self.bands.shape());
-        let local = |y: usize| y.clamp(band.start, band.end) - band.start;
-        s![local(y.saturating_sub(reach))..local(y + reach + 1), neighbourhood(x, reach, width)]
-    }
-
-    /// Keeps what has grown from `seed`, or drops it; either way no other kind starts there.
-    ///
-    /// # Collective
-    fn keep(&mut self, subspace: &Subspace, seed: [usize; 2], grown: Grown) {
-        let here = self.around(seed, 1);
-        self.seeds.explained.slice_mut(here).fill(true);
-        let Some(odds) = grown.odds.filter(|_| grown.area > 0) else {
-            return;
-        };
-        let WithHalo { map, own } = self.bands.with_halo(odds.view(), BLUR);
-        for ((y, x), _) in map.indexed_iter().filter(|&(_, &odds)| odds > 0.0) {
-            // Lines of this rank, counted from its first.
-            let local = |y: usize| y.clamp(own.start, own.end) - own.start;
-            let blur = s![local(y.saturating_sub(BLUR))..local(y + BLUR + 1), neighbourhood(x, BLUR, map.ncols())];
-            self.seeds.explained.slice_mut(blur).fill(true);
-        }
-        let window = subspace.window_name();
-        if grown.area as f64 > MAX_SHARE * self.bands.num_valid as f64 {
-            if self.bands.comm.is_root() {
-                log::info!(
-                    "{window}: {} of {} pixels differ alike: another phase, not flagged as an anomaly",
-                    grown.area,
-                    self.bands.num_valid
-                );
-            }
-            return;
-        }
-        let number = self.kinds.len() + 1;
-        let best = self.odds[subspace.family as usize]
-            .get_or_insert_with(|| odds.mapv(|v| if v.is_nan() { v } else { f32::MIN }));
-        Zip::from(best).and(&odds).for_each(|best, &odds| {
-            if odds > *best {
-                *best = odds;
-            }
-        });
-        Zip::from(&mut self.highest).and(&mut self.kind_of).and(&odds).for_each(|highest, kind, &odds| {
-            if odds > *highest {
-                (*highest, *kind) = (odds, number as f32);
-            }
-        });
-        self.kinds.push(Kind {
-            window: window.into(),
-            family: subspace.family,
-            area_px: grown.area,
-            strength: grown.strength,
-            shift_ev: grown.shift_ev,
-        });
-    }
-
-    fn finish(self) -> Found {
-        // Where no kind was found the tests rank the pixels, all of them below even odds.
-        let [shift, composition] = self
-            .seeds
-            .excess
-            .map(|excess| excess.mapv_into(|excess| if excess.is_nan() { excess } else { excess.min(-f32::EPSILON) }));
-        let [found_shift, found_composition] = self.odds;
-        let combined = match (&found_shift, &found_composition) {
-            (Some(a), Some(b)) => larger(a, b),
-            (Some(only), None) | (None, Some(only)) => only.clone(),
-            (None, None) => larger(&shift, &composition),
-        };
-        Found {
-            kinds: self.kinds,
-            odds: Odds {
-                shift: found_shift.unwrap_or(shift),
-                composition: found_composition.unwrap_or(composition),
-                combined,
-            },
-            kind_of: self.kind_of,
-        }
+    fn is_too_large(&self, area: usize) -> bool {
+        area as f64 > MAX_SHARE * self.sample.bands.num_valid as f64
     }
 }
 
-/// A slice of a map.
-type Slice2 = SliceInfo<[SliceInfoElem; 2], Ix2, Ix2>;
+/// What the surprise of a start has to be, if the projection on its kind varies by `variance` where nothing is anomalous.
+///
+/// Noise is Gaussian, and its share of the variance has to be exceeded as chance has it. The rest is misfit.
+fn needed(variance: f64) -> f64 {
+    let noise = 1.0 / variance;
+    (noise + (1.0 - noise) * MISFIT_FACTOR * MISFIT_FACTOR).sqrt()
+}
 
-fn larger(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
-    Zip::from(a).and(b).map_collect(|&a, &b| if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) })
+/// The areas of positive log odds that hold a pixel that is sure.
+///
+/// # Collective
+fn sure_areas(bands: &Bands, odds: &Array2<f32>) -> Array2<bool> {
+    let [height, width] = bands.field();
+    let own: Vec<f32> = odds.iter().copied().collect();
+    let mut marks = vec![0u8; height * width];
+    if let Some(whole) = bands.comm.gather_bands(&own) {
+        let whole = Array2::from_shape_vec((height, width), whole).expect("a value for each pixel");
+        let inside = whole.mapv(|odds| odds > 0.0);
+        let (areas, labels) = regions(whole.view(), inside.view());
+        let sure = |&label: &i32| u8::from(label > 0 && areas[label as usize - 1].max_score > SURE);
+        marks = labels.iter().map(sure).collect();
+    }
+    bands.comm.broadcast_into(&mut marks);
+    bands.own_part(&marks).mapv(|mark| mark > 0)
+}
+
+fn union(a: &Array2<bool>, b: &Array2<bool>) -> Array2<bool> {
+    Zip::from(a).and(b).map_collect(|&a, &b| a || b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_alone_has_to_exceed_chance_and_misfit_more() {
+        assert_eq!(needed(1.0), 1.0);
+        assert!((needed(1e9) - MISFIT_FACTOR).abs() < 1e-6);
+        assert!(needed(2.0) < needed(4.0));
+    }
 }

@@ -7,8 +7,10 @@ use rayon::prelude::*;
 use super::bands::WithHalo;
 use crate::cube::neighbourhood;
 
-/// Log odds that each neighbour adds where it is certainly anomalous, and subtracts where it certainly is not.
+/// Log odds that each of eight neighbours adds where it is certainly anomalous, and subtracts where it certainly is not.
 const COUPLING: f64 = 0.6;
+/// Weight of all neighbours together, in a field and in a scan of one line; at a border fewer share it.
+const NEIGHBOURS: [f64; 2] = [8.0, 4.0];
 /// Rounds of the fixed-point iteration.
 const ROUNDS: usize = 10;
 /// Log odds are clamped to this: a probability does not change any more beyond.
@@ -18,7 +20,7 @@ const CERTAIN: f64 = 50.0;
 ///
 /// `evidence` `[y, x]` is the log likelihood ratio of each pixel's own spectrum, NaN where there is none; `belief`
 /// holds the probabilities to start from. Both are a rank's band of a map, to which `with_halo` adds a halo of one
-/// line. The result is the same for any number of ranks and threads.
+/// line; `line_scan` says whether the cube is one line. The result is the same for any number of ranks and threads.
 ///
 /// # Source
 /// The mean-field solution of an Ising prior with eight neighbours: Besag, J. R. Stat. Soc. B 48 (1986) 259, for the
@@ -26,6 +28,7 @@ const CERTAIN: f64 = 50.0;
 pub fn mean_field(
     evidence: ArrayView2<f32>,
     belief: &mut Array2<f32>,
+    line_scan: bool,
     with_halo: impl Fn(ArrayView2<f32>) -> WithHalo,
 ) -> Array2<f32> {
     let mut odds = Array2::from_elem(evidence.dim(), f32::NAN);
@@ -39,8 +42,8 @@ pub fn mean_field(
             |(y, (mut odds, mut belief))| {
                 for (x, (odds, belief)) in odds.iter_mut().zip(&mut belief).enumerate() {
                     let own = f64::from(evidence[[y, x]]);
-                    let neighbours = neighbours(map.view(), lines.start + y, x);
-                    let sum = (own + COUPLING * neighbours).clamp(-CERTAIN, CERTAIN);
+                    let weight = COUPLING * NEIGHBOURS[usize::from(line_scan)];
+                    let sum = (own + weight * mean_of_neighbours(map.view(), lines.start + y, x)).clamp(-CERTAIN, CERTAIN);
                     *odds = sum as f32;
                     let posterior = 1.0 / (1.0 + (-sum).exp());
                     *belief = (0.5 * (f64::from(*belief) + posterior)) as f32;
@@ -57,8 +60,8 @@ pub fn mean_field(
     odds
 }
 
-/// The sum over the eight neighbours of a pixel; those beyond the border count as normal, as most pixels are.
-fn neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
+/// The mean over the neighbours that a pixel has.
+fn mean_of_neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
     let (height, width) = map.dim();
     let (mut sum, mut count) = (0.0, 0.0);
     for ny in neighbourhood(y, 1, height) {
@@ -67,7 +70,7 @@ fn neighbours(map: ArrayView2<f32>, y: usize, x: usize) -> f64 {
             count += 1.0;
         }
     }
-    sum - f64::from(map[[y, x]]) - (9.0 - count)
+    (sum - f64::from(map[[y, x]])) / f64::max(count - 1.0, 1.0)
 }
 
 #[cfg(test)]
@@ -92,7 +95,7 @@ mod tests {
             pairs.filter(|(odds, truth)| (**odds > 0.0) != **truth).count()
         };
         let mut belief = truth.mapv(|inside| f32::from(u8::from(inside)));
-        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
+        let odds = mean_field(evidence.view(), &mut belief, false, WithHalo::whole);
         assert!(errors(&evidence) > 150);
         assert!(errors(&odds) < 8, "{}", errors(&odds));
     }
@@ -102,9 +105,9 @@ mod tests {
         let mut evidence = Array2::from_elem((3, 3), 5.0f32);
         evidence[[1, 1]] = f32::NAN;
         let mut belief = Array2::from_elem((3, 3), 0.5f32);
-        let odds = mean_field(evidence.view(), &mut belief, WithHalo::whole);
+        let odds = mean_field(evidence.view(), &mut belief, false, WithHalo::whole);
         assert!(odds[[1, 1]].is_nan() && belief[[1, 1]] == 0.0);
-        // A corner has two neighbours with values, and five beyond the border.
-        assert!((odds[[0, 0]] - (5.0 + (2.0 - 5.0) * 0.6)).abs() < 0.1);
+        // A corner has three neighbours, one of them unknown.
+        assert!((odds[[0, 0]] - (5.0 + 0.6 * 8.0 * 2.0 / 3.0)).abs() < 0.1);
     }
 }

@@ -1,46 +1,52 @@
 //! How anomalous each spectrum is, given a model's reconstruction of it. Knows nothing of the model.
 //!
-//! The path of a pixel from residual to flag:
-//! 1. `line.rs` ([`LineScorer::line`], rank-local): takes a scan line and its reconstruction, window by window;
-//! 2. `line_shift.rs`: moves the reconstruction by the line's energy drift, measured on a reference edge;
-//! 3. `features.rs`: residual in units of noise, background projected out, as cosine coefficients;
-//! 4. `scores.rs` ([`LineScorer::scores`], collective): the steps from here on, over the lines of all ranks;
-//! 5. `calibrate.rs`, `detrend.rs`: subtract what the model's own prediction explains, and slow trends over the field;
-//! 6. `subspace.rs`: whitens each window and family of anomalies (`covariance.rs`, trimmed) and makes `templates.rs`;
-//! 7. `scan.rs`: tests discs for residuals that chance does not explain, and measures how far noise is correlated;
-//! 8. `seeds.rs`, `kinds.rs`: grow each kind of anomaly from the most surprising pixel, learning its mean residual;
-//! 9. `mean_field.rs`: turns likelihood ratios into posterior odds, given the neighbours: the scores;
-//! 10. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
+//! Nothing that judges a pixel has seen it: regression, covariance and spread come from blocks of pixels elsewhere.
 //!
-//! Off that path: `pcc.rs`, the paper's score; `rx.rs`, the RX detector on principal components; `drift.rs`, drift
-//! without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread over ranks.
+//! The path of a pixel from counts to flag:
+//! 1. `basis.rs` ([`Basis::line`], rank-local): counts and prediction of a scan line in a fixed whitening, along some forty
+//!    directions that the mean spectrum fixes (`edge_profile.rs`: its edges, moved or higher; slow cosines; detail);
+//! 2. `scores.rs` ([`Basis::scores`], collective): the steps from here on, over the lines of all ranks;
+//! 3. `sample.rs`: those directions in which something shows, and the prediction's own principal components;
+//! 4. `left_out.rs`: regresses on the prediction and whitens what is left, each block of pixels by the others;
+//! 5. `setting.rs`: how far the prediction is believed, and how much is left out, by the likelihood of pixels left out;
+//! 6. `surprise.rs`: statistics over `discs.rs` of four sizes, against what chance reaches: starts of kinds;
+//! 7. `kinds.rs`, `grow.rs`: grow each kind of anomaly from its start, learning its mean residual (`mean_field.rs`:
+//!    likelihood ratios into posterior odds, given the neighbours);
+//! 8. `spread.rs`: how much normal pixels vary along a kind: it is kept if its start exceeds that: the scores;
+//! 9. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
+//!
+//! Off that path: `pcc.rs`, the paper's score; `rx.rs` (`covariance.rs`), the RX detector on principal components; `drift.rs`
+//! (`line_shift.rs`, `features.rs`), drift without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread
+//! over ranks.
 
 mod bands;
-mod calibrate;
+mod basis;
 mod covariance;
-mod detrend;
+mod discs;
 mod drift;
+mod edge_profile;
 mod features;
 mod flag;
+mod grow;
 mod kinds;
-mod line;
+mod left_out;
 mod line_shift;
 mod mean_field;
 mod pcc;
 mod quantile;
 mod regions;
 mod rx;
-mod scan;
+mod sample;
 mod scores;
-mod seeds;
-mod subspace;
-mod templates;
+mod setting;
+mod spread;
+mod surprise;
 mod threshold;
 
+pub use basis::{Basis, LineFeatures};
 pub use drift::Drift;
 pub use flag::{Flags, Meaning, flag};
-pub use kinds::Kind;
-pub use line::{Family, LineFeatures, LineScorer};
+pub use kinds::{Family, Kind};
 pub use quantile::quantiles;
 pub use regions::{Region, regions};
 pub use rx::{Rx, rx};

@@ -1,15 +1,17 @@
 //! From the features of all scan lines to the scores of every pixel: the steps of scoring in their order.
 
-use anyhow::{Result, ensure};
-use ndarray::Array2;
+use anyhow::Result;
+use ndarray::{Array2, Zip};
 
 use super::bands::Bands;
-use super::calibrate::calibrate;
-use super::detrend::detrend;
-use super::kinds::{Found, Kind, find_kinds};
-use super::line::{Family, LineFeatures, LineScorer};
-use super::subspace::Subspace;
+use super::basis::{Basis, LineFeatures};
+use super::kinds::{Family, Found, Kind, find_kinds};
+use super::sample::Sample;
+use super::setting::Setting;
 use crate::comm::Comm;
+
+/// Where no kind is, the most surprising pixel ranks this far below even odds, and others below it.
+const BELOW_EVEN: f32 = 2.0;
 
 /// Scores of a rank's pixels, `[local lines, x]`, higher is more anomalous; NaN where not valid.
 ///
@@ -42,9 +44,8 @@ impl Scores {
     }
 }
 
-impl LineScorer {
-    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines and its mean
-    /// reconstruction (`[E]` counts).
+impl Basis {
+    /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines.
     ///
     /// `lines` are this rank's, in the order of the cube.
     ///
@@ -52,53 +53,67 @@ impl LineScorer {
     /// Every rank of `comm`; a rank may have no line.
     ///
     /// # Errors
-    /// A mean reconstruction of the wrong length, on every rank.
-    pub fn scores(
-        &self,
-        comm: &Comm,
-        width: usize,
-        mut lines: Vec<LineFeatures>,
-        mean_reconstruction: &[f64],
-    ) -> Result<Scores> {
-        ensure!(
-            mean_reconstruction.len() == self.energy().size,
-            "the mean reconstruction has {} channels, the energy axis {}",
-            mean_reconstruction.len(),
-            self.energy().size
-        );
-        let valid = lines.iter().flat_map(|l| &l.valid).filter(|v| **v).count();
+    /// Features that are not finite, on every rank.
+    pub fn scores(&self, comm: &Comm, width: usize, lines: Vec<LineFeatures>) -> Result<Scores> {
+        let valid = lines.iter().flat_map(|line| &line.valid).filter(|valid| **valid).count();
         let bands = Bands::new(comm, width, lines.len(), valid);
-        let mut subspaces = Vec::new();
-        for window in 0..self.scored_windows().len() {
-            for family in [Family::Shift, Family::Composition] {
-                let range = self.scored_windows()[window].columns(family);
-                if range.is_empty() {
-                    continue;
-                }
-                let (columns, predicted) = (self.num_columns(), self.predicted_columns());
-                calibrate(comm, &mut lines, columns, range, &predicted, bands.num_valid)?;
-                // Amounts may vary slowly over a specimen; the energy of an edge should not.
-                if family == Family::Shift {
-                    detrend(&bands, &mut lines, columns, range);
-                }
-                let (of, valid) = ((window, family), bands.num_valid);
-                subspaces.push(Subspace::new(comm, self, &lines, of, mean_reconstruction, valid)?);
-            }
+        let pcc = lines.iter().flat_map(|line| line.pcc.iter().copied()).collect();
+        let sample = Sample::new(&bands, self, &lines)?;
+        drop(lines);
+        let setting = Setting::new(&sample);
+        if comm.is_root() {
+            log::debug!(
+                "{} coordinates, {} regressors, {:?}, guard {}",
+                sample.dimensions(),
+                sample.regressors.len(),
+                setting.trust,
+                setting.guard
+            );
         }
-        let Found { kinds, odds, kind_of } = find_kinds(&bands, &lines, &mut subspaces)?;
+        let Found { kinds, odds, surprise } = find_kinds(&sample, self, &setting)?;
         if comm.is_root() {
             kinds.iter().for_each(|kind| log::info!("{kind}"));
         }
-        let score = |odds: Array2<f32>| odds.into_iter().map(log_one_plus_exp).collect();
+        let family = |family: Family| move |kind: &Kind| kind.family == family;
         Ok(Scores {
-            pcc: lines.iter().flat_map(|l| l.pcc.iter().copied()).collect(),
-            shift: score(odds.shift),
-            composition: score(odds.composition),
-            combined: score(odds.combined),
+            pcc,
+            shift: score(&surprise.energies, &kinds, &odds, family(Family::Shift)),
+            composition: score(&surprise.heights, &kinds, &odds, family(Family::Composition)),
+            combined: score(&surprise.any, &kinds, &odds, |_| true),
+            kind_of: kind_of(&odds, bands.shape()),
             kinds,
-            kind_of: kind_of.into_iter().collect(),
         })
     }
+}
+
+/// `ln(1 + odds)` by the kinds that are `wanted`; where there is none, pixels rank by their `surprise`, below even odds.
+fn score(surprise: &Array2<f32>, kinds: &[Kind], odds: &[Array2<f32>], wanted: impl Fn(&Kind) -> bool) -> Vec<f32> {
+    let mut found = surprise.mapv(|surprise| match surprise.is_nan() {
+        true => f32::NAN,
+        false => (surprise.max(1e-3).ln() - BELOW_EVEN).min(-0.01),
+    });
+    for (_, odds) in kinds.iter().zip(odds).filter(|(kind, _)| wanted(kind)) {
+        Zip::from(&mut found).and(odds).for_each(|found, &odds| {
+            if odds > 0.0 {
+                *found = found.max(odds);
+            }
+        });
+    }
+    found.into_iter().map(log_one_plus_exp).collect()
+}
+
+/// The kind with the highest odds of each pixel, from 1.
+fn kind_of(odds: &[Array2<f32>], shape: (usize, usize)) -> Vec<f32> {
+    let mut kind_of = Array2::<f32>::zeros(shape);
+    let mut highest = Array2::<f32>::zeros(shape);
+    for (number, odds) in (1..).zip(odds) {
+        Zip::from(&mut kind_of).and(&mut highest).and(odds).for_each(|kind, highest, &odds| {
+            if odds > *highest {
+                (*highest, *kind) = (odds, number as f32);
+            }
+        });
+    }
+    kind_of.into_iter().collect()
 }
 
 /// `ln(1 + e^x)`; very small ones stay above 0, so that they still rank.

@@ -1,0 +1,111 @@
+//! How a cube is judged: how far its prediction is believed, and what is left out around each block. Both are chosen by the
+//! likelihood of pixels that are left out.
+
+use ndarray::Array2;
+
+use super::discs::Disc;
+use super::left_out::{LeftOut, Trust};
+use super::quantile::quantiles;
+use super::sample::Sample;
+
+/// Share of the pixels that take no part in regressions and covariances since they lie farthest, and how often they are
+/// chosen anew.
+const TRIMMED: f64 = 0.05;
+const ROUNDS: usize = 2;
+/// Share of the pixels, those of the lowest likelihood, that do not count in a choice.
+const NOT_COUNTED: f64 = 0.3;
+/// The gain, nats a pixel, that a prediction has to bring that is subtracted without a regression: its misfit stays.
+const LEAST_GAIN: f64 = 0.25;
+/// The loss, nats a pixel, at which a larger guard is dropped.
+const GUARD_LOSS: f64 = 0.3;
+/// Fields with fewer pixels have no guard unless it costs nothing, and those with still fewer have none.
+const SMALL_FIELD: usize = 2000;
+const TINY_FIELD: usize = 900;
+
+/// What all steps of a search have in common.
+pub struct Setting {
+    pub discs: [Disc; 4],
+    pub trust: Trust,
+    /// Blocks on either side of one that do not judge it either.
+    pub guard: usize,
+    /// The pixels that judge others.
+    weights: Array2<bool>,
+}
+
+impl Setting {
+    /// The best for `sample`.
+    ///
+    /// # Collective
+    pub fn new(sample: &Sample) -> Setting {
+        let bands = sample.bands;
+        let discs = Disc::sizes(bands.is_line_scan());
+        let (least, most) = guards(bands.field());
+        let base = &discs[1];
+        let mut best: Option<(f64, Setting)> = None;
+        for (as_it_is, regressed) in [(false, false), (false, true), (true, true), (true, false)] {
+            if (as_it_is || regressed) && sample.regressors.is_empty() {
+                continue;
+            }
+            let trust = Trust { as_it_is, regressed };
+            let (weights, likelihood) = trimmed(sample, trust, base, least);
+            let gain = if trust == (Trust { as_it_is: true, regressed: false }) { LEAST_GAIN } else { 1e-3 };
+            if best.as_ref().is_none_or(|best| likelihood > best.0 + gain) {
+                best = Some((likelihood, Setting { discs: discs.clone(), trust, guard: least, weights }));
+            }
+        }
+        let (likelihood, mut setting) = best.expect("the mean spectrum always counts");
+        for guard in (least + 1..=most).rev() {
+            let (weights, found) = trimmed(sample, setting.trust, base, guard);
+            if found > likelihood - GUARD_LOSS {
+                (setting.guard, setting.weights) = (guard, weights);
+                break;
+            }
+        }
+        setting
+    }
+
+    /// The pixels that judge others, without some.
+    pub fn weights_without(&self, left_out: Option<&Array2<bool>>) -> Array2<bool> {
+        match left_out {
+            Some(left_out) => ndarray::Zip::from(&self.weights).and(left_out).map_collect(|&weight, &out| weight && !out),
+            None => self.weights.clone(),
+        }
+    }
+}
+
+/// The least and the largest guard of a field: about a third of a scan, or half of the shorter side.
+fn guards([height, width]: [usize; 2]) -> (usize, usize) {
+    if height == 1 {
+        return (1, 2);
+    }
+    let least = usize::from(height * width >= SMALL_FIELD);
+    if height * width < TINY_FIELD {
+        return (least, least);
+    }
+    let blocks = (height.min(width) as f64 / 6.0).ceil();
+    (least, least.max((((0.47 * blocks - 1.0) / 2.0).round() as usize).max(1)))
+}
+
+/// The pixels that judge others, and the mean log likelihood of most pixels.
+///
+/// # Collective
+fn trimmed(sample: &Sample, trust: Trust, disc: &Disc, guard: usize) -> (Array2<bool>, f64) {
+    let bands = sample.bands;
+    let mut weights = sample.counted[0].mapv(|value| !value.is_nan());
+    let mut likelihood = f64::NEG_INFINITY;
+    for _ in 0..ROUNDS {
+        let pooled = LeftOut::new(sample, trust, disc, &weights, None, guard);
+        let residuals = pooled.residuals(&pooled.models());
+        let squares = residuals.squares();
+        let cut = quantiles(bands.comm, &squares, &[1.0 - TRIMMED])[0];
+        let least = quantiles(bands.comm, &residuals.likelihood, &[NOT_COUNTED])[0];
+        let counted = |value: &f32| f64::from(*value) >= least;
+        let chosen: Vec<f32> = residuals.likelihood.iter().map(|v| if counted(v) { *v } else { f32::NAN }).collect();
+        let number = bands.comm.sum_u64(chosen.iter().filter(|v| !v.is_nan()).count() as u64).max(1);
+        let largest = chosen.iter().filter(|v| !v.is_nan()).fold(1f64, |most, v| most.max(f64::from(v.abs())));
+        let bound = bands.comm.max_f64(largest);
+        likelihood = bands.sum(&chosen, bound).unwrap_or(f64::NEG_INFINITY) / number as f64;
+        weights = bands.map(squares).mapv(|square| f64::from(square) <= cut);
+    }
+    (weights, likelihood)
+}
