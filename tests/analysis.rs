@@ -9,7 +9,7 @@ use coreloss::config::{Rule, Window};
 use coreloss::cube::Axis;
 use coreloss::evaluate::{detection, ranking};
 use coreloss::pca::{Scatter, Spectra};
-use coreloss::score::{LineFeatures, LineScorer, Meaning, Scores, flag, regions};
+use coreloss::score::{Basis, LineFeatures, Meaning, Scores, flag, regions};
 use coreloss::spectrum::find_windows;
 use ndarray::{Array1, Array2, Array3, ArrayView2, s};
 use rand::SeedableRng;
@@ -136,14 +136,11 @@ fn scores(
     mean_counts: &[f64],
     reconstruct: impl Fn(ArrayView2<f32>) -> Array2<f32>,
 ) -> Scores {
-    let scorer = LineScorer::new(&energy(), windows, mean_counts).unwrap();
+    let basis = Basis::new(&energy(), windows, mean_counts).unwrap();
     let lines = scene.lines(comm);
-    let features: Vec<LineFeatures> = lines
-        .clone()
-        .map(|y| scorer.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid(), &[1.0; WIDTH]))
-        .collect();
-    let mean_model = mean(comm, lines.map(|y| reconstruct(scene.line(y))));
-    scorer.scores(comm, WIDTH, features, &mean_model).unwrap()
+    let features: Vec<LineFeatures> =
+        lines.map(|y| basis.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid(), &[1.0; WIDTH])).collect();
+    basis.scores(comm, WIDTH, features).unwrap()
 }
 
 /// Adds root's line about one map to `out`: how well it finds the truth, and its digest.

@@ -9,9 +9,8 @@ use anyhow::{Result, ensure};
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{Array2, ArrayView2, s};
 
+use super::alignment::Alignment;
 use super::edge_profile::EdgeProfile;
-use super::features::Projection;
-use super::line_shift::information;
 use super::pcc::pcc_score;
 use crate::config::Window;
 use crate::cube::Axis;
@@ -34,8 +33,6 @@ const LEAST_NEW: f64 = 0.1;
 const LEAST_EDGE: f64 = 0.03;
 /// With more windows, too few coordinates would be left for each.
 const MAX_WINDOWS: usize = 12;
-/// An edge is strong if it has this share of the strongest edge's information.
-const STRONG: f64 = 0.1;
 
 /// A residual that a known kind of anomaly leaves.
 #[derive(Clone, Debug)]
@@ -69,6 +66,7 @@ pub struct Basis {
     /// By window; `None` where nothing rises.
     edges: Vec<Option<EdgeProfile>>,
     pub templates: Vec<Template>,
+    alignment: Alignment,
     /// Channels that `pcc` is taken in.
     pcc_range: Range<usize>,
 }
@@ -116,14 +114,17 @@ impl Basis {
         let slow = extended(&of_edges, &over_axis, LEAST_NEW);
         let ranges: Vec<Range<usize>> = windows.iter().map(|w| energy.indices(w.range_ev[0], w.range_ev[1])).collect();
         let share = (DETAIL / windows.len()).max(1);
-        let within = |range: &Range<usize>| (0..share.min(range.len())).map(|k| cosine(size, range, k)).collect::<Vec<_>>();
+        let within =
+            |range: &Range<usize>| (0..share.min(range.len())).map(|k| cosine(size, range, k)).collect::<Vec<_>>();
         let fine: Vec<Vec<f64>> = ranges.iter().flat_map(within).collect();
         let kept = [of_edges, slow].concat();
         let detail = extended(&kept, &fine, LEAST_NEW);
         let (fixed, all) = (kept.len(), [kept, detail].concat());
         let directions = Array2::from_shape_fn((size, all.len()), |(e, k)| all[k][e] as f32);
+        let alignment = Alignment::new(energy, &ranges, mean);
         let mut basis = Basis {
-            pcc_range: ranges[latest_strong(energy, &ranges, mean)].clone(),
+            pcc_range: ranges[alignment.latest_strong()].clone(),
+            alignment,
             energy: energy.clone(),
             windows: windows.to_vec(),
             mean: shares.iter().map(|&share| share as f32).collect(),
@@ -165,14 +166,15 @@ impl Basis {
 
     /// The coordinates of a residual `[E]`.
     pub fn coordinates(&self, residual: &[f64]) -> Vec<f64> {
-        let along = |column: ndarray::ArrayView1<f32>| column.iter().zip(residual).map(|(&d, r)| f64::from(d) * r).sum();
+        let along =
+            |column: ndarray::ArrayView1<f32>| column.iter().zip(residual).map(|(&d, r)| f64::from(d) * r).sum();
         self.directions.columns().into_iter().map(along).collect()
     }
 
     /// One scan line in these coordinates: `counts` and `prediction` are `[x, E]` in electrons, `valid` is `[x]`.
     ///
     /// `share` `[x]` is the share of a full spatial mean's pixels that a pixel is the mean of: with fewer a mean is noisier,
-    /// and all of it is scaled down accordingly. Rank-local and pure: the same line gives the same features wherever it is
+    /// and all of it is scaled down accordingly. The prediction is moved by the line's energy drift first. Rank-local and pure: the same line gives the same features wherever it is
     /// computed.
     ///
     /// # Panics
@@ -186,6 +188,7 @@ impl Basis {
     ) -> LineFeatures {
         assert_eq!(counts.dim(), prediction.dim(), "a line and its prediction");
         assert_eq!(counts.dim(), (valid.len(), self.energy.size), "a line and the axis");
+        let prediction = self.alignment.aligned(counts, prediction, valid);
         let electrons: Vec<f32> = counts.outer_iter().map(|pixel| total(pixel.iter())).collect();
         let coordinates = |line: ArrayView2<f32>| {
             let mut whitened = line.to_owned();
@@ -213,7 +216,7 @@ impl Basis {
             pcc: (0..valid.len()).map(pcc).collect(),
             electrons: electrons.iter().zip(valid).map(|(&n, &valid)| if valid { n } else { f32::NAN }).collect(),
             counted: coordinates(counts),
-            predicted: coordinates(prediction),
+            predicted: coordinates(prediction.view()),
         }
     }
 }
@@ -315,15 +318,68 @@ fn extended(known: &[Vec<f64>], rows: &[Vec<f64>], least: f64) -> Vec<Vec<f64>> 
     found.into_iter().filter(|(value, _)| *value > least).map(|(_, vector)| vector).collect()
 }
 
-/// The window highest in energy among those whose edge tells much about a shift.
-fn latest_strong(energy: &Axis, ranges: &[Range<usize>], mean: &[f64]) -> usize {
-    let energies = energy.values();
-    let counts: ndarray::Array1<f32> = mean.iter().map(|&m| m as f32).collect();
-    let of = |range: &Range<usize>| {
-        let found = information(&Projection::new(&energies, range.clone(), 0), counts.view(), energy.scale);
-        if found.is_finite() { found } else { 0.0 }
-    };
-    let strengths: Vec<f64> = ranges.iter().map(of).collect();
-    let strongest = strengths.iter().copied().fold(0.0, f64::max);
-    (0..ranges.len()).filter(|&i| strengths[i] >= STRONG * strongest).max_by_key(|&i| ranges[i].start).unwrap_or(0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn energy() -> Axis {
+        Axis::energy_loss(450.0, 0.8, 240)
+    }
+
+    /// Electrons of a pixel with an edge at 532 eV, moved by `shift`, and one at 620 eV.
+    fn spectrum(shift: f64, height: f64) -> Vec<f64> {
+        let step = |e: f64, at: f64| 1.0 / (1.0 + (-(e - at) / 0.8).exp());
+        let edge = |e: f64| {
+            let first = step(e, 532.0 + shift) + (-((e - 536.0 - shift) / 2.0).powi(2)).exp();
+            1e5 * (e / 450.0f64).powf(-2.9) + height * 3e4 * first + 2e4 * step(e, 620.0)
+        };
+        energy().values().into_iter().map(edge).collect()
+    }
+
+    fn window(name: &str, onset: f64) -> Window {
+        Window { name: name.into(), range_ev: [onset - 8.0, onset + 40.0], background_ev: [onset - 40.0, onset - 4.0] }
+    }
+
+    fn basis() -> Basis {
+        Basis::new(&energy(), &[window("first", 532.0), window("second", 620.0)], &spectrum(0.0, 1.0)).unwrap()
+    }
+
+    #[test]
+    fn directions_are_orthonormal_and_few() {
+        let basis = basis();
+        let products = basis.directions.t().dot(&basis.directions);
+        for ((i, j), product) in products.indexed_iter() {
+            assert!((product - f32::from(u8::from(i == j))).abs() < 1e-4, "{i} {j}: {product}");
+        }
+        assert!((30..=56).contains(&basis.num_coordinates()), "{}", basis.num_coordinates());
+        assert_eq!(basis.templates.len(), 2 * 21);
+    }
+
+    #[test]
+    fn a_change_of_an_edge_lies_along_its_template() {
+        let basis = basis();
+        let counts = |shift, height| -> Array2<f32> {
+            let spectrum: Vec<f32> = spectrum(shift, height).into_iter().map(|n| n as f32).collect();
+            Array2::from_shape_vec((1, spectrum.len()), spectrum).unwrap()
+        };
+        let cosine = |of: &Array2<f32>, template: &Template| {
+            let line = basis.line(of.view(), of.view(), &[true], &[1.0]);
+            let pairs = || line.counted.iter().zip(&template.residual);
+            let norm = |squares: f64| squares.sqrt();
+            let along: f64 = pairs().map(|(&c, t)| f64::from(c) * t).sum();
+            along / norm(pairs().map(|(&c, _)| f64::from(c).powi(2)).sum()) / norm(pairs().map(|(_, t)| t * t).sum())
+        };
+        let height = &basis.templates[0];
+        assert_eq!((height.window, height.change), (0, Change::Height));
+        assert!(cosine(&counts(0.0, 1.2), height) > 0.98);
+        let moved = &basis.templates[1 + 2 * 2];
+        assert!(cosine(&counts(2.2, 1.0), moved) > 0.95, "{}", cosine(&counts(2.2, 1.0), moved));
+    }
+
+    #[test]
+    fn a_narrow_window_is_named_with_the_axis() {
+        let narrow = Window { name: "thin".into(), range_ev: [700.0, 701.0], background_ev: [690.0, 699.0] };
+        let message = Basis::new(&energy(), &[narrow], &spectrum(0.0, 1.0)).err().unwrap().to_string();
+        assert!(message.contains("'thin'") && message.contains("450.0 to 641.2 eV"), "{message}");
+    }
 }

@@ -40,11 +40,6 @@ impl<'a> Columns<'a> {
         self
     }
 
-    /// Number of columns.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// `f` of every pixel's columns in the order of the pixels, NaN for those left out.
     pub fn map(&self, f: impl Fn(&[f32]) -> f32 + Sync) -> Vec<f32> {
         let lines: Vec<Vec<f32>> = self
@@ -55,33 +50,6 @@ impl<'a> Columns<'a> {
             })
             .collect();
         lines.concat()
-    }
-
-    /// The sums of the columns of all ranks' pixels, each times its weight (0 to 1).
-    ///
-    /// # Collective
-    pub fn weighted_sum(&self, comm: &Comm, weights: &[f32]) -> Result<Vec<f64>> {
-        let weighed: Vec<(Vec<f64>, f64)> = self
-            .lines_with(weights)
-            .par_iter()
-            .map(|(line, weights)| {
-                let (mut sums, mut largest) = (vec![0f64; self.len], 0f64);
-                for (pixel, &weight) in self.pixels(line).zip(*weights) {
-                    if weight > 0.0 && pixel.iter().all(|v| v.is_finite()) {
-                        for (sum, &value) in sums.iter_mut().zip(pixel) {
-                            largest = largest.max(f64::from(value).abs());
-                            *sum += f64::from(weight) * f64::from(value);
-                        }
-                    }
-                }
-                (sums, largest)
-            })
-            .collect();
-        let largest = weighed.iter().fold(0f64, |most, line| most.max(line.1));
-        let bound = comm.sum_u64(weights.len() as u64) as f64 * comm.max_f64(largest).max(1.0);
-        let mut sum = ExactSum::new(self.len, bound);
-        weighed.iter().for_each(|line| sum.add(&line.0));
-        sum.total(comm)
     }
 
     /// Each line with the values of its pixels, of which `values` has one for each pixel of this rank.
@@ -119,22 +87,6 @@ impl Whitening {
     /// Whitened coordinates of the difference between two pixels.
     pub fn direction(&self, columns: &[f64]) -> Vec<f64> {
         self.rows.iter().map(|row| dot(row, columns)).collect()
-    }
-
-    /// Number of whitened coordinates.
-    pub fn dimensions(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// The whitened coordinate along `direction` as a linear form: weights of a pixel's columns, and an offset to
-    /// subtract.
-    pub fn along(&self, direction: &[f64]) -> (Vec<f64>, f64) {
-        let mut weights = vec![0.0; self.center.len()];
-        for (row, part) in self.rows.iter().zip(direction) {
-            weights.iter_mut().zip(row).for_each(|(w, r)| *w += part * r);
-        }
-        let offset = weights.iter().zip(&self.center).map(|(w, c)| w * c).sum();
-        (weights, offset)
     }
 
     /// Squared Mahalanobis distance of a pixel.

@@ -18,12 +18,7 @@ impl Drift {
     /// On the edge in `window` of spectra on `energy`, against their `mean` (`[E]` counts).
     pub fn new(energy: &Axis, window: &Window, mean: &[f64]) -> Drift {
         let range = energy.indices(window.range_ev[0], window.range_ev[1]);
-        Drift {
-            // The drift is measured on the channels themselves: no coefficients are needed.
-            edge: Projection::new(&energy.values(), range, 0),
-            scale_ev: energy.scale,
-            mean: mean.to_vec(),
-        }
+        Drift { edge: Projection::new(&energy.values(), range), scale_ev: energy.scale, mean: mean.to_vec() }
     }
 
     /// How much higher in energy (eV) the spectra of one line, `u` `[x, E]` counts, lie than the mean spectrum; `None`

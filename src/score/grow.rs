@@ -239,9 +239,9 @@ impl Grown {
     /// # Collective
     fn root_electrons(&self, sample: &Sample) -> Result<f64> {
         let bands = sample.bands;
-        let inside = Zip::from(&self.odds).and(&sample.electrons).map_collect(|&odds, &electrons| {
-            if odds > 0.0 { electrons.sqrt() } else { f32::NAN }
-        });
+        let inside = Zip::from(&self.odds)
+            .and(&sample.electrons)
+            .map_collect(|&odds, &electrons| if odds > 0.0 { electrons.sqrt() } else { f32::NAN });
         let roots: Vec<f32> = inside.iter().copied().collect();
         let count = bands.comm.sum_u64(roots.iter().filter(|root| !root.is_nan()).count() as u64).max(1);
         let largest = roots.iter().filter(|root| !root.is_nan()).fold(1f64, |most, &root| most.max(f64::from(root)));

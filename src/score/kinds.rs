@@ -85,7 +85,8 @@ pub struct Found {
 pub fn find_kinds(sample: &Sample, basis: &Basis, setting: &Setting) -> Result<Found> {
     let none = || Array2::from_elem(sample.bands.shape(), false);
     let first = Surprise::new(sample, basis, setting, None);
-    let mut search = Search { sample, basis, setting, taken: none(), explained: none(), kinds: Vec::new(), odds: Vec::new() };
+    let mut search =
+        Search { sample, basis, setting, taken: none(), explained: none(), kinds: Vec::new(), odds: Vec::new() };
     let mut renewed = None;
     for _ in 0..2 * MAX_KINDS {
         let surprise = renewed.as_ref().unwrap_or(&first);
@@ -132,7 +133,14 @@ impl Search<'_> {
             if kept.is_some() && (bands.count(&weights) as f64) < LEAST_NORMAL * bands.num_valid as f64 {
                 break;
             }
-            let pixels = LeftOut::new(self.sample, self.setting.trust, &self.setting.discs[0], &weights, None, self.setting.guard);
+            let pixels = LeftOut::new(
+                self.sample,
+                self.setting.trust,
+                &self.setting.discs[0],
+                &weights,
+                None,
+                self.setting.guard,
+            );
             let grown = grow(self.sample, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
             let Some(grown) = grown else { break };
             let inside = grown.odds.mapv(|odds| odds > 0.0);
@@ -161,7 +169,10 @@ impl Search<'_> {
         let window = &self.basis.windows()[window].name;
         if self.is_too_large(area) {
             if bands.comm.is_root() {
-                log::info!("{window}: {area} of {} pixels differ alike: another phase, not an anomaly", bands.num_valid);
+                log::info!(
+                    "{window}: {area} of {} pixels differ alike: another phase, not an anomaly",
+                    bands.num_valid
+                );
             }
             return Ok(false);
         }
@@ -204,18 +215,21 @@ impl Search<'_> {
         let bands = self.sample.bands;
         let weights = self.setting.weights_without(Some(&self.taken));
         let disc = &self.setting.discs[start.size];
-        let pooled = LeftOut::new(self.sample, self.setting.trust, disc, &weights, Some(&self.taken), self.setting.guard);
+        let pooled =
+            LeftOut::new(self.sample, self.setting.trust, disc, &weights, Some(&self.taken), self.setting.guard);
         let [y, x] = start.pixel;
         let model = pooled.model(pooled.blocks.of(y, x));
         let residuals = pooled.residuals_by(&model);
-        let own = bands.pixel(start.pixel, |i| residuals.values[i * residuals.dimensions..][..residuals.dimensions].to_vec());
+        let own =
+            bands.pixel(start.pixel, |i| residuals.values[i * residuals.dimensions..][..residuals.dimensions].to_vec());
         let own: Vec<f64> = own.into_iter().map(f64::from).collect();
         let along = |direction: &[f64]| -> f64 { direction.iter().zip(&own).map(|(d, v)| d * v).sum() };
         let direction = match start.group {
             Group::Any => own.clone(),
             Group::Edge { window, change } => {
                 let templates = self.basis.templates.iter().zip(&self.sample.templates);
-                let own_group = templates.filter(|(template, _)| (template.window, template.change) == (window, change));
+                let own_group =
+                    templates.filter(|(template, _)| (template.window, template.change) == (window, change));
                 let directions = own_group.map(|(_, residual)| {
                     let direction = model.direction(residual);
                     let sign = if along(&direction) < 0.0 { -1.0 } else { 1.0 };

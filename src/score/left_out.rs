@@ -225,7 +225,8 @@ impl LeftOut {
         };
         let row_of = |y: &usize| (self.first_line + y) / blocks.side[0];
         let rows: Vec<&[usize]> = lines.chunk_by(|a, b| row_of(a) == row_of(b)).collect();
-        let summed: Vec<(usize, Vec<f64>)> = rows.par_iter().map(|lines| (row_of(&lines[0]), of_blocks(lines))).collect();
+        let summed: Vec<(usize, Vec<f64>)> =
+            rows.par_iter().map(|lines| (row_of(&lines[0]), of_blocks(lines))).collect();
         let mut sums = vec![0i64; blocks.count() * part];
         for (row, found) in summed {
             let sums = &mut sums[row * blocks.grid[1] * part..][..found.len()];
@@ -267,7 +268,8 @@ impl LeftOut {
     /// Silverstein, J. Multivar. Anal. 97 (2006) 1382.
     pub fn model(&self, block: usize) -> Model {
         let size = self.steps.len();
-        let kept = |guard: usize| self.total_weight - self.blocks.around(block, guard).map(|b| self.weights[b]).sum::<f64>();
+        let kept =
+            |guard: usize| self.total_weight - self.blocks.around(block, guard).map(|b| self.weights[b]).sum::<f64>();
         let guard = (1..=self.guard).rev().find(|&guard| kept(guard) >= LEAST_SHARE * self.total_weight).unwrap_or(0);
         let weight = kept(guard).max(1.0);
         let mut rest = DMatrix::from_column_slice(size, size, &self.total);
@@ -345,7 +347,8 @@ impl LeftOut {
         let (size, dimensions) = (self.steps.len(), self.dimensions());
         let mut values = vec![f32::NAN; self.counts.len() * dimensions];
         let mut likelihood = vec![f32::NAN; self.counts.len()];
-        let lines = values.par_chunks_mut((self.width * dimensions).max(1)).zip(likelihood.par_chunks_mut(self.width.max(1)));
+        let lines =
+            values.par_chunks_mut((self.width * dimensions).max(1)).zip(likelihood.par_chunks_mut(self.width.max(1)));
         lines.enumerate().for_each(|(y, (line, likelihood))| {
             let mut whitened = vec![0.0; dimensions];
             for (x, out) in line.chunks_mut(dimensions).enumerate() {
@@ -398,4 +401,22 @@ fn steps(bands: &Bands, columns: &[Array2<f32>]) -> Vec<f64> {
         2f64.powi((largest.log2().ceil() as i32 + 1) - (EXACT_BITS - bits) / 2)
     };
     columns.iter().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_a_field_and_have_neighbours() {
+        let blocks = Blocks::new(96, 50);
+        assert_eq!((blocks.side, blocks.grid), ([6, 6], [16, 9]));
+        assert_eq!(blocks.of(95, 49), 16 * 9 - 1);
+        assert_eq!(blocks.around(0, 1).collect::<Vec<_>>(), [0, 1, 9, 10]);
+        assert_eq!(blocks.around(10, 1).count(), 9);
+        let scan = Blocks::new(1, 200);
+        assert_eq!((scan.side, scan.grid), ([1, 12], [1, 17]));
+        let large = Blocks::new(4000, 1000);
+        assert!(large.count() <= MAX_BLOCKS * MAX_BLOCKS && large.of(3999, 999) < large.count());
+    }
 }

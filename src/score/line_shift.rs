@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn finds_the_drift_of_a_line_despite_anomalous_pixels() {
         let energies: Vec<f64> = (0..240).map(|i| 450.0 + 0.8 * i as f64).collect();
-        let projection = Projection::new(&energies, 90..150, 24);
+        let projection = Projection::new(&energies, 90..150);
         let model = Array2::from_shape_fn((40, 240), |(_, i)| edge(energies[i]) as f32);
         let line = Array2::from_shape_fn((40, 240), |(x, i)| {
             let shift = if x % 5 == 0 { 5.4 } else { 0.37 };
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_flat_reference_moves_nothing() {
         let energies: Vec<f64> = (0..100).map(|i| 450.0 + i as f64).collect();
-        let projection = Projection::new(&energies, 10..60, 24);
+        let projection = Projection::new(&energies, 10..60);
         let model = Array2::from_elem((6, 100), 50f32);
         let line = Array2::from_shape_fn((6, 100), |(x, i)| 50.0 + ((x * 7 + i * 13) % 11) as f32);
         let shift = line_shift(&projection, line.view(), model.view(), &[true; 6], 1.0);

@@ -43,7 +43,8 @@ pub fn mean_field(
                 for (x, (odds, belief)) in odds.iter_mut().zip(&mut belief).enumerate() {
                     let own = f64::from(evidence[[y, x]]);
                     let weight = COUPLING * NEIGHBOURS[usize::from(line_scan)];
-                    let sum = (own + weight * mean_of_neighbours(map.view(), lines.start + y, x)).clamp(-CERTAIN, CERTAIN);
+                    let sum =
+                        (own + weight * mean_of_neighbours(map.view(), lines.start + y, x)).clamp(-CERTAIN, CERTAIN);
                     *odds = sum as f32;
                     let posterior = 1.0 / (1.0 + (-sum).exp());
                     *belief = (0.5 * (f64::from(*belief) + posterior)) as f32;

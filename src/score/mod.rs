@@ -3,8 +3,9 @@
 //! Nothing that judges a pixel has seen it: regression, covariance and spread come from blocks of pixels elsewhere.
 //!
 //! The path of a pixel from counts to flag:
-//! 1. `basis.rs` ([`Basis::line`], rank-local): counts and prediction of a scan line in a fixed whitening, along some forty
-//!    directions that the mean spectrum fixes (`edge_profile.rs`: its edges, moved or higher; slow cosines; detail);
+//! 1. `basis.rs` ([`Basis::line`], rank-local): counts and prediction of a scan line (`alignment.rs`: moved by its energy
+//!    drift) in a fixed whitening, along some forty directions that the mean spectrum fixes (`edge_profile.rs`: its edges,
+//!    moved or higher; slow cosines; detail);
 //! 2. `scores.rs` ([`Basis::scores`], collective): the steps from here on, over the lines of all ranks;
 //! 3. `sample.rs`: those directions in which something shows, and the prediction's own principal components;
 //! 4. `left_out.rs`: regresses on the prediction and whitens what is left, each block of pixels by the others;
@@ -19,6 +20,7 @@
 //! (`line_shift.rs`, `features.rs`), drift without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread
 //! over ranks.
 
+mod alignment;
 mod bands;
 mod basis;
 mod covariance;

@@ -211,7 +211,9 @@ fn maps<'l>(
 /// # Collective
 fn noise(comm: &Comm, counted: &[Array2<f32>]) -> f64 {
     let of = |map: &Array2<f32>| {
-        let differences = map.outer_iter().flat_map(|line| line.windows(2).into_iter().map(|w| (w[1] - w[0]).abs()).collect::<Vec<_>>());
+        let differences = map
+            .outer_iter()
+            .flat_map(|line| line.windows(2).into_iter().map(|w| (w[1] - w[0]).abs()).collect::<Vec<_>>());
         let median = quantiles(comm, &differences.collect::<Vec<_>>(), &[0.5])[0];
         (median / MAD_OF_SD).powi(2) / 2.0
     };

@@ -67,7 +67,9 @@ impl Setting {
     /// The pixels that judge others, without some.
     pub fn weights_without(&self, left_out: Option<&Array2<bool>>) -> Array2<bool> {
         match left_out {
-            Some(left_out) => ndarray::Zip::from(&self.weights).and(left_out).map_collect(|&weight, &out| weight && !out),
+            Some(left_out) => {
+                ndarray::Zip::from(&self.weights).and(left_out).map_collect(|&weight, &out| weight && !out)
+            }
             None => self.weights.clone(),
         }
     }

@@ -1,6 +1,5 @@
 //! How surprising each pixel is: statistics of its left-out residual over discs of four sizes, against what chance reaches.
 
-
 use ndarray::Array2;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -199,7 +198,8 @@ fn edge_statistics(
 /// # Source
 /// Wilson & Hilferty, PNAS 17 (1931) 684: the cube root of a chi-square is nearly normal.
 fn size_statistic(bands: &Bands, residuals: &Residuals, border: &Border) -> Vec<f32> {
-    let mut roots: Vec<f32> = residuals.squares().iter().map(|square| (square / residuals.dimensions as f32).sqrt()).collect();
+    let mut roots: Vec<f32> =
+        residuals.squares().iter().map(|square| (square / residuals.dimensions as f32).sqrt()).collect();
     border.divide(&mut roots);
     roots.iter_mut().for_each(|root| *root = (*root * *root).cbrt());
     let found = quantiles(bands.comm, &roots, &[0.5, ONE_SIGMA]);
