@@ -70,18 +70,18 @@ impl Mean {
     ///
     /// # Source
     /// James & Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, positive part, about the template.
-    fn new(mean: Vec<f64>, templates: &[Vec<f64>], pixels: f64, noise_correlation: f64) -> Mean {
-        let along = |template: &Vec<f64>| dot(template, &mean);
-        let best = (0..templates.len()).max_by(|&a, &b| along(&templates[a]).total_cmp(&along(&templates[b])));
-        let amount = best.map_or(0.0, |best| along(&templates[best]).max(0.0));
+    fn new(mean: Vec<f64>, templates: &[(usize, Vec<f64>)], pixels: f64, noise_correlation: f64) -> Mean {
+        let along = |direction: &Vec<f64>| dot(direction, &mean);
+        let best = templates.iter().max_by(|a, b| along(&a.1).total_cmp(&along(&b.1)));
+        let amount = best.map_or(0.0, |best| along(&best.1).max(0.0));
         let zero = vec![0.0; mean.len()];
-        let template = best.map_or(&zero, |best| &templates[best]);
+        let template = best.map_or(&zero, |best| &best.1);
         let rest: Vec<f64> = mean.iter().zip(template).map(|(m, t)| m - amount * t).collect();
         let noise = (mean.len() as f64 - 1.0) * noise_correlation / pixels;
         let kept = (1.0 - noise / dot(&rest, &rest).max(1e-12)).max(0.0);
         let signature: Vec<f64> = rest.iter().zip(template).map(|(r, t)| amount * t + kept * r).collect();
         let explained = amount * amount / dot(&signature, &signature).max(1e-12);
-        Mean { template: best.map(|best| (best, explained)), signature, mean, pixels, noise_correlation }
+        Mean { template: best.map(|best| (best.0, explained)), signature, mean, pixels, noise_correlation }
     }
 
     /// Its length in units of one pixel's noise.
@@ -100,6 +100,7 @@ impl Mean {
 /// expectation. The evidence of a pixel is its log likelihood ratio for the kind's mean against 0 in white noise.
 pub fn grow(
     sample: &Sample,
+    basis: &Basis,
     pixels: &LeftOut,
     start: Start,
     disc: &Disc,
@@ -111,7 +112,7 @@ pub fn grow(
     let residuals = pixels.residuals(&pixels.models());
     let [y, x] = start.pixel;
     let model = pixels.model(pixels.blocks.of(y, x));
-    let templates: Vec<Vec<f64>> = sample.templates.iter().map(|residual| model.direction(residual)).collect();
+    let templates = directions(&model, sample, basis);
     let mut belief = Zip::from(belief).and(taken).map_collect(|&belief, &taken| if taken { 0.0 } else { belief });
     let mut before: Option<Array2<bool>> = None;
     let mut last = None;
@@ -153,6 +154,19 @@ pub fn grow(
     border_spread(bands, &residuals).divide(&mut along);
     let varied = variance(bands, &masked(bands, along, &outside), disc, estimated)?;
     Ok(Some(Grown { odds, belief, mean, variance: varied.max(correlated), model }))
+}
+
+/// The templates as whitened unit directions, with their indices; a height may change up or down. Rank-local.
+fn directions(model: &Model, sample: &Sample, basis: &Basis) -> Vec<(usize, Vec<f64>)> {
+    let mut directions = Vec::new();
+    for (i, (template, residual)) in basis.templates.iter().zip(&sample.templates).enumerate() {
+        let direction = model.direction(residual);
+        if template.change == Change::Height {
+            directions.push((i, direction.iter().map(|d| -d).collect()));
+        }
+        directions.push((i, direction));
+    }
+    directions
 }
 
 /// The pixels outside a kind: those that it is not believed of, that are not like its `mean`, and that are not `taken`.

@@ -141,7 +141,7 @@ impl Search<'_> {
                 None,
                 self.setting.guard,
             );
-            let grown = grow(self.sample, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
+            let grown = grow(self.sample, self.basis, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
             let Some(grown) = grown else { break };
             let inside = grown.odds.mapv(|odds| odds > 0.0);
             let area = bands.count(&inside);
