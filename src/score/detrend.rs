@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView2, Zip, s};
 
-use super::bands::{Bands, WithHalo, values_and_presence};
 use super::line::LineFeatures;
 use super::quantile::quantiles;
+use crate::bands::{Bands, WithHalo, values_and_presence};
 use crate::cube::neighbourhood;
 
 /// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.

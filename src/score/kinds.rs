@@ -5,13 +5,13 @@ use std::fmt;
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, Ix2, SliceInfo, SliceInfoElem, Zip, s};
 
-use super::bands::{Bands, WithHalo};
 use super::features::dot;
 use super::line::{Family, LineFeatures};
 use super::mean_field::mean_field;
 use super::scan::Scan;
 use super::seeds::Seeds;
 use super::subspace::Subspace;
+use crate::bands::{Bands, WithHalo};
 use crate::comm::ExactSum;
 use crate::cube::neighbourhood;
 

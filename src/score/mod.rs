@@ -13,9 +13,8 @@
 //! 10. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
 //! Off that path: `pcc.rs`, the paper's score; `rx.rs`, the RX detector on principal components; `drift.rs`, drift
-//! without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread over ranks.
+//! without a model; `quantile.rs`, quantiles of values spread over ranks.
 
-mod bands;
 mod calibrate;
 mod covariance;
 mod detrend;

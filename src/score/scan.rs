@@ -4,8 +4,8 @@ use anyhow::Result;
 use ndarray::{Array1, Array2, ArrayView1, Ix1, SliceInfo, SliceInfoElem, Zip, s};
 use rayon::prelude::*;
 
-use super::bands::{Bands, WithHalo, values_and_presence};
 use super::quantile::quantiles;
+use crate::bands::{Bands, WithHalo, values_and_presence};
 use crate::comm::ExactSum;
 
 /// Radii in pixels: 9 and 21 pixels.

@@ -3,12 +3,12 @@
 use anyhow::{Result, ensure};
 use ndarray::Array2;
 
-use super::bands::Bands;
 use super::calibrate::calibrate;
 use super::detrend::detrend;
 use super::kinds::{Found, Kind, find_kinds};
 use super::line::{Family, LineFeatures, LineScorer};
 use super::subspace::Subspace;
+use crate::bands::Bands;
 use crate::comm::Comm;
 
 /// Scores of a rank's pixels, `[local lines, x]`, higher is more anomalous; NaN where not valid.

@@ -2,8 +2,8 @@
 
 use ndarray::Array2;
 
-use super::bands::Bands;
 use super::line::Family;
+use crate::bands::Bands;
 
 /// The pixels that may seed a kind.
 pub struct Seeds {
