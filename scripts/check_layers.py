@@ -25,7 +25,7 @@ CRATES = {
     "hdf5": ["archive", "output"],
     "hdf5_sys": ["archive", "output"],
     "serde_yaml": ["config"],
-    "tch": ["gpu", "model", "train", "pca", "bench"],
+    "tch": ["gpu", "model", "train", "pca", "context", "bench"],
 }
 MAX_LINES = 500
 # Brackets keep these patterns from matching themselves.

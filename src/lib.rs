@@ -1,7 +1,8 @@
 //! Finds anomalous spectra in large archives of EELS spectrum images.
 //!
 //! Data flows in this order:
-//! `config -> comm -> archive -> shard -> preprocess -> stream -> (train | pca) -> score -> output -> results -> report`.
+//! `config -> comm -> archive -> shard -> preprocess -> stream -> (train | pca | context) -> score -> output -> results ->
+//! report`.
 //! The modules below are listed from the ground up, and a module imports only those above it in the list; the tests hold
 //! that. [`pipeline`] ties them together for one run, [`commands`] is the command line.
 //!
@@ -21,7 +22,7 @@
 //!   step is several of them, however many ranks share them.
 //! * **whitened**: in units of the noise; **residual**: what was counted less what a model predicts.
 //! * **window**: the energies of one edge, in which scores look; **reference edge**: the one that a line's drift is measured by.
-//! * **method**: a model that predicts spectra (`cvae`, `pca3`, `mean`); **score**: a map of how anomalous each pixel is (`shift`,
+//! * **method**: a model that predicts spectra (`cvae`, `pca3`, `context`, `mean`); **score**: a map of how anomalous each pixel is (`shift`,
 //!   `composition`, `combined`, `pcc`).
 //! * **kind**: pixels whose residuals are alike; **region**: a connected area of flagged pixels.
 //! * **truth**: which pixels are anomalous, where that is known; **mask**: which pixels are ignored.
@@ -63,6 +64,7 @@ pub mod cube;
 pub mod spectrum;
 pub mod archive;
 pub mod shard;
+pub mod bands;
 pub mod preprocess;
 pub mod simulate;
 pub mod stream;
@@ -72,6 +74,7 @@ pub mod gpu;
 pub mod model;
 pub mod train;
 pub mod pca;
+pub mod context;
 pub mod score;
 pub mod evaluate;
 

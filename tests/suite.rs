@@ -17,6 +17,7 @@ mod tools;
 
 // The science: noise of measured cubes, scores of made ones, injected anomalies, the experiments in small.
 mod analysis;
+mod context;
 mod experiments;
 mod given;
 mod inject;

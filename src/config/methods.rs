@@ -8,25 +8,34 @@ use serde::{Deserialize, Serialize};
 use super::problems::Problems;
 
 /// What is scored besides the network and the linear baselines.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Methods {
+    /// The linear blind spot, method `context`: four components of each pixel predicted from those of the pixels around it, by a
+    /// ridge regression that has not seen it.
+    pub context: bool,
     /// Reconstructions by other programs, by name: `{mine: "models/{}.npy"}`. Each is an array `[y, x, energy]` of electrons
     /// or of shares, in a `.npy` file or in any format that cubes are read from; `{}` stands for the id of the cube. It is
     /// scored and reported like the program's own methods.
     pub given: BTreeMap<String, String>,
 }
 
+impl Default for Methods {
+    fn default() -> Self {
+        Methods { context: true, given: BTreeMap::new() }
+    }
+}
+
 impl Methods {
     pub(super) fn validate(&self, problems: &mut Problems) {
         for (name, path) in &self.given {
             let is_word = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            let is_taken = ["cvae", "mean"].contains(&name.as_str()) || name.starts_with("pca");
+            let is_taken = ["cvae", "context", "mean"].contains(&name.as_str()) || name.starts_with("pca");
             problems.require(
                 is_word && !name.is_empty() && !is_taken,
                 format!(
                     "methods.given: {name:?} cannot name a method: use lower-case letters, digits and _, and none of the \
-                     program's own names (cvae, mean, pca...)"
+                     program's own names (cvae, context, mean, pca...)"
                 ),
             );
             problems.require(!path.is_empty(), format!("methods.given: {name}: the path is empty"));
@@ -42,7 +51,7 @@ mod tests {
     fn a_given_method_has_a_name_of_its_own() {
         let parse = |yaml: &str| Config::parse("test", yaml, &[]);
         parse("methods: {given: {mine: 'a/{}.npy', other_2: b.hspy}}").unwrap();
-        for name in ["pca3", "cvae", "Mine", "a-b"] {
+        for name in ["pca3", "cvae", "context", "Mine", "a-b"] {
             let error = parse(&format!("methods: {{given: {{{name}: a.npy}}}}")).unwrap_err().to_string();
             assert!(error.contains("cannot name a method"), "{name}: {error}");
         }

@@ -17,6 +17,7 @@ mod linear_fit;
 mod prepare;
 mod run;
 mod score;
+mod score_context;
 mod score_cube;
 mod score_linear;
 mod score_reconstruction;

@@ -1,4 +1,4 @@
-//! One cube scored by every method: the 3D-CVAE, those given from outside, and the linear baselines.
+//! One cube scored by every method: the 3D-CVAE, those given from outside, the linear blind spot and the linear baselines.
 
 use anyhow::Result;
 use ndarray::{Array3, s};
@@ -6,6 +6,7 @@ use ndarray::{Array3, s};
 use super::clock::Clock;
 use super::given::Given;
 use super::linear_fit::LinearFit;
+use super::score_context::score_context;
 use super::score_linear::score_linear;
 use super::score_reconstruction::Scoring;
 use super::sum_cube::sum_cube;
@@ -66,7 +67,13 @@ pub fn score_cube<'a>(
         clock.lap("score");
     }
     let linear = score_linear(config, &scoring, &sum, baselines, clock)?;
+    let of_context = match config.methods.context {
+        true => Some(score_context(config, &scoring, &sum, &linear)?),
+        false => None,
+    };
     methods.extend(linear.methods);
+    methods.extend(of_context.map(|scores| Method { name: "context".into(), scores, rx: None }));
+    clock.lap("score");
     Ok(ScoredCube {
         mean,
         totals: sum.totals,

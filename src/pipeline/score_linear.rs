@@ -16,6 +16,8 @@ use crate::score::rx;
 pub struct LinearMethods {
     pub methods: Vec<Method>,
     pub decomposition: Decomposition,
+    /// What was fitted to the cube itself; of this is the decomposition, where there is one.
+    pub own: Option<LinearFit>,
     /// Of that decomposition, `[lines * x, components]`, NaN where ignored.
     pub loadings: Array2<f64>,
 }
@@ -61,7 +63,7 @@ pub fn score_linear(
         methods.extend(scored.into_iter().map(|method| Method { name: method.name + suffix, ..method }));
     }
     clock.lap("score");
-    Ok(LinearMethods { methods, decomposition, loadings: kept_loadings })
+    Ok(LinearMethods { methods, decomposition, own, loadings: kept_loadings })
 }
 
 /// Scores by as many principal components as each of `pca.components` says, and by the mean spectrum.
@@ -84,13 +86,13 @@ fn score_fit(
         if comm.is_root() && *count == Auto::Auto {
             log::info!("{}: pca_auto has {k} components", band.cube.info().id);
         }
-        let scores = scoring.score_rebuilt(|line: ArrayView2<f32>| fit.decomposition.reconstruct(line, k))?;
+        let scores = scoring.score_rebuilt(|_, line: ArrayView2<f32>| fit.decomposition.reconstruct(line, k))?;
         let shares = loadings_per_electron(loadings, totals, k);
         let rx = rx(comm, shares.view(), band.cube.size()[1], band.lines.start)?;
         methods.push(Method { name, scores, rx: Some(rx) });
     }
     if config.pca.mean {
-        let scores = scoring.score_rebuilt(|line: ArrayView2<f32>| scaled_mean(&fit.mean, line))?;
+        let scores = scoring.score_rebuilt(|_, line: ArrayView2<f32>| scaled_mean(&fit.mean, line))?;
         methods.push(Method { name: "mean".into(), scores, rx: None });
     }
     Ok(methods)

@@ -138,26 +138,28 @@ impl Scoring<'_> {
         collector.scores(self.comm)
     }
 
-    /// Scores of this rank's lines against the reconstruction that `rebuild` gives of each, `[x, energy]` electrons.
+    /// Scores of this rank's lines against the reconstruction that `rebuild` gives of each from its place y and its counts,
+    /// `[x, energy]` electrons.
     ///
     /// # Collective
     /// # Errors
     /// Unreadable data.
-    pub fn score_rebuilt(&self, rebuild: impl Fn(ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<Scores> {
+    pub fn score_rebuilt(&self, rebuild: impl Fn(usize, ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<Scores> {
         let mut collector = Collector::new(self);
         let mut waiting = Vec::new();
-        let mut rebuild_all = |waiting: &mut Vec<Pair>| {
-            waiting.par_iter_mut().for_each(|pair| pair.reconstruction = rebuild(pair.counts.view()));
-            waiting.drain(..).for_each(|pair| collector.push(pair));
+        let mut rebuild_all = |waiting: &mut Vec<(usize, Pair)>| {
+            waiting.par_iter_mut().for_each(|(y, pair)| pair.reconstruction = rebuild(*y, pair.counts.view()));
+            waiting.drain(..).for_each(|(_, pair)| collector.push(pair));
         };
         let done = self.band.each_block(|rows, prepared| {
-            for i in 0..rows.len() {
-                waiting.push(Pair {
+            for (i, y) in rows.enumerate() {
+                let pair = Pair {
                     counts: prepared.counts.index_axis(Dim(0), i).to_owned(),
                     valid: prepared.valid.row(i).to_vec(),
                     share: prepared.share.row(i).to_vec(),
                     reconstruction: Array2::default([0, 0]),
-                });
+                };
+                waiting.push((y, pair));
                 if waiting.len() >= lines_at_once() {
                     rebuild_all(&mut waiting);
                 }

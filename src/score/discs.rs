@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, Ix1, SliceInfo, SliceInfoElem, Zip, s};
 
-use super::bands::{WithHalo, values_and_presence};
+use crate::bands::{WithHalo, values_and_presence};
 
 /// The sizes of anomalies that are looked for: discs of 1, 9, 21 and 37 pixels.
 const RADII: [f64; 4] = [0.0, 1.5, 2.3, 3.4];

@@ -4,7 +4,6 @@ use anyhow::Result;
 use ndarray::{Array2, Zip};
 use rayon::prelude::*;
 
-use super::bands::Bands;
 use super::basis::{Basis, Change, Template};
 use super::discs::Disc;
 use super::kinds::Family;
@@ -13,6 +12,7 @@ use super::mean_field::mean_field;
 use super::sample::Sample;
 use super::spread::{correlation, variance};
 use super::surprise::{Start, border_spread};
+use crate::bands::Bands;
 use crate::comm::ExactSum;
 
 /// Rounds of expectation and maximisation; most kinds converge in ten.

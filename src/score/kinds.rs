@@ -5,7 +5,6 @@ use std::fmt;
 use anyhow::Result;
 use ndarray::{Array2, Zip};
 
-use super::bands::Bands;
 use super::basis::Basis;
 use super::grow::{Grown, grow};
 use super::left_out::LeftOut;
@@ -13,6 +12,7 @@ use super::regions::regions;
 use super::sample::Sample;
 use super::setting::Setting;
 use super::surprise::{Group, Start, Surprise};
+use crate::bands::Bands;
 
 /// A report shows no more kinds than this.
 const MAX_KINDS: usize = 8;
@@ -141,7 +141,8 @@ impl Search<'_> {
                 None,
                 self.setting.guard,
             );
-            let grown = grow(self.sample, self.basis, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
+            let grown =
+                grow(self.sample, self.basis, &pixels, start, &self.setting.discs[start.size], &belief, &self.taken)?;
             let Some(grown) = grown else { break };
             let inside = grown.odds.mapv(|odds| odds > 0.0);
             let area = bands.count(&inside);

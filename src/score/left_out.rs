@@ -8,9 +8,9 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::bands::Bands;
 use super::discs::Disc;
 use super::sample::Sample;
+use crate::bands::Bands;
 
 /// Blocks of a field are a fifth of its shorter side, within these bounds; those of a scan a sixteenth of it.
 const SIDE_PX: [usize; 2] = [3, 6];

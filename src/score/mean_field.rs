@@ -4,7 +4,7 @@
 use ndarray::{Array2, ArrayView2, Axis as Dim};
 use rayon::prelude::*;
 
-use super::bands::WithHalo;
+use crate::bands::WithHalo;
 use crate::cube::neighbourhood;
 
 /// Log odds that each of eight neighbours adds where it is certainly anomalous, and subtracts where it certainly is not.

@@ -17,11 +17,10 @@
 //! 9. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
 //! Off that path: `pcc.rs`, the paper's score; `rx.rs` (`covariance.rs`), the RX detector on principal components; `drift.rs`
-//! (`line_shift.rs`, `features.rs`), drift without a model; `bands.rs` and `quantile.rs`, maps and quantiles of values spread
+//! (`line_shift.rs`, `features.rs`), drift without a model; `quantile.rs`, quantiles of values spread
 //! over ranks.
 
 mod alignment;
-mod bands;
 mod basis;
 mod covariance;
 mod discs;

@@ -5,10 +5,10 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use super::bands::Bands;
 use super::basis::{Basis, LineFeatures};
 use super::discs::Disc;
 use super::quantile::quantiles;
+use crate::bands::Bands;
 use crate::comm::{Comm, ExactSum};
 use crate::spectrum::MAD_OF_SD;
 

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use ndarray::{Array2, Zip};
 
-use super::bands::Bands;
 use super::basis::{Basis, LineFeatures};
 use super::kinds::{Family, Found, Kind, find_kinds};
 use super::sample::Sample;
 use super::setting::Setting;
+use crate::bands::Bands;
 use crate::comm::Comm;
 
 /// Where no kind is, the most surprising pixel ranks this far below even odds, and others below it.

@@ -5,9 +5,9 @@ use anyhow::Result;
 use ndarray::{Array2, ArrayView1};
 use rayon::prelude::*;
 
-use super::bands::{Bands, WithHalo, values_and_presence};
 use super::discs::{Disc, overlap};
 use super::quantile::quantiles;
+use crate::bands::{Bands, WithHalo, values_and_presence};
 use crate::comm::ExactSum;
 use crate::spectrum::MAD_OF_SD;
 

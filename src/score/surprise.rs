@@ -3,12 +3,12 @@
 use ndarray::Array2;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::bands::Bands;
 use super::basis::{Basis, Change};
 use super::left_out::{LeftOut, Model, Residuals};
 use super::quantile::quantiles;
 use super::sample::Sample;
 use super::setting::Setting;
+use crate::bands::Bands;
 use crate::spectrum::{MAD_OF_SD, Middle, median};
 
 /// False starts in a cube of white noise.

@@ -56,6 +56,11 @@ impl<'a> Bands<'a> {
         }
     }
 
+    /// Lines of the map, of all ranks.
+    pub fn height(&self) -> usize {
+        self.bands.last().map_or(0, |band| band.end)
+    }
+
     /// This rank's lines.
     pub fn own(&self) -> Range<usize> {
         self.bands[self.comm.rank()].clone()
@@ -133,7 +138,7 @@ impl<'a> Bands<'a> {
     ///
     /// # Collective
     pub fn with_halo(&self, own: ArrayView2<f32>, reach: usize) -> WithHalo {
-        let last = self.bands.last().map_or(0, |band| band.end);
+        let last = self.height();
         let wanted = |band: &Range<usize>| match band.is_empty() {
             true => 0..0,
             false => band.start.saturating_sub(reach)..(band.end + reach).min(last),

@@ -1,0 +1,15 @@
+//! The linear blind spot: the components of each pixel predicted from those of the pixels around it, by weights that have
+//! seen neither the pixel nor those within an anomaly's reach of it.
+//!
+//! [`Components`] takes spectra to a few numbers of unit noise and back, [`Field`] holds those of a rank's lines and the
+//! lines around, [`BlindSpot`] is the ridge regression between them: the least that a network must beat.
+
+mod blind_spot;
+mod components;
+mod field;
+mod normal;
+mod window;
+
+pub use blind_spot::BlindSpot;
+pub use components::Components;
+pub use field::Field;

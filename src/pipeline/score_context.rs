@@ -1,0 +1,56 @@
+//! The linear blind spot of one cube.
+
+use anyhow::Result;
+use ndarray::{Array2, ArrayView2};
+
+use super::linear_fit::{LinearFit, loadings};
+use super::score_linear::LinearMethods;
+use super::score_reconstruction::Scoring;
+use super::sum_cube::SpectrumSum;
+use crate::bands::Bands;
+use crate::config::{Auto, Config, OneOrMany};
+use crate::context::{BlindSpot, Components, Field};
+use crate::score::Scores;
+
+/// Scores a cube, whose spectra add up to `sum`, by what the surroundings of each pixel predict.
+///
+/// # Collective
+/// # Errors
+/// Unreadable data; errors of libtorch.
+pub fn score_context(config: &Config, scoring: &Scoring, sum: &SpectrumSum, linear: &LinearMethods) -> Result<Scores> {
+    let (components, own) = components(config, scoring, sum, linear)?;
+    let width = scoring.band.cube.size()[1];
+    let valid = own.outer_iter().filter(|pixel| pixel.iter().all(|value| value.is_finite())).count();
+    let bands = Bands::new(scoring.comm, width, scoring.band.lines.len(), valid);
+    let field = Field::new(&bands, own.view());
+    let blind_spot = BlindSpot::fit(scoring.comm, &field)?;
+    scoring.score_rebuilt(|y, line: ArrayView2<f32>| components.electrons(blind_spot.predict(&field, y).view(), line))
+}
+
+/// The components of the cube, and those of this rank's pixels, NaN where a pixel is ignored.
+///
+/// # Collective
+fn components(
+    config: &Config,
+    scoring: &Scoring,
+    sum: &SpectrumSum,
+    linear: &LinearMethods,
+) -> Result<(Components, Array2<f64>)> {
+    let of = |fit: &LinearFit, loadings: &Array2<f64>| {
+        // The first is the mean spectrum. What does not stand out of the noise would only add noise.
+        let components = Components::new(&fit.decomposition, &sum.electrons, fit.significant - 1);
+        let own = components.of(loadings.view(), &sum.totals);
+        (components, own)
+    };
+    let usable =
+        |fit: &&LinearFit| fit.decomposition.poisson && fit.decomposition.num_components() >= Components::DECOMPOSED;
+    if let Some(fit) = linear.own.as_ref().filter(usable) {
+        return Ok(of(fit, &linear.loadings));
+    }
+    let mut config = config.clone();
+    config.pca.poisson = true;
+    config.pca.components = OneOrMany::Many(vec![Auto::Given(Components::DECOMPOSED)]);
+    let (comm, band) = (scoring.comm, scoring.band);
+    let fit = LinearFit::to_cube(comm, &config, band, sum)?;
+    Ok(of(&fit, &loadings(comm, band, &fit.decomposition)?))
+}
