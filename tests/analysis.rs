@@ -136,7 +136,7 @@ fn scores(
     mean_counts: &[f64],
     reconstruct: impl Fn(ArrayView2<f32>) -> Array2<f32>,
 ) -> Scores {
-    let basis = Basis::new(&energy(), windows, mean_counts).unwrap();
+    let basis = Basis::new(&energy(), windows, mean_counts, &[]).unwrap();
     let lines = scene.lines(comm);
     let features: Vec<LineFeatures> =
         lines.map(|y| basis.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid(), &[1.0; WIDTH])).collect();

@@ -5,7 +5,7 @@ use ndarray::{Array2, Axis as Dim};
 
 use super::sum_cube::{SpectrumSum, sum_cube};
 use crate::comm::Comm;
-use crate::config::{Auto, Config, PcaSolver};
+use crate::config::{Auto, Config, PcaFit, PcaSolver};
 use crate::pca::{Decomposition, Scatter, Spectra, randomized};
 use crate::score::quantiles;
 use crate::stream::{Band, Cube, CubeStatistics, mean_spectrum};
@@ -22,6 +22,52 @@ pub struct LinearFit {
     pub mean: Vec<f64>,
     /// Number of components that stand out of the noise.
     pub significant: usize,
+    /// How electrons vary over the pixels, `[energy]` each, by one standard deviation: the components that stand out of the
+    /// noise, but the first.
+    pub variations: Vec<Vec<f64>>,
+}
+
+/// The fits of one cube's linear methods.
+pub struct LinearFits<'a> {
+    /// To the cube itself, with and without the pixels that fit worst.
+    pub own: Option<LinearFit>,
+    robust: Option<LinearFit>,
+    from_training: Option<&'a LinearFit>,
+}
+
+impl<'a> LinearFits<'a> {
+    /// What the configuration asks for of a cube whose spectra add up to `sum`; `bound` is that on one channel's electrons,
+    /// summed over all pixels.
+    ///
+    /// # Collective
+    /// # Errors
+    /// Unreadable data; errors of libtorch.
+    pub fn new(
+        comm: &Comm,
+        config: &Config,
+        band: &Band,
+        sum: &SpectrumSum,
+        bound: f64,
+        from_training: Option<&'a LinearFit>,
+    ) -> Result<LinearFits<'a>> {
+        let own = match (from_training, config.pca.fit) {
+            (Some(_), PcaFit::Training) => None,
+            _ => Some(LinearFit::to_cube(comm, config, band, sum)?),
+        };
+        let robust = match &own {
+            Some(own) if config.pca.robust => Some(own.trimmed(comm, config, band, bound)?),
+            _ => None,
+        };
+        Ok(LinearFits { own, robust, from_training })
+    }
+
+    /// Each with the suffix of its methods' names; the file keeps the first.
+    pub fn named(&self) -> Vec<(&LinearFit, &'static str)> {
+        let mut fits: Vec<(&LinearFit, &str)> = self.own.iter().map(|own| (own, "")).collect();
+        fits.extend(self.robust.iter().map(|robust| (robust, "_robust")));
+        fits.extend(self.from_training.map(|fit| (fit, if self.own.is_some() { "_bulk" } else { "" })));
+        fits
+    }
 }
 
 /// A 3 x 3 mean leaves fewer independent pixels, by this factor: the sum of its squared correlations.
@@ -62,9 +108,19 @@ impl LinearFit {
             PcaSolver::Randomized => randomized(comm, &spectra, number, independent, most, add_to)?,
         };
         let significant = decomposition.significant(independent).min(MOST_AUTO);
+        let variation = |k: usize| {
+            let deviation = decomposition.explained_variance[k].sqrt();
+            decomposition.factors.column(k).iter().map(|value| value * deviation).collect()
+        };
+        let variations = (1..significant).map(variation).collect();
         let kept = if counts.contains(&Auto::Auto) { given.max(significant) } else { given };
         decomposition = decomposition.truncated(kept);
-        Ok(LinearFit { decomposition, mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(), significant })
+        Ok(LinearFit {
+            decomposition,
+            mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(),
+            significant,
+            variations,
+        })
     }
 
     /// Fits all valid pixels of a cube, whose spectra add up to `sum`.

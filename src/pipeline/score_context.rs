@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2};
 
-use super::linear_fit::{LinearFit, loadings};
+use super::linear_fit::{LinearFit, LinearFits, loadings};
 use super::score_linear::LinearMethods;
 use super::score_reconstruction::Scoring;
 use super::sum_cube::SpectrumSum;
@@ -17,8 +17,14 @@ use crate::score::Scores;
 /// # Collective
 /// # Errors
 /// Unreadable data; errors of libtorch.
-pub fn score_context(config: &Config, scoring: &Scoring, sum: &SpectrumSum, linear: &LinearMethods) -> Result<Scores> {
-    let (components, own) = components(config, scoring, sum, linear)?;
+pub fn score_context(
+    config: &Config,
+    scoring: &Scoring,
+    sum: &SpectrumSum,
+    fits: &LinearFits,
+    linear: &LinearMethods,
+) -> Result<Scores> {
+    let (components, own) = components(config, scoring, sum, fits, linear)?;
     let width = scoring.band.cube.size()[1];
     let valid = own.outer_iter().filter(|pixel| pixel.iter().all(|value| value.is_finite())).count();
     let bands = Bands::new(scoring.comm, width, scoring.band.lines.len(), valid);
@@ -34,6 +40,7 @@ fn components(
     config: &Config,
     scoring: &Scoring,
     sum: &SpectrumSum,
+    fits: &LinearFits,
     linear: &LinearMethods,
 ) -> Result<(Components, Array2<f64>)> {
     let of = |fit: &LinearFit, loadings: &Array2<f64>| {
@@ -44,7 +51,7 @@ fn components(
     };
     let usable =
         |fit: &&LinearFit| fit.decomposition.poisson && fit.decomposition.num_components() >= Components::DECOMPOSED;
-    if let Some(fit) = linear.own.as_ref().filter(usable) {
+    if let Some(fit) = fits.own.as_ref().filter(usable) {
         return Ok(of(fit, &linear.loadings));
     }
     let mut config = config.clone();

@@ -5,7 +5,7 @@ use ndarray::{Array3, s};
 
 use super::clock::Clock;
 use super::given::Given;
-use super::linear_fit::LinearFit;
+use super::linear_fit::{LinearFit, LinearFits};
 use super::score_context::score_context;
 use super::score_linear::score_linear;
 use super::score_reconstruction::Scoring;
@@ -46,12 +46,14 @@ pub fn score_cube<'a>(
     let sum = sum_cube(comm, &band, bound, |_, _| true)?;
     let mean = sum.mean();
     let thickness = thickness(comm, config, &band)?;
-    let windows = windows(config, cube, &mean);
-    let basis = Basis::new(&cube.energy, &windows, &mean)?;
-    log_windows(comm, cube, &basis);
     clock.lap("read");
+    let fits = LinearFits::new(comm, config, &band, &sum, bound, baselines)?;
+    let windows = windows(config, cube, &mean);
+    let basis = Basis::new(&cube.energy, &windows, &mean, &fits.named()[0].0.variations)?;
+    log_windows(comm, cube, &basis);
+    clock.lap("pca");
 
-    let scoring = Scoring { comm, basis: &basis, band: &band, bound };
+    let scoring = Scoring { comm, basis: &basis, band: &band };
     let mut methods = Vec::new();
     let mut latent = None;
     if let (Some(tiles), Some(model)) = (&tiles, model) {
@@ -66,9 +68,9 @@ pub fn score_cube<'a>(
         methods.push(Method { name: name.clone(), scores: scoring.score_given(&given)?, rx: None });
         clock.lap("score");
     }
-    let linear = score_linear(config, &scoring, &sum, baselines, clock)?;
+    let linear = score_linear(config, &scoring, &sum, &fits, clock)?;
     let of_context = match config.methods.context {
-        true => Some(score_context(config, &scoring, &sum, &linear)?),
+        true => Some(score_context(config, &scoring, &sum, &fits, &linear)?),
         false => None,
     };
     methods.extend(linear.methods);

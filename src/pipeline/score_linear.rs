@@ -4,10 +4,10 @@ use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
 
 use super::clock::Clock;
-use super::linear_fit::{LinearFit, loadings};
+use super::linear_fit::{LinearFit, LinearFits, loadings};
 use super::score_reconstruction::Scoring;
 use super::sum_cube::SpectrumSum;
-use crate::config::{Auto, Config, PcaFit};
+use crate::config::{Auto, Config};
 use crate::pca::Decomposition;
 use crate::results::{Method, electrons};
 use crate::score::rx;
@@ -16,13 +16,11 @@ use crate::score::rx;
 pub struct LinearMethods {
     pub methods: Vec<Method>,
     pub decomposition: Decomposition,
-    /// What was fitted to the cube itself; of this is the decomposition, where there is one.
-    pub own: Option<LinearFit>,
     /// Of that decomposition, `[lines * x, components]`, NaN where ignored.
     pub loadings: Array2<f64>,
 }
 
-/// Scores a cube, whose spectra add up to `sum`, by all linear methods that the configuration asks for.
+/// Scores a cube, whose spectra add up to `sum`, by all linear methods of `fits`.
 ///
 /// # Collective
 /// # Errors
@@ -31,25 +29,13 @@ pub fn score_linear(
     config: &Config,
     scoring: &Scoring,
     sum: &SpectrumSum,
-    from_training: Option<&LinearFit>,
+    fits: &LinearFits,
     clock: &mut Clock,
 ) -> Result<LinearMethods> {
-    let Scoring { comm, band, bound, .. } = *scoring;
-    let own = match (from_training, config.pca.fit) {
-        (Some(_), PcaFit::Training) => None,
-        _ => Some(LinearFit::to_cube(comm, config, band, sum)?),
-    };
-    let robust = match &own {
-        Some(own) if config.pca.robust => Some(own.trimmed(comm, config, band, bound)?),
-        _ => None,
-    };
-    // The file keeps the first.
-    let mut fits: Vec<(&LinearFit, &str)> = own.iter().map(|own| (own, "")).collect();
-    fits.extend(robust.iter().map(|robust| (robust, "_robust")));
-    fits.extend(from_training.map(|fit| (fit, if own.is_some() { "_bulk" } else { "" })));
+    let Scoring { comm, band, .. } = *scoring;
+    let fits = fits.named();
     let decomposition = fits[0].0.decomposition.clone();
     let kept_loadings = loadings(comm, band, &decomposition)?;
-    clock.lap("pca");
     let mut methods = Vec::new();
     for (fit, suffix) in fits {
         let of_others;
@@ -63,7 +49,7 @@ pub fn score_linear(
         methods.extend(scored.into_iter().map(|method| Method { name: method.name + suffix, ..method }));
     }
     clock.lap("score");
-    Ok(LinearMethods { methods, decomposition, own, loadings: kept_loadings })
+    Ok(LinearMethods { methods, decomposition, loadings: kept_loadings })
 }
 
 /// Scores by as many principal components as each of `pca.components` says, and by the mean spectrum.

@@ -16,8 +16,6 @@ pub struct Scoring<'a> {
     pub comm: &'a Comm,
     pub basis: &'a Basis,
     pub band: &'a Band<'a>,
-    /// Bound on the electrons of one channel, summed over all pixels.
-    pub bound: f64,
 }
 
 /// Lines whose features are computed together, at least; more threads take a line each.

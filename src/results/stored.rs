@@ -12,6 +12,9 @@ use crate::config::Config;
 use crate::output::{read_signal_f32, read_text};
 use crate::stream::Cube;
 
+/// Which way of scoring a result file is of: another number for every change that moves scores or flags.
+pub const SCORING: &str = "2";
+
 /// The file with the results of the cube `id`, in the run of `directory`.
 pub fn cube_path(directory: &Path, id: &str) -> PathBuf {
     directory.join(format!("{id}.coreloss.hspy"))
@@ -31,10 +34,17 @@ pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
     serde_json::from_str(&stored_summary(config, cube)?).ok()
 }
 
-/// The summary as text, if it is of this very input, readable by this version, and has the CVAE's scores.
+/// The summary as text, if it is of this very input, scored as this version scores, and has the CVAE's scores.
 fn stored_summary(config: &Config, cube: &Cube) -> Option<String> {
     let path = cube_path(&config.output.dir, &cube.info().id);
     if !path.exists() || read_text(&path, "fingerprint").ok()? != cube.fingerprint(config).ok()? {
+        return None;
+    }
+    if read_text(&path, "scoring").ok().as_deref() != Some(SCORING) {
+        log::warn!(
+            "{}: scored by an older version, whose scores are not comparable: it is scored anew",
+            path.display()
+        );
         return None;
     }
     let text = read_text(&path, "summary").ok()?;

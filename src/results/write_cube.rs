@@ -12,7 +12,7 @@ use super::region_table::region_table;
 use super::score_maps::{flag_map, score_maps, summarise_score};
 use super::scored_cube::ScoredCube;
 use super::set_aside::Failure;
-use super::stored::cube_path;
+use super::stored::{SCORING, cube_path};
 use super::summary::{Choice, CubeSummary, ScoreSummary};
 use super::titles::{COUNTS, ENERGY_SHIFT, REGIONS, SHIFT, THICKNESS, map_title, mask_title};
 use crate::archive;
@@ -170,6 +170,7 @@ fn provenance(
         ("config", config.to_yaml()),
         ("version", env!("CARGO_PKG_VERSION").to_string()),
         ("revision", env!("CORELOSS_REVISION").to_string()),
+        ("scoring", SCORING.to_string()),
         ("ranks", comm.size().to_string()),
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),

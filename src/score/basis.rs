@@ -25,8 +25,10 @@ const SHIFT_COORDINATES: usize = 6;
 const LEFT_OUT: f64 = 0.005;
 /// Slow cosines over the whole axis.
 const COSINES: usize = 8;
-/// Cosines within the windows, in which a cube's own misfit is looked for.
-const DETAIL: usize = 20;
+/// Coordinates in which a cube's own misfit is looked for: directions along which its spectra vary, and cosines within the
+/// windows.
+const DETAIL: usize = 24;
+const VARIATIONS: usize = 10;
 /// Directions that the others hold but for so small a part are left out.
 const LEAST_NEW: f64 = 0.1;
 /// The same among the coordinates of edges, relative to the largest.
@@ -87,11 +89,12 @@ pub struct LineFeatures {
 }
 
 impl Basis {
-    /// For `windows` of spectra on `energy` (eV); `mean` is the cube's mean spectrum (`[E]` counts per pixel).
+    /// For `windows` of spectra on `energy` (eV); `mean` is the cube's mean spectrum (`[E]` counts per pixel), and `variations`
+    /// how its counts vary over the cube (`[E]` each, of any size, the largest first).
     ///
     /// # Errors
     /// No window, or a window with fewer than four channels on the axis; named with the axis's range.
-    pub fn new(energy: &Axis, windows: &[Window], mean: &[f64]) -> Result<Basis> {
+    pub fn new(energy: &Axis, windows: &[Window], mean: &[f64], variations: &[Vec<f64>]) -> Result<Basis> {
         check(energy, windows)?;
         let shares = shares(mean);
         let following = |window: &Window| {
@@ -113,12 +116,17 @@ impl Basis {
         let over_axis: Vec<Vec<f64>> = (0..COSINES.min(size)).map(|k| cosine(size, &(0..size), k)).collect();
         let slow = extended(&of_edges, &over_axis, LEAST_NEW);
         let ranges: Vec<Range<usize>> = windows.iter().map(|w| energy.indices(w.range_ev[0], w.range_ev[1])).collect();
-        let share = (DETAIL / windows.len()).max(1);
+        let kept = [of_edges, slow].concat();
+        let whitened =
+            |counts: &Vec<f64>| unit(counts.iter().zip(&shares).map(|(c, share)| c / share.sqrt()).collect());
+        let varying: Vec<Vec<f64>> = variations.iter().take(VARIATIONS).filter_map(whitened).collect();
+        let mut detail = extended(&kept, &varying, LEAST_NEW);
+        let share = ((DETAIL - detail.len()) / windows.len()).max(1);
         let within =
             |range: &Range<usize>| (0..share.min(range.len())).map(|k| cosine(size, range, k)).collect::<Vec<_>>();
         let fine: Vec<Vec<f64>> = ranges.iter().flat_map(within).collect();
-        let kept = [of_edges, slow].concat();
-        let detail = extended(&kept, &fine, LEAST_NEW);
+        let known = [&kept[..], &detail[..]].concat();
+        detail.extend(extended(&known, &fine, LEAST_NEW));
         let (fixed, all) = (kept.len(), [kept, detail].concat());
         let directions = Array2::from_shape_fn((size, all.len()), |(e, k)| all[k][e] as f32);
         let alignment = Alignment::new(energy, &ranges, mean);
@@ -341,7 +349,7 @@ mod tests {
     }
 
     fn basis() -> Basis {
-        Basis::new(&energy(), &[window("first", 532.0), window("second", 620.0)], &spectrum(0.0, 1.0)).unwrap()
+        Basis::new(&energy(), &[window("first", 532.0), window("second", 620.0)], &spectrum(0.0, 1.0), &[]).unwrap()
     }
 
     #[test]
@@ -379,7 +387,7 @@ mod tests {
     #[test]
     fn a_narrow_window_is_named_with_the_axis() {
         let narrow = Window { name: "thin".into(), range_ev: [700.0, 701.0], background_ev: [690.0, 699.0] };
-        let message = Basis::new(&energy(), &[narrow], &spectrum(0.0, 1.0)).err().unwrap().to_string();
+        let message = Basis::new(&energy(), &[narrow], &spectrum(0.0, 1.0), &[]).err().unwrap().to_string();
         assert!(message.contains("'thin'") && message.contains("450.0 to 641.2 eV"), "{message}");
     }
 }
