@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::summary::{CubeSummary, Summary};
+use super::summary::{CubeSummary, SCORING, Summary};
 use crate::comm::Comm;
 use crate::config::{Config, Stage, Work};
 use crate::durable;
@@ -121,9 +121,10 @@ fn write_config(config: &Config) -> Result<()> {
     })
 }
 
-/// Whether a whole run is finished. `coreloss pca` leaves a summary too, without the CVAE.
+/// Whether a whole run is finished, scored as this version scores. `coreloss pca` leaves a summary too, without the CVAE.
 fn is_finished(directory: &Path) -> bool {
-    Summary::read(directory).is_ok_and(|summary| summary.cubes.iter().all(CubeSummary::has_cvae))
+    let is_whole = |summary: Summary| summary.scoring == SCORING && summary.cubes.iter().all(CubeSummary::has_cvae);
+    Summary::read(directory).is_ok_and(is_whole)
 }
 
 /// Refuses `coreloss pca` where it would replace scores of the CVAE: it writes the files of the cubes anew.

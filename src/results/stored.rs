@@ -6,14 +6,11 @@ use anyhow::{Context, Result};
 use ndarray::{Array2, Ix2};
 use serde::de::DeserializeOwned;
 
-use super::summary::CubeSummary;
+use super::summary::{CubeSummary, SCORING};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{read_signal_f32, read_text};
 use crate::stream::Cube;
-
-/// Which way of scoring a result file is of: another number for every change that moves scores or flags.
-pub const SCORING: &str = "2";
 
 /// The file with the results of the cube `id`, in the run of `directory`.
 pub fn cube_path(directory: &Path, id: &str) -> PathBuf {

@@ -16,10 +16,16 @@ use crate::durable;
 use crate::memory::peak_rss_mib;
 use crate::output::{Column, Values};
 
+/// Which way of scoring results are of: another number for every change that moves scores or flags.
+pub const SCORING: &str = "2";
+
 /// What a run found, as in `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     pub version: String,
+    /// As [`SCORING`]; none of older versions.
+    #[serde(default)]
+    pub scoring: String,
     pub ranks: usize,
     pub threads: usize,
     pub cubes: Vec<CubeSummary>,
@@ -179,6 +185,7 @@ impl Summary {
     pub fn new(comm: &Comm, cubes: Vec<CubeSummary>, set_aside: &SetAside, timings: &[(String, f64)]) -> Summary {
         Summary {
             version: env!("CARGO_PKG_VERSION").into(),
+            scoring: SCORING.into(),
             ranks: comm.size(),
             threads: rayon::current_num_threads(),
             cubes,

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 
 use super::basis::{Basis, Change, Template};
 use super::discs::Disc;
-use super::kinds::Family;
 use super::left_out::{LeftOut, Model, Residuals};
 use super::mean_field::mean_field;
 use super::sample::Sample;
@@ -39,6 +38,15 @@ const POSITION_ERROR: f64 = 0.07;
 /// varies.
 const MOVED_SHARE_SD: f64 = 0.2;
 
+/// A family of anomalies, by what it leaves in a residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// An edge at another energy or of another fine structure.
+    Shift,
+    /// An edge of another height.
+    Composition,
+}
+
 /// What has grown: the same on all ranks, but for the maps, of which each has its band.
 pub struct Grown {
     /// Posterior log odds that a pixel belongs to the kind, and the probabilities.
@@ -49,6 +57,15 @@ pub struct Grown {
     pub variance: f64,
     /// What the start's block is judged by.
     pub model: Model,
+}
+
+/// What a kind is.
+pub struct Difference {
+    /// Index of the window in which it shows.
+    pub window: usize,
+    pub family: Family,
+    /// Where a shift of the edge explains it: the shift and its standard error, eV.
+    pub shift_ev: Option<(f64, f64)>,
 }
 
 /// The mean residual of a kind, in whitened coordinates.
@@ -230,22 +247,21 @@ fn weighted_mean(bands: &Bands, residuals: &Residuals, weights: &[f32], total: f
 }
 
 impl Grown {
-    /// The window in which the kind shows, its family, and where a shift of the edge explains it, the shift and its standard
-    /// error, eV.
+    /// In which window and how the edge differs.
     ///
     /// # Collective
     /// # Errors
     /// Counts that are not finite.
-    pub fn describe(&self, sample: &Sample, basis: &Basis) -> Result<(usize, Family, Option<(f64, f64)>)> {
+    pub fn describe(&self, sample: &Sample, basis: &Basis) -> Result<Difference> {
         let Some((template, explained)) = self.mean.template else {
-            return Ok((0, Family::Shift, None));
+            return Ok(Difference { window: 0, family: Family::Shift, shift_ev: None });
         };
         let Template { window, change, .. } = basis.templates[template];
         if change == Change::Height && explained >= LEAST_EXPLAINED {
-            return Ok((window, Family::Composition, None));
+            return Ok(Difference { window, family: Family::Composition, shift_ev: None });
         }
         let root = self.root_electrons(sample)?;
-        Ok((window, Family::Shift, self.shift_ev(sample, basis, window, root)))
+        Ok(Difference { window, family: Family::Shift, shift_ev: self.shift_ev(sample, basis, window, root) })
     }
 
     /// The mean root of the electrons of its pixels.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ndarray::{Array2, Zip};
 
 use super::basis::Basis;
-use super::grow::{Grown, grow};
+use super::grow::{Difference, Family, Grown, grow};
 use super::left_out::LeftOut;
 use super::regions::regions;
 use super::sample::Sample;
@@ -33,15 +33,6 @@ const SURE: f32 = 2.944_439;
 const BLUR_PX: usize = 2;
 /// Misfit has no known law: a start along it has to exceed what chance reaches by this factor.
 const MISFIT_FACTOR: f64 = 2.25;
-
-/// A family of anomalies, by what it leaves in a residual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// An edge at another energy or of another fine structure.
-    Shift,
-    /// An edge of another height.
-    Composition,
-}
 
 /// One kind of anomaly: pixels whose residuals are alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +157,7 @@ impl Search<'_> {
         if area == 0 {
             return Ok(false);
         }
-        let (window, family, shift_ev) = grown.describe(self.sample, self.basis)?;
+        let Difference { window, family, shift_ev } = grown.describe(self.sample, self.basis)?;
         let window = &self.basis.windows()[window].name;
         if self.is_too_large(area) {
             if bands.comm.is_root() {

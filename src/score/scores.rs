@@ -4,7 +4,8 @@ use anyhow::Result;
 use ndarray::{Array2, Zip};
 
 use super::basis::{Basis, LineFeatures};
-use super::kinds::{Family, Found, Kind, find_kinds};
+use super::grow::Family;
+use super::kinds::{Found, Kind, find_kinds};
 use super::sample::Sample;
 use super::setting::Setting;
 use crate::bands::Bands;
