@@ -19,7 +19,7 @@ pub fn training_cost(config: &Config, shapes: &[[usize; 3]]) -> f64 {
     let patch = config.model.patch_for(shapes.iter().copied());
     let pixels = shapes.iter().map(|[y, x, _]| y * x).sum();
     let channels = shapes.first().map_or(0, |[_, _, energy]| *energy);
-    let crops = config.train.length(pixels, patch).steps * config.train.global_batch;
+    let crops = config.train.length(pixels, patch, config.model.preset).steps * config.pace().global_batch;
     STEP * (crops * patch[0] * patch[1] * channels) as f64
 }
 

@@ -5,6 +5,7 @@
 //! gradient is formed by the rank that owns that lane, on one thread or a GPU. The gradients are summed exactly, and every
 //! rank moves its weights by the same sum.
 
+mod basis;
 mod checkpoint;
 mod cpu;
 mod crops;
@@ -14,6 +15,7 @@ mod history;
 mod optimiser;
 mod schedule;
 mod step;
+mod targets;
 mod trainer;
 
 use std::path::Path;
@@ -29,7 +31,7 @@ use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
 
 pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
-pub use crops::{CropOrigin, MicroBatch};
+pub use crops::{CropOrigin, Hidden, MicroBatch};
 pub use history::StepLine;
 pub use step::StepTimes;
 pub use trainer::Trainer;
@@ -70,7 +72,7 @@ pub fn train(
     };
     let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let length = config.train.length(pixels, spec.patch);
+    let length = config.train.length(pixels, spec.patch(), config.model.preset);
     if checkpoint.step >= length.steps {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
@@ -151,7 +153,7 @@ pub fn rehearse(
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
     let start = begin(comm, config, cubes, statistics, device)?;
-    let length = config.train.length(pixels, start.model.spec.patch);
+    let length = config.train.length(pixels, start.model.spec.patch(), config.model.preset);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut trainer = Trainer::new(comm, config, device, length, start)?;
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
@@ -195,7 +197,7 @@ fn begin(
     let spec = Spec::new(&model, cubes[0].energy.size)?;
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
-        Device::Cpu => 1 + config.train.global_batch.div_ceil(config.train.micro_batch),
+        Device::Cpu => 1 + config.pace().micro_batches(),
         _ => 0,
     };
     let needed = 4 * (spec.parameters() * (3 + gradients)) as u64;
@@ -227,7 +229,11 @@ fn begin(
             );
         }
     }
-    let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
+    let mut parameters = Parameters::initial(&spec, &mean.shares, config.seed);
+    if let Spec::Blind(spec) = &spec {
+        let basis = basis::of(comm, config, cubes, statistics, &mean, spec.components)?;
+        parameters.begin_with(spec, &mean.shares, &basis);
+    }
     let count = spec.parameters();
     Ok(Checkpoint {
         model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: statistics.noise, parameters, spec },

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ndarray::Array3;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use super::checkpoint::{Checkpoint, Model};
 use super::cpu::CpuStepper;
@@ -16,7 +16,7 @@ use super::schedule;
 use super::step::{StepPlan, StepTimes};
 use crate::comm::Comm;
 use crate::config::{Config, TrainingLength};
-use crate::model::{Loss, Network, whitened_batch};
+use crate::model::{Loss, Network, Weights};
 use crate::shard::Lines;
 
 /// The state of a training, and what this rank needs to take its steps.
@@ -48,7 +48,7 @@ impl<'a> Trainer<'a> {
         length: TrainingLength,
         state: Checkpoint,
     ) -> Result<Self> {
-        let micro_batches = config.train.global_batch / config.train.micro_batch;
+        let micro_batches = config.pace().micro_batches();
         let stepper = match device {
             Device::Cpu => Stepper::Cpu(Box::new(CpuStepper::new(comm, &state.model, micro_batches))),
             _ => Stepper::Gpu(Box::new(GpuStepper::new(comm, config, device, &state, length, micro_batches)?)),
@@ -107,15 +107,16 @@ impl<'a> Trainer<'a> {
     /// A loss or gradient that is not finite, on every rank.
     pub fn step(&mut self, batch: &[MicroBatch]) -> Result<StepLine> {
         let start = Instant::now();
-        let train = &self.config.train;
+        let (train, pace) = (&self.config.train, self.config.pace());
         let step = self.state.step;
         let plan = StepPlan {
             step: step + 1,
             kl_weight: schedule::kl_weight(step, self.length.steps, train.kl_weight),
-            scale: 1.0 / train.global_batch as f64,
+            trim: schedule::trims(step, self.length.steps),
+            scale: 1.0 / pace.global_batch as f64,
             reduction: train.reduction,
-            clip: train.clip,
-            learning_rate: schedule::learning_rate(step, self.length.steps, train.learning_rate),
+            clip: pace.clip,
+            learning_rate: schedule::learning_rate(step, self.length.steps, pace.learning_rate),
         };
         let result = match &mut self.stepper {
             Stepper::Cpu(cpu) => cpu.step(self.comm, &mut self.state, batch, &plan),
@@ -131,7 +132,7 @@ impl<'a> Trainer<'a> {
             loss.reconstruction,
             loss.kl,
             result.grad_norm,
-            train.learning_rate
+            pace.learning_rate
         );
         self.times = result.times;
         self.state.step = plan.step;
@@ -146,7 +147,7 @@ impl<'a> Trainer<'a> {
             kl_weight: plan.kl_weight,
             grad_norm: result.grad_norm,
             learning_rate: plan.learning_rate,
-            patches_per_s: train.global_batch as f64 / start.elapsed().as_secs_f64(),
+            patches_per_s: pace.global_batch as f64 / start.elapsed().as_secs_f64(),
         })
     }
 
@@ -154,9 +155,9 @@ impl<'a> Trainer<'a> {
     ///
     /// # Collective
     fn mean_loss(&self, batch: &[MicroBatch], losses: &[Loss]) -> Loss {
-        let train = &self.config.train;
+        let pace = self.config.pace();
         // One rank fills the place of a micro-batch and the others add zeros, so the bits arrive unchanged.
-        let mut bits = vec![0i64; 2 * train.global_batch / train.micro_batch];
+        let mut bits = vec![0i64; 2 * pace.micro_batches()];
         for (loss, drawn) in losses.iter().zip(batch) {
             bits[2 * drawn.index] = loss.reconstruction.to_bits() as i64;
             bits[2 * drawn.index + 1] = loss.kl.to_bits() as i64;
@@ -164,8 +165,8 @@ impl<'a> Trainer<'a> {
         self.comm.sum_i64(&mut bits);
         let mut mean = Loss::default();
         for pair in bits.chunks(2) {
-            mean.reconstruction += f64::from_bits(pair[0] as u64) / train.global_batch as f64;
-            mean.kl += f64::from_bits(pair[1] as u64) / train.global_batch as f64;
+            mean.reconstruction += f64::from_bits(pair[0] as u64) / pace.global_batch as f64;
+            mean.kl += f64::from_bits(pair[1] as u64) / pace.global_batch as f64;
         }
         mean
     }
@@ -183,12 +184,10 @@ impl<'a> Trainer<'a> {
         let network = self.network();
         let mean: Vec<f32> = self.state.model.mean.iter().map(|&m| m as f32).collect();
         let kl_weight = self.config.train.kl_weight;
-        let weight = Tensor::from(kl_weight).to_device(network.device());
+        let (weights, code) = (Weights::new(kl_weight, true).to_device(network.device()), self.state.model.spec.code());
         let worked = mine.clone().try_for_each(|i| {
-            let patch = crops.validation_patch(i)?;
-            let (input, counts) = whitened_batch(&[patch], &mean);
-            let [input, counts] = [input, counts].map(|t| t.to_device(network.device()));
-            let (loss, _) = tch::no_grad(|| network.forward(&input, None).loss(&counts, &weight, 1.0));
+            let batch = crops.validation_patch(i)?.on_cpu(&mean, &code).to_device(network.device());
+            let (loss, _) = tch::no_grad(|| network.loss(&batch, &weights, 1.0));
             losses[i] = loss.read().total(kl_weight).to_bits() as i64;
             Ok(())
         });
@@ -206,7 +205,8 @@ impl<'a> Trainer<'a> {
 
     /// Warns where the decoder ignores its latent code, since it then finds no anomaly. Rank-local.
     pub fn warn_of_collapse(&self) {
-        let nats = self.latest_kl * self.state.model.spec.pixels() as f64;
+        let [y, x] = self.state.model.spec.patch();
+        let nats = self.latest_kl * (y * x) as f64;
         if self.comm.is_root() && nats < 0.1 {
             log::warn!(
                 "the latent code carries only {nats:.3} nats per patch: the posterior has collapsed and every spectrum \

@@ -168,7 +168,7 @@ impl Checkpoint {
         header.spec.check()?;
         let count = header.spec.parameters();
         ensure!(
-            parts.iter().all(|part| part.len() == 4 * count) && header.mean.len() == header.spec.energy,
+            parts.iter().all(|part| part.len() == 4 * count) && header.mean.len() == header.spec.energy(),
             "it does not hold the model that it names"
         );
         Ok(Checkpoint {
