@@ -19,7 +19,7 @@ pub struct Train {
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
-    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks. `auto`: 1,
+    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks. `auto`: 2,
     /// with the presets `compact` and `paper` 4.
     pub micro_batch: Auto<usize>,
     /// How gradients are summed over ranks.
@@ -129,7 +129,7 @@ impl Train {
     /// What a step takes: what is given, else what suits `preset`.
     fn pace(&self, preset: Preset) -> Pace {
         let usual = match preset {
-            Preset::Blind => Pace { global_batch: 8, micro_batch: 1, learning_rate: 4e-3, clip: 350.0 },
+            Preset::Blind => Pace { global_batch: 8, micro_batch: 2, learning_rate: 4e-3, clip: 350.0 },
             Preset::Compact | Preset::Paper => {
                 Pace { global_batch: 16, micro_batch: 4, learning_rate: 2e-3, clip: 3.5 }
             }

@@ -57,6 +57,18 @@ pub struct Hidden {
 }
 
 impl MicroBatch {
+    /// The number of pixels that the loss of a single patch is the mean of.
+    pub fn judged(&self) -> u64 {
+        let Some(hidden) = &self.hidden else { return self.patches.len() as u64 };
+        let (_, width, _) = self.patches[0].dim();
+        let lit = |pixel: i64| {
+            let at = pixel as usize;
+            self.patches[0].slice(s![at / width, at % width, ..]).iter().any(|&u| u > 0.0)
+        };
+        let targets = hidden.pixels.iter().zip(&hidden.targets);
+        targets.filter(|&(&pixel, &target)| target > 0.0 && lit(pixel)).count() as u64
+    }
+
     /// As the network takes it, in host memory; `mean` is the mean spectrum `[energy]`, `code` the shape of a patch's latent
     /// code. Rank-local.
     pub fn on_cpu(&self, mean: &[f32], code: &[usize]) -> Batch {

@@ -171,7 +171,7 @@ impl<'a> Trainer<'a> {
         mean
     }
 
-    /// The mean loss of the validation patches at the latent mean; `None` where there are none.
+    /// The mean loss per pixel of the validation patches at the latent mean; `None` where there are none.
     ///
     /// # Collective
     pub fn validate(&mut self, crops: &Crops) -> Result<Option<f64>> {
@@ -185,16 +185,23 @@ impl<'a> Trainer<'a> {
         let mean: Vec<f32> = self.state.model.mean.iter().map(|&m| m as f32).collect();
         let kl_weight = self.config.train.kl_weight;
         let (weights, code) = (Weights::new(kl_weight, true).to_device(network.device()), self.state.model.spec.code());
+        let mut pixels = 0;
         let worked = mine.clone().try_for_each(|i| {
-            let batch = crops.validation_patch(i)?.on_cpu(&mean, &code).to_device(network.device());
-            let (loss, _) = tch::no_grad(|| network.loss(&batch, &weights, 1.0));
-            losses[i] = loss.read().total(kl_weight).to_bits() as i64;
+            let patch = crops.validation_patch(i)?;
+            let judged = patch.judged();
+            pixels += judged;
+            if judged > 0 {
+                let batch = patch.on_cpu(&mean, &code).to_device(network.device());
+                let (loss, _) = tch::no_grad(|| network.loss(&batch, &weights, 1.0));
+                losses[i] = (loss.read().total(kl_weight) * judged as f64).to_bits() as i64;
+            }
             Ok(())
         });
         self.comm.agree(worked)?;
         self.comm.sum_i64(&mut losses);
+        let pixels = self.comm.sum_u64(pixels);
         let total: f64 = losses.iter().map(|&bits| f64::from_bits(bits as u64)).sum();
-        Ok(Some(total / count as f64))
+        Ok((pixels > 0).then(|| total / pixels as f64))
     }
 
     /// # Collective

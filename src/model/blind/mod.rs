@@ -10,6 +10,8 @@ mod loss;
 mod network;
 mod passes;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use hiding::hidden_pixels;
 pub use network::Network;

@@ -18,7 +18,7 @@ use super::spec::{Blind, STRIDE, fold_of};
 /// Pixels `[y, x]` of a tile at most.
 const TILE: [usize; 2] = [32, 256];
 /// Pixels on each side on which a prediction depends, and of the x axis a multiple of the stride.
-const REACH: [usize; 2] = [10, 44];
+pub(super) const REACH: [usize; 2] = [10, 44];
 /// Pixels beyond the cube, never seen, as in training.
 const BORDER: [usize; 2] = [4, 8];
 /// Lines that are read at once.

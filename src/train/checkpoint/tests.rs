@@ -1,8 +1,9 @@
 //! Whole checkpoints read back to the bit; damaged ones are refused.
 
 use super::*;
+use crate::config::Auto;
 use crate::fuzz::fuzz;
-use crate::model::Layer;
+use crate::model::{Layer, Patchwise};
 
 fn checkpoint(step: usize) -> Checkpoint {
     let spec = Spec::new(&crate::config::Model::default(), 32).unwrap();
@@ -111,13 +112,13 @@ fn no_flipped_bit_goes_unnoticed() {
 
 #[test]
 fn fuzz_checkpoints() {
-    let spec = Spec {
+    let spec = Spec::Patchwise(Patchwise {
         patch: [4, 4],
         energy: 16,
         latent: 1,
         hidden: 1,
         encoder: vec![Layer { out: 1, kernel: [1; 3], stride: [4, 4, 16], pad: [0; 3] }],
-    };
+    });
     let count = spec.parameters();
     let mut small = checkpoint(7);
     small.model.parameters = Parameters::initial(&spec, &[1.0 / 16.0; 16], 1);
@@ -149,7 +150,7 @@ fn another_learning_rate_is_refused_by_name() {
     let mut config = Config::default();
     config.io.memory_mib = 4096;
     held.check(&config, &held.model.energy).unwrap();
-    config.train.learning_rate = 1.0;
+    config.train.learning_rate = Auto::Given(1.0);
     let message = held.check(&config, &held.model.energy).unwrap_err().to_string();
     assert!(message.contains("train.learning_rate"), "{message}");
 }
