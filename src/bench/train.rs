@@ -24,7 +24,7 @@ use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec, hidden_pixels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, CropOrigin, Hidden, LeftOut, MicroBatch, Model, StepTimes, Trainer};
+use crate::train::{Checkpoint, Course, CropOrigin, Hidden, LeftOut, MicroBatch, Model, StepTimes, Trainer};
 
 /// What to measure.
 #[derive(Args)]
@@ -99,7 +99,8 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let micro_batch = config.pace().micro_batch;
     comm.agree(check(bench, micro_batch))?;
     let device = device::choose(comm, config.train.device)?;
-    let length = TrainingLength { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
+    let steps = bench.warmup + bench.steps;
+    let length = TrainingLength { steps, most: steps, steps_per_epoch: bench.steps };
     let micro_batches = bench.batch / micro_batch;
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
@@ -207,6 +208,8 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,
+        course: Course::default(),
+        best: None,
         config: config.clone(),
         left_out: LeftOut::default(),
     }
@@ -234,11 +237,7 @@ fn made_up(spec: &Spec, index: usize, patches: usize) -> MicroBatch {
 fn hidden(patch: [usize; 2], patches: usize) -> Hidden {
     let pixels = hidden_pixels(patch, [4, 4]);
     let of_patch = |i: usize| pixels.iter().map(move |&pixel| (i * patch[0] * patch[1] + pixel) as i64);
-    Hidden {
-        targets: vec![1.0; patches * pixels.len()],
-        pixels: (0..patches).flat_map(of_patch).collect(),
-        fold: 0,
-    }
+    Hidden { targets: vec![1.0; patches * pixels.len()], pixels: (0..patches).flat_map(of_patch).collect(), fold: 0 }
 }
 
 /// The median share of each part of a step.

@@ -169,8 +169,8 @@ mod tests {
                     more than 2048 channels";
         assert!(meaning("model.patch").contains(text));
         let blind = Config::default();
-        let steps = blind.train.length(1, [32, 32], blind.model.preset).steps;
-        assert!(meaning("train.steps").contains(&format!("`auto`: {steps}")), "{steps}");
+        let steps = blind.train.length(200 * 1024, [32, 32], blind.model.preset).steps;
+        assert!(meaning("train.steps").contains(&format!("at most {steps}")), "{steps}");
         let pace = blind.pace();
         assert!(meaning("train.global_batch").contains(&format!("`auto`: {}", pace.global_batch)));
         assert!(meaning("train.micro_batch").contains(&format!("`auto`: {}", pace.micro_batch)));

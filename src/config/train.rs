@@ -14,8 +14,10 @@ use super::values::Auto;
 pub struct Train {
     /// Passes over the archive; overrides `steps`.
     pub epochs: Option<usize>,
-    /// Optimiser steps; `auto`: 700, but at least two passes over the archive. With the presets `compact` and `paper` two
-    /// passes, but at least 800 with patches of 12 x 12 pixels, or 200 with 24 x 24.
+    /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
+    /// the archive; then twice as many more, as long as pixels that are not trained on are predicted better for it and all
+    /// together are at most 700. With the presets `compact` and `paper` two passes, but at least 800 with patches of 12 x 12 pixels, or 200
+    /// with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
@@ -88,9 +90,12 @@ const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
 /// At most so many checkpoints where epochs are short: one of a hundred MB takes as long as a few steps.
 const LEAST_CHECKPOINTS: usize = 20;
 
-/// Least steps of `train.steps: auto` with the preset `blind`, and of its epochs: a pass over a small field is a step or two.
+/// How often a blind spot predicts each pixel with `train.steps: auto`, in at most so many steps: more learns the noise of
+/// small fields by heart.
+const BLIND_VISITS: usize = 150;
 const BLIND_STEPS: usize = 700;
-const BLIND_EPOCH: usize = 25;
+/// Epochs of a blind spot, of which a training has so many at most: a pass over a small field is a step or two.
+const BLIND_EPOCHS: usize = 14;
 
 /// What a step of training takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,7 +126,10 @@ impl Config {
 /// How long to train.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLength {
+    /// Of the first cycle of the learning rate.
     pub steps: usize,
+    /// Of all cycles together at most.
+    pub most: usize,
     pub steps_per_epoch: usize,
 }
 
@@ -145,22 +153,27 @@ impl Train {
     /// The length of a training of `preset` on `pixels` in patches of `patch` pixels `[y, x]`.
     pub fn length(&self, pixels: usize, patch: [usize; 2], preset: Preset) -> TrainingLength {
         let area = |[y, x]: [usize; 2]| y * x;
-        let crops = pixels.div_ceil(area(patch));
-        let pass = crops.div_ceil(self.pace(preset).global_batch).max(1);
+        let (crops, batch) = (pixels.div_ceil(area(patch)), self.pace(preset).global_batch);
+        let pass = crops.div_ceil(batch).max(1);
+        // A quarter of a field is hidden at a time, and half of a scan.
+        let hidden = batch * pixels.min(area(patch)) / if patch[0] == 1 { 2 } else { 4 };
+        let visits = (BLIND_VISITS * pixels).div_ceil(hidden.max(1)).min(BLIND_STEPS);
         let steps_per_epoch = match preset {
-            Preset::Blind => pass.max(BLIND_EPOCH),
+            Preset::Blind => pass.max(visits.div_ceil(BLIND_EPOCHS)),
             Preset::Compact | Preset::Paper => pass,
         };
+        let auto = self.steps == Auto::Auto && self.epochs.is_none();
         let steps = match (self.steps, self.epochs) {
             (_, Some(epochs)) => epochs * steps_per_epoch,
             (Auto::Given(steps), None) => steps,
-            (Auto::Auto, None) if preset == Preset::Blind => (2 * pass).clamp(BLIND_STEPS, AUTO_STEPS[1]),
+            (Auto::Auto, None) if preset == Preset::Blind => visits.max((2 * pass).min(AUTO_STEPS[1])),
             (Auto::Auto, None) => {
                 let [least, most] = AUTO_STEPS.map(|steps| (steps * area(SMALL_PATCH)).div_ceil(area(patch)));
                 (2 * pass).clamp(least, most)
             }
         };
-        TrainingLength { steps, steps_per_epoch }
+        let most = if auto && preset == Preset::Blind { steps.max(BLIND_STEPS) } else { steps };
+        TrainingLength { steps, most, steps_per_epoch }
     }
 
     /// Epochs between two checkpoints of a training of this length.
@@ -244,8 +257,9 @@ mod tests {
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
         let blind = |pixels| auto.length(pixels, [32, 32], Preset::Blind);
-        assert_eq!(blind(96 * 96), TrainingLength { steps: 700, steps_per_epoch: 25 });
+        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 700, steps_per_epoch: 49 });
+        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 700, steps_per_epoch: 6 });
         // Two passes in batches of 8 patches.
-        assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, steps_per_epoch: 400 });
+        assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 800, steps_per_epoch: 400 });
     }
 }

@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn a_training_costs_its_own_steps_on_its_own_patches() {
         let cost = |set: &[&str], shapes: &[[usize; 3]]| {
-            let set: Vec<String> = [&"model.preset=compact"].into_iter().chain(set).map(|set| set.to_string()).collect();
+            let set: Vec<String> =
+                [&"model.preset=compact"].into_iter().chain(set).map(|set| set.to_string()).collect();
             training_cost(&Config::parse("test", "", &set).unwrap(), shapes)
         };
         // Patches of 24 x 24 pixels in the one, of 12 x 12 in the other.

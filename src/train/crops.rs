@@ -294,11 +294,12 @@ impl<'a> Crops<'a> {
         self.validation.len() * self.targets.as_ref().map_or(1, Targets::views)
     }
 
-    /// Validation patch `i`, as a micro-batch of its own. Rank-local.
+    /// Validation patch `i`, as a micro-batch of its own; of a blind spot its targets are the pixels that are `trained` on, or
+    /// those that are not. Rank-local.
     ///
     /// # Errors
     /// Unreadable data.
-    pub fn validation_patch(&self, i: usize) -> Result<MicroBatch> {
+    pub fn validation_patch(&self, i: usize, trained: bool) -> Result<MicroBatch> {
         // Of a blind spot, each patch is looked at in several phases, and by each fold.
         let views = self.targets.as_ref().map_or(1, Targets::views);
         let origin = self.validation[i / views];
@@ -312,7 +313,7 @@ impl<'a> Crops<'a> {
         if let Some(targets) = &self.targets {
             let (phase, fold) = targets.view(i % views);
             let mut hidden = targets.none(fold);
-            targets.hide(&mut hidden, 0, phase, |at| self.place(origin, at), true);
+            targets.hide(&mut hidden, 0, phase, |at| self.place(origin, at), !trained);
             batch.hidden = Some(hidden);
         }
         Ok(batch)

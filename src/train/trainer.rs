@@ -8,6 +8,7 @@ use ndarray::Array3;
 use tch::Device;
 
 use super::checkpoint::{Checkpoint, Model};
+use super::course::{Course, Verdict};
 use super::cpu::CpuStepper;
 use super::crops::{Crops, MicroBatch};
 use super::gpu::GpuStepper;
@@ -16,14 +17,14 @@ use super::schedule;
 use super::step::{StepPlan, StepTimes};
 use crate::comm::Comm;
 use crate::config::{Config, TrainingLength};
-use crate::model::{Loss, Network, Weights};
+use crate::model::{Loss, Network, Spec, Weights};
 use crate::shard::Lines;
 
 /// The state of a training, and what this rank needs to take its steps.
 pub struct Trainer<'a> {
-    comm: &'a Comm,
-    config: &'a Config,
-    length: TrainingLength,
+    pub(super) comm: &'a Comm,
+    pub(super) config: &'a Config,
+    pub(super) length: TrainingLength,
     /// On a GPU its weights and moments are those of the start, until [`Trainer::fetch`].
     state: Checkpoint,
     stepper: Stepper,
@@ -107,16 +108,17 @@ impl<'a> Trainer<'a> {
     /// A loss or gradient that is not finite, on every rank.
     pub fn step(&mut self, batch: &[MicroBatch]) -> Result<StepLine> {
         let start = Instant::now();
-        let (train, pace) = (&self.config.train, self.config.pace());
-        let step = self.state.step;
+        let (train, pace, length) = (&self.config.train, self.config.pace(), self.length);
+        let (step, course) = (self.state.step, &self.state.course);
+        let (cure, (in_cycle, cycle)) = (course.cure(), course.in_cycle(step, length));
         let plan = StepPlan {
             step: step + 1,
-            kl_weight: schedule::kl_weight(step, self.length.steps, train.kl_weight),
-            trim: schedule::trims(step, self.length.steps),
+            kl_weight: schedule::kl_weight(course.age(step), length.steps, cure.kl_weight * train.kl_weight),
+            trim: schedule::trims(course.age(step), length.steps),
             scale: 1.0 / pace.global_batch as f64,
             reduction: train.reduction,
             clip: pace.clip,
-            learning_rate: schedule::learning_rate(step, self.length.steps, pace.learning_rate),
+            learning_rate: schedule::learning_rate(in_cycle, cycle, cure.learning_rate * pace.learning_rate),
         };
         let result = match &mut self.stepper {
             Stepper::Cpu(cpu) => cpu.step(self.comm, &mut self.state, batch, &plan),
@@ -139,7 +141,7 @@ impl<'a> Trainer<'a> {
         self.latest_kl = loss.kl;
         Ok(StepLine {
             step: plan.step,
-            steps: self.length.steps,
+            steps: self.state.course.end(self.length),
             epoch: step / self.length.steps_per_epoch + 1,
             loss: loss.total(plan.kl_weight),
             reconstruction: loss.reconstruction,
@@ -171,10 +173,11 @@ impl<'a> Trainer<'a> {
         mean
     }
 
-    /// The mean loss per pixel of the validation patches at the latent mean; `None` where there are none.
+    /// The mean loss per pixel of the validation patches at the latent mean, at the pixels that are not trained on, or of a
+    /// blind spot also at those that are `trained` on; `None` where there are none.
     ///
     /// # Collective
-    pub fn validate(&mut self, crops: &Crops) -> Result<Option<f64>> {
+    pub fn validate(&mut self, crops: &Crops, trained: bool) -> Result<Option<f64>> {
         let count = crops.validation_patches();
         if count == 0 {
             return Ok(None);
@@ -182,12 +185,17 @@ impl<'a> Trainer<'a> {
         let mut losses = vec![0i64; count];
         let mine = crate::shard::owned(count, self.comm.rank(), self.comm.size());
         let network = self.network();
-        let mean: Vec<f32> = self.state.model.mean.iter().map(|&m| m as f32).collect();
-        let kl_weight = self.config.train.kl_weight;
-        let (weights, code) = (Weights::new(kl_weight, true).to_device(network.device()), self.state.model.spec.code());
+        let model = &self.state.model;
+        let mean: Vec<f32> = model.mean.iter().map(|&m| m as f32).collect();
+        let kl_weight = match &model.spec {
+            // Whether pixels are predicted well is all that matters.
+            Spec::Blind(_) => 0.0,
+            Spec::Patchwise(_) => self.config.train.kl_weight,
+        };
+        let (weights, code) = (Weights::new(kl_weight, false).to_device(network.device()), model.spec.code());
         let mut pixels = 0;
         let worked = mine.clone().try_for_each(|i| {
-            let patch = crops.validation_patch(i)?;
+            let patch = crops.validation_patch(i, trained)?;
             let judged = patch.judged();
             pixels += judged;
             if judged > 0 {
@@ -202,6 +210,59 @@ impl<'a> Trainer<'a> {
         let pixels = self.comm.sum_u64(pixels);
         let total: f64 = losses.iter().map(|&bits| f64::from_bits(bits as u64)).sum();
         Ok((pixels > 0).then(|| total / pixels as f64))
+    }
+
+    /// How well the network of a finished cycle predicts the pixels that it is asked for, nats a pixel: the lower, the better.
+    ///
+    /// Where these were trained on, what it has learned of their noise by heart makes its prediction worse by as much as the
+    /// loss at pixels not trained on exceeds the loss at those that are. Folds are only asked for pixels not trained on.
+    ///
+    /// # Collective
+    fn judge(&mut self, crops: &Crops) -> Result<Option<f64>> {
+        let held = self.validate(crops, false)?;
+        match &self.state.model.spec {
+            Spec::Blind(spec) if spec.folds == 1 => {
+                let trained = self.validate(crops, true)?;
+                Ok(held.zip(trained).map(|(held, trained)| held + (held - trained).max(0.0)))
+            }
+            _ => Ok(held),
+        }
+    }
+
+    /// Ends a cycle of the course: judges the network and keeps its weights, or goes back to those of the cycle before.
+    ///
+    /// # Collective
+    pub fn end_cycle(&mut self, crops: &Crops) -> Result<()> {
+        let judged = if self.length.most > self.length.steps { self.judge(crops)? } else { None };
+        self.fetch();
+        let state = &mut self.state;
+        let verdict = state.course.end_cycle(judged, self.length);
+        if let (Some(judged), true) = (judged, self.comm.is_root()) {
+            log::info!(
+                "step={} held-out loss with what is known by heart {judged:.2} nats a pixel: {verdict:?}",
+                state.step
+            );
+        }
+        match verdict {
+            Verdict::Better => state.best = Some(state.model.parameters.values().to_vec()),
+            Verdict::Best => state.best = None,
+            Verdict::Worse => {
+                let best = state.best.take().expect("a cycle before was judged");
+                state.model.parameters.values_mut().copy_from_slice(&best);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn course(&self) -> &Course {
+        &self.state.course
+    }
+
+    /// Whether the network that is trained now has collapsed, if it is time to look.
+    pub fn has_collapsed(&self) -> bool {
+        let is_blind = matches!(self.state.model.spec, Spec::Blind(_));
+        let looked_at = self.state.course.looks_for_collapse(self.state.step, self.length);
+        is_blind && looked_at && Course::has_collapsed(self.latest_kl)
     }
 
     /// # Collective

@@ -43,11 +43,8 @@ impl Network {
             let electrons = total(&counts);
             let rate = &electrons / total(&share);
             let expected = (&share * rate).clamp_min(1e-20);
-            let divergence = counts.xlogy(&(&counts / &expected)).sum_dim_intlist(
-                [-1i64].as_slice(),
-                false,
-                Kind::Float,
-            );
+            let divergence =
+                counts.xlogy(&(&counts / &expected)).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
             let kept = self.kept(&divergence, &targets, &hiding.pixels, [crops, y, x], &weights.trim);
             let share_of_each = &kept / kept.sum(Kind::Float).clamp_min(1.0);
             let reconstruction = (&divergence * &share_of_each).sum(Kind::Double) * crops as f64;

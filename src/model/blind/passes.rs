@@ -120,7 +120,8 @@ impl Passes {
             let counts = read(part.clone())?;
             let mut read: Vec<ArrayView2<f32>> = counts.outer_iter().collect();
             for (i, some) in read.chunks_mut(self.networks.len()).enumerate() {
-                let made = some.par_iter().zip(&self.networks).map(|(line, network)| self.features(&own(network), *line));
+                let made =
+                    some.par_iter().zip(&self.networks).map(|(line, network)| self.features(&own(network), *line));
                 for (j, of_folds) in made.collect::<Vec<Vec<Array2<f32>>>>().into_iter().enumerate() {
                     let y = part.start - rows.start + i * self.networks.len() + j;
                     for (features, of_fold) in seen.features.iter_mut().zip(&of_folds) {
@@ -152,10 +153,10 @@ impl Passes {
         let mut passes = Vec::new();
         for left in (0..width).step_by(TILE[1]) {
             for y in phases(height).filter(|&phase| wanted.clone().any(|y| is_inner(y, phase, height))) {
-                passes.extend(phases(width).map(|x| Pass {
-                    tile: [lines.clone(), left..(left + TILE[1]).min(width)],
-                    phase: [y, x],
-                }));
+                passes.extend(
+                    phases(width)
+                        .map(|x| Pass { tile: [lines.clone(), left..(left + TILE[1]).min(width)], phase: [y, x] }),
+                );
             }
         }
         let count = self.networks.len();
@@ -179,14 +180,15 @@ impl Passes {
     /// What one pass predicts, by each fold.
     fn pass(&self, network: &Network, pass: &Pass, seen: &Seen) -> Vec<Predicted> {
         let view = View::new(&pass.tile, self.size);
-        let hidden = |[y, x]: [usize; 2]| {
-            is_hidden(y, pass.phase[0], self.size[0]) && is_hidden(x, pass.phase[1], self.size[1])
-        };
-        let inner = |y: usize, x: usize| is_inner(y, pass.phase[0], self.size[0]) && is_inner(x, pass.phase[1], self.size[1]);
+        let hidden =
+            |[y, x]: [usize; 2]| is_hidden(y, pass.phase[0], self.size[0]) && is_hidden(x, pass.phase[1], self.size[1]);
+        let inner =
+            |y: usize, x: usize| is_inner(y, pass.phase[0], self.size[0]) && is_inner(x, pass.phase[1], self.size[1]);
         let [rows, columns] = pass.tile.clone();
         let folds = 0..self.spec.folds;
         let of_fold = folds.map(|fold| {
-            let [features, visible] = view.input(&seen.features[fold], seen, |at| !hidden(at)).map(|t| t.to_device(self.device));
+            let [features, visible] =
+                view.input(&seen.features[fold], seen, |at| !hidden(at)).map(|t| t.to_device(self.device));
             let amounts = to_array(&tch::no_grad(|| {
                 let amounts = network.see(fold, &features, &visible, None).amounts;
                 amounts.reshape([-1, self.spec.components as i64])

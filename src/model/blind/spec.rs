@@ -84,9 +84,7 @@ impl Blind {
     /// The trainable tensors of one network, in the order in which they are applied.
     pub fn shapes(&self) -> Vec<Shape> {
         let (channels, components, latent) = (self.channels, self.components, self.latent);
-        let basis = |name: &str| {
-            Shape::new(name.into(), &[self.energy, components], Start::FanIn(self.energy))
-        };
+        let basis = |name: &str| Shape::new(name.into(), &[self.energy, components], Start::FanIn(self.energy));
         let mut shapes = vec![basis("input.basis")];
         let mut push = |name: &str, sizes: [usize; 4], start: Start, bias: usize| {
             shapes.push(Shape::new(format!("{name}.weight"), &sizes, start));

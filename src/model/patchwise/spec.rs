@@ -33,7 +33,13 @@ impl Patchwise {
     ///
     /// # Source
     /// Sultanov et al. 2025, arXiv 2412.16200.
-    pub fn new(size: ([usize; 2], usize), latent: usize, hidden: usize, widths: [usize; 4], first_stride: usize) -> Self {
+    pub fn new(
+        size: ([usize; 2], usize),
+        latent: usize,
+        hidden: usize,
+        widths: [usize; 4],
+        first_stride: usize,
+    ) -> Self {
         let layer = |out, kernel, stride, pad| Layer { out, kernel, stride, pad };
         let (patch, energy) = size;
         Patchwise {
