@@ -54,7 +54,7 @@ impl Config {
         self.preprocess.validate(&mut problems);
         self.io.validate(&mut problems);
         self.model.validate(&mut problems);
-        self.train.validate(&mut problems);
+        self.train.validate(self.model.preset, &mut problems);
         self.pca.validate(&mut problems);
         self.score.validate(&mut problems);
         self.methods.validate(&mut problems);
