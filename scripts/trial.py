@@ -1,6 +1,6 @@
 """The trial of configs/experiments/trial.yaml as a sweep, and what came out of it (see scripts/trial.sh).
 
-    .venv-test/bin/python scripts/trial.py plan [--conditions 2,14] [--judged | --all] [--linear]
+    .venv-test/bin/python scripts/trial.py plan [--conditions 2,14 | --judged | --all] [--linear] [--name NAME] [--fresh]
     .venv-test/bin/python scripts/trial.py tables out/experiments/trial/full/sweep.yaml
 
 `plan` writes the sweep of the chosen conditions and prints its path. `tables` prints what `coreloss sweep collect` found.
@@ -10,6 +10,7 @@ import argparse
 import csv
 import json
 import pathlib
+import shutil
 
 import numpy
 import yaml
@@ -55,12 +56,17 @@ def plan(options):
     else:
         halves = {(True, False): [0, 1], (False, True): [1], (False, False): [0]}[options.all, options.judged]
         chosen = [condition for condition in conditions if condition["number"] % 2 in halves]
-    output = OUTPUT / ("linear" if options.linear else "full")
+    output = OUTPUT / (options.name or ("linear" if options.linear else "full"))
+    if options.fresh and output.exists():
+        shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
+    # Models are of one version of the program; cubes serve all.
+    (OUTPUT / "archive").mkdir(exist_ok=True)
+    if not (output / "archive").is_symlink():
+        (output / "archive").symlink_to("../archive")
     cubes = [cube["name"] for cube in trial["base"]["simulate"]["cubes"]]
     sweep = {
         "output": str(output),
-        "store": str(OUTPUT),
         "base": trial["base"],
         "list": [point for condition in chosen for point in points(condition, cubes)],
         "grid": {"seed": trial["seeds"][:1] if options.linear else trial["seeds"]},
@@ -90,14 +96,14 @@ def pixels(number, trial):
 
 def print_conditions(found, trial, kinds):
     """A line for each condition and method: medians over the training seeds."""
-    print(f"{'condition':<34}{'method':<9}{'flagged':>9}{'of':>8}" + "".join(f"{kind:>10}" for kind in kinds))
+    print(f"{'condition':<42}{'method':<9}{'flagged':>9}{'of':>8}" + "".join(f"{kind:>10}" for kind in kinds))
     for condition in trial["conditions"]:
         number = condition["number"]
         y, x, channels = condition["shape"]
         title = f"{number:02d} {condition['layout']} {y}x{x}x{channels} {condition['dose']:.0f} e {condition['learned']}"
         for method in methods(found, number):
             values = by_cube(found, number, method)
-            line = f"{title:<34}{method:<9}{numpy.max([v[0] for v in values.get(CLEAN, [(numpy.nan, 0)])]):>9.0f}"
+            line = f"{title:<42}{method:<9}{numpy.max([v[0] for v in values.get(CLEAN, [(numpy.nan, 0)])]):>9.0f}"
             line += f"{y * x:>8}"
             line += "".join(f"{numpy.median([v[1] for v in values.get(kind, [(0, numpy.nan)])]):>10.3f}" for kind in kinds)
             print(line)
@@ -178,6 +184,8 @@ def main():
     planned.add_argument("--judged", action="store_true", help="those that judge")
     planned.add_argument("--all", action="store_true")
     planned.add_argument("--linear", action="store_true", help="without the network")
+    planned.add_argument("--name", help="folder of the results; full or linear by default")
+    planned.add_argument("--fresh", action="store_true", help="removes what is in that folder")
     planned.set_defaults(work=plan)
     printed = commands.add_parser("tables")
     printed.add_argument("sweep")
