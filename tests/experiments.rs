@@ -132,7 +132,7 @@ fn the_trial_can_be_planned() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     std::os::unix::fs::symlink(configs, root.join("configs")).unwrap();
     let Some(python) = python() else { return };
-    for (half, points) in [("--all", 212), ("--judged", 112), ("--linear", 50)] {
+    for (half, points) in [("--all", 236), ("--judged", 124), ("--linear", 56)] {
         let mut plan = Command::new(&python);
         plan.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/trial.py"))
             .args(["plan", half])

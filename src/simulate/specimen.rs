@@ -224,6 +224,28 @@ mod tests {
     }
 
     #[test]
+    fn the_lattice_has_the_period_and_the_angle_that_are_asked_for() {
+        let material = MaterialChoice::default().material().unwrap();
+        let randomness = Randomness { seed: 3, cube: 0 };
+        let line = Line { energy_drift_ev: 0.0, jitter_px: 0.0 };
+        for degrees in [0.0, 90.0, 45.0] {
+            let options = SceneOptions {
+                shape: [200, 200, 1],
+                pixel_angstrom: material.cell_angstrom / 8.0,
+                lattice_degrees: degrees,
+                ..Default::default()
+            };
+            let specimen = Specimen::new(&material, randomness, randomness, &options);
+            let ratio = |y, x| {
+                let probed = specimen.probed(y, x, &line);
+                probed.edges[1] / probed.edges[0]
+            };
+            let differs = (0..40).map(|i| (ratio(0, i) - ratio(0, i + 8)).abs()).fold(0.0, f64::max);
+            assert_eq!(differs < 1e-9, degrees != 45.0, "{degrees} degrees: {differs}");
+        }
+    }
+
+    #[test]
     fn the_energy_drifts_by_the_given_amount() {
         let specimen = specimen();
         let drifts: Vec<f64> = (0..200).map(|y| specimen.line(y).energy_drift_ev).collect();
