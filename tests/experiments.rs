@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use ndarray::s;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::common::case::{Case, RANKS};
 use crate::common::cube::counts;
 use crate::common::result::{assert_equal, summary};
-use crate::common::{files, folder, mpirun, shipped};
+use crate::common::{coreloss, files, finish, folder, mpirun, python, shipped};
 
 const LIMIT: Duration = Duration::from_secs(500);
 /// Every point has a scan of its own, and so its own noise.
@@ -122,4 +123,23 @@ fn linear_baselines_are_the_same_on_any_number_of_ranks() {
     // Robust components are fitted without the anomaly, so they differ.
     let limit = |method: &str| methods[method]["rx"]["threshold"].as_f64();
     assert_ne!(limit("pca3"), limit("pca3_robust"));
+}
+
+/// Every condition of the trial can be simulated and configured. Nothing is run.
+#[test]
+fn the_trial_can_be_planned() {
+    let root = folder("trial");
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    std::os::unix::fs::symlink(configs, root.join("configs")).unwrap();
+    let Some(python) = python() else { return };
+    for (half, points) in [("--all", 236), ("--judged", 124), ("--linear", 56)] {
+        let mut plan = Command::new(&python);
+        plan.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/trial.py"))
+            .args(["plan", half])
+            .current_dir(&root);
+        let sweep = finish(plan, LIMIT).succeeded().stdout.trim().to_owned();
+        let mut shown = coreloss(0, &["sweep", "plan", &sweep]);
+        shown.current_dir(&root);
+        finish(shown, LIMIT).succeeded().says(&format!("{points} points"));
+    }
 }

@@ -118,6 +118,10 @@ pub struct SceneOptions {
     pub gain: f64,
     /// Electrons rms per voxel, 0 or more.
     pub read_noise: f64,
+    /// Side of a pixel, 0.01 to 100.
+    pub pixel_angstrom: f64,
+    /// By how much the lattice is turned against the scan, -180 to 180.
+    pub lattice_degrees: f64,
     /// Mean thickness in inelastic mean free paths, above 0.
     pub thickness: f64,
     /// Variation of the thickness over the field, rms, relative to its mean: 0 to 0.5.
@@ -158,6 +162,8 @@ impl Default for SceneOptions {
             dose: 85_000.0,
             gain: 1.0,
             read_noise: 1.0,
+            pixel_angstrom: 0.33,
+            lattice_degrees: 7.0,
             thickness: 0.55,
             thickness_rms: 0.12,
             homogeneous: false,
@@ -187,6 +193,8 @@ impl SceneOptions {
         within("dose", self.dose, 1e-3, 1e12)?;
         within("gain", self.gain, 1e-6, 1e9)?;
         within("read_noise", self.read_noise, 0.0, 1e6)?;
+        within("pixel_angstrom", self.pixel_angstrom, 0.01, 100.0)?;
+        within("lattice_degrees", self.lattice_degrees, -180.0, 180.0)?;
         within("thickness", self.thickness, 1e-3, 3.0)?;
         within("thickness_rms", self.thickness_rms, 0.0, 0.5)?;
         within("benign_shift_ev", self.benign_shift_ev, 0.0, 10.0)?;

@@ -14,9 +14,6 @@ use crate::output::Measurement;
 use crate::pipeline::AVERAGED;
 use crate::simulate::Scene;
 
-/// Size of a pixel, nm.
-const PIXEL_NM: f64 = 0.033;
-
 /// Writes `NAME.hspy`, `NAME.truth.hspy` and, if asked for, `NAME.expected.hspy` into `simulate.dir`; `index` is that of the cube in `simulate.cubes`.
 ///
 /// # Collective
@@ -29,7 +26,7 @@ pub fn write_cube(comm: &Comm, config: &Config, cube: &CubeSpec, index: u64) -> 
     let axis = |name: &str, size| Axis {
         name: name.into(),
         units: "nm".into(),
-        scale: PIXEL_NM,
+        scale: cube.scene.pixel_angstrom / 10.0,
         offset: 0.0,
         size,
         navigate: true,

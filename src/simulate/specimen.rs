@@ -9,8 +9,6 @@ use super::layout::Layout;
 use super::random::{Purpose, Randomness};
 use crate::config::{Material, SceneOptions};
 
-const PIXEL_ANGSTROM: f64 = 0.33;
-const SCAN_ROTATION_DEGREES: f64 = 7.0;
 /// Correlation length of the random fields, pixels.
 const CORRELATION_PX: f64 = 18.0;
 const BACKGROUND_RANGE: f64 = 0.03;
@@ -117,6 +115,8 @@ pub struct Specimen {
     layout: Layout,
     columns: Vec<Columns>,
     cell_px: f64,
+    /// From the axes of the scan to those of the unit cell: sine and cosine.
+    rotation: (f64, f64),
     modulation: f64,
 }
 
@@ -146,7 +146,8 @@ impl Specimen {
                 .iter()
                 .map(|edge| Columns::new(&edge.sites, edge.column_sigma_angstrom / material.cell_angstrom))
                 .collect(),
-            cell_px: material.cell_angstrom / PIXEL_ANGSTROM,
+            cell_px: material.cell_angstrom / options.pixel_angstrom,
+            rotation: options.lattice_degrees.to_radians().sin_cos(),
             modulation: varied(material.lattice_modulation),
         }
     }
@@ -180,7 +181,7 @@ impl Specimen {
         let wandering = if self.benign_shift_ev > 0.0 { self.benign_shift_ev * self.shift.at(y, x) } else { 0.0 };
         let probe_y = y + PROBE_DRIFT_PX * done;
         let probe_x = x + line.jitter_px + PROBE_DRIFT_PX * done * done;
-        let (sin, cos) = SCAN_ROTATION_DEGREES.to_radians().sin_cos();
+        let (sin, cos) = self.rotation;
         let cell = [(cos * probe_y - sin * probe_x) / self.cell_px, (sin * probe_y + cos * probe_x) / self.cell_px];
         let edges = self.columns.iter().zip(&local.edges).map(|(columns, local)| {
             let relative = (columns.density(cell) - columns.mean) / columns.half_range;
@@ -220,6 +221,28 @@ mod tests {
         let iron: Vec<f64> = points.iter().map(|p| p.edges[1] / p.background).collect();
         let (low, high) = iron.iter().fold((9.0, 0.0), |(l, h): (f64, f64), &v| (l.min(v), h.max(v)));
         assert!((high - low) / 0.70 > 0.9 && (high - low) / 0.70 < 1.2, "{low} {high}");
+    }
+
+    #[test]
+    fn the_lattice_has_the_period_and_the_angle_that_are_asked_for() {
+        let material = MaterialChoice::default().material().unwrap();
+        let randomness = Randomness { seed: 3, cube: 0 };
+        let line = Line { energy_drift_ev: 0.0, jitter_px: 0.0 };
+        for degrees in [0.0, 90.0, 45.0] {
+            let options = SceneOptions {
+                shape: [200, 200, 1],
+                pixel_angstrom: material.cell_angstrom / 8.0,
+                lattice_degrees: degrees,
+                ..Default::default()
+            };
+            let specimen = Specimen::new(&material, randomness, randomness, &options);
+            let ratio = |y, x| {
+                let probed = specimen.probed(y, x, &line);
+                probed.edges[1] / probed.edges[0]
+            };
+            let differs = (0..40).map(|i| (ratio(0, i) - ratio(0, i + 8)).abs()).fold(0.0, f64::max);
+            assert_eq!(differs < 1e-9, degrees != 45.0, "{degrees} degrees: {differs}");
+        }
     }
 
     #[test]

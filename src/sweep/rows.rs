@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn only_names_that_the_sweep_made_lose_their_hash() {
         let spec = |name: &str| CubeSpec { name: name.into(), scene: Default::default() };
-        let made = [Made::Simulated(spec("test-0123456789"), 0)];
+        let made = [Made::Simulated(spec("test-0123456789").into(), 0)];
         assert_eq!(without_hash(&made, "test-0123456789"), "test");
         assert_eq!(without_hash(&made, "archive/test-0123456789"), "archive/test");
         for measured in ["scan-2023041512", "scan-2023041513", "latest-0123456789"] {

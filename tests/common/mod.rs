@@ -68,7 +68,7 @@ pub fn measured_data() -> Option<PathBuf> {
 }
 
 /// A Python with HyperSpy; [`skip`]s where `CORELOSS_PYTHON` names none.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let python = std::env::var_os("CORELOSS_PYTHON").or_else(|| std::env::var_os("HYPERSPY_PYTHON"));
     if python.is_none() {
         skip("CORELOSS_PYTHON names no Python with HyperSpy (scripts/setup.sh --test makes one)");

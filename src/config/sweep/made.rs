@@ -15,7 +15,7 @@ use crate::invalid::Invalid;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Made {
     /// With its position in `simulate.cubes`, on which its random numbers depend.
-    Simulated(CubeSpec, u64),
+    Simulated(Box<CubeSpec>, u64),
     Injected(InjectedCube),
 }
 
@@ -95,7 +95,7 @@ fn simulated(config: &Config, input: &str) -> Result<Vec<Made>> {
             let scene = given(&cube.scene);
             let hash = hash(&format!("{index} {scene:?} {common:?}"));
             let spec = CubeSpec { name: format!("{}-{hash}", cube.name), scene: cube.scene.clone() };
-            found.push(Made::Simulated(spec, index as u64));
+            found.push(Made::Simulated(Box::new(spec), index as u64));
         }
     }
     Ok(found)
