@@ -25,6 +25,10 @@ pub struct LinearFit {
     /// How electrons vary over the pixels, `[energy]` each, by one standard deviation: the components that stand out of the
     /// noise, but the first.
     pub variations: Vec<Vec<f64>>,
+    /// Those components alone, the first among them.
+    pub significant_part: Decomposition,
+    /// Whether it was fitted to the cube that it is judged on.
+    pub is_own: bool,
 }
 
 /// The fits of one cube's linear methods.
@@ -108,6 +112,7 @@ impl LinearFit {
             decomposition.factors.column(k).iter().map(|value| value * deviation).collect()
         };
         let variations = (1..significant).map(variation).collect();
+        let significant_part = decomposition.clone().truncated(significant);
         let kept = if counts.contains(&Auto::Auto) { given.max(significant) } else { given };
         decomposition = decomposition.truncated(kept);
         Ok(LinearFit {
@@ -115,6 +120,8 @@ impl LinearFit {
             mean: sums.iter().map(|sum| sum / pixels.max(1.0)).collect(),
             significant,
             variations,
+            significant_part,
+            is_own: true,
         })
     }
 
@@ -176,7 +183,7 @@ impl LinearFit {
         let pixels = mean.pixels;
         let electrons = mean.electrons_per_pixel * pixels;
         let sums: Vec<f64> = mean.shares.iter().map(|share| share * electrons).collect();
-        LinearFit::new(comm, config, &sums, pixels, |scatter| {
+        let fit = LinearFit::new(comm, config, &sums, pixels, |scatter| {
             for cube in cubes {
                 let lines = cube.blocks().band(comm.rank(), comm.size());
                 // Nothing is kept in memory: each block is read when it is added.
@@ -185,7 +192,8 @@ impl LinearFit {
                 add(comm, &band, scatter, |y, x| cube.is_trained_on(y, x))?;
             }
             Ok(())
-        })
+        })?;
+        Ok(LinearFit { is_own: false, ..fit })
     }
 }
 

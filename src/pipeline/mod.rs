@@ -9,6 +9,7 @@ mod clock;
 mod dry_run;
 mod energy_axis;
 mod energy_shifts;
+mod excess;
 mod given;
 mod inputs;
 mod learn;

@@ -3,14 +3,14 @@
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2};
 
+use super::excess::Fitted;
 use super::linear_fit::{LinearFit, LinearFits, loadings};
 use super::score_linear::LinearMethods;
-use super::score_reconstruction::Scoring;
+use super::score_reconstruction::{Fit, Scoring};
 use super::sum_cube::SpectrumSum;
 use crate::bands::Bands;
 use crate::config::{Auto, Config, OneOrMany};
 use crate::context::{BlindSpot, Components, Field};
-use crate::score::Scores;
 
 /// Scores a cube, whose spectra add up to `sum`, by what the surroundings of each pixel predict.
 ///
@@ -23,14 +23,16 @@ pub fn score_context(
     sum: &SpectrumSum,
     fits: &LinearFits,
     linear: &LinearMethods,
-) -> Result<Scores> {
+) -> Result<(Fit, Fitted)> {
     let (components, own) = components(config, scoring, sum, fits, linear)?;
     let width = scoring.band.cube.size()[1];
     let valid = own.outer_iter().filter(|pixel| pixel.iter().all(|value| value.is_finite())).count();
     let bands = Bands::new(scoring.comm, width, scoring.band.lines.len(), valid);
     let field = Field::new(&bands, own.view());
     let blind_spot = BlindSpot::fit(scoring.comm, &field)?;
-    scoring.score_rebuilt(|y, line: ArrayView2<f32>| components.electrons(blind_spot.predict(&field, y).view(), line))
+    let fit = scoring
+        .score_rebuilt(|y, line: ArrayView2<f32>| components.electrons(blind_spot.predict(&field, y).view(), line))?;
+    Ok((fit, Fitted::Surroundings(own.ncols())))
 }
 
 /// The components of the cube, and those of this rank's pixels, NaN where a pixel is ignored.

@@ -4,11 +4,12 @@ use anyhow::Result;
 use ndarray::{Array3, s};
 
 use super::clock::Clock;
+use super::excess::{Fitted, Floor};
 use super::given::Given;
 use super::linear_fit::{LinearFit, LinearFits};
 use super::score_context::score_context;
 use super::score_linear::score_linear;
-use super::score_reconstruction::Scoring;
+use super::score_reconstruction::{Fit, Scoring};
 use super::sum_cube::sum_cube;
 use crate::comm::Comm;
 use crate::config::{Config, Window, Windows};
@@ -54,27 +55,31 @@ pub fn score_cube<'a>(
     clock.lap("pca");
 
     let scoring = Scoring { comm, basis: &basis, band: &band };
+    let floor = Floor::new(&scoring, fits.named()[0].0, &sum)?;
     let mut methods = Vec::new();
     let mut latent = None;
     if let (Some(tiles), Some(model)) = (&tiles, model) {
         let mut codes = Array3::from_elem((model.spec.latent(), band.lines.len(), cube.size()[1]), f32::NAN);
-        let scores = scoring.score_cvae(tiles, &mut codes)?;
-        methods.push(Method { name: "cvae".into(), scores, rx: None });
+        let fit = scoring.score_cvae(tiles, &mut codes)?;
+        methods.push(method("cvae", fit, &floor, Fitted::Elsewhere));
         latent = Some(codes);
         clock.lap("score");
     }
     for (name, path) in &config.methods.given {
         let given = comm.agree(Given::open(path, cube))?;
-        methods.push(Method { name: name.clone(), scores: scoring.score_given(&given)?, rx: None });
+        methods.push(method(name, scoring.score_given(&given)?, &floor, Fitted::Elsewhere));
         clock.lap("score");
     }
-    let linear = score_linear(config, &scoring, &sum, &fits, clock)?;
+    let linear = score_linear(config, &scoring, &sum, &fits, &floor, clock)?;
     let of_context = match config.methods.context {
         true => Some(score_context(config, &scoring, &sum, &fits, &linear)?),
         false => None,
     };
     methods.extend(linear.methods);
-    methods.extend(of_context.map(|scores| Method { name: "context".into(), scores, rx: None }));
+    methods.extend(of_context.map(|(fit, fitted)| method("context", fit, &floor, fitted)));
+    for Method { name, excess_nats, .. } in methods.iter().filter(|_| comm.is_root()) {
+        log::info!("{}: {name} is {excess_nats:.1} nats a pixel above the noise floor", cube.info().id);
+    }
     clock.lap("score");
     Ok(ScoredCube {
         mean,
@@ -89,6 +94,11 @@ pub fn score_cube<'a>(
         bound,
         band,
     })
+}
+
+/// A method that has no scores of its own.
+fn method(name: &str, fit: Fit, floor: &Floor, fitted: Fitted) -> Method {
+    Method { name: name.into(), excess_nats: floor.excess(fit.squares, fitted), scores: fit.scores, rx: None }
 }
 
 /// The network on its device, to reconstruct `cube` tile by tile.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
 
 use super::clock::Clock;
+use super::excess::{Fitted, Floor};
 use super::linear_fit::{LinearFit, LinearFits, loadings};
 use super::score_reconstruction::Scoring;
 use super::sum_cube::SpectrumSum;
@@ -30,6 +31,7 @@ pub fn score_linear(
     scoring: &Scoring,
     sum: &SpectrumSum,
     fits: &LinearFits,
+    floor: &Floor,
     clock: &mut Clock,
 ) -> Result<LinearMethods> {
     let Scoring { comm, band, .. } = *scoring;
@@ -45,7 +47,7 @@ pub fn score_linear(
             of_others = loadings(comm, band, &fit.decomposition)?;
             &of_others
         };
-        let scored = score_fit(config, scoring, fit, own_loadings, &sum.totals)?;
+        let scored = score_fit(config, scoring, fit, own_loadings, &sum.totals, floor)?;
         methods.extend(scored.into_iter().map(|method| Method { name: method.name + suffix, ..method }));
     }
     clock.lap("score");
@@ -61,8 +63,10 @@ fn score_fit(
     fit: &LinearFit,
     loadings: &Array2<f64>,
     totals: &[f32],
+    floor: &Floor,
 ) -> Result<Vec<Method>> {
     let (comm, band) = (scoring.comm, scoring.band);
+    let fitted = |own: Fitted| if fit.is_own { own } else { Fitted::Elsewhere };
     let mut methods = Vec::new();
     for count in config.pca.components.as_slice() {
         let (name, k) = match count {
@@ -72,14 +76,16 @@ fn score_fit(
         if comm.is_root() && *count == Auto::Auto {
             log::info!("{}: pca_auto has {k} components", band.cube.info().id);
         }
-        let scores = scoring.score_rebuilt(|_, line: ArrayView2<f32>| fit.decomposition.reconstruct(line, k))?;
+        let found = scoring.score_rebuilt(|_, line: ArrayView2<f32>| fit.decomposition.reconstruct(line, k))?;
         let shares = loadings_per_electron(loadings, totals, k);
         let rx = rx(comm, shares.view(), band.cube.size()[1], band.lines.start)?;
-        methods.push(Method { name, scores, rx: Some(rx) });
+        let excess_nats = floor.excess(found.squares, fitted(Fitted::Components(k)));
+        methods.push(Method { name, excess_nats, scores: found.scores, rx: Some(rx) });
     }
     if config.pca.mean {
-        let scores = scoring.score_rebuilt(|_, line: ArrayView2<f32>| scaled_mean(&fit.mean, line))?;
-        methods.push(Method { name: "mean".into(), scores, rx: None });
+        let found = scoring.score_rebuilt(|_, line: ArrayView2<f32>| scaled_mean(&fit.mean, line))?;
+        let excess_nats = floor.excess(found.squares, fitted(Fitted::Mean));
+        methods.push(Method { name: "mean".into(), excess_nats, scores: found.scores, rx: None });
     }
     Ok(methods)
 }

@@ -5,7 +5,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::given::Given;
-use crate::comm::Comm;
+use crate::comm::{Comm, ExactSum};
 use crate::model::Tiles;
 use crate::results::electrons;
 use crate::score::{Basis, LineFeatures, Scores};
@@ -38,16 +38,32 @@ struct Collector<'a> {
     basis: &'a Basis,
     features: Vec<LineFeatures>,
     waiting: Vec<Pair>,
+    /// Sum over pixels of their squared residuals in units of the prediction's Poisson noise.
+    squares: ExactSum,
     /// Pixels of a line.
     width: usize,
 }
 
+/// The least electrons of a channel that a residual is measured by.
+const LEAST_EXPECTED: f32 = 1e-3;
+/// Bound on the squared residual of a channel, on average over a line.
+const MOST_SQUARE: f64 = 1e6;
+
+/// How well a prediction fits a cube.
+pub struct Fit {
+    pub scores: Scores,
+    /// Mean over pixels of the sum over channels of squared residuals, in units of the prediction's Poisson noise.
+    pub squares: f64,
+}
+
 impl<'a> Collector<'a> {
     fn new(scoring: &Scoring<'a>) -> Self {
+        let channels = scoring.band.cube.energy.size;
         Collector {
             basis: scoring.basis,
             features: Vec::new(),
             waiting: Vec::new(),
+            squares: ExactSum::new(1, MOST_SQUARE * scoring.band.cube.ignored.len() as f64 * channels as f64),
             width: scoring.band.cube.size()[1],
         }
     }
@@ -60,18 +76,37 @@ impl<'a> Collector<'a> {
     }
 
     fn flush(&mut self) {
-        let features = |pair: &Pair| {
+        let found = |pair: &Pair| {
             let (counts, reconstruction) = (pair.counts.view(), pair.reconstruction.view());
-            self.basis.line(counts, reconstruction, &pair.valid, &pair.share)
+            (self.basis.line(counts, reconstruction, &pair.valid, &pair.share), pair.squares())
         };
-        self.features.extend(self.waiting.par_iter().map(features).collect::<Vec<_>>());
+        let found: Vec<(LineFeatures, f64)> = self.waiting.par_iter().map(found).collect();
+        for (features, squares) in found {
+            self.features.push(features);
+            self.squares.add(&[squares]);
+        }
         self.waiting.clear();
     }
 
     /// # Collective
-    fn scores(mut self, comm: &Comm) -> Result<Scores> {
+    fn fit(mut self, comm: &Comm) -> Result<Fit> {
         self.flush();
-        self.basis.scores(comm, self.width, self.features)
+        let valid = self.features.iter().flat_map(|line| &line.valid).filter(|valid| **valid).count();
+        let pixels = comm.sum_u64(valid as u64).max(1) as f64;
+        let squares = self.squares.total(comm)?[0] / pixels;
+        Ok(Fit { scores: self.basis.scores(comm, self.width, self.features)?, squares })
+    }
+}
+
+impl Pair {
+    fn squares(&self) -> f64 {
+        let spectra = self.counts.outer_iter().zip(self.reconstruction.outer_iter()).zip(&self.valid);
+        let square =
+            |(&count, &expected): (&f32, &f32)| f64::from((count - expected).powi(2) / expected.max(LEAST_EXPECTED));
+        let sum = spectra
+            .filter(|(_, valid)| **valid)
+            .map(|((counts, expected), _)| counts.iter().zip(expected).map(square).sum::<f64>());
+        sum.sum::<f64>().min(MOST_SQUARE * self.counts.len() as f64)
     }
 }
 
@@ -81,7 +116,7 @@ impl Scoring<'_> {
     /// # Collective
     /// # Errors
     /// Unreadable data.
-    pub fn score_cvae(&self, tiles: &Tiles, codes: &mut Array3<f32>) -> Result<Scores> {
+    pub fn score_cvae(&self, tiles: &Tiles, codes: &mut Array3<f32>) -> Result<Fit> {
         let band = self.band;
         let mut collector = Collector::new(self);
         let done = tiles.reconstruct(
@@ -105,7 +140,7 @@ impl Scoring<'_> {
             },
         );
         self.comm.agree(done)?;
-        collector.scores(self.comm)
+        collector.fit(self.comm)
     }
 
     /// Scores of this rank's lines against a reconstruction by another program.
@@ -113,7 +148,7 @@ impl Scoring<'_> {
     /// # Collective
     /// # Errors
     /// Unreadable data; values that are no electrons.
-    pub fn score_given(&self, given: &Given) -> Result<Scores> {
+    pub fn score_given(&self, given: &Given) -> Result<Fit> {
         let mut collector = Collector::new(self);
         let done = self.band.each_block(|rows, prepared| {
             for (i, y) in rows.enumerate() {
@@ -133,7 +168,7 @@ impl Scoring<'_> {
             Ok(())
         });
         self.comm.agree(done)?;
-        collector.scores(self.comm)
+        collector.fit(self.comm)
     }
 
     /// Scores of this rank's lines against the reconstruction that `rebuild` gives of each from its place y and its counts,
@@ -142,14 +177,43 @@ impl Scoring<'_> {
     /// # Collective
     /// # Errors
     /// Unreadable data.
-    pub fn score_rebuilt(&self, rebuild: impl Fn(usize, ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<Scores> {
+    pub fn score_rebuilt(&self, rebuild: impl Fn(usize, ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<Fit> {
         let mut collector = Collector::new(self);
+        let done = self.each_rebuilt(rebuild, |pairs| pairs.into_iter().for_each(|pair| collector.push(pair)));
+        self.comm.agree(done)?;
+        collector.fit(self.comm)
+    }
+
+    /// As [`score_rebuilt`](Self::score_rebuilt), but gives only the squares of the [`Fit`].
+    ///
+    /// # Collective
+    /// # Errors
+    /// Unreadable data.
+    pub fn squares_rebuilt(&self, rebuild: impl Fn(usize, ArrayView2<f32>) -> Array2<f32> + Sync) -> Result<f64> {
+        let mut squares = Collector::new(self).squares;
+        let mut pixels = 0;
+        let done = self.each_rebuilt(rebuild, |pairs| {
+            let found: Vec<f64> = pairs.par_iter().map(Pair::squares).collect();
+            found.into_iter().for_each(|found| squares.add(&[found]));
+            pixels += pairs.iter().flat_map(|pair| &pair.valid).filter(|valid| **valid).count() as u64;
+        });
+        self.comm.agree(done)?;
+        let pixels = self.comm.sum_u64(pixels).max(1) as f64;
+        Ok(squares.total(self.comm)?[0] / pixels)
+    }
+
+    /// Passes this rank's lines, a few at a time and in order, with what `rebuild` makes of each to `take`. Rank-local.
+    fn each_rebuilt(
+        &self,
+        rebuild: impl Fn(usize, ArrayView2<f32>) -> Array2<f32> + Sync,
+        mut take: impl FnMut(Vec<Pair>),
+    ) -> Result<()> {
         let mut waiting = Vec::new();
         let mut rebuild_all = |waiting: &mut Vec<(usize, Pair)>| {
             waiting.par_iter_mut().for_each(|(y, pair)| pair.reconstruction = rebuild(*y, pair.counts.view()));
-            waiting.drain(..).for_each(|(_, pair)| collector.push(pair));
+            take(waiting.drain(..).map(|(_, pair)| pair).collect());
         };
-        let done = self.band.each_block(|rows, prepared| {
+        self.band.each_block(|rows, prepared| {
             for (i, y) in rows.enumerate() {
                 let pair = Pair {
                     counts: prepared.counts.index_axis(Dim(0), i).to_owned(),
@@ -163,9 +227,8 @@ impl Scoring<'_> {
                 }
             }
             Ok(())
-        });
+        })?;
         rebuild_all(&mut waiting);
-        self.comm.agree(done)?;
-        collector.scores(self.comm)
+        Ok(())
     }
 }

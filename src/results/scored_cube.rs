@@ -38,6 +38,8 @@ pub struct Method {
     /// `cvae`, `pca3`, `pca_auto`, `mean`, ...
     pub name: String,
     pub scores: Scores,
+    /// How much worse it explains spectra than their noise allows, nats a pixel.
+    pub excess_nats: f64,
     /// Reed-Xiaoli scores, of principal components alone.
     pub rx: Option<Rx>,
 }

@@ -47,6 +47,9 @@ pub struct CubeSummary {
     pub energy: EnergySummary,
     /// By method, then by score.
     pub methods: BTreeMap<String, BTreeMap<String, ScoreSummary>>,
+    /// By method: how much worse it explains spectra than their noise allows, nats a pixel.
+    #[serde(default)]
+    pub excess_nats: BTreeMap<String, f64>,
     pub default: Choice,
     /// Of the default map, the highest score first.
     pub regions: Vec<RegionSummary>,
@@ -233,6 +236,10 @@ impl Summary {
                     );
                 }
             }
+        }
+        for cube in &self.cubes {
+            let excess = cube.excess_nats.iter().map(|(method, nats)| format!("{method} {nats:.1}"));
+            println!("{}: nats a pixel above the noise floor: {}", cube.name, excess.collect::<Vec<_>>().join(", "));
         }
         for failed in &self.failed_inputs {
             println!("set aside: {}: {}", failed.path, failed.reason);

@@ -83,6 +83,7 @@ fn write_signals(
         energy: EnergySummary::of(cube),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
+        excess_nats: scored.methods.iter().map(|method| (method.name.clone(), method.excess_nats)).collect(),
         default,
         regions: region_table(&regions, &labels, kinds, &energies_ev, cube.size()[1]),
     })
