@@ -1,6 +1,6 @@
 //! Which pixels a blind spot is trained to predict, and which it is judged by.
 
-use super::crops::{CropOrigin, Hidden};
+use super::micro_batch::{CropOrigin, Hidden};
 use crate::model::{Blind, CELL, fold_of, hidden_pixels};
 use crate::stream::Cube;
 
