@@ -14,9 +14,9 @@ pub struct Train {
     /// Passes over the archive; overrides `steps`.
     pub epochs: Option<usize>,
     /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
-    /// the archive; then twice as many more, as long as pixels that are not trained on are predicted better for it and all
-    /// together are at most 1000, or 225 where there are fewer than 600 pixels (scans that short have one cycle). With the
-    /// presets `compact` and `paper` two passes, but at least 800 with patches of 12 x 12 pixels, or 200 with 24 x 24.
+    /// the archive; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted
+    /// better for it and all together are at most 1000. With the presets `compact` and `paper` two passes, but at least 800
+    /// with patches of 12 x 12 pixels, or 200 with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
@@ -95,7 +95,7 @@ const BLIND_VISITS: usize = 150;
 const BLIND_STEPS: usize = 700;
 /// In all cycles together.
 const BLIND_MOST: usize = 1000;
-/// In fields of fewer pixels networks add little, and take two cycles; a scan tells too little of itself for a second.
+/// In fields of fewer pixels networks add nothing, and take one cycle.
 const BLIND_PIXELS: usize = 600;
 /// Epochs of a blind spot, of which a training has so many at most: a pass over a small field is a step or two.
 const BLIND_EPOCHS: usize = 14;
@@ -168,12 +168,8 @@ impl Train {
                 (2 * pass).clamp(least, most)
             }
         };
-        let most = match preset {
-            Preset::Blind if auto && pixels >= BLIND_PIXELS => steps.max(BLIND_MOST),
-            // A second cycle.
-            Preset::Blind if auto && patch[0] > 1 => 3 * steps,
-            _ => steps,
-        };
+        let goes_on = auto && preset == Preset::Blind && pixels >= BLIND_PIXELS;
+        let most = if goes_on { steps.max(BLIND_MOST) } else { steps };
         TrainingLength { steps, most, steps_per_epoch }
     }
 
@@ -259,7 +255,7 @@ mod tests {
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
         let blind = |pixels| auto.length(pixels, [32, 32], Preset::Blind);
         assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 49 });
-        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 225, steps_per_epoch: 6 });
+        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 6 });
         // Two passes in batches of 8 patches.
         assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 1000, steps_per_epoch: 400 });
     }

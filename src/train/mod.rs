@@ -254,7 +254,7 @@ fn begin(
         config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let mut spec = Spec::new(&model, cubes[0].energy.size)?;
     if let Spec::Blind(spec) = &mut spec {
-        spec.folds = targets::folds(spec.patch, mean.pixels);
+        spec.folds = targets::folds(mean.pixels);
     }
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
