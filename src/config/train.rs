@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::model::{Preset, SMALL_PATCH};
 use super::problems::Problems;
 use super::values::Auto;
@@ -15,9 +14,9 @@ pub struct Train {
     /// Passes over the archive; overrides `steps`.
     pub epochs: Option<usize>,
     /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
-    /// the archive; then twice as many more, as long as pixels that are not trained on are predicted better for it and all
-    /// together are at most 700. With the presets `compact` and `paper` two passes, but at least 800 with patches of 12 x 12 pixels, or 200
-    /// with 24 x 24.
+    /// the archive; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted
+    /// better for it and all together are at most 1000. With the presets `compact` and `paper` two passes, but at least 800
+    /// with patches of 12 x 12 pixels, or 200 with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
@@ -90,10 +89,14 @@ const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
 /// At most so many checkpoints where epochs are short: one of a hundred MB takes as long as a few steps.
 const LEAST_CHECKPOINTS: usize = 20;
 
-/// How often a blind spot predicts each pixel with `train.steps: auto`, in at most so many steps: more learns the noise of
-/// small fields by heart.
+/// How often a blind spot predicts each pixel in the first cycle of `train.steps: auto`, in at most so many steps: more learns
+/// the noise of small fields by heart.
 const BLIND_VISITS: usize = 150;
 const BLIND_STEPS: usize = 700;
+/// In all cycles together.
+const BLIND_MOST: usize = 1000;
+/// In fields of fewer pixels networks add nothing, and take one cycle.
+const BLIND_PIXELS: usize = 600;
 /// Epochs of a blind spot, of which a training has so many at most: a pass over a small field is a step or two.
 const BLIND_EPOCHS: usize = 14;
 
@@ -116,13 +119,6 @@ impl Pace {
     }
 }
 
-impl Config {
-    /// What a step of training takes: what is given, else what suits the preset.
-    pub fn pace(&self) -> Pace {
-        self.train.pace(self.model.preset)
-    }
-}
-
 /// How long to train.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLength {
@@ -135,7 +131,7 @@ pub struct TrainingLength {
 
 impl Train {
     /// What a step takes: what is given, else what suits `preset`.
-    fn pace(&self, preset: Preset) -> Pace {
+    pub(super) fn pace(&self, preset: Preset) -> Pace {
         let usual = match preset {
             Preset::Blind => Pace { global_batch: 8, micro_batch: 2, learning_rate: 4e-3, clip: 350.0 },
             Preset::Compact | Preset::Paper => {
@@ -172,7 +168,8 @@ impl Train {
                 (2 * pass).clamp(least, most)
             }
         };
-        let most = if auto && preset == Preset::Blind { steps.max(BLIND_STEPS) } else { steps };
+        let goes_on = auto && preset == Preset::Blind && pixels >= BLIND_PIXELS;
+        let most = if goes_on { steps.max(BLIND_MOST) } else { steps };
         TrainingLength { steps, most, steps_per_epoch }
     }
 
@@ -257,9 +254,9 @@ mod tests {
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
         let blind = |pixels| auto.length(pixels, [32, 32], Preset::Blind);
-        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 700, steps_per_epoch: 49 });
-        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 700, steps_per_epoch: 6 });
+        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 49 });
+        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 6 });
         // Two passes in batches of 8 patches.
-        assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 800, steps_per_epoch: 400 });
+        assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 1000, steps_per_epoch: 400 });
     }
 }

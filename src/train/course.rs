@@ -10,6 +10,8 @@ use crate::config::TrainingLength;
 
 /// Nats a pixel by which another cycle must have improved the network for one more to be taken.
 const IMPROVED: f64 = 0.2;
+/// Nats a pixel by which the held-out loss may be above that of the cycle before, halfway through a cycle, for it to go on.
+const HOPELESS: f64 = 2.0;
 /// The share of the first cycle after which a network is looked at whether it has collapsed.
 const LOOKED_AT: f64 = 0.5;
 /// A network whose latent code carries less, nats a pixel, has collapsed to the mean spectrum.
@@ -34,6 +36,8 @@ pub struct Course {
     steps: usize,
     /// How the best cycle was judged: the lower, the better.
     best: Option<f64>,
+    /// Its loss at pixels that it was not trained on.
+    held: Option<f64>,
     /// Whether the network was begun anew because it had collapsed.
     pub cured: bool,
     pub finished: bool,
@@ -95,8 +99,17 @@ impl Course {
         kl < COLLAPSED
     }
 
-    /// Ends the cycle whose network is `judged`; without a judgement the training ends.
-    pub fn end_cycle(&mut self, judged: Option<f64>, length: TrainingLength) -> Verdict {
+    /// Whether the cycle that is under way after `done` steps will not help, by its `held` loss so far; then the training ends
+    /// with the weights of the cycle before.
+    pub fn gives_up(&mut self, done: usize, held: Option<f64>, length: TrainingLength) -> bool {
+        let (in_cycle, cycle) = self.in_cycle(done, length);
+        let (Some(held), Some(before)) = (held, self.held) else { return false };
+        self.finished |= 2 * in_cycle >= cycle && held > before + HOPELESS;
+        self.finished
+    }
+
+    /// Ends the cycle whose network is `judged`, with its `held` loss; without a judgement the training ends.
+    pub fn end_cycle(&mut self, judged: Option<f64>, held: Option<f64>, length: TrainingLength) -> Verdict {
         let (end, steps) = (self.end(length), self.steps(length));
         let improved = match (judged, self.best) {
             (Some(judged), Some(best)) => best - judged,
@@ -112,7 +125,8 @@ impl Course {
             self.finished = true;
             return Verdict::Best;
         }
-        (self.began, self.steps, self.best) = (end, (2 * steps).min(left), judged);
+        (self.began, self.steps) = (end, (2 * steps).min(left));
+        (self.best, self.held) = (judged, held);
         Verdict::Better
     }
 }
@@ -127,13 +141,15 @@ mod tests {
     fn cycles_go_on_while_they_help() {
         let mut course = Course::default();
         assert_eq!(course.end(LENGTH), 100);
-        assert_eq!(course.end_cycle(Some(9.0), LENGTH), Verdict::Better);
+        assert_eq!(course.end_cycle(Some(9.0), Some(9.0), LENGTH), Verdict::Better);
         assert_eq!((course.in_cycle(100, LENGTH), course.end(LENGTH)), ((0, 200), 300));
-        assert_eq!(course.clone().end_cycle(Some(9.5), LENGTH), Verdict::Worse);
-        assert_eq!(course.clone().end_cycle(Some(8.9), LENGTH), Verdict::Best);
-        assert_eq!(course.end_cycle(Some(5.0), LENGTH), Verdict::Better);
+        assert!(!course.gives_up(150, Some(20.0), LENGTH) && !course.gives_up(200, Some(10.0), LENGTH));
+        assert!(course.clone().gives_up(200, Some(12.0), LENGTH));
+        assert_eq!(course.clone().end_cycle(Some(9.5), Some(9.5), LENGTH), Verdict::Worse);
+        assert_eq!(course.clone().end_cycle(Some(8.9), Some(8.9), LENGTH), Verdict::Best);
+        assert_eq!(course.end_cycle(Some(5.0), Some(5.0), LENGTH), Verdict::Better);
         assert_eq!(course.end(LENGTH), 700);
-        assert_eq!(course.end_cycle(Some(1.0), LENGTH), Verdict::Best);
+        assert_eq!(course.end_cycle(Some(1.0), Some(1.0), LENGTH), Verdict::Best);
         assert!(course.finished);
     }
 
@@ -141,7 +157,7 @@ mod tests {
     fn a_given_length_is_one_cycle() {
         let length = TrainingLength { most: 100, ..LENGTH };
         let mut course = Course::default();
-        assert_eq!(course.end_cycle(Some(9.0), length), Verdict::Best);
+        assert_eq!(course.end_cycle(Some(9.0), Some(9.0), length), Verdict::Best);
         assert!(course.finished);
     }
 

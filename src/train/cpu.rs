@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind};
 
 use super::checkpoint::{Checkpoint, Model};
-use super::crops::MicroBatch;
+use super::micro_batch::MicroBatch;
 use super::optimiser::{adam, norm};
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::{Comm, GradientSum};

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
-use super::crops::MicroBatch;
 use super::held::HeldLines;
+use super::micro_batch::MicroBatch;
 use super::optimiser::Adam;
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::Comm;

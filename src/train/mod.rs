@@ -13,6 +13,7 @@ mod crops;
 mod gpu;
 mod held;
 mod history;
+mod micro_batch;
 mod optimiser;
 mod schedule;
 mod step;
@@ -33,8 +34,9 @@ use crate::stream::{Cube, CubeStatistics};
 
 pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
 pub use course::Course;
-pub use crops::{CropOrigin, Hidden, MicroBatch};
+
 pub use history::StepLine;
+pub use micro_batch::{CropOrigin, Hidden, MicroBatch};
 pub use step::StepTimes;
 pub use trainer::Trainer;
 
@@ -149,13 +151,14 @@ fn trained(
         let cycle_over = done == trainer.course().end(length);
         let epoch_over = done.is_multiple_of(length.steps_per_epoch) || cycle_over;
         let epoch = done.div_ceil(length.steps_per_epoch);
+        let mut held = None;
         if epoch_over {
-            let validation = trainer.validate(crops, false)?;
+            held = trainer.validate(crops, false)?;
             comm.agree(history.epoch(&EpochLine {
                 epoch,
                 step: done,
                 train: epoch_losses.iter().sum::<f64>() / epoch_losses.len() as f64,
-                validation,
+                validation: held,
             }))?;
             epoch_losses.clear();
         }
@@ -163,7 +166,9 @@ fn trained(
             return Ok(Attempt::Collapsed(done));
         }
         if cycle_over {
-            trainer.end_cycle(crops)?;
+            trainer.end_cycle(crops, held)?;
+        } else {
+            trainer.give_up(held);
         }
         let finished = trainer.course().finished;
         let stopping = comm.any(stop.load(Ordering::Relaxed));

@@ -1,6 +1,6 @@
 //! Which pixels a blind spot is trained to predict, and which it is judged by.
 
-use super::crops::{CropOrigin, Hidden};
+use super::micro_batch::{CropOrigin, Hidden};
 use crate::model::{Blind, CELL, fold_of, hidden_pixels};
 use crate::stream::Cube;
 
@@ -68,19 +68,30 @@ impl Targets {
         hidden.pixels.extend(pixels.iter().map(|&pixel| (sample * height * width + pixel) as i64));
         let fold = hidden.fold;
         hidden.targets.extend(pixels.iter().map(|&pixel| {
-            let is_target = place([pixel / width, pixel % width])
-                .is_some_and(|(at, lines)| self.is_left_out(at, lines, fold) == to_judge);
+            let is_target = place([pixel / width, pixel % width]).is_some_and(|(at, lines)| match to_judge {
+                true => self.is_own(at, lines, fold),
+                false => !self.is_left_out(at, lines, fold),
+            });
             f32::from(u8::from(is_target))
         }));
     }
 
-    /// Whether a network is not trained to predict a pixel of a cube of `lines`.
-    fn is_left_out(&self, at: [usize; 2], lines: usize, fold: usize) -> bool {
+    /// Whether a pixel of a cube of `lines` is kept to judge a network by.
+    fn is_own(&self, at: [usize; 2], lines: usize, fold: usize) -> bool {
         if self.folds > 1 {
             return fold_of(at, lines, self.folds) == fold;
         }
         let [y, x] = at.map(|pixel| pixel / CELL);
         self.one_in.is_some_and(|one_in| (x + 7 * y) % one_in == one_in / 2)
+    }
+
+    /// Whether a network is not trained to predict a pixel: its own, and of a fold those beside.
+    fn is_left_out(&self, [y, x]: [usize; 2], lines: usize, fold: usize) -> bool {
+        if self.folds == 1 {
+            return self.is_own([y, x], lines, fold);
+        }
+        let beside = |pixel: usize| pixel.saturating_sub(1)..pixel + 2;
+        beside(y).any(|y| beside(x).any(|x| self.is_own([y, x], lines, fold)))
     }
 
     /// Where the patches lie that a network is judged by: side by side in each of the `cubes` with their borders, thinned out
@@ -113,5 +124,52 @@ impl Targets {
     pub fn view(&self, i: usize) -> ([usize; 2], usize) {
         let phase = i / self.folds;
         ([phase / 2 * HALF, phase % 2 * HALF], i % self.folds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(folds: usize) -> Targets {
+        Targets::new(&Blind { folds, ..Blind::new([32, 32], 48, None) }, 0.05)
+    }
+
+    /// Of a cube of 40 x 40 pixels, how many a network is judged by and trained on.
+    fn counts(targets: &Targets, fold: usize) -> [usize; 2] {
+        let mut found = [0; 2];
+        for phase in [[0, 0], [0, 8], [8, 0], [8, 8]] {
+            for (i, to_judge) in [true, false].into_iter().enumerate() {
+                let mut hidden = Hidden { fold, ..targets.none(0) };
+                targets.hide(&mut hidden, 0, phase, |at| Some((at, 40)), to_judge);
+                found[i] += hidden.targets.iter().filter(|&&target| target > 0.0).count();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_judges_a_network_is_no_target() {
+        let [judged, trained] = counts(&targets(1), 0);
+        assert_eq!(judged + trained, 1024);
+        assert!((36..=72).contains(&judged), "{judged}");
+        let all: usize = (0..4).map(|fold| counts(&targets(4), fold)[0]).sum();
+        assert_eq!(all, 1024);
+        let [judged, trained] = counts(&targets(4), 2);
+        // Nor are the pixels beside.
+        assert!(judged + trained < 900 && trained > 500, "{judged} {trained}");
+    }
+
+    #[test]
+    fn a_border_makes_small_cubes_as_large_as_a_patch() {
+        let targets = targets(1);
+        assert_eq!(targets.border([17, 40]), [12, 4]);
+        let scan = Targets::new(&Blind::new([1, 32], 48, None), 0.0);
+        assert_eq!(scan.border([1, 9]), [0, 16]);
+    }
+
+    #[test]
+    fn few_pixels_have_folds_and_fewer_have_none() {
+        assert_eq!([folds(323.0), folds(1024.0), folds(2304.0)], [1, FOLDS, 1]);
     }
 }

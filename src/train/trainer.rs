@@ -10,9 +10,10 @@ use tch::Device;
 use super::checkpoint::{Checkpoint, Model};
 use super::course::{Course, Verdict};
 use super::cpu::CpuStepper;
-use super::crops::{Crops, MicroBatch};
+use super::crops::Crops;
 use super::gpu::GpuStepper;
 use super::history::StepLine;
+use super::micro_batch::MicroBatch;
 use super::schedule;
 use super::step::{StepPlan, StepTimes};
 use crate::comm::Comm;
@@ -29,6 +30,8 @@ pub struct Trainer<'a> {
     state: Checkpoint,
     stepper: Stepper,
     latest_kl: f64,
+    /// Whether the state holds earlier weights than those on the GPU.
+    went_back: bool,
     times: StepTimes,
 }
 
@@ -54,7 +57,16 @@ impl<'a> Trainer<'a> {
             Device::Cpu => Stepper::Cpu(Box::new(CpuStepper::new(comm, &state.model, micro_batches))),
             _ => Stepper::Gpu(Box::new(GpuStepper::new(comm, config, device, &state, length, micro_batches)?)),
         };
-        Ok(Trainer { comm, config, length, stepper, state, latest_kl: f64::NAN, times: StepTimes::default() })
+        Ok(Trainer {
+            comm,
+            config,
+            length,
+            stepper,
+            state,
+            latest_kl: f64::NAN,
+            went_back: false,
+            times: StepTimes::default(),
+        })
     }
 
     /// Memory that lines may take on a GPU, bytes; 0 on a CPU. Rank-local.
@@ -88,7 +100,7 @@ impl<'a> Trainer<'a> {
 
     /// Copies weights and moments to `state` if they are on a GPU. Rank-local.
     fn fetch(&mut self) {
-        if let Stepper::Gpu(gpu) = &self.stepper {
+        if let (Stepper::Gpu(gpu), false) = (&self.stepper, self.went_back) {
             gpu.fetch(&mut self.state);
         }
     }
@@ -213,13 +225,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// How well the network of a finished cycle predicts the pixels that it is asked for, nats a pixel: the lower, the better.
+    /// `held` is its loss at pixels that it was not trained on.
     ///
-    /// Where these were trained on, what it has learned of their noise by heart makes its prediction worse by as much as the
-    /// loss at pixels not trained on exceeds the loss at those that are. Folds are only asked for pixels not trained on.
+    /// Where it is asked for those that it was trained on, what it has learned of their noise by heart makes its prediction
+    /// worse by as much as `held` exceeds the loss there. Folds are only asked for pixels that they were not trained on.
     ///
     /// # Collective
-    fn judge(&mut self, crops: &Crops) -> Result<Option<f64>> {
-        let held = self.validate(crops, false)?;
+    fn judge(&mut self, crops: &Crops, held: Option<f64>) -> Result<Option<f64>> {
         match &self.state.model.spec {
             Spec::Blind(spec) if spec.folds == 1 => {
                 let trained = self.validate(crops, true)?;
@@ -229,29 +241,42 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Ends a cycle of the course: judges the network and keeps its weights, or goes back to those of the cycle before.
+    /// Ends a cycle of the course: judges the network, whose loss at pixels that it was not trained on is `held`, and keeps its
+    /// weights, or goes back to those of the cycle before.
     ///
     /// # Collective
-    pub fn end_cycle(&mut self, crops: &Crops) -> Result<()> {
-        let judged = if self.length.most > self.length.steps { self.judge(crops)? } else { None };
+    pub fn end_cycle(&mut self, crops: &Crops, held: Option<f64>) -> Result<()> {
+        let judged = if self.length.most > self.length.steps { self.judge(crops, held)? } else { None };
         self.fetch();
         let state = &mut self.state;
-        let verdict = state.course.end_cycle(judged, self.length);
-        if let (Some(judged), true) = (judged, self.comm.is_root()) {
-            log::info!(
-                "step={} held-out loss with what is known by heart {judged:.2} nats a pixel: {verdict:?}",
-                state.step
-            );
+        let verdict = state.course.end_cycle(judged, held, self.length);
+        if let (Some(held), Some(judged), true) = (held, judged, self.comm.is_root()) {
+            let by_heart = judged - held;
+            log::info!("step={} held_out={held:.2} by_heart={by_heart:.2} nats a pixel: {verdict:?}", state.step);
         }
         match verdict {
             Verdict::Better => state.best = Some(state.model.parameters.values().to_vec()),
             Verdict::Best => state.best = None,
-            Verdict::Worse => {
-                let best = state.best.take().expect("a cycle before was judged");
-                state.model.parameters.values_mut().copy_from_slice(&best);
-            }
+            Verdict::Worse => self.go_back(),
         }
         Ok(())
+    }
+
+    /// Ends the training with the weights of the cycle before, if the one under way will not help by its loss `held` so far.
+    ///
+    /// # Collective
+    pub fn give_up(&mut self, held: Option<f64>) {
+        if self.state.course.gives_up(self.state.step, held, self.length) {
+            self.fetch();
+            self.go_back();
+        }
+    }
+
+    /// Takes back the weights of the best cycle; no step follows.
+    fn go_back(&mut self) {
+        self.went_back = true;
+        let best = self.state.best.take().expect("a cycle before was judged");
+        self.state.model.parameters.values_mut().copy_from_slice(&best);
     }
 
     pub fn course(&self) -> &Course {

@@ -8,7 +8,7 @@ use super::network::{Network, SHARPNESS, Seen, total};
 
 /// Hidden pixels are left out whose loss is this many deviations above the median.
 const TRIM: f64 = 3.0;
-/// A deviation is this times the median deviation from the median.
+/// A deviation is this times the distance from the lower quartile to the median.
 const NORMAL: f64 = 1.4826;
 /// Losses are averaged over squares of this many pixels first, along each side.
 const SQUARE: i64 = 5;
@@ -71,7 +71,9 @@ impl Network {
         let around = mean_around(&(divergence * targets)) / mean_around(targets).clamp_min(1e-6);
         let around = around.masked_fill(&targets.le(0.0), f64::NAN);
         let middle = median(&around);
-        let deviation = median(&(&around - &middle).abs());
+        // Of the lower half: where a crop holds a border, the upper one is as wide as an anomaly is high.
+        let lower = around.masked_fill(&around.gt_tensor(&middle), f64::NAN);
+        let deviation = &middle - median(&lower);
         let far = around.gt_tensor(&(&middle + deviation * (TRIM * NORMAL))).to_kind(Kind::Float);
         targets * (1.0 - far * trim.to_kind(Kind::Float))
     }
