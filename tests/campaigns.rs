@@ -75,7 +75,7 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
         let start = format!("{point},{state},");
         table.lines().filter(|line| line.starts_with(&start)).count()
     };
-    assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 22), "{table}");
+    assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 26), "{table}");
     assert_eq!(rows(4, "failed"), 1, "{table}");
     assert!(output.join("table.h5").exists());
     // Each distinct cube is simulated once and each distinct model trained once, by whichever process came first.
@@ -316,7 +316,7 @@ fn a_rehearsal_tells_what_a_run_takes_and_writes_nothing() {
     let told = mpirun(2, &["run", "--dry-run", &config], LIMIT);
     told.succeeded();
     for words in
-        ["24 x 28 x 80  clean-000", "60 steps of 16 patches", "MiB per rank", "time       about", "nothing was written"]
+        ["24 x 28 x 80  clean-000", "60 steps of 8 patches", "MiB per rank", "time       about", "nothing was written"]
     {
         assert!(told.stdout.contains(words), "{words}: {}", told.dump());
     }

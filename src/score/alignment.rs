@@ -1,8 +1,10 @@
-//! Moves a prediction by the energy drift of its scan line: one edge measures the drift, and another is scored.
+//! The energy drift of a scan line against the mean spectrum: one edge measures it, and another is scored.
+//!
+//! Not the line is moved, whose noise would be smoothed, but the mean spectrum and the directions that it is compared with.
 
 use std::ops::Range;
 
-use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use super::features::Projection;
 use super::line_shift::{information, line_shift};
@@ -15,6 +17,8 @@ const STRONG: f64 = 0.1;
 /// How the lines of a cube are aligned.
 pub struct Alignment {
     scale_ev: f64,
+    /// `[E]`, the mean spectrum.
+    mean: Array1<f32>,
     edges: Vec<Edge>,
     /// What each channel is moved by: the index of the edge that measures it.
     references: Vec<Option<usize>>,
@@ -37,8 +41,12 @@ impl Alignment {
             let strength = information(&projection, counts.view(), energy.scale);
             Edge { strength: if strength.is_finite() { strength } else { 0.0 }, projection }
         };
-        let mut alignment =
-            Alignment { scale_ev: energy.scale, edges: ranges.iter().map(edge).collect(), references: Vec::new() };
+        let mut alignment = Alignment {
+            scale_ev: energy.scale,
+            edges: ranges.iter().map(edge).collect(),
+            mean: counts.clone(),
+            references: Vec::new(),
+        };
         let others = alignment.strongest_apart_from(&(0..0)).filter(|_| ranges.len() > 1);
         alignment.references = vec![others; energy.size];
         for range in ranges {
@@ -67,33 +75,31 @@ impl Alignment {
         strong.max_by_key(|&i| self.edges[i].projection.range.start).unwrap_or(0)
     }
 
-    /// The `prediction` of a line with these `counts`, both `[x, E]`, moved by the drift of the line. Rank-local.
+    /// By edge, how far (eV) the spectra of a line `[x, E]` lie above the mean spectrum; 0 where that is not needed or cannot be
+    /// told. Rank-local.
     ///
-    /// Each window is moved by the drift of the strongest other edge: an anomaly must not move what it is compared with.
-    pub fn aligned<'a>(
-        &self,
-        counts: ArrayView2<f32>,
-        prediction: ArrayView2<'a, f32>,
-        valid: &[bool],
-    ) -> CowArray<'a, f32, Ix2> {
-        let drift = |edge: &Edge| line_shift(&edge.projection, counts, prediction, valid, self.scale_ev);
-        let is_reference = |i: usize| self.references.contains(&Some(i));
-        let drifts: Vec<f64> =
-            self.edges.iter().enumerate().map(|(i, edge)| if is_reference(i) { drift(edge) } else { 0.0 }).collect();
-        if drifts.iter().all(|&drift| drift == 0.0) {
-            return CowArray::from(prediction);
+    /// Each window is compared with what the strongest other edge says: an anomaly must not move what it is compared with.
+    pub fn drifts(&self, line: ArrayView2<f32>, valid: &[bool]) -> Vec<f64> {
+        let total = self.mean.sum().max(f32::MIN_POSITIVE);
+        let mut expected = Array2::zeros(line.dim());
+        for (mut expected, spectrum) in expected.outer_iter_mut().zip(line.outer_iter()) {
+            expected.assign(&(&self.mean * (spectrum.sum() / total)));
         }
-        let mut moved = Array2::zeros(prediction.dim());
-        let mut first = 0;
+        let drift = |(i, edge): (usize, &Edge)| match self.references.contains(&Some(i)) {
+            true => line_shift(&edge.projection, line, expected.view(), valid, self.scale_ev),
+            false => 0.0,
+        };
+        self.edges.iter().enumerate().map(drift).collect()
+    }
+
+    /// A `spectrum` `[E]` in the frame of the mean spectrum, moved to where a line with these `drifts` has it.
+    pub fn moved(&self, spectrum: ArrayView1<f32>, drifts: &[f64]) -> Array1<f32> {
+        let mut moved = Vec::with_capacity(spectrum.len());
         for channels in self.references.chunk_by(|a, b| a == b) {
-            let range = first..first + channels.len();
-            first = range.end;
+            let range = moved.len()..moved.len() + channels.len();
             let by = channels[0].map_or(0.0, |reference| drifts[reference]) / self.scale_ev;
-            for (spectrum, mut moved) in prediction.outer_iter().zip(moved.outer_iter_mut()) {
-                let values = shifted(spectrum, by, range.clone());
-                moved.iter_mut().skip(range.start).zip(values).for_each(|(moved, value)| *moved = value as f32);
-            }
+            moved.extend(shifted(spectrum, by, range).into_iter().map(|value| value as f32));
         }
-        CowArray::from(moved)
+        Array1::from_vec(moved)
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix1, Ix2, s};
 
 use super::alignment::Alignment;
 use super::edge_profile::EdgeProfile;
@@ -60,7 +60,7 @@ pub struct Basis {
     energy: Axis,
     windows: Vec<Window>,
     /// `[E]`, the mean spectrum in shares.
-    mean: Vec<f32>,
+    mean: Array1<f32>,
     /// `[E, coordinates]`, orthonormal columns.
     directions: Array2<f32>,
     /// The first coordinates are kept in any case: those of edges and the slow cosines.
@@ -182,7 +182,8 @@ impl Basis {
     /// One scan line in these coordinates: `counts` and `prediction` are `[x, E]` in electrons, `valid` is `[x]`.
     ///
     /// `share` `[x]` is the share of a full spatial mean's pixels that a pixel is the mean of: with fewer a mean is noisier,
-    /// and all of it is scaled down accordingly. The prediction is moved by the line's energy drift first. Rank-local and pure: the same line gives the same features wherever it is
+    /// and all of it is scaled down accordingly. Both are
+    /// compared with the mean spectrum as the energy drift of each has it. Rank-local and pure: the same line gives the same features wherever it is
     /// computed.
     ///
     /// # Panics
@@ -196,9 +197,9 @@ impl Basis {
     ) -> LineFeatures {
         assert_eq!(counts.dim(), prediction.dim(), "a line and its prediction");
         assert_eq!(counts.dim(), (valid.len(), self.energy.size), "a line and the axis");
-        let prediction = self.alignment.aligned(counts, prediction, valid);
         let electrons: Vec<f32> = counts.outer_iter().map(|pixel| total(pixel.iter())).collect();
         let coordinates = |line: ArrayView2<f32>| {
+            let (mean, directions) = self.moved(line, valid);
             let mut whitened = line.to_owned();
             for (x, mut pixel) in whitened.outer_iter_mut().enumerate() {
                 if !valid[x] {
@@ -206,12 +207,12 @@ impl Basis {
                     continue;
                 }
                 let weight = share[x].sqrt();
-                for (value, &mean) in pixel.iter_mut().zip(&self.mean) {
+                for (value, &mean) in pixel.iter_mut().zip(mean.iter()) {
                     let expected = electrons[x] * mean;
                     *value = weight * (*value - expected) / expected.max(1e-3).sqrt();
                 }
             }
-            let mut found = whitened.dot(&self.directions);
+            let mut found = whitened.dot(&directions);
             (0..valid.len()).filter(|&x| !valid[x]).for_each(|x| found.row_mut(x).fill(f32::NAN));
             found
         };
@@ -224,8 +225,22 @@ impl Basis {
             pcc: (0..valid.len()).map(pcc).collect(),
             electrons: electrons.iter().zip(valid).map(|(&n, &valid)| if valid { n } else { f32::NAN }).collect(),
             counted: coordinates(counts),
-            predicted: coordinates(prediction.view()),
+            predicted: coordinates(prediction),
         }
+    }
+
+    /// The mean spectrum in shares and the directions, where the energy drift of a `line` has them.
+    fn moved(&self, line: ArrayView2<f32>, valid: &[bool]) -> (CowArray<'_, f32, Ix1>, CowArray<'_, f32, Ix2>) {
+        let drifts = self.alignment.drifts(line, valid);
+        if drifts.iter().all(|&drift| drift == 0.0) {
+            return (self.mean.view().into(), self.directions.view().into());
+        }
+        let mean = self.alignment.moved(self.mean.view(), &drifts);
+        let mut directions = Array2::zeros(self.directions.dim());
+        for (mut moved, direction) in directions.columns_mut().into_iter().zip(self.directions.columns()) {
+            moved.assign(&self.alignment.moved(direction, &drifts));
+        }
+        (mean.into(), directions.into())
     }
 }
 
