@@ -7,7 +7,8 @@
 //!    drift) in a fixed whitening, along some forty directions that the mean spectrum fixes (`edge_profile.rs`: its edges,
 //!    moved or higher; slow cosines; detail);
 //! 2. `scores.rs` ([`Basis::scores`], collective): the steps from here on, over the lines of all ranks;
-//! 3. `sample.rs`: those directions in which something shows, and the prediction's own principal components;
+//! 3. `sample.rs`: those directions in which something shows, and the prediction's own principal components, without slow
+//!    trends over the field (`trend.rs`);
 //! 4. `left_out.rs`: regresses on the prediction and whitens what is left, each block of pixels by the others;
 //! 5. `setting.rs`: how far the prediction is believed, and how much is left out, by the likelihood of pixels left out;
 //! 6. `surprise.rs`: statistics over `discs.rs` of four sizes, against what chance reaches: starts of kinds;
@@ -43,6 +44,7 @@ mod setting;
 mod spread;
 mod surprise;
 mod threshold;
+mod trend;
 
 pub use basis::{Basis, LineFeatures};
 pub use drift::Drift;

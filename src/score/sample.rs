@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::basis::{Basis, LineFeatures};
 use super::discs::Disc;
 use super::quantile::quantiles;
+use super::trend::remove_trends;
 use crate::bands::Bands;
 use crate::comm::{Comm, ExactSum};
 use crate::spectrum::MAD_OF_SD;
@@ -73,6 +74,9 @@ impl<'a> Sample<'a> {
         let mut counted = maps(bands, lines, &matrix, |line| line.counted.view());
         let mut predicted = maps(bands, lines, &matrix, |line| line.predicted.view());
         let mut regressors = maps(bands, lines, &regression.components, |line| line.predicted.view());
+        for maps in [&mut counted, &mut predicted, &mut regressors] {
+            remove_trends(bands, maps);
+        }
         let scale = noise(bands.comm, &counted).sqrt();
         for map in [&mut counted, &mut predicted, &mut regressors].into_iter().flatten() {
             map.mapv_inplace(|value| value / scale as f32);

@@ -1,0 +1,175 @@
+//! Removes slow trends over the field: strain, valence or thickness. An anomaly is smaller than the scale of a trend, and
+//! stays.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2, Zip, s};
+
+use super::quantile::quantiles;
+use crate::bands::{Bands, WithHalo, values_and_presence};
+use crate::cube::neighbourhood;
+
+/// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.
+const SIGMA_PX: f64 = 6.0;
+/// Pixels that the Gaussian averages over: the noise of a smoothed map has this much less variance.
+const KERNEL_PX: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+/// A map must hold this many independent kernels: with fewer, an anomaly would pass for a trend.
+const MIN_KERNELS: f64 = 16.0;
+/// The smoothed map has a trend if its variance is this many times what noise alone leaves.
+const LEAST_SPREAD: f64 = 2.0;
+/// Values are clipped at this many robust standard deviations before smoothing.
+const CLIP_SD: f64 = 3.0;
+/// Standard deviation of a normal distribution, in median absolute deviations.
+const SD_OF_MAD: f64 = 1.4826;
+
+/// Removes the slow trend of each of `maps`, this rank's bands, where they have one.
+///
+/// # Collective
+/// A rank may have no line.
+pub fn remove_trends(bands: &Bands, maps: &mut [Array2<f32>]) {
+    if (bands.num_valid as f64) < MIN_KERNELS * KERNEL_PX || bands.is_line_scan() {
+        return;
+    }
+    for map in maps {
+        let median = |values: &[f32]| quantiles(bands.comm, values, &[0.5])[0];
+        let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach());
+        if let Some(trend) = trend(map.view(), median, with_halo) {
+            *map -= &trend;
+        }
+    }
+}
+
+/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
+/// explains the smoothed map.
+///
+/// `median` is over the values of all ranks, `with_halo` adds a halo of [`reach`] lines.
+///
+/// # Source
+/// The smoothed map is shrunk as by a Wiener filter: by the share of its variance that is not noise.
+fn trend(
+    map: ArrayView2<f32>,
+    median: impl Fn(&[f32]) -> f64,
+    with_halo: impl FnOnce(ArrayView2<f32>) -> WithHalo,
+) -> Option<Array2<f32>> {
+    let center_and_sd = |values: Vec<f32>| {
+        let middle = median(&values);
+        let away = |value: f32| (f64::from(value) - middle).abs() as f32;
+        let away: Vec<f32> = values.into_iter().map(away).collect();
+        (middle, SD_OF_MAD * median(&away))
+    };
+    let (middle, sd) = center_and_sd(map.iter().copied().collect());
+    if !sd.is_finite() {
+        return None;
+    }
+    let [low, high] = [-CLIP_SD, CLIP_SD].map(|sds| (middle + sds * sd) as f32);
+    // Neighbours differ by their noise, and hardly by the trend.
+    let differences = map.rows().into_iter().flat_map(|row| {
+        let pairs = row.to_vec();
+        pairs.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f32>>()
+    });
+    let (_, sd_of_differences) = center_and_sd(differences.collect());
+    let expected = 0.5 * sd_of_differences.powi(2) / KERNEL_PX;
+    let clipped = map.mapv(|value| value.clamp(low, high));
+    let mut smooth = smoothed(&with_halo(clipped.view()));
+    let (middle, spread) = center_and_sd(smooth.iter().copied().collect());
+    let spread = spread.powi(2);
+    let has_trend = spread > LEAST_SPREAD * expected;
+    if !has_trend {
+        return None;
+    }
+    let share = (1.0 - expected / spread) as f32;
+    smooth.mapv_inplace(|value| share * (value - middle as f32));
+    Some(smooth)
+}
+
+/// Lines on either side that a smoothed line depends on: its halo.
+fn reach() -> usize {
+    (3.0 * SIGMA_PX).ceil() as usize
+}
+
+/// The Gaussian-weighted mean of the valid pixels around each pixel; NaN where the pixel is not valid.
+fn smoothed(map: &WithHalo) -> Array2<f32> {
+    let weights: Vec<f32> = (0..=reach()).map(|i| (-0.5 * (i as f64 / SIGMA_PX).powi(2)).exp() as f32).collect();
+    let (values, presence) = values_and_presence(map.map.view());
+    let [mut total, weight] = [values, presence].map(|of| blurred(&of, &map.own, &weights));
+    Zip::from(&mut total).and(&weight).and(map.map.slice(s![map.own.clone(), ..])).for_each(|total, weight, value| {
+        *total = if value.is_nan() { f32::NAN } else { *total / weight };
+    });
+    total
+}
+
+/// Weighted sums around each pixel of the lines `own` of `map`, along both axes; `weights` are for distances of 0, 1,
+/// ...
+fn blurred(map: &Array2<f32>, own: &Range<usize>, weights: &[f32]) -> Array2<f32> {
+    let (height, width) = map.dim();
+    let mut along = Array2::zeros((height, width));
+    let rows = Zip::from(along.rows_mut()).and(map.rows());
+    rows.par_for_each(|mut out, row| {
+        for (lag, &weight) in weights.iter().enumerate().take(width) {
+            let (near, far) = (s![..width - lag], s![lag..]);
+            out.slice_mut(near).scaled_add(weight, &row.slice(far));
+            if lag > 0 {
+                out.slice_mut(far).scaled_add(weight, &row.slice(near));
+            }
+        }
+    });
+    let mut blurred = Array2::zeros((own.len(), width));
+    Zip::indexed(blurred.rows_mut()).par_for_each(|line, mut out| {
+        let (y, reach) = (own.start + line, weights.len() - 1);
+        for near in neighbourhood(y, reach, height) {
+            out.scaled_add(weights[near.abs_diff(y)], &along.row(near));
+        }
+    });
+    blurred
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::quantile::quantile_here;
+    use rand::SeedableRng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
+        super::trend(map.view(), |values| quantile_here(values, 0.5), WithHalo::whole)
+    }
+
+    fn noise() -> Array2<f32> {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        Array2::from_shape_simple_fn((96, 96), || StandardNormal.sample(&mut random))
+    }
+
+    #[test]
+    fn noise_has_no_trend_and_keeps_an_anomaly() {
+        let mut map = noise();
+        assert!(trend(&map).is_none());
+        for ((y, x), value) in map.indexed_iter_mut() {
+            if (y as f64 - 40.0).hypot(x as f64 - 50.0) < 4.0 {
+                *value += 4.0;
+            }
+        }
+        assert!(trend(&map).is_none());
+    }
+
+    #[test]
+    fn a_slow_trend_is_removed_and_an_anomaly_stays() {
+        let field = |y: usize, x: usize| ((y as f32 / 20.0).sin() + (x as f32 / 17.0).cos()) * 0.7;
+        let mut map = noise();
+        for ((y, x), value) in map.indexed_iter_mut() {
+            *value += field(y, x);
+            if (y as f64 - 40.0).hypot(x as f64 - 50.0) < 3.5 {
+                *value += 4.0;
+            }
+        }
+        map[[0, 0]] = f32::NAN;
+        let found = trend(&map).unwrap();
+        assert!(found[[0, 0]].is_nan());
+        let mut left = 0.0;
+        for ((y, x), &found) in found.indexed_iter().skip(1) {
+            left += (found - field(y, x)).powi(2) / 9215.0;
+        }
+        // The variance of the trend is .5.
+        assert!(left < 0.06, "{left}");
+        assert!(found[[40, 50]] - field(40, 50) < 1.0);
+    }
+}
