@@ -28,6 +28,7 @@ const RIDGE: f64 = 30.0;
 const NOISE_TOLERANCE: f64 = 0.1;
 
 /// This rank's pixels; maps `[lines, x]`, NaN where a pixel is ignored, in units of one pixel's noise.
+#[derive(Clone)]
 pub struct Sample<'a> {
     pub bands: &'a Bands<'a>,
     /// By coordinate.
@@ -43,6 +44,7 @@ pub struct Sample<'a> {
 }
 
 /// The way from the coordinates of a [`Basis`] to those of a [`Sample`].
+#[derive(Clone)]
 pub struct Turn {
     /// `[basis, coordinates]`.
     matrix: DMatrix<f64>,
@@ -74,9 +76,6 @@ impl<'a> Sample<'a> {
         let mut counted = maps(bands, lines, &matrix, |line| line.counted.view());
         let mut predicted = maps(bands, lines, &matrix, |line| line.predicted.view());
         let mut regressors = maps(bands, lines, &regression.components, |line| line.predicted.view());
-        for maps in [&mut counted, &mut predicted, &mut regressors] {
-            remove_trends(bands, maps);
-        }
         let scale = noise(bands.comm, &counted).sqrt();
         for map in [&mut counted, &mut predicted, &mut regressors].into_iter().flatten() {
             map.mapv_inplace(|value| value / scale as f32);
@@ -91,6 +90,15 @@ impl<'a> Sample<'a> {
             templates: basis.templates.iter().map(|template| turn.turned(&template.residual)).collect(),
             turn,
         })
+    }
+
+    /// Takes slow trends over the field out of all maps.
+    ///
+    /// # Collective
+    pub fn remove_trends(&mut self) {
+        for maps in [&mut self.counted, &mut self.predicted, &mut self.regressors] {
+            remove_trends(self.bands, maps);
+        }
     }
 
     /// Number of coordinates.

@@ -7,7 +7,7 @@ use super::basis::{Basis, LineFeatures};
 use super::grow::Family;
 use super::kinds::{Found, Kind, find_kinds};
 use super::sample::Sample;
-use super::setting::Setting;
+use super::setting::best_setting;
 use crate::bands::Bands;
 use crate::comm::Comm;
 
@@ -61,7 +61,7 @@ impl Basis {
         let pcc = lines.iter().flat_map(|line| line.pcc.iter().copied()).collect();
         let sample = Sample::new(&bands, self, &lines)?;
         drop(lines);
-        let setting = Setting::new(&sample);
+        let (sample, setting) = best_setting(sample);
         if comm.is_root() {
             log::debug!(
                 "{} coordinates, {} regressors, {:?}, guard {}",

@@ -30,6 +30,25 @@ pub struct Setting {
     pub guard: usize,
     /// The pixels that judge others.
     weights: Array2<bool>,
+    /// Mean log likelihood of most pixels, left out.
+    pub likelihood: f64,
+}
+
+/// The gain, nats a pixel, that the removal of slow trends has to bring: it takes a part of large anomalies as well.
+const TREND_GAIN: f64 = 0.25;
+
+/// `sample` or itself without slow trends, whichever makes the pixels that are left out more likely, and its setting.
+///
+/// # Collective
+pub fn best_setting(sample: Sample) -> (Sample, Setting) {
+    let setting = Setting::new(&sample);
+    let mut without = sample.clone();
+    without.remove_trends();
+    let setting_without = Setting::new(&without);
+    if setting_without.likelihood > setting.likelihood + TREND_GAIN {
+        return (without, setting_without);
+    }
+    (sample, setting)
 }
 
 impl Setting {
@@ -50,7 +69,7 @@ impl Setting {
             let (weights, likelihood) = trimmed(sample, trust, base, least);
             let gain = if trust == (Trust { as_it_is: true, regressed: false }) { LEAST_GAIN } else { 1e-3 };
             if best.as_ref().is_none_or(|best| likelihood > best.0 + gain) {
-                best = Some((likelihood, Setting { discs: discs.clone(), trust, guard: least, weights }));
+                best = Some((likelihood, Setting { discs: discs.clone(), trust, guard: least, weights, likelihood }));
             }
         }
         let (likelihood, mut setting) = best.expect("the mean spectrum always counts");
