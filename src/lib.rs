@@ -41,8 +41,8 @@
 //! * **An anomaly.** A kind of [`config::AnomalyKind`] with its bounds in `config/anomaly.rs`, and what it does to the
 //!   expected counts in `simulate/expected.rs`; for measured cubes `config/inject.rs` and `simulate/inject.rs`.
 //! * **A material.** No code: `simulate` takes a YAML file of edges, like those in `config/materials`.
-//! * **A preset of the network.** A name in [`config::Preset`], and its widths, patch and latent size in
-//!   [`model::Spec::new`].
+//! * **A preset of the network.** A name in [`config::Preset`], its layers in [`model::Spec::new`], its batch and rate in
+//!   `config/train.rs`.
 //! * **A key of the configuration.** A documented field with its default in the file of its section, `config/train.rs` for
 //!   `train`; `coreloss config --explain` reads the same text.
 //! * **A command.** A file in `commands/` with its arguments, and a line in [`commands::Command`].
@@ -70,10 +70,10 @@ pub mod simulate;
 pub mod stream;
 
 // Models and what they leave unexplained.
+pub mod pca;
 pub mod gpu;
 pub mod model;
 pub mod train;
-pub mod pca;
 pub mod context;
 pub mod score;
 pub mod evaluate;

@@ -38,6 +38,11 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// The same with `border` `[y, x]` pixels on each side.
+    pub fn with_border(self, border: [usize; 2]) -> Extent {
+        Extent { rows: self.rows + 2 * border[0], columns: self.columns + 2 * border[1], ..self }
+    }
+
     /// The numbers `[y, x]` of positions where a patch of `[y, x]` pixels can begin. A cube smaller than the patch has one
     /// along that axis, as it is mirrored to the size of the patch.
     fn origins(&self, patch: [usize; 2]) -> [usize; 2] {

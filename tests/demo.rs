@@ -161,7 +161,7 @@ fn a_finished_run_is_left_alone_and_another_configuration_is_refused() {
         let done = call(ranks, &demo.reference, &[]);
         done.succeeded().says("is finished").says("--fresh");
         let other = call(ranks, &demo.reference, &["--set", "train.learning_rate=0.001"]);
-        other.exits(2).says("train.learning_rate: 0.002 -> 0.001").says("--fresh").without_panic();
+        other.exits(2).says("train.learning_rate: \"auto\" -> 0.001").says("--fresh").without_panic();
         let other = call(ranks, &demo.reference, &["--set", "seed=2"]);
         other.exits(2).says("seed: 1 -> 2");
         let none = call(ranks, &folder("resume"), &["--resume"]);

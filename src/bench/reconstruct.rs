@@ -65,8 +65,8 @@ pub fn reconstruct(comm: &Comm, config: &Config, bench: &ReconstructBench) -> Re
         return Err(Invalid(message).into());
     }
     let device = device::choose(comm, config.train.device)?;
-    let shape = [bench.side, bench.side, spec.energy];
-    let mean = vec![1.0 / spec.energy as f64; spec.energy];
+    let shape = [bench.side, bench.side, spec.energy()];
+    let mean = vec![1.0 / spec.energy() as f64; spec.energy()];
     let parameters = Parameters::initial(&spec, &mean, config.seed);
     let tiles = Tiles::new(&spec, &parameters, device, &mean, [shape[0], shape[1]]);
     let band = Blocks::new(shape).band(comm.rank(), comm.size());

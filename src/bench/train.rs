@@ -16,15 +16,15 @@ use tch::{Device, Kind, Tensor};
 
 use super::{median, print};
 use crate::comm::{Comm, GradientSum};
-use crate::config::{Config, Overrides, TrainingLength};
+use crate::config::{Auto, Config, Overrides, TrainingLength};
 use crate::cube::Axis;
 use crate::gpu::{GpuGradientSum, Kernels, Stream, device};
 use crate::invalid::Invalid;
 use crate::memory::peak_rss_mib;
-use crate::model::{Parameters, Spec};
+use crate::model::{Parameters, Spec, hidden_pixels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, CropOrigin, LeftOut, MicroBatch, Model, StepTimes, Trainer};
+use crate::train::{Checkpoint, Course, CropOrigin, Hidden, LeftOut, MicroBatch, Model, StepTimes, Trainer};
 
 /// What to measure.
 #[derive(Args)]
@@ -95,11 +95,12 @@ struct StepShares {
 pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     let spec = comm.agree(read_spec(config, bench.spec.as_deref()))?;
     let mut config = config.clone();
-    config.train.global_batch = bench.batch * comm.size();
-    let micro_batch = config.train.micro_batch;
+    config.train.global_batch = Auto::Given(bench.batch * comm.size());
+    let micro_batch = config.pace().micro_batch;
     comm.agree(check(bench, micro_batch))?;
     let device = device::choose(comm, config.train.device)?;
-    let length = TrainingLength { steps: bench.warmup + bench.steps, steps_per_epoch: bench.steps };
+    let steps = bench.warmup + bench.steps;
+    let length = TrainingLength { steps, most: steps, steps_per_epoch: bench.steps };
     let micro_batches = bench.batch / micro_batch;
     let mut batch: Vec<MicroBatch> =
         (0..micro_batches).map(|i| made_up(&spec, comm.rank() * micro_batches + i, micro_batch)).collect();
@@ -110,7 +111,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
         for micro_batch in &mut batch {
             let patches = micro_batch.origins.iter().zip(micro_batch.patches.drain(..));
             let lines = patches.map(|(origin, patch)| {
-                let (cube, rows) = (origin.cube, 0..spec.patch[0]);
+                let (cube, rows) = (origin.cube, 0..spec.patch()[0]);
                 (Lines { cube, rows }, patch)
             });
             trainer.hold_lines(lines.collect());
@@ -128,7 +129,7 @@ pub fn train(comm: &Comm, config: &Config, bench: &TrainBench) -> Result<()> {
     }
     drop(trainer);
     let step = median(seconds);
-    let samples = config.train.global_batch as f64 / step;
+    let samples = config.pace().global_batch as f64 / step;
     let flops = samples * spec.flops_per_sample() / 1e9;
     let beside = if bench.steps_only {
         None
@@ -194,11 +195,11 @@ pub(super) fn read_spec(config: &Config, path: Option<&Path>) -> Result<Spec> {
 
 /// A model before its first step.
 fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
-    let mean = vec![1.0 / spec.energy as f64; spec.energy];
+    let mean = vec![1.0 / spec.energy() as f64; spec.energy()];
     let count = spec.parameters();
     Checkpoint {
         model: Model {
-            energy: Axis::energy_loss(0.0, 1.0, spec.energy),
+            energy: Axis::energy_loss(0.0, 1.0, spec.energy()),
             noise: NoiseModel::with_gain(1.0),
             parameters: Parameters::initial(spec, &mean, config.seed),
             mean,
@@ -207,6 +208,8 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,
+        course: Course::default(),
+        best: None,
         config: config.clone(),
         left_out: LeftOut::default(),
     }
@@ -215,15 +218,26 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
 /// Patches of uniform random electrons, the same for any number of ranks.
 fn made_up(spec: &Spec, index: usize, patches: usize) -> MicroBatch {
     let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
-    let [rows, columns] = spec.patch;
+    let ([rows, columns], code) = (spec.patch(), spec.code().iter().product::<usize>());
     MicroBatch {
         index,
         origins: (0..patches).map(|i| CropOrigin { cube: index * patches + i, y: 0, x: 0 }).collect(),
         patches: (0..patches)
-            .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy), || 20.0 * rng.random::<f32>()))
+            .map(|_| Array3::from_shape_simple_fn((rows, columns, spec.energy()), || 20.0 * rng.random::<f32>()))
             .collect(),
-        noise: (0..patches * spec.latent).map(|_| StandardNormal.sample(&mut rng)).collect(),
+        noise: (0..patches * code).map(|_| StandardNormal.sample(&mut rng)).collect(),
+        hidden: match spec {
+            Spec::Blind(spec) => Some(hidden(spec.patch, patches)),
+            Spec::Patchwise(_) => None,
+        },
     }
+}
+
+/// A block of hidden pixels in each patch, all of them targets.
+fn hidden(patch: [usize; 2], patches: usize) -> Hidden {
+    let pixels = hidden_pixels(patch, [4, 4]);
+    let of_patch = |i: usize| pixels.iter().map(move |&pixel| (i * patch[0] * patch[1] + pixel) as i64);
+    Hidden { targets: vec![1.0; patches * pixels.len()], pixels: (0..patches).flat_map(of_patch).collect(), fold: 0 }
 }
 
 /// The median share of each part of a step.
@@ -232,7 +246,6 @@ fn shares(times: &[StepTimes], step: f64) -> StepTimes {
     StepTimes {
         input: share(|times| times.input),
         forward: share(|times| times.forward),
-        loss: share(|times| times.loss),
         backward: share(|times| times.backward),
         reduction: share(|times| times.reduction),
         optimiser: share(|times| times.optimiser),

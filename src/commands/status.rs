@@ -101,7 +101,7 @@ fn look(directory: &Path, config: &Config) -> Result<Status> {
         (status.loss, status.step) = (Some(loss), line["step"].as_u64());
         (status.epoch, status.steps) = (line["epoch"].as_u64(), line["steps"].as_u64());
         status.seconds_left = status.steps.zip(status.step).and_then(|(steps, step)| {
-            let patches = steps.saturating_sub(step) * config.train.global_batch as u64;
+            let patches = steps.saturating_sub(step) * config.pace().global_batch as u64;
             Some(patches as f64 / number("patches_per_s").filter(|rate| *rate > 0.0)?)
         });
     }

@@ -157,15 +157,24 @@ mod tests {
     #[test]
     fn texts_have_the_numbers_of_the_program() {
         let meaning = |key: &str| explain(key).unwrap().remove(0).meaning;
-        let config = Config::default();
-        let [small, large] = [[12, 12], [24, 24]].map(|patch| config.train.length(1, patch).steps);
+        let config = Config::parse("test", "model: {preset: compact}", &[]).unwrap();
+        let length = |patch| config.train.length(1, patch, config.model.preset);
+        let [small, large] = [[12, 12], [24, 24]].map(|patch| length(patch).steps);
         let steps = format!("at least {small} with patches of 12 x 12 pixels, or {large} with 24 x 24");
         assert!(meaning("train.steps").contains(&steps), "{steps}");
         let patch = |shape: [usize; 3]| config.model.patch_for([shape].into_iter());
         assert_eq!(patch([48, 48, 2048]), [24, 24]);
         assert_eq!([patch([47, 48, 2048]), patch([48, 48, 2049])], [[12, 12]; 2]);
-        let text = "24 x 24, with the compact preset 12 x 12 where a cube to train on has fewer than 48 lines or columns, or \
+        let text = "24 x 24, with `compact` 12 x 12 where a cube to train on has fewer than 48 lines or columns, or \
                     more than 2048 channels";
         assert!(meaning("model.patch").contains(text));
+        let blind = Config::default();
+        let steps = blind.train.length(200 * 1024, [32, 32], blind.model.preset).steps;
+        assert!(meaning("train.steps").contains(&format!("at most {steps}")), "{steps}");
+        let pace = blind.pace();
+        assert!(meaning("train.global_batch").contains(&format!("`auto`: {}", pace.global_batch)));
+        assert!(meaning("train.micro_batch").contains(&format!("`auto`: {}", pace.micro_batch)));
+        assert!(meaning("train.learning_rate").contains(&format!("`auto`: {:e}", pace.learning_rate)));
+        assert!(meaning("train.clip").contains(&format!("`auto`: {}", pace.clip)));
     }
 }

@@ -56,5 +56,5 @@ pub use simulate::{CubeSpec, Layout, Protocol, SceneOptions, Simulate};
 pub use stage::Stage;
 pub use survey::{ModelScope, SurveyOptions};
 pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};
-pub use train::{Device, Precision, Reduction, Train, TrainingLength};
+pub use train::{Device, Pace, Precision, Reduction, Train, TrainingLength};
 pub use values::{Auto, OneOrMany};

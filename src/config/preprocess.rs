@@ -53,7 +53,15 @@ impl Default for Preprocess {
 /// No spectrum is shifted by more, eV.
 const MOST_SHIFT_EV: f64 = 1e3;
 
+/// A 3 x 3 mean leaves fewer independent pixels, by this factor: the sum of its squared correlations.
+const AVERAGED_FACTOR: f64 = 4.457;
+
 impl Preprocess {
+    /// How many pixels there are for each that has noise of its own.
+    pub fn dependence(&self) -> f64 {
+        if self.spatial_mean == 1 { 1.0 } else { AVERAGED_FACTOR }
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         let given = |value: Auto<f64>, holds: fn(f64) -> bool| match value {
             Auto::Given(value) => holds(value) && value.is_finite(),

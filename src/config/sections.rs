@@ -16,7 +16,7 @@ use super::problems::Problems;
 use super::score::Score;
 use super::simulate::Simulate;
 use super::survey::SurveyOptions;
-use super::train::Train;
+use super::train::{Pace, Train};
 use crate::invalid::Invalid;
 
 /// A whole configuration.
@@ -45,6 +45,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a step of training takes: what is given, else what suits the preset.
+    pub fn pace(&self) -> Pace {
+        self.train.pace(self.model.preset)
+    }
+
     /// # Errors
     /// [`Invalid`], with all that is wrong in the sections and between them.
     pub(super) fn validate(&self, name: &str) -> Result<(), Invalid> {
@@ -54,7 +59,7 @@ impl Config {
         self.preprocess.validate(&mut problems);
         self.io.validate(&mut problems);
         self.model.validate(&mut problems);
-        self.train.validate(&mut problems);
+        self.train.validate(self.model.preset, &mut problems);
         self.pca.validate(&mut problems);
         self.score.validate(&mut problems);
         self.methods.validate(&mut problems);

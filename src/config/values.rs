@@ -14,6 +14,16 @@ pub enum Auto<T> {
     Auto,
 }
 
+impl<T: Copy> Auto<T> {
+    /// What is given, else `usual`.
+    pub fn or(self, usual: T) -> T {
+        match self {
+            Auto::Given(value) => value,
+            Auto::Auto => usual,
+        }
+    }
+}
+
 pub(super) mod auto_word {
     use serde::Serializer;
     use serde::de::{Deserialize, Deserializer, Error};

@@ -1,10 +1,8 @@
-//! The forward pass and the loss: how badly the decoder's spectra explain the electrons that were counted.
+//! The loss of a network: how badly its spectra explain the electrons that were counted.
 
 use tch::{Kind, Tensor};
 
-use super::Network;
-
-/// The parts of a loss: sums over the patches of a batch, divided by the pixels of a patch.
+/// The parts of a loss, nats per pixel, summed over the patches of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// Electrons times (log of the measured share - log of the predicted one): 0 for a perfect prediction.
@@ -13,169 +11,49 @@ pub struct Loss {
     pub kl: f64,
 }
 
-/// A [`Loss`] on the network's device, which may still be computing it.
-pub struct DeviceLoss {
-    reconstruction: Tensor,
-    kl: Tensor,
-    /// Pixels of a patch.
-    pixels: f64,
-}
-
-impl DeviceLoss {
-    /// Waits for the device, and reads the values.
-    pub fn read(&self) -> Loss {
-        let [reconstruction, kl] = self.scalars().map(|scalar| scalar.double_value(&[]));
-        Loss::of_patches([reconstruction, kl], self.pixels)
-    }
-
-    /// The sums that [`Loss::of_patches`] takes, f64.
-    pub fn scalars(&self) -> [Tensor; 2] {
-        [&self.reconstruction, &self.kl].map(|scalar| scalar.to_kind(Kind::Double))
-    }
-}
-
 impl Loss {
-    /// From sums over patches of `pixels` each.
-    pub fn of_patches([reconstruction, kl]: [f64; 2], pixels: f64) -> Loss {
-        Loss { reconstruction: reconstruction / pixels, kl: kl / pixels }
-    }
-
     pub fn total(&self, kl_weight: f64) -> f64 {
         self.reconstruction + kl_weight * self.kl
     }
 }
 
-/// What a network makes of a batch, with the autograd graph back to its parameters.
-pub struct Output {
-    /// `[batch, latent]`.
-    mean: Tensor,
-    /// `[batch, latent]`.
-    log_variance: Tensor,
-    /// `[batch, y, x, energy]`.
-    logits: Tensor,
+/// A [`Loss`] on the network's device, which may still be computing it: two f64.
+pub struct DeviceLoss {
+    reconstruction: Tensor,
+    kl: Tensor,
 }
 
-impl Network {
-    /// Encodes and decodes whitened spectra `input` `[batch, 1, y, x, energy]`.
-    ///
-    /// `noise` `[batch, latent]` is the unit normal of the reparameterisation; without it the latent mean is decoded.
-    /// # Source
-    /// Kingma & Welling 2014, sec. 2.4.
-    pub fn forward(&self, input: &Tensor, noise: Option<&Tensor>) -> Output {
-        let (mean, log_variance) = self.encode(input);
-        let latent = match noise {
-            Some(noise) => &mean + (&log_variance * 0.5).exp() * noise,
-            None => mean.shallow_clone(),
-        };
-        Output { logits: self.decode(&latent), mean, log_variance }
+impl DeviceLoss {
+    pub fn new(reconstruction: Tensor, kl: Tensor) -> DeviceLoss {
+        DeviceLoss { reconstruction, kl }
+    }
+
+    /// Waits for the device, and reads the values.
+    pub fn read(&self) -> Loss {
+        Loss { reconstruction: self.reconstruction.double_value(&[]), kl: self.kl.double_value(&[]) }
+    }
+
+    /// The fields of [`Loss`].
+    pub fn scalars(&self) -> [&Tensor; 2] {
+        [&self.reconstruction, &self.kl]
     }
 }
 
-impl Output {
-    /// The loss against `counts` `[batch, y, x, energy]` (electrons, 0 in ignored pixels), and a scalar whose gradient is
-    /// `scale` times the loss's. `kl_weight` is one f64.
-    ///
-    /// # Source
-    /// Kingma & Welling 2014, App. B, with the multinomial likelihood of the counts: sum over energy of
-    /// u (log(u / U) - log softmax(logits)).
-    pub fn loss(&self, counts: &Tensor, kl_weight: &Tensor, scale: f64) -> (DeviceLoss, Tensor) {
-        let size = self.logits.size();
-        let pixels = (size[1] * size[2]) as f64;
-        // The gradient with respect to the logits is U softmax - u in closed form, so only the layers need autograd.
-        let (reconstruction, gradient) = tch::no_grad(|| {
-            let log_share = self.logits.detach().log_softmax(-1, Kind::Float);
-            let total = counts.sum_dim_intlist(-1, true, Kind::Float);
-            let measured = (counts / total.clamp_min(1e-12)).clamp_min(1e-30).log();
-            let divergence = (counts * (measured - &log_share)).sum(Kind::Double);
-            let gradient = (log_share.exp() * &total - counts) * (scale / pixels);
-            (divergence, gradient)
-        });
-        let (mean, log_variance) = (&self.mean, &self.log_variance);
-        let kl = (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(Kind::Float) * 0.5;
-        let surrogate = (&self.logits * gradient).sum(Kind::Float) + &kl * (kl_weight * scale / pixels);
-        let loss = DeviceLoss { reconstruction, kl: kl.detach(), pixels };
-        (loss, surrogate)
-    }
+/// What a step weighs its loss with, on the network's device: one f64 each.
+pub struct Weights {
+    /// Of the Kullback-Leibler term.
+    pub kl: Tensor,
+    /// 1 where hidden pixels that are predicted badly are left out, else 0.
+    pub trim: Tensor,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::{Parameters, Spec};
-    use super::*;
-    use tch::Device;
-
-    fn small() -> (Spec, Parameters) {
-        let options = crate::config::Model { patch: Some([4, 4]), ..Default::default() };
-        let spec = Spec::new(&options, 33).unwrap();
-        let parameters = Parameters::initial(&spec, &[1.0 / 33.0; 33], 1);
-        (spec, parameters)
+impl Weights {
+    pub fn new(kl: f64, trim: bool) -> Weights {
+        let scalar = |value: f64| Tensor::from(value).to_kind(Kind::Double);
+        Weights { kl: scalar(kl), trim: scalar(f64::from(u8::from(trim))) }
     }
 
-    #[test]
-    fn the_gradient_is_that_of_the_plain_loss() {
-        let (spec, parameters) = small();
-        let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, Kind::Float);
-        tch::manual_seed(3);
-        let counts = Tensor::rand([2, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
-        let input = (&counts - 10.0).unsqueeze(1) / 3.0;
-        let noise = Tensor::randn([2, 16], (Kind::Float, Device::Cpu));
-        let (loss, surrogate) = network.forward(&input, Some(&noise)).loss(&counts, &Tensor::from(0.7), 1.0);
-        let loss = loss.read();
-        let fast = Parameters::zeros(spec.parameters());
-        network.gradient(&surrogate, &fast.tensor());
-
-        let (mean, log_variance) = network.encode(&input);
-        let logits = network.decode(&(&mean + (&log_variance * 0.5).exp() * noise));
-        let share = &counts / counts.sum_dim_intlist(-1, true, Kind::Float);
-        let divergence = (&counts * (share.log() - logits.log_softmax(-1, Kind::Float))).sum(Kind::Float);
-        let kl = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum(Kind::Float) * 0.5;
-        let plain = (divergence + kl * 0.7) / 16.0;
-        let reference = Parameters::zeros(spec.parameters());
-        network.gradient(&plain, &reference.tensor());
-
-        assert!((loss.total(0.7) - plain.double_value(&[])).abs() < 1e-4);
-        let largest = reference.values().iter().fold(0f32, |a, b| a.max(b.abs()));
-        for (a, b) in fast.values().iter().zip(reference.values()) {
-            assert!((a - b).abs() < 1e-5 * largest.max(1.0), "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn an_untrained_network_decodes_to_the_mean_spectrum() {
-        let (spec, _) = small();
-        let mean: Vec<f64> = (1..=33).map(|i| i as f64 / 561.0).collect();
-        let parameters = Parameters::initial(&spec, &mean, 5);
-        let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, Kind::Float);
-        let share = network.decode(&Tensor::zeros([1, 16], (Kind::Float, Device::Cpu))).softmax(-1, Kind::Float);
-        for (i, expected) in mean.iter().enumerate() {
-            let found = share.double_value(&[0, 1, 2, i as i64]);
-            assert!((found / expected - 1.0).abs() < 0.02);
-        }
-    }
-
-    #[test]
-    fn layers_in_bf16_predict_and_learn_as_those_in_f32_do() {
-        let (spec, parameters) = small();
-        tch::manual_seed(4);
-        let counts = Tensor::rand([3, 4, 4, 33], (Kind::Float, Device::Cpu)) * 20.0;
-        let input = (&counts - 10.0).unsqueeze(1) / 3.0;
-        let noise = Tensor::randn([3, 16], (Kind::Float, Device::Cpu));
-        let [(exact, of_exact), (short, of_short)] = [Kind::Float, Kind::BFloat16].map(|kind| {
-            let network = Network::new(&spec, &parameters.tensor(), Device::Cpu, kind);
-            let output = network.forward(&input, Some(&noise));
-            let (loss, surrogate) = output.loss(&counts, &Tensor::from(0.5), 1.0);
-            let gradient = Parameters::zeros(spec.parameters());
-            network.gradient(&surrogate, &gradient.tensor());
-            (loss.read(), gradient)
-        });
-        // The logarithm of the mean spectrum, most of a logit, is never rounded.
-        assert!((short.reconstruction / exact.reconstruction - 1.0).abs() < 1e-4);
-        assert!((short.kl / exact.kl - 1.0).abs() < 0.05);
-        let dot = |a: &Parameters, b: &Parameters| -> f64 {
-            let pairs = a.values().iter().zip(b.values());
-            pairs.map(|(a, b)| f64::from(a * b)).sum()
-        };
-        let lengths = dot(&of_exact, &of_exact) * dot(&of_short, &of_short);
-        assert!(dot(&of_exact, &of_short) / lengths.sqrt() > 0.999);
+    pub fn to_device(&self, device: tch::Device) -> Weights {
+        Weights { kl: self.kl.to_device(device), trim: self.trim.to_device(device) }
     }
 }

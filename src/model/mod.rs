@@ -1,18 +1,28 @@
-//! The 3D convolutional variational autoencoder and its loss.
+//! The 3D convolutional variational autoencoder and its loss, in two families.
 //!
-//! Batches are `[batch, 1, y, x, energy]`, the layout in which a softmax over energy is contiguous.
+//! [`blind`] predicts pixels from their surroundings; [`patchwise`] rebuilds patches from a latent code. Batches are
+//! `[batch, y, x, energy]`, in which sums over energy are contiguous.
 
-mod convolution;
+mod batch;
+mod blind;
+mod floor;
 mod input;
+mod line;
 mod loss;
 mod network;
 mod parameters;
+mod patchwise;
+mod shape;
 mod spec;
 mod tiles;
 
+pub use batch::{Batch, Hiding};
+pub use blind::{Basis, Blind, CELL, fold_of, hidden_pixels};
 pub use input::{whitened, whitened_batch};
-pub use loss::{DeviceLoss, Loss, Output};
+pub use line::Line;
+pub use loss::{DeviceLoss, Loss, Weights};
 pub use network::Network;
 pub use parameters::Parameters;
-pub use spec::{Layer, Spec};
-pub use tiles::{Line, Tiles};
+pub use patchwise::{Layer, Patchwise};
+pub use spec::Spec;
+pub use tiles::Tiles;

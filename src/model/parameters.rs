@@ -6,7 +6,10 @@ use rand_distr::{Distribution, Normal, Uniform};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use super::Spec;
+use super::blind::{Basis, Blind};
+use super::floor::floored;
+use super::shape::Start;
+use super::spec::Spec;
 
 /// The flat parameters of a 3D-CVAE, f32, in host memory.
 pub struct Parameters {
@@ -31,22 +34,30 @@ impl Parameters {
         let mut values = Vec::with_capacity(spec.parameters());
         let mut bound = 0.0;
         for shape in spec.shapes() {
-            let count = shape.sizes.iter().product::<i64>() as usize;
-            if shape.name == "decoder.log_mean" {
-                let floor = 1e-3 / mean.len() as f64;
-                values.extend(mean.iter().map(|&m| m.max(floor).ln() as f32));
-            } else if shape.name == "decoder.0.weight" {
-                let normal = Normal::new(0.0, LAST_LAYER_SD).expect("a positive width");
-                values.extend((0..count).map(|_| normal.sample(&mut rng)));
-                bound = 0.0;
-            } else {
-                if shape.fan_in > 0 {
-                    bound = 1.0 / (shape.fan_in as f32).sqrt();
+            let count = shape.count();
+            match shape.start {
+                Start::LogMean => values.extend(floored(mean).map(|m| m.ln() as f32)),
+                Start::Small => {
+                    let normal = Normal::new(0.0, LAST_LAYER_SD).expect("a positive width");
+                    values.extend((0..count).map(|_| normal.sample(&mut rng)));
+                    bound = 0.0;
                 }
-                draw_uniform(&mut rng, bound, count, &mut values);
+                Start::FanIn(fan_in) => {
+                    bound = 1.0 / (fan_in as f32).sqrt();
+                    draw_uniform(&mut rng, bound, count, &mut values);
+                }
+                Start::Bias => draw_uniform(&mut rng, bound, count, &mut values),
             }
         }
         Parameters::from_values(&values)
+    }
+
+    /// Puts `basis` in the place of the first and the last layer of every network of a blind spot. Rank-local.
+    pub fn begin_with(&mut self, spec: &Blind, mean: &[f64], basis: &Basis) {
+        let each = self.length / spec.folds;
+        for values in self.values_mut().chunks_mut(each) {
+            spec.set_basis(values, mean, basis);
+        }
     }
 
     /// Parameters with the given values.

@@ -1,41 +1,21 @@
-//! The layers of a 3D-CVAE, and the sizes that follow from them. No tensors here.
+//! The layers of the 3D-CVAE of each family, and the sizes that follow from them. No tensors here.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::blind::Blind;
+use super::patchwise::Patchwise;
+use super::shape::Shape;
 use crate::config::{self, Preset};
-
-/// One convolution of the encoder, its arrays `[y, x, energy]`. The decoder mirrors it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Layer {
-    pub out: usize,
-    pub kernel: [usize; 3],
-    pub stride: [usize; 3],
-    pub pad: [usize; 3],
-}
 
 /// A 3D-CVAE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spec {
-    /// Pixels of a patch, `[y, x]`.
-    pub patch: [usize; 2],
-    /// Channels of the energy axis.
-    pub energy: usize,
-    /// Latent dimensions.
-    pub latent: usize,
-    /// Width of the layer between the convolutions and the latent space.
-    pub hidden: usize,
-    pub encoder: Vec<Layer>,
-}
-
-/// A trainable tensor as it lies in the flat parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
-    pub name: String,
-    /// Sizes as stored: convolutions keep their input channels last.
-    pub sizes: Vec<i64>,
-    /// Inputs that one output sums over; 0 for a bias.
-    pub fan_in: usize,
+#[serde(untagged, expecting = "the layers of a 3D-CVAE: `components` and `channels`, or `hidden` and `encoder`")]
+pub enum Spec {
+    /// Predicts pixels from their surroundings.
+    Blind(Blind),
+    /// Rebuilds patches from a latent code.
+    Patchwise(Patchwise),
 }
 
 impl Spec {
@@ -43,25 +23,16 @@ impl Spec {
     ///
     /// # Errors
     /// The patch or the energy axis is too small for the layers.
-    /// # Source
-    /// `paper`: Sultanov et al. 2025, arXiv 2412.16200.
     pub fn new(options: &config::Model, energy: usize) -> Result<Spec> {
-        let (widths, first_stride, latent, hidden) = match options.preset {
-            Preset::Compact => ([8, 16, 32, 64], 4, 16, 128),
-            Preset::Paper => ([32, 64, 128, 256], 2, 48, 512),
+        let patch = options.patch.unwrap_or(options.preset.usual_patch());
+        let patchwise = |latent, hidden, widths, first_stride| {
+            let latent = options.latent.unwrap_or(latent);
+            Spec::Patchwise(Patchwise::new((patch, energy), latent, hidden, widths, first_stride))
         };
-        let layer = |out, kernel, stride, pad| Layer { out, kernel, stride, pad };
-        let spec = Spec {
-            patch: options.patch.unwrap_or(options.preset.least_patch()),
-            energy,
-            latent: options.latent.unwrap_or(latent),
-            hidden,
-            encoder: vec![
-                layer(widths[0], [1, 1, 7], [1, 1, first_stride], [0, 0, 3]),
-                layer(widths[1], [3, 3, 5], [1, 1, 2], [1, 1, 2]),
-                layer(widths[2], [3, 3, 3], [2, 2, 2], [1, 1, 1]),
-                layer(widths[3], [3, 3, 3], [2, 2, 2], [1, 1, 1]),
-            ],
+        let spec = match options.preset {
+            Preset::Blind => Spec::Blind(Blind::new(patch, energy, options.latent)),
+            Preset::Compact => patchwise(16, 128, [8, 16, 32, 64], 4),
+            Preset::Paper => patchwise(48, 512, [32, 64, 128, 256], 2),
         };
         spec.check()?;
         Ok(spec)
@@ -71,130 +42,68 @@ impl Spec {
     /// A layer that makes no sense, or that is larger than what it gets.
     pub fn check(&self) -> Result<()> {
         ensure!(
-            self.energy >= 16,
+            self.energy() >= 16,
             "the 3D-CVAE needs at least 16 energy channels and has {}: widen archive.energy_range_ev",
-            self.energy
+            self.energy()
         );
-        ensure!(
-            self.latent > 0 && self.hidden > 0 && !self.encoder.is_empty(),
-            "the 3D-CVAE needs layers and latent dimensions"
-        );
-        ensure!(
-            self.patch.iter().all(|&pixels| pixels >= 1),
-            "the 3D-CVAE needs patches of at least 1 x 1 pixels and has {:?}",
-            self.patch
-        );
-        let mut size = [self.patch[0], self.patch[1], self.energy];
-        for (i, layer) in self.encoder.iter().enumerate() {
-            for (d, size) in size.iter_mut().enumerate() {
-                ensure!(
-                    layer.stride[d] > 0 && layer.kernel[d] > layer.pad[d] && layer.out > 0,
-                    "layer {} of the 3D-CVAE has a stride of 0, no channels, or more padding than kernel",
-                    i + 1
-                );
-                let Some(steps) = (*size + 2 * layer.pad[d]).checked_sub(layer.kernel[d]) else {
-                    bail!(
-                        "layer {} of the 3D-CVAE has a kernel of {} for {size} values: take larger patches or more channels",
-                        i + 1,
-                        layer.kernel[d]
-                    );
-                };
-                *size = steps / layer.stride[d] + 1;
-            }
+        match self {
+            Spec::Blind(spec) => spec.check(),
+            Spec::Patchwise(spec) => spec.check(),
         }
-        Ok(())
     }
 
-    /// Sizes `[channels, y, x, energy]` of the input and after each layer of the encoder.
-    pub fn sizes(&self) -> Vec<[usize; 4]> {
-        let mut sizes = vec![[1, self.patch[0], self.patch[1], self.energy]];
-        for layer in &self.encoder {
-            let mut next = sizes[sizes.len() - 1];
-            for d in 0..3 {
-                next[d + 1] = (next[d + 1] + 2 * layer.pad[d] - layer.kernel[d]) / layer.stride[d] + 1;
-            }
-            next[0] = layer.out;
-            sizes.push(next);
+    /// Pixels of a patch, `[y, x]`.
+    pub fn patch(&self) -> [usize; 2] {
+        match self {
+            Spec::Blind(spec) => spec.patch,
+            Spec::Patchwise(spec) => spec.patch,
         }
-        sizes
     }
 
-    /// What the transposed convolution adds at the end, `[y, x, energy]`, to restore the size before layer `i` of the encoder.
-    pub fn output_padding(&self, i: usize) -> [i64; 3] {
-        let sizes = self.sizes();
-        let layer = &self.encoder[i];
-        std::array::from_fn(|d| {
-            let reached = (sizes[i + 1][d + 1] - 1) * layer.stride[d] + layer.kernel[d] - 2 * layer.pad[d];
-            (sizes[i][d + 1] - reached) as i64
-        })
+    /// Channels of the energy axis.
+    pub fn energy(&self) -> usize {
+        match self {
+            Spec::Blind(spec) => spec.energy,
+            Spec::Patchwise(spec) => spec.energy,
+        }
     }
 
-    /// The number of values between the convolutions and the hidden layer.
-    pub fn flat(&self) -> usize {
-        self.sizes()[self.encoder.len()].iter().product()
+    /// Latent dimensions.
+    pub fn latent(&self) -> usize {
+        match self {
+            Spec::Blind(spec) => spec.latent,
+            Spec::Patchwise(spec) => spec.latent,
+        }
     }
 
-    /// Pixels of a patch.
-    pub fn pixels(&self) -> usize {
-        self.patch[0] * self.patch[1]
+    /// The shape of a patch's latent code: `[latent]`, or a map `[latent, y, x]`.
+    pub fn code(&self) -> Vec<usize> {
+        match self {
+            Spec::Blind(spec) => spec.code().to_vec(),
+            Spec::Patchwise(spec) => vec![spec.latent],
+        }
     }
 
     /// The trainable tensors, in the order in which they lie in the flat parameters.
     pub fn shapes(&self) -> Vec<Shape> {
-        let mut shapes = Vec::new();
-        let mut push = |name: String, sizes: Vec<usize>, fan_in: usize, bias: usize| {
-            shapes.push(Shape {
-                name: format!("{name}.weight"),
-                sizes: sizes.iter().map(|&n| n as i64).collect(),
-                fan_in,
-            });
-            shapes.push(Shape { name: format!("{name}.bias"), sizes: vec![bias as i64], fan_in: 0 });
-        };
-        let channels: Vec<usize> = self.sizes().iter().map(|size| size[0]).collect();
-        for (i, layer) in self.encoder.iter().enumerate() {
-            let [ky, kx, ke] = layer.kernel;
-            push(
-                format!("encoder.{i}"),
-                vec![channels[i + 1], ky, kx, ke, channels[i]],
-                channels[i] * ky * kx * ke,
-                channels[i + 1],
-            );
+        match self {
+            Spec::Blind(spec) => vec![spec.shapes(); spec.folds].concat(),
+            Spec::Patchwise(spec) => spec.shapes(),
         }
-        let (flat, hidden, latent) = (self.flat(), self.hidden, self.latent);
-        push("encoder.hidden".into(), vec![hidden, flat], flat, hidden);
-        push("encoder.latent".into(), vec![2 * latent, hidden], hidden, 2 * latent);
-        push("decoder.hidden".into(), vec![hidden, latent], latent, hidden);
-        push("decoder.flat".into(), vec![flat, hidden], hidden, flat);
-        for (i, layer) in self.encoder.iter().enumerate().rev() {
-            let [ky, kx, ke] = layer.kernel;
-            push(
-                format!("decoder.{i}"),
-                vec![channels[i + 1], ky, kx, ke, channels[i]],
-                channels[i] * ky * kx * ke,
-                channels[i],
-            );
-        }
-        shapes.push(Shape { name: "decoder.log_mean".into(), sizes: vec![self.energy as i64], fan_in: 0 });
-        shapes
     }
 
     /// Floating-point operations of one training step per patch: two for each product of a weight, forward, and twice as
     /// many backward, but for the gradient of the input.
     pub fn flops_per_sample(&self) -> f64 {
-        let sizes = self.sizes();
-        let mut products = (2 * self.flat() + 3 * self.latent) * self.hidden;
-        for (i, layer) in self.encoder.iter().enumerate() {
-            let [_, y, x, energy] = sizes[i + 1];
-            let taps: usize = layer.kernel.iter().product();
-            // The encoder's and the decoder's.
-            products += 2 * y * x * energy * layer.out * sizes[i][0] * taps;
+        match self {
+            Spec::Blind(spec) => spec.flops_per_sample(),
+            Spec::Patchwise(spec) => spec.flops_per_sample(),
         }
-        6.0 * products as f64
     }
 
     /// The number of trainable values.
     pub fn parameters(&self) -> usize {
-        self.shapes().iter().map(|shape| shape.sizes.iter().product::<i64>() as usize).sum()
+        self.shapes().iter().map(Shape::count).sum()
     }
 }
 
@@ -202,29 +111,47 @@ impl Spec {
 mod tests {
     use super::*;
 
+    fn patchwise(preset: Preset, energy: usize) -> (Spec, Patchwise) {
+        let spec = Spec::new(&config::Model { preset, ..Default::default() }, energy).unwrap();
+        let Spec::Patchwise(layers) = spec.clone() else { panic!("{preset:?} rebuilds patches") };
+        (spec, layers)
+    }
+
     #[test]
     fn the_compact_preset_has_as_many_values_as_counted_by_hand() {
-        let spec = Spec::new(&config::Model::default(), 480).unwrap();
-        assert_eq!(spec.sizes()[4], [64, 3, 3, 15]);
-        assert_eq!(spec.parameters() - spec.energy, 2_376_961);
+        let (spec, layers) = patchwise(Preset::Compact, 480);
+        assert_eq!(layers.sizes()[4], [64, 3, 3, 15]);
+        assert_eq!(spec.parameters() - 480, 2_376_961);
     }
 
     #[test]
     fn the_paper_presets_two_large_layers_have_774_million_values() {
-        let options = config::Model { preset: Preset::Paper, ..Default::default() };
-        let spec = Spec::new(&options, 1312).unwrap();
-        assert_eq!(2 * spec.flat() * spec.hidden / 1_000_000, 773);
+        let (spec, layers) = patchwise(Preset::Paper, 1312);
+        assert_eq!(2 * layers.flat() * layers.hidden / 1_000_000, 773);
         assert_eq!(spec.parameters() / 1_000_000, 777);
     }
 
     #[test]
     fn the_decoder_undoes_every_size() {
         for energy in [16, 17, 31, 240, 333, 1028, 2048] {
-            let spec = Spec::new(&config::Model::default(), energy).unwrap();
+            let (_, layers) = patchwise(Preset::Compact, energy);
             for i in 0..4 {
-                let pad = spec.output_padding(i);
-                assert!((0..3).all(|d| pad[d] >= 0 && pad[d] < spec.encoder[i].stride[d] as i64));
+                let pad = layers.output_padding(i);
+                assert!((0..3).all(|d| pad[d] >= 0 && pad[d] < layers.encoder[i].stride[d] as i64));
             }
         }
+    }
+
+    #[test]
+    fn every_family_reads_back() {
+        for preset in [Preset::Blind, Preset::Compact, Preset::Paper] {
+            let spec = Spec::new(&config::Model { preset, ..Default::default() }, 48).unwrap();
+            let text = serde_json::to_string(&spec).unwrap();
+            assert_eq!(serde_json::from_str::<Spec>(&text).unwrap(), spec, "{text}");
+        }
+        // As an older program wrote it.
+        let text = r#"{"patch":[12,12],"energy":40,"latent":2,"hidden":8,"encoder":
+            [{"out":4,"kernel":[1,1,7],"stride":[1,1,4],"pad":[0,0,3]}]}"#;
+        assert!(matches!(serde_json::from_str::<Spec>(text).unwrap(), Spec::Patchwise(spec) if spec.hidden == 8));
     }
 }

@@ -121,19 +121,20 @@ fn describe_cubes(inputs: &Inputs, pixels: usize) {
 fn describe_training(config: &Config, rehearsal: &Rehearsal, cubes: &[Cube]) {
     let (spec, train) = (&rehearsal.model.spec, &config.train);
     let extents: Vec<Extent> = cubes.iter().map(Cube::extent).collect();
-    let lanes = LanePlan::new(&extents, spec.patch, train.lanes, train.validation).lanes.len();
-    let slots = train.global_batch.div_ceil(train.micro_batch);
+    let lanes = LanePlan::new(&extents, spec.patch(), train.lanes, train.validation).lanes.len();
+    let pace = config.pace();
+    let slots = pace.micro_batches();
     println!(
         "model      {} parameters, patches of {} x {} pixels, {} latent",
         spec.parameters(),
-        spec.patch[0],
-        spec.patch[1],
-        spec.latent
+        spec.patch()[0],
+        spec.patch()[1],
+        spec.latent()
     );
     println!(
         "training   {} steps of {} patches in {slots} micro-batches (no more ranks than that train), {lanes} lanes, {} steps \
          per epoch, {:.3} s per step",
-        rehearsal.length.steps, train.global_batch, rehearsal.length.steps_per_epoch, rehearsal.seconds_per_step
+        rehearsal.length.steps, pace.global_batch, rehearsal.length.steps_per_epoch, rehearsal.seconds_per_step
     );
     let model = 4.0 * spec.parameters() as f64 * (4 + slots) as f64 / MIB;
     println!(
@@ -165,7 +166,7 @@ fn describe_output(config: &Config, rehearsal: &Rehearsal, cubes: &[Cube]) {
     // Weights and both moments, of the last checkpoints and the best.
     let kept = config.train.keep_checkpoints + 1;
     let checkpoints = (12 * kept * spec.parameters()) as f64 / MIB;
-    let maps = (pixels * bytes_per_pixel(config, spec.latent, cubes[0].energy.size)) as f64 / MIB;
+    let maps = (pixels * bytes_per_pixel(config, spec.latent(), cubes[0].energy.size)) as f64 / MIB;
     println!(
         "output     at most {maps:.1} MiB of maps before compression, {checkpoints:.1} MiB of checkpoints, below {}",
         config.output.dir.display()

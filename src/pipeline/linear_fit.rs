@@ -1,6 +1,6 @@
 //! The fit of the linear baselines: principal components and mean of one cube, or of the training cubes.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ndarray::{Array2, Axis as Dim};
 
 use super::sum_cube::{SpectrumSum, sum_cube};
@@ -24,8 +24,6 @@ pub struct LinearFit {
     pub significant: usize,
 }
 
-/// A 3 x 3 mean leaves fewer independent pixels, by this factor: the sum of its squared correlations.
-const AVERAGED_FACTOR: f64 = 4.457;
 /// Most components that `auto` takes.
 pub const MOST_AUTO: usize = 16;
 
@@ -49,10 +47,7 @@ impl LinearFit {
         let given = given.max().unwrap_or(1);
         let spectra = Spectra::new(sums, options.poisson);
         let (number, most) = (pixels as u64, given.max(MOST_AUTO));
-        let independent = match config.preprocess.spatial_mean {
-            1 => pixels,
-            _ => pixels / AVERAGED_FACTOR,
-        };
+        let independent = pixels / config.preprocess.dependence();
         let mut decomposition = match options.solver {
             PcaSolver::Exact => {
                 let mut scatter = Scatter::new(&spectra);
@@ -142,23 +137,8 @@ impl LinearFit {
 ///
 /// # Collective
 fn add(comm: &Comm, band: &Band, scatter: &mut Scatter, is_wanted: impl Fn(usize, usize) -> bool + Sync) -> Result<()> {
-    let blocks = band.cube.blocks();
-    let channels = band.cube.energy.size;
-    let summed = scatter.add_blocks(blocks.owned(comm.rank(), comm.size()), |block| {
-        let rows = blocks.rows(block);
-        let prepared = band.block(rows.clone())?;
-        let mut values = Vec::with_capacity(prepared.counts.len());
-        let lines = prepared.counts.outer_iter();
-        for ((line, valid), y) in lines.zip(prepared.valid.outer_iter()).zip(rows) {
-            let pixels = line.outer_iter().zip(valid).enumerate();
-            pixels
-                .filter(|&(ref x, (_, &valid))| valid && is_wanted(y, *x))
-                .for_each(|(_, (spectrum, _))| values.extend(spectrum));
-        }
-        let shape = (values.len() / channels, channels);
-        Array2::from_shape_vec(shape, values).context("spectra have one length")
-    });
-    comm.agree(summed)
+    let blocks = band.cube.blocks().owned(comm.rank(), comm.size());
+    comm.agree(scatter.add_blocks(blocks, |block| band.spectra(block, &is_wanted)))
 }
 
 /// Loadings of this rank's pixels `[lines * x, components]`, NaN where a pixel is ignored.

@@ -55,7 +55,7 @@ pub fn score_cube<'a>(
     let mut methods = Vec::new();
     let mut latent = None;
     if let (Some(tiles), Some(model)) = (&tiles, model) {
-        let mut codes = Array3::from_elem((model.spec.latent, band.lines.len(), cube.size()[1]), f32::NAN);
+        let mut codes = Array3::from_elem((model.spec.latent(), band.lines.len(), cube.size()[1]), f32::NAN);
         let scores = scoring.score_cvae(tiles, &mut codes)?;
         methods.push(Method { name: "cvae".into(), scores, rx: None });
         latent = Some(codes);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use anyhow::Result;
-use ndarray::{Array3, s};
+use anyhow::{Context, Result};
+use ndarray::{Array2, Array3, s};
 
 use super::cube::Cube;
 use crate::preprocess::noise::NoiseModel;
@@ -91,6 +91,23 @@ impl<'a> Band<'a> {
             Some(part) => Ok(part),
             None => self.cube.lines(rows, &self.noise),
         }
+    }
+
+    /// The valid spectra `[pixels, energy]` of a block for which `is_wanted(y, x)`, electrons. Rank-local.
+    ///
+    /// # Errors
+    /// Unreadable data.
+    pub fn spectra(&self, block: usize, is_wanted: impl Fn(usize, usize) -> bool) -> Result<Array2<f32>> {
+        let rows = self.cube.blocks().rows(block);
+        let prepared = self.block(rows.clone())?;
+        let mut values = Vec::with_capacity(prepared.counts.len());
+        for ((line, valid), y) in prepared.counts.outer_iter().zip(prepared.valid.outer_iter()).zip(rows) {
+            let pixels = line.outer_iter().zip(valid).enumerate();
+            let wanted = pixels.filter(|&(x, (_, &valid))| valid && is_wanted(y, x));
+            wanted.for_each(|(_, (spectrum, _))| values.extend(spectrum));
+        }
+        let channels = self.cube.energy.size;
+        Array2::from_shape_vec((values.len() / channels, channels), values).context("spectra have one length")
     }
 
     /// Calls `work` with each block of this rank's lines. Rank-local.

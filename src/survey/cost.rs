@@ -19,7 +19,7 @@ pub fn training_cost(config: &Config, shapes: &[[usize; 3]]) -> f64 {
     let patch = config.model.patch_for(shapes.iter().copied());
     let pixels = shapes.iter().map(|[y, x, _]| y * x).sum();
     let channels = shapes.first().map_or(0, |[_, _, energy]| *energy);
-    let crops = config.train.length(pixels, patch).steps * config.train.global_batch;
+    let crops = config.train.length(pixels, patch, config.model.preset).steps * config.pace().global_batch;
     STEP * (crops * patch[0] * patch[1] * channels) as f64
 }
 
@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn a_training_costs_its_own_steps_on_its_own_patches() {
         let cost = |set: &[&str], shapes: &[[usize; 3]]| {
-            let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
+            let set: Vec<String> =
+                [&"model.preset=compact"].into_iter().chain(set).map(|set| set.to_string()).collect();
             training_cost(&Config::parse("test", "", &set).unwrap(), shapes)
         };
         // Patches of 24 x 24 pixels in the one, of 12 x 12 in the other.

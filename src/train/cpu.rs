@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use super::checkpoint::{Checkpoint, Model};
-use super::crops::MicroBatch;
+use super::micro_batch::MicroBatch;
 use super::optimiser::{adam, norm};
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::{Comm, GradientSum};
 use crate::config::Reduction;
 use crate::memory::KeptHeap;
-use crate::model::{Loss, Network, Parameters, whitened_batch};
+use crate::model::{Loss, Network, Parameters, Weights};
 
 /// What one rank needs for its steps, beside the weights and moments of the [`Checkpoint`].
 pub struct CpuStepper {
@@ -21,6 +21,7 @@ pub struct CpuStepper {
     gradient: Vec<f32>,
     /// The mean spectrum `[energy]`, sum 1.
     mean: Vec<f32>,
+    code: Vec<usize>,
     /// Dropped last, so that the memory of the fields above goes back to the system.
     _heap: KeptHeap,
 }
@@ -43,6 +44,7 @@ impl CpuStepper {
             sum: GradientSum::new(count, micro_batches),
             gradient: vec![0.0; count],
             mean: model.mean.iter().map(|&m| m as f32).collect(),
+            code: model.spec.code(),
             _heap: KeptHeap::new(),
         }
     }
@@ -59,10 +61,11 @@ impl CpuStepper {
             // This rank's lanes have more than an even share of the batch.
             self.workers.push(Worker::new(&state.model));
         }
+        let (mean, code) = (&self.mean, &self.code);
         self.workers
             .par_iter_mut()
             .zip(batch)
-            .for_each(|(worker, micro_batch)| worker.run(&self.mean, micro_batch, plan));
+            .for_each(|(worker, micro_batch)| worker.run(mean, code, micro_batch, plan));
         let worked = Instant::now();
         let used = &self.workers[..batch.len()];
         let local: Vec<&[f32]> = used.iter().map(|worker| worker.gradient.values()).collect();
@@ -97,7 +100,7 @@ impl Worker {
     fn new(model: &Model) -> Worker {
         let values = model.parameters.tensor();
         Worker {
-            network: Network::new(&model.spec, &values, Device::Cpu, Kind::Float),
+            network: Network::new(&model.spec, &values, &model.mean, Device::Cpu, Kind::Float),
             gradient: Parameters::zeros(model.spec.parameters()),
             loss: Loss::default(),
             times: StepTimes::default(),
@@ -105,21 +108,17 @@ impl Worker {
     }
 
     /// Loss and gradient of one micro-batch, on this thread alone. Rank-local.
-    fn run(&mut self, mean: &[f32], batch: &MicroBatch, plan: &StepPlan) {
+    fn run(&mut self, mean: &[f32], code: &[usize], batch: &MicroBatch, plan: &StepPlan) {
         let start = Instant::now();
-        let (input, counts) = whitened_batch(&batch.patches, mean);
-        let noise = Tensor::from_slice(&batch.noise).view([batch.patches.len() as i64, -1]);
-        let whitened = Instant::now();
-        let output = self.network.forward(&input, Some(&noise));
-        let forwarded = Instant::now();
-        let (loss, surrogate) = output.loss(&counts, &Tensor::from(plan.kl_weight), plan.scale);
+        let batch = batch.on_cpu(mean, code);
+        let read = Instant::now();
+        let (loss, surrogate) = self.network.loss(&batch, &Weights::new(plan.kl_weight, plan.trim), plan.scale);
         self.loss = loss.read();
         let judged = Instant::now();
-        self.network.gradient(&surrogate, &self.gradient.tensor());
+        self.network.gradient(&batch, &surrogate, &self.gradient.tensor());
         self.times = StepTimes {
-            input: (whitened - start).as_secs_f64(),
-            forward: (forwarded - whitened).as_secs_f64(),
-            loss: (judged - forwarded).as_secs_f64(),
+            input: (read - start).as_secs_f64(),
+            forward: (judged - read).as_secs_f64(),
             backward: judged.elapsed().as_secs_f64(),
             ..StepTimes::default()
         };

@@ -13,8 +13,11 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
 use super::checkpoint::Model;
+use super::micro_batch::{CropOrigin, MicroBatch};
+use super::targets::Targets;
 use crate::comm::Comm;
-use crate::config::{Config, TrainingLength};
+use crate::config::{Config, Pace, TrainingLength};
+use crate::model::Spec;
 use crate::preprocess::noise::NoiseModel;
 use crate::preprocess::prepare::Prepared;
 use crate::shard::{Extent, LanePlan, Lines, owned, reflect};
@@ -23,35 +26,19 @@ use crate::stream::Cube;
 /// The most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 64;
 
-/// Where a patch begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CropOrigin {
-    pub cube: usize,
-    pub y: usize,
-    pub x: usize,
-}
-
-/// A fixed part of a global batch, whose gradient is formed as one.
-pub struct MicroBatch {
-    /// Its index among those of the step.
-    pub index: usize,
-    pub origins: Vec<CropOrigin>,
-    /// Patches `[y, x, energy]` of electrons, 0 in the pixels that training leaves out; none where a GPU holds the lines.
-    pub patches: Vec<Array3<f32>>,
-    /// Unit normals of the reparameterisation, `[patch, latent]`.
-    pub noise: Vec<f32>,
-}
-
 /// Where crops come from.
 pub struct Crops<'a> {
     cubes: &'a [Cube],
     plan: LanePlan,
     patch: [usize; 2],
-    latent: usize,
+    /// Numbers of a patch's latent code.
+    code: usize,
     seed: u64,
-    /// Micro-batches of a step over all ranks, and patches in each.
-    micro_batches: usize,
-    micro_batch: usize,
+    pace: Pace,
+    /// Of a blind spot.
+    targets: Option<Targets>,
+    /// Pixels around each cube from which patches may begin, `[y, x]`.
+    borders: Vec<[usize; 2]>,
     noise: NoiseModel,
     /// Lanes of this rank.
     lanes: Range<usize>,
@@ -67,22 +54,35 @@ impl<'a> Crops<'a> {
     /// # Errors
     /// Unreadable data.
     pub fn new(comm: &Comm, config: &Config, cubes: &'a [Cube], model: &Model) -> Result<Self> {
-        let extents: Vec<Extent> = cubes.iter().map(Cube::extent).collect();
-        let patch = model.spec.patch;
-        let train = &config.train;
-        let plan = LanePlan::new(&extents, patch, train.lanes, train.validation);
+        let spec = &model.spec;
+        let (patch, train) = (spec.patch(), &config.train);
+        let targets = match spec {
+            Spec::Blind(spec) => Some(Targets::new(spec, train.validation)),
+            Spec::Patchwise(_) => None,
+        };
+        let border = |cube: &Cube| targets.as_ref().map_or([0; 2], |targets| targets.border(cube.size()));
+        let borders: Vec<[usize; 2]> = cubes.iter().map(border).collect();
+        let extents = cubes.iter().zip(&borders).map(|(cube, border)| cube.extent().with_border(*border));
+        let extents: Vec<Extent> = extents.collect();
+        // A blind spot keeps cells for validation, not lines.
+        let validation = if targets.is_some() { 0.0 } else { train.validation };
+        let plan = LanePlan::new(&extents, patch, train.lanes, validation);
         let lanes = owned(plan.lanes.len(), comm.rank(), comm.size());
         let mut crops = Crops {
             cubes,
             patch,
-            latent: model.spec.latent,
+            code: spec.code().iter().product(),
             seed: config.seed,
             noise: model.noise,
-            micro_batches: train.global_batch / train.micro_batch,
-            micro_batch: train.micro_batch,
-            validation: validation_origins(&plan, cubes, patch[1]),
+            pace: config.pace(),
+            validation: match &targets {
+                Some(targets) => targets.validation(cubes.iter().zip(&borders)),
+                None => validation_origins(&plan, cubes, patch[1]),
+            },
             cached: Vec::new(),
             on_gpu: false,
+            targets,
+            borders,
             lanes,
             plan,
         };
@@ -93,7 +93,12 @@ impl<'a> Crops<'a> {
 
     /// Keeps this rank's lines in memory if they take at most half of `memory`, bytes. Rank-local.
     fn fill_cache(&mut self, memory: u64) -> Result<()> {
-        let lines = self.plan.lines_read(self.lanes.clone());
+        let mut lines = self.plan.lines_read(self.lanes.clone());
+        for run in &mut lines {
+            let ([border, _], [height, _]) = (self.borders[run.cube], self.cubes[run.cube].size());
+            let within = |row: usize| row.saturating_sub(border).min(height);
+            run.rows = within(run.rows.start)..within(run.rows.end);
+        }
         let voxels: usize = lines
             .iter()
             .map(|run| run.rows.len() * self.cubes[run.cube].size()[1] * self.cubes[run.cube].energy.size)
@@ -114,20 +119,25 @@ impl<'a> Crops<'a> {
     /// reaches beyond its cube. Rank-local.
     pub fn lines_for_gpu(&mut self, memory: usize) -> Option<Vec<(Lines, Array3<f32>)>> {
         let voxels: usize = self.cached.iter().map(|(_, held)| held.counts.len()).sum();
-        let narrow = |cube: &Cube| (0..2).any(|axis| cube.size()[axis] < self.patch[axis]);
-        if self.cached.is_empty() || 4 * voxels > memory || self.cubes.iter().any(narrow) {
+        let narrow = |(cube, border): (&Cube, &[usize; 2])| {
+            (0..2).any(|axis| cube.size()[axis] + 2 * border[axis] < self.patch[axis])
+        };
+        if self.cached.is_empty() || 4 * voxels > memory || self.cubes.iter().zip(&self.borders).any(narrow) {
             return None;
         }
         self.on_gpu = true;
         let trained = self.cached.iter().map(|(lines, prepared)| {
-            let cube = &self.cubes[lines.cube];
-            let mut counts = prepared.counts.clone();
+            let (cube, [above, left]) = (&self.cubes[lines.cube], self.borders[lines.cube]);
+            let (rows, columns, channels) = prepared.counts.dim();
+            let mut counts = Array3::zeros((rows + 2 * above, columns + 2 * left, channels));
             for ((y, x), &valid) in prepared.valid.indexed_iter() {
-                if !valid || !cube.is_trained_on(lines.rows.start + y, x) {
-                    counts.slice_mut(s![y, x, ..]).fill(0.0);
+                if valid && cube.is_trained_on(lines.rows.start + y, x) {
+                    let spectrum = prepared.counts.slice(s![y, x, ..]);
+                    counts.slice_mut(s![above + y, left + x, ..]).assign(&spectrum);
                 }
             }
-            (lines.clone(), counts)
+            // Counted from the border, as patches are.
+            (Lines { cube: lines.cube, rows: lines.rows.start..lines.rows.end + 2 * above }, counts)
         });
         Some(trained.collect())
     }
@@ -137,13 +147,13 @@ impl<'a> Crops<'a> {
         if !comm.is_root() {
             return;
         }
-        let micro_batches = self.micro_batches;
+        let micro_batches = self.pace.micro_batches();
         log::info!(
             "steps={} steps_per_epoch={} lanes={} micro_batches={micro_batches} validation_patches={} cached={}",
             length.steps,
             length.steps_per_epoch,
             self.plan.lanes.len(),
-            self.validation.len(),
+            self.validation_patches(),
             !self.cached.is_empty()
         );
         if self.validation.is_empty() && config.train.validation > 0.0 {
@@ -155,7 +165,7 @@ impl<'a> Crops<'a> {
                  train.global_batch to {} and train.learning_rate by the square root of that factor",
                 comm.size(),
                 self.plan.lanes.len(),
-                comm.size() * config.train.micro_batch
+                comm.size() * self.pace.micro_batch
             );
         }
     }
@@ -165,26 +175,32 @@ impl<'a> Crops<'a> {
     /// # Errors
     /// Unreadable data.
     pub fn draw(&self, step: usize) -> Result<Vec<MicroBatch>> {
-        let lane = |index| self.plan.lane_of(step, index, self.micro_batches);
-        (0..self.micro_batches)
+        let (micro_batches, micro_batch) = (self.pace.micro_batches(), self.pace.micro_batch);
+        let lane = |index| self.plan.lane_of(step, index, micro_batches);
+        (0..micro_batches)
             .into_par_iter()
             .filter(|&index| self.lanes.contains(&lane(index)))
             .map(|index| {
                 let mut drawn = MicroBatch {
                     index,
-                    origins: Vec::with_capacity(self.micro_batch),
-                    patches: Vec::with_capacity(self.micro_batch),
-                    noise: Vec::with_capacity(self.micro_batch * self.latent),
+                    origins: Vec::with_capacity(micro_batch),
+                    patches: Vec::with_capacity(micro_batch),
+                    noise: Vec::with_capacity(micro_batch * self.code),
+                    hidden: self.targets.as_ref().map(|targets| targets.none(step * micro_batches + index)),
                 };
-                for sample in 0..self.micro_batch {
-                    let number = ((step * self.micro_batches + index) * self.micro_batch + sample) as u64;
+                for sample in 0..micro_batch {
+                    let number = ((step * micro_batches + index) * micro_batch + sample) as u64;
                     // Each sample of the whole training has its own stream of random numbers.
                     let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
                     rng.set_stream(number + 1);
                     let (cube, y, x) = self.plan.crop(lane(index), rng.random::<f64>());
-                    drawn.noise.extend((0..self.latent).map(|_| -> f32 { StandardNormal.sample(&mut rng) }));
+                    drawn.noise.extend((0..self.code).map(|_| -> f32 { StandardNormal.sample(&mut rng) }));
                     let origin = CropOrigin { cube, y, x };
                     drawn.origins.push(origin);
+                    if let (Some(targets), Some(hidden)) = (&self.targets, &mut drawn.hidden) {
+                        let phase = [(); 2].map(|()| rng.random_range(0..targets.period()));
+                        targets.hide(hidden, sample, phase, |at| self.place(origin, at), false);
+                    }
                     if !self.on_gpu {
                         drawn.patches.push(self.counts(origin)?);
                     }
@@ -194,25 +210,61 @@ impl<'a> Crops<'a> {
             .collect()
     }
 
-    /// The number of validation patches.
-    pub fn validation_patches(&self) -> usize {
-        self.validation.len()
+    /// The cube's pixel `[y, x]` that is the pixel `at` of the patch at an origin, and the number of the cube's lines; none
+    /// beyond the cube.
+    fn place(&self, origin: CropOrigin, at: [usize; 2]) -> Option<([usize; 2], usize)> {
+        let (size, border) = (self.cubes[origin.cube].size(), self.borders[origin.cube]);
+        let along = |axis: usize, first: usize| {
+            (first + at[axis]).checked_sub(border[axis]).filter(|&pixel| pixel < size[axis])
+        };
+        Some(([along(0, origin.y)?, along(1, origin.x)?], size[0]))
     }
 
-    /// Electrons `[y, x, energy]` of validation patch `i`. Rank-local.
+    /// The number of validation patches.
+    pub fn validation_patches(&self) -> usize {
+        self.validation.len() * self.targets.as_ref().map_or(1, Targets::views)
+    }
+
+    /// Validation patch `i`, as a micro-batch of its own; of a blind spot its targets are the pixels that are `trained` on, or
+    /// those that are not. Rank-local.
     ///
     /// # Errors
     /// Unreadable data.
-    pub fn validation_patch(&self, i: usize) -> Result<Array3<f32>> {
-        self.counts(self.validation[i])
+    pub fn validation_patch(&self, i: usize, trained: bool) -> Result<MicroBatch> {
+        // Of a blind spot, each patch is looked at in several phases, and by each fold.
+        let views = self.targets.as_ref().map_or(1, Targets::views);
+        let origin = self.validation[i / views];
+        let mut batch = MicroBatch {
+            index: i,
+            origins: vec![origin],
+            patches: vec![self.counts(origin)?],
+            noise: Vec::new(),
+            hidden: None,
+        };
+        if let Some(targets) = &self.targets {
+            let (phase, fold) = targets.view(i % views);
+            let mut hidden = targets.none(fold);
+            targets.hide(&mut hidden, 0, phase, |at| self.place(origin, at), !trained);
+            batch.hidden = Some(hidden);
+        }
+        Ok(batch)
     }
 
-    /// Electrons of the patch at an origin, mirrored where the cube is smaller.
+    /// Electrons of the patch at an origin. Where the cube ends, patches that are rebuilt are mirrored, and those of a blind
+    /// spot go on with zeros.
     fn counts(&self, CropOrigin { cube, y, x }: CropOrigin) -> Result<Array3<f32>> {
-        let source = &self.cubes[cube];
-        let [height, width] = source.size();
-        let rows = y..(y + self.patch[0]).min(height);
-        let columns = x..(x + self.patch[1]).min(width);
+        let (source, border) = (&self.cubes[cube], self.borders[cube]);
+        let size = source.size();
+        let first = [y as isize - border[0] as isize, x as isize - border[1] as isize];
+        let covered = |axis: usize| {
+            let end = first[axis] + self.patch[axis] as isize;
+            first[axis].max(0) as usize..(end.max(0) as usize).min(size[axis])
+        };
+        let (rows, columns) = (covered(0), covered(1));
+        let mut patch = Array3::zeros((self.patch[0], self.patch[1], source.energy.size));
+        if rows.is_empty() || columns.is_empty() {
+            return Ok(patch);
+        }
         let held = self
             .cached
             .iter()
@@ -221,19 +273,23 @@ impl<'a> Crops<'a> {
             Some((lines, prepared)) => {
                 let rows = rows.start - lines.rows.start..rows.end - lines.rows.start;
                 let counts = prepared.counts.slice(s![rows.clone(), columns.clone(), ..]);
-                (counts.to_owned(), prepared.valid.slice(s![rows, columns]).to_owned())
+                (counts.to_owned(), prepared.valid.slice(s![rows, columns.clone()]).to_owned())
             }
             None => {
-                let prepared = source.window(rows, columns, &self.noise)?;
+                let prepared = source.window(rows.clone(), columns.clone(), &self.noise)?;
                 (prepared.counts, prepared.valid)
             }
         };
-        let (rows, columns, channels) = counts.dim();
-        let mut patch = Array3::zeros((self.patch[0], self.patch[1], channels));
+        let (height, width, _) = counts.dim();
+        let along = |i: usize, axis: usize, from: usize, count: usize| match &self.targets {
+            Some(_) => usize::try_from(first[axis] + i as isize - from as isize).ok().filter(|&at| at < count),
+            None => Some(reflect(i as isize, count)),
+        };
         for i in 0..self.patch[0] {
             for j in 0..self.patch[1] {
-                let (row, column) = (reflect(i as isize, rows), reflect(j as isize, columns));
-                if valid[[row, column]] && source.is_trained_on(y + row, x + column) {
+                let places = (along(i, 0, rows.start, height), along(j, 1, columns.start, width));
+                let (Some(row), Some(column)) = places else { continue };
+                if valid[[row, column]] && source.is_trained_on(rows.start + row, columns.start + column) {
                     patch.slice_mut(s![i, j, ..]).assign(&counts.slice(s![row, column, ..]));
                 }
             }

@@ -11,14 +11,14 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
-use super::crops::MicroBatch;
 use super::held::HeldLines;
+use super::micro_batch::MicroBatch;
 use super::optimiser::Adam;
 use super::step::{StepPlan, StepResult, StepTimes};
 use crate::comm::Comm;
 use crate::config::{Auto, Config, Reduction, TrainingLength};
 use crate::gpu::{Cudnn, GpuGradientSum, Graph, Kernels, Stream, arguments, device};
-use crate::model::{DeviceLoss, Loss, Network, Spec, whitened};
+use crate::model::{Batch, DeviceLoss, Hiding, Loss, Network, Spec, Weights, whitened};
 use crate::shard::Lines;
 
 /// Lines may take the GPU's free memory divided by this.
@@ -43,7 +43,7 @@ pub struct GpuStepper {
     buffers: Vec<Buffers>,
     /// The mean spectrum `[energy]`, sum 1.
     mean: Tensor,
-    kl_weight: Tensor,
+    weighing: Weights,
     held: HeldLines,
     stream: Stream,
     ranks_per_gpu: usize,
@@ -55,8 +55,10 @@ struct Buffers {
     located: Tensor,
     /// Electrons `[batch, y, x, energy]` that come from the host: here, and in host memory that the driver has pinned.
     counts: Option<(Tensor, Tensor)>,
-    /// `[batch, latent]`.
+    /// `[batch, ...]` as the latent code.
     noise: Tensor,
+    /// What is hidden from a blind spot.
+    hiding: Option<Hiding>,
     /// `[parameters]`, padded for [`GpuGradientSum`].
     gradient: Tensor,
     loss: Option<DeviceLoss>,
@@ -99,20 +101,23 @@ impl GpuStepper {
         let backend = config.comm.backend;
         let moment = |values: &[f32]| Tensor::from_slice(values).to_device(device);
         let mean: Vec<f32> = state.model.mean.iter().map(|&m| m as f32).collect();
-        let kind = device::layer_kind(train.precision, device);
+        let kind = match spec {
+            Spec::Blind(_) => Kind::Float,
+            Spec::Patchwise(_) => device::layer_kind(train.precision, device),
+        };
         if comm.is_root() {
             log::info!("device={device:?} ranks_per_gpu={ranks_per_gpu} layers={kind:?}");
         }
         Ok(GpuStepper {
-            network: Network::new(spec, &weights, device, kind),
+            network: Network::new(spec, &weights, &state.model.mean, device, kind),
             first_moment: moment(&state.first_moment),
             second_moment: moment(&state.second_moment),
             sum: GpuGradientSum::new(comm, backend, device, stream, Rc::clone(&kernels), micro_batches)?,
             kernels,
-            graphs: train.cuda_graphs,
+            graphs: train.cuda_graphs && !matches!(spec, Spec::Blind(spec) if spec.folds > 1),
             buffers: Vec::new(),
             mean: Tensor::from_slice(&mean).to_device(device),
-            kl_weight: Tensor::zeros([0i64; 0], (Kind::Double, device)),
+            weighing: Weights::new(0.0, false).to_device(device),
             held: HeldLines::default(),
             spec: spec.clone(),
             weights,
@@ -155,7 +160,8 @@ impl GpuStepper {
     pub fn step(&mut self, comm: &Comm, batch: &[MicroBatch], plan: &StepPlan) -> Result<StepResult> {
         let start = Instant::now();
         tch::no_grad(|| {
-            let _ = self.kl_weight.fill_(plan.kl_weight);
+            let _ = self.weighing.kl.fill_(plan.kl_weight);
+            let _ = self.weighing.trim.fill_(f64::from(u8::from(plan.trim)));
         });
         // A copy waits for all work started before it, so everything is sent before any work starts.
         for (i, micro_batch) in batch.iter().enumerate() {
@@ -177,15 +183,12 @@ impl GpuStepper {
         comm.agree(self.descend(&total, &norm, plan))?;
         let scalars = used.iter().filter_map(|buffers| buffers.loss.as_ref());
         let _waiting = comm.waiting("gradient");
-        let scalars: Vec<Tensor> = scalars.flat_map(DeviceLoss::scalars).chain([norm]).collect();
+        let scalars: Vec<&Tensor> = scalars.flat_map(DeviceLoss::scalars).chain([&norm]).collect();
         let read = tch::no_grad(|| Tensor::stack(&scalars, 0).to_device(Device::Cpu));
         let mut values = vec![0f64; scalars.len()];
         read.copy_data(&mut values, scalars.len());
         Ok(StepResult {
-            losses: values
-                .chunks_exact(2)
-                .map(|pair| Loss::of_patches([pair[0], pair[1]], self.spec.pixels() as f64))
-                .collect(),
+            losses: values.chunks_exact(2).map(|pair| Loss { reconstruction: pair[0], kl: pair[1] }).collect(),
             grad_norm: values[values.len() - 1],
             times: StepTimes { device: start.elapsed().as_secs_f64(), ..StepTimes::default() },
         })
@@ -200,6 +203,12 @@ impl GpuStepper {
         tch::no_grad(|| {
             let noise = Tensor::from_slice(&batch.noise).view(&buffers.noise.size()[..]);
             buffers.noise.copy_(&noise);
+            if let (Some(hiding), Some(hidden)) = (&mut buffers.hiding, &batch.hidden) {
+                hiding.pixels.copy_(&Tensor::from_slice(&hidden.pixels));
+                hiding.targets.copy_(&Tensor::from_slice(&hidden.targets));
+                // With folds nothing is recorded.
+                hiding.fold = hidden.fold;
+            }
             if let Some((counts, pinned)) = &mut buffers.counts {
                 let values = values_of(pinned);
                 let size = values.len() / batch.patches.len();
@@ -220,8 +229,9 @@ impl GpuStepper {
         let spec = &self.spec;
         let zeros = |sizes: &[i64], kind| Tensor::zeros(sizes, (kind, self.device));
         let patches = batch.origins.len() as i64;
-        let [height, width] = spec.patch.map(|n| n as i64);
-        let shape = [patches, height, width, spec.energy as i64];
+        let [height, width] = spec.patch().map(|n| n as i64);
+        let shape = [patches, height, width, spec.energy() as i64];
+        let code: Vec<i64> = spec.code().iter().map(|&n| n as i64).collect();
         let parameters = GpuGradientSum::padded(self.weights.size()[0]);
         Buffers {
             located: zeros(&[2, patches, 1, 1], Kind::Int64),
@@ -229,7 +239,12 @@ impl GpuStepper {
                 let host = Tensor::empty(shape, (Kind::Float, Device::Cpu));
                 (zeros(&shape, Kind::Float), host.pin_memory(self.device))
             }),
-            noise: zeros(&[patches, spec.latent as i64], Kind::Float),
+            noise: zeros(&[&[patches], &code[..]].concat(), Kind::Float),
+            hiding: batch.hidden.as_ref().map(|hidden| Hiding {
+                pixels: zeros(&[hidden.pixels.len() as i64], Kind::Int64),
+                targets: zeros(&[hidden.pixels.len() as i64], Kind::Float),
+                fold: hidden.fold,
+            }),
             gradient: zeros(&[parameters], Kind::Float),
             loss: None,
             done: 0,
@@ -265,12 +280,21 @@ impl GpuStepper {
     fn gradient(&self, buffers: &Buffers, scale: f64) -> DeviceLoss {
         let counts = match &buffers.counts {
             Some((counts, _)) => counts.shallow_clone(),
-            None => self.held.cut(&buffers.located, self.spec.patch),
+            None => self.held.cut(&buffers.located, self.spec.patch()),
         };
-        let input = whitened(&counts, &self.mean).unsqueeze(1);
-        let output = self.network.forward(&input, Some(&buffers.noise));
-        let (loss, surrogate) = output.loss(&counts, &self.kl_weight, scale);
-        self.network.gradient(&surrogate, &buffers.gradient);
+        let copy = |hiding: &Hiding| Hiding {
+            pixels: hiding.pixels.shallow_clone(),
+            targets: hiding.targets.shallow_clone(),
+            fold: hiding.fold,
+        };
+        let batch = Batch {
+            whitened: buffers.hiding.is_none().then(|| whitened(&counts, &self.mean).unsqueeze(1)),
+            counts,
+            noise: Some(buffers.noise.shallow_clone()),
+            hiding: buffers.hiding.as_ref().map(copy),
+        };
+        let (loss, surrogate) = self.network.loss(&batch, &self.weighing, scale);
+        self.network.gradient(&batch, &surrogate, &buffers.gradient);
         loss
     }
 
@@ -292,7 +316,7 @@ impl GpuStepper {
         // SAFETY: these are the kernel's parameters, in its order. The tensors hold at least `count` values, f32 except for
         // `layers` in bf16 and the one f64 of `norm`; their memory is only reused in the order of this stream.
         unsafe { self.kernels.adam.run(self.stream, arguments) }?;
-        self.network.refresh_log_mean(&self.weights);
+        self.network.refresh(&self.weights);
         Ok(())
     }
 }

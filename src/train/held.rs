@@ -3,7 +3,7 @@
 use ndarray::Array3;
 use tch::{Device, Kind, Tensor};
 
-use super::crops::CropOrigin;
+use super::micro_batch::CropOrigin;
 use crate::shard::Lines;
 
 /// The lines that a GPU holds; none at first.

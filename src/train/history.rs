@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize)]
 pub struct StepLine {
     pub step: usize,
-    /// Steps of the whole training.
+    /// The last step of the cycle, or of the whole training.
     pub steps: usize,
     pub epoch: usize,
     pub loss: f64,
@@ -55,7 +55,6 @@ struct Root {
     /// As [`History::epochs`].
     epochs: Vec<(usize, f64)>,
     bar: ProgressBar,
-    steps: usize,
     last_logged: Instant,
     terminal: bool,
     /// Why a step's line could not be written. [`History::flush`] returns it, where the ranks agree.
@@ -96,7 +95,6 @@ impl History {
                 file,
                 epochs: epochs.collect(),
                 bar,
-                steps: length.steps,
                 last_logged: Instant::now(),
                 terminal,
                 failed: None,
@@ -113,15 +111,16 @@ impl History {
         if let Err(error) = root.write(line) {
             root.failed.get_or_insert(error);
         }
+        root.bar.set_length(line.steps as u64);
         root.bar.set_position(line.step as u64);
         root.bar.set_message(format!("loss {:.3}", line.loss));
-        if !root.terminal && (root.last_logged.elapsed() >= PAUSE || line.step == root.steps) {
+        if !root.terminal && (root.last_logged.elapsed() >= PAUSE || line.step == line.steps) {
             root.last_logged = Instant::now();
             log::info!(
                 "epoch={} step={}/{} loss={:.4} recon={:.4} kl={:.4} grad_norm={:.3} patches_per_s={:.0}",
                 line.epoch,
                 line.step,
-                root.steps,
+                line.steps,
                 line.loss,
                 line.reconstruction,
                 line.kl,
@@ -224,7 +223,6 @@ mod tests {
                 file: BufWriter::with_capacity(1, full),
                 epochs: Vec::new(),
                 bar: ProgressBar::hidden(),
-                steps: 9,
                 last_logged: Instant::now(),
                 terminal: false,
                 failed: None,

@@ -5,15 +5,19 @@
 //! gradient is formed by the rank that owns that lane, on one thread or a GPU. The gradients are summed exactly, and every
 //! rank moves its weights by the same sum.
 
+mod basis;
 mod checkpoint;
+mod course;
 mod cpu;
 mod crops;
 mod gpu;
 mod held;
 mod history;
+mod micro_batch;
 mod optimiser;
 mod schedule;
 mod step;
+mod targets;
 mod trainer;
 
 use std::path::Path;
@@ -29,8 +33,10 @@ use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
 
 pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
-pub use crops::{CropOrigin, MicroBatch};
+pub use course::Course;
+
 pub use history::StepLine;
+pub use micro_batch::{CropOrigin, Hidden, MicroBatch};
 pub use step::StepTimes;
 pub use trainer::Trainer;
 
@@ -64,31 +70,74 @@ pub fn train(
         comm.agree(checkpoint.check(config, &cubes[0].energy))?;
         checkpoint.left_out.check(&LeftOut::of(config, cubes))?;
     }
-    let checkpoint = match found {
+    let mut checkpoint = match found {
         Some(checkpoint) => checkpoint,
         None => begin(comm, config, cubes, statistics, device)?,
     };
-    let spec = checkpoint.model.spec.clone();
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let length = config.train.length(pixels, spec.patch);
-    if checkpoint.step >= length.steps {
+    let length = config.train.length(pixels, checkpoint.model.spec.patch(), config.model.preset);
+    if checkpoint.is_finished(length) {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
     let mut crops = Crops::new(comm, config, cubes, &checkpoint.model)?;
     crops.describe(comm, config, length);
     let opened = History::open(comm, directory, checkpoint.step, length);
-    let (mut history, mut epoch_losses) = comm.agree(opened)?;
-    let mut trainer = Trainer::new(comm, config, device, length, checkpoint)?;
+    let (history, epoch_losses) = comm.agree(opened)?;
+    let mut log = Log { history, epoch_losses };
+    loop {
+        let trainer = Trainer::new(comm, config, device, length, checkpoint)?;
+        let step = match trained(trainer, &mut crops, &mut log, directory, stop)? {
+            Attempt::Finished(model) => return Ok(Outcome::Finished(model)),
+            Attempt::Stopped => return Ok(Outcome::Stopped),
+            Attempt::Collapsed(step) => step,
+        };
+        if comm.is_root() {
+            log::warn!(
+                "the latent code has collapsed, so that every spectrum is predicted as the mean: the training begins anew \
+                 with a lower rate and a lower weight of the Kullback-Leibler term"
+            );
+        }
+        checkpoint = begin(comm, config, cubes, statistics, device)?;
+        (checkpoint.step, checkpoint.course) = (step, Course::anew(step));
+    }
+}
+
+/// The history, and the losses of the epoch in progress.
+struct Log {
+    history: History,
+    epoch_losses: Vec<f64>,
+}
+
+/// How an attempt to train ended.
+enum Attempt {
+    Finished(Box<Model>),
+    Stopped,
+    /// After so many steps, the network predicts the mean spectrum everywhere.
+    Collapsed(usize),
+}
+
+/// Takes the steps of a training.
+///
+/// # Collective
+fn trained(
+    mut trainer: Trainer,
+    crops: &mut Crops,
+    Log { history, epoch_losses }: &mut Log,
+    directory: &Path,
+    stop: &AtomicBool,
+) -> Result<Attempt> {
+    let (comm, config, length) = (trainer.comm, trainer.config, trainer.length);
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
         trainer.hold_lines(lines);
     }
     let mut next = crops.draw(trainer.steps_done());
-    while trainer.steps_done() < length.steps {
+    while !trainer.course().finished {
         let batch = comm.agree(next)?;
         // The next batch is read during this step.
         let following = trainer.steps_done() + 1;
+        let has_more = following < trainer.course().last(length);
         let (line, drawn) = std::thread::scope(|scope| {
-            let ahead = scope.spawn(|| match following < length.steps {
+            let ahead = scope.spawn(|| match has_more {
                 true => crops.draw(following),
                 false => Ok(Vec::new()),
             });
@@ -99,32 +148,43 @@ pub fn train(
         epoch_losses.push(line.loss);
         history.step(&line);
         let done = trainer.steps_done();
-        let epoch_over = done.is_multiple_of(length.steps_per_epoch) || done == length.steps;
+        let cycle_over = done == trainer.course().end(length);
+        let epoch_over = done.is_multiple_of(length.steps_per_epoch) || cycle_over;
         let epoch = done.div_ceil(length.steps_per_epoch);
+        let mut held = None;
         if epoch_over {
-            let validation = trainer.validate(&crops)?;
+            held = trainer.validate(crops, false)?;
             comm.agree(history.epoch(&EpochLine {
                 epoch,
                 step: done,
                 train: epoch_losses.iter().sum::<f64>() / epoch_losses.len() as f64,
-                validation,
+                validation: held,
             }))?;
             epoch_losses.clear();
         }
+        if trainer.has_collapsed() {
+            return Ok(Attempt::Collapsed(done));
+        }
+        if cycle_over {
+            trainer.end_cycle(crops, held)?;
+        } else {
+            trainer.give_up(held);
+        }
+        let finished = trainer.course().finished;
         let stopping = comm.any(stop.load(Ordering::Relaxed));
         let due = epoch_over && epoch.is_multiple_of(config.train.epochs_between_checkpoints(length));
-        if due || stopping || done == length.steps {
+        if due || stopping || finished {
             comm.agree(history.flush())?;
             trainer.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
             comm.on_root(|| checkpoint::remove_old(directory, done, kept, history.epochs()))?;
         }
-        if stopping && done < length.steps {
-            return Ok(Outcome::Stopped);
+        if stopping && !finished {
+            return Ok(Attempt::Stopped);
         }
     }
     trainer.warn_of_collapse();
-    Ok(Outcome::Finished(Box::new(trainer.into_model())))
+    Ok(Attempt::Finished(Box::new(trainer.into_model())))
 }
 
 /// What a few steps show of a whole training.
@@ -151,7 +211,7 @@ pub fn rehearse(
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
     let start = begin(comm, config, cubes, statistics, device)?;
-    let length = config.train.length(pixels, start.model.spec.patch);
+    let length = config.train.length(pixels, start.model.spec.patch(), config.model.preset);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut trainer = Trainer::new(comm, config, device, length, start)?;
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
@@ -192,10 +252,13 @@ fn begin(
     let mean = crate::stream::mean_spectrum(comm, cubes, statistics)?;
     let model =
         config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
-    let spec = Spec::new(&model, cubes[0].energy.size)?;
+    let mut spec = Spec::new(&model, cubes[0].energy.size)?;
+    if let Spec::Blind(spec) = &mut spec {
+        spec.folds = targets::folds(mean.pixels);
+    }
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {
-        Device::Cpu => 1 + config.train.global_batch.div_ceil(config.train.micro_batch),
+        Device::Cpu => 1 + config.pace().micro_batches(),
         _ => 0,
     };
     let needed = 4 * (spec.parameters() * (3 + gradients)) as u64;
@@ -227,13 +290,19 @@ fn begin(
             );
         }
     }
-    let parameters = Parameters::initial(&spec, &mean.shares, config.seed);
+    let mut parameters = Parameters::initial(&spec, &mean.shares, config.seed);
+    if let Spec::Blind(spec) = &spec {
+        let basis = basis::of(comm, config, cubes, statistics, &mean, spec.components)?;
+        parameters.begin_with(spec, &mean.shares, &basis);
+    }
     let count = spec.parameters();
     Ok(Checkpoint {
         model: Model { energy: cubes[0].energy.clone(), mean: mean.shares, noise: statistics.noise, parameters, spec },
         first_moment: vec![0.0; count],
         second_moment: vec![0.0; count],
         step: 0,
+        course: Course::default(),
+        best: None,
         config: config.clone(),
         left_out: LeftOut::of(config, cubes),
     })

@@ -24,6 +24,11 @@ pub fn kl_weight(step: usize, steps: usize, weight: f64) -> f64 {
     weight * ((step + 1) as f64 / (0.2 * steps as f64).max(1.0)).min(1.0)
 }
 
+/// Whether a blind spot leaves out what it predicts badly, in step `step` (from 0) of `steps`: not before it knows most.
+pub fn trims(step: usize, steps: usize) -> bool {
+    step as f64 > 0.15 * steps as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

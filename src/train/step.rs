@@ -10,6 +10,8 @@ pub struct StepPlan {
     /// From 1.
     pub step: usize,
     pub kl_weight: f64,
+    /// Whether a blind spot leaves out what it predicts badly.
+    pub trim: bool,
     /// What a patch's loss is multiplied with in the step's: 1 / patches.
     pub scale: f64,
     pub reduction: Reduction,
@@ -40,9 +42,8 @@ pub struct StepResult {
 pub struct StepTimes {
     /// Whitening, and handing patches to libtorch.
     pub input: f64,
+    /// The network, the loss, and its gradient with respect to the shares.
     pub forward: f64,
-    /// The loss and its gradient with respect to the logits.
-    pub loss: f64,
     pub backward: f64,
     /// The sum of gradients over ranks, waiting for them included.
     pub reduction: f64,
@@ -58,7 +59,6 @@ impl StepTimes {
         micro_batches.fold(StepTimes::default(), |sum, times| StepTimes {
             input: sum.input + share * times.input,
             forward: sum.forward + share * times.forward,
-            loss: sum.loss + share * times.loss,
             backward: sum.backward + share * times.backward,
             ..sum
         })

@@ -16,8 +16,9 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::course::Course;
 use crate::comm::Comm;
-use crate::config::{Config, Work};
+use crate::config::{Config, TrainingLength, Work};
 use crate::cube::Axis;
 use crate::durable;
 use crate::invalid::Invalid;
@@ -43,6 +44,9 @@ pub struct Checkpoint {
     pub second_moment: Vec<f32>,
     /// Steps done.
     pub step: usize,
+    pub course: Course,
+    /// The weights of the best cycle so far, where another is under way.
+    pub best: Option<Vec<f32>>,
     pub config: Config,
     /// The pixels that the model is not trained on.
     pub left_out: LeftOut,
@@ -54,6 +58,8 @@ const HEADER: &str = "coreloss";
 const CHECKSUM: &str = "checksum";
 
 const TENSORS: [&str; 3] = ["parameters", "first_moment", "second_moment"];
+/// Of the best cycle so far, where there is one.
+const BEST: &str = "best";
 
 /// All of a checkpoint but its tensors, as JSON.
 #[derive(Serialize, Deserialize)]
@@ -65,9 +71,13 @@ struct Header {
     mean: Vec<f64>,
     noise: NoiseModel,
     config: Config,
-    /// Missing in older files.
+    /// Missing in older files, like those below.
     #[serde(default)]
     left_out: LeftOut,
+    #[serde(default)]
+    course: Course,
+    #[serde(default)]
+    holds_best: bool,
 }
 
 impl Checkpoint {
@@ -110,6 +120,12 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Whether nothing of a training of `length` is left to do. Rank-local.
+    pub fn is_finished(&self, length: TrainingLength) -> bool {
+        // Older files know of no course.
+        self.course.finished || (self.course == Course::default() && self.step >= length.most)
+    }
+
     /// Writes `checkpoints/step-N.safetensors` below `directory`. Rank-local.
     ///
     /// # Errors
@@ -123,7 +139,8 @@ impl Checkpoint {
     }
 
     fn write_to(&self, file: &mut dyn Write) -> Result<()> {
-        let tensors = [self.model.parameters.values(), &self.first_moment[..], &self.second_moment[..]];
+        let mut tensors = vec![self.model.parameters.values(), &self.first_moment[..], &self.second_moment[..]];
+        tensors.extend(self.best.as_deref());
         let header = serde_json::to_string(&Header {
             version: env!("CARGO_PKG_VERSION").to_string(),
             step: self.step,
@@ -133,8 +150,10 @@ impl Checkpoint {
             noise: self.model.noise,
             config: self.config.clone(),
             left_out: self.left_out.clone(),
+            course: self.course.clone(),
+            holds_best: self.best.is_some(),
         })?;
-        file.write_all(&beginning(header, tensors)?)?;
+        file.write_all(&beginning(header, &tensors)?)?;
         for values in tensors {
             file.write_all(&to_bytes(values))?;
         }
@@ -161,14 +180,15 @@ impl Checkpoint {
         let header = text(HEADER)?;
         let tensors = SafeTensors::deserialize(bytes)?;
         let part = |name: &str| -> Result<&[u8]> { Ok(tensors.tensor(name)?.data()) };
-        let [parameters, first_moment, second_moment] = TENSORS;
-        let parts = [part(parameters)?, part(first_moment)?, part(second_moment)?];
-        ensure!(checksum(header, parts.into_iter()) == *text(CHECKSUM)?, "it is damaged: its checksum does not hold");
-        let header: Header = serde_json::from_str(header)?;
+        let read: Header = serde_json::from_str(header)?;
+        let names = TENSORS.iter().chain(read.holds_best.then_some(&BEST));
+        let parts = names.map(|name| part(name)).collect::<Result<Vec<&[u8]>>>()?;
+        ensure!(checksum(header, parts.iter()) == *text(CHECKSUM)?, "it is damaged: its checksum does not hold");
+        let header = read;
         header.spec.check()?;
         let count = header.spec.parameters();
         ensure!(
-            parts.iter().all(|part| part.len() == 4 * count) && header.mean.len() == header.spec.energy,
+            parts.iter().all(|part| part.len() == 4 * count) && header.mean.len() == header.spec.energy(),
             "it does not hold the model that it names"
         );
         Ok(Checkpoint {
@@ -184,6 +204,8 @@ impl Checkpoint {
             step: header.step,
             config: header.config,
             left_out: header.left_out,
+            course: header.course,
+            best: parts.get(TENSORS.len()).map(|part| to_values(part)),
         })
     }
 }
@@ -217,13 +239,13 @@ pub fn step_of(path: &Path) -> Option<usize> {
 /// All of a checkpoint's file before its tensors.
 ///
 /// The crate's own writers would hold a second copy of everything, or choose the temporary name themselves.
-fn beginning(header: String, tensors: [&[f32]; 3]) -> Result<Vec<u8>> {
+fn beginning(header: String, tensors: &[&[f32]]) -> Result<Vec<u8>> {
     let checksum = checksum(&header, tensors.iter().map(|values| to_bytes(values)));
     let texts = [(HEADER, header), (CHECKSUM, checksum)];
     let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
     let mut end = 0;
     let mut infos = Vec::new();
-    for (name, values) in TENSORS.iter().zip(tensors) {
+    for (name, values) in TENSORS.iter().chain([&BEST]).zip(tensors) {
         let start = end;
         end += 4 * values.len();
         let info = TensorInfo { dtype: Dtype::F32, shape: vec![values.len()], data_offsets: (start, end) };

@@ -1,8 +1,9 @@
 //! Whole checkpoints read back to the bit; damaged ones are refused.
 
 use super::*;
+use crate::config::Auto;
 use crate::fuzz::fuzz;
-use crate::model::Layer;
+use crate::model::{Layer, Patchwise};
 
 fn checkpoint(step: usize) -> Checkpoint {
     let spec = Spec::new(&crate::config::Model::default(), 32).unwrap();
@@ -18,6 +19,8 @@ fn checkpoint(step: usize) -> Checkpoint {
         first_moment: vec![0.25; count],
         second_moment: vec![1e-9; count],
         step,
+        course: Course::default(),
+        best: (step % 2 == 1).then(|| vec![0.5; count]),
         config: Config::default(),
         left_out: LeftOut::default(),
     }
@@ -33,6 +36,7 @@ fn a_checkpoint_reads_back_to_the_bit() {
     assert_eq!(read.step, 7);
     assert_eq!(read.model.parameters.values(), written.model.parameters.values());
     assert_eq!(read.second_moment, written.second_moment);
+    assert_eq!((read.course, read.best), (written.course, written.best));
     assert_eq!(read.model.energy, written.model.energy);
     assert_eq!(read.config, written.config);
     assert_eq!(read.left_out, written.left_out);
@@ -41,16 +45,18 @@ fn a_checkpoint_reads_back_to_the_bit() {
 #[test]
 fn an_older_checkpoint_leaves_nothing_out() {
     let folder = tempfile::tempdir().unwrap();
-    checkpoint(7).write(folder.path()).unwrap();
+    checkpoint(6).write(folder.path()).unwrap();
     let path = newest_whole(folder.path()).unwrap().unwrap();
     let bytes = fs::read(&path).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let header = metadata.metadata().as_ref().unwrap()[HEADER].clone();
     let mut header: serde_json::Value = serde_json::from_str(&header).unwrap();
-    assert!(header.as_object_mut().unwrap().remove("left_out").is_some());
-    let written = checkpoint(7);
+    for missing in ["left_out", "course", "holds_best"] {
+        assert!(header.as_object_mut().unwrap().remove(missing).is_some());
+    }
+    let written = checkpoint(6);
     let values = [written.model.parameters.values(), &written.first_moment, &written.second_moment];
-    let mut before = beginning(header.to_string(), values).unwrap();
+    let mut before = beginning(header.to_string(), &values).unwrap();
     values.iter().for_each(|values| before.extend(to_bytes(values)));
     let read = Checkpoint::from_bytes(&before).unwrap();
     read.left_out.check(&LeftOut::default()).unwrap();
@@ -111,13 +117,13 @@ fn no_flipped_bit_goes_unnoticed() {
 
 #[test]
 fn fuzz_checkpoints() {
-    let spec = Spec {
+    let spec = Spec::Patchwise(Patchwise {
         patch: [4, 4],
         energy: 16,
         latent: 1,
         hidden: 1,
         encoder: vec![Layer { out: 1, kernel: [1; 3], stride: [4, 4, 16], pad: [0; 3] }],
-    };
+    });
     let count = spec.parameters();
     let mut small = checkpoint(7);
     small.model.parameters = Parameters::initial(&spec, &[1.0 / 16.0; 16], 1);
@@ -125,6 +131,7 @@ fn fuzz_checkpoints() {
     small.model.spec = spec;
     small.first_moment = vec![0.25; count];
     small.second_moment = vec![1e-9; count];
+    small.best = None;
     let folder = tempfile::tempdir().unwrap();
     small.write(folder.path()).unwrap();
     let path = newest_whole(folder.path()).unwrap().unwrap();
@@ -137,7 +144,7 @@ fn fuzz_checkpoints() {
     let tokens = ["[", "{", "null", "-1", "1e308", "18446744073709551615", ","];
     fuzz(vec![header.into_bytes()], &tokens, |bytes| {
         let header = String::from_utf8_lossy(bytes).into_owned();
-        let mut file = beginning(header, values)?;
+        let mut file = beginning(header, &values)?;
         values.iter().for_each(|values| file.extend(to_bytes(values)));
         Checkpoint::from_bytes(&file).map(|_| ())
     });
@@ -149,7 +156,7 @@ fn another_learning_rate_is_refused_by_name() {
     let mut config = Config::default();
     config.io.memory_mib = 4096;
     held.check(&config, &held.model.energy).unwrap();
-    config.train.learning_rate = 1.0;
+    config.train.learning_rate = Auto::Given(1.0);
     let message = held.check(&config, &held.model.energy).unwrap_err().to_string();
     assert!(message.contains("train.learning_rate"), "{message}");
 }

@@ -7,7 +7,7 @@
 
 use tch::Tensor;
 
-use super::Spec;
+use super::spec::Patchwise;
 
 /// The least channels that a convolution should have, on both sides.
 const WIDTH: usize = 16;
@@ -15,7 +15,7 @@ const WIDTH: usize = 16;
 /// Layer `i` of the encoder, and its mirror image in the decoder.
 ///
 /// Tensors are `[batch, y, x, energy, channels]`, weights `[out, y, x, energy, in]` in both directions, as they lie in
-/// [`Parameters`](super::Parameters).
+/// the flat parameters.
 pub struct Convolution {
     /// `[y, x, blocks]`, like `pad`.
     stride: [i64; 3],
@@ -40,7 +40,7 @@ struct Side {
 }
 
 impl Convolution {
-    pub fn new(spec: &Spec, i: usize) -> Convolution {
+    pub fn new(spec: &Patchwise, i: usize) -> Convolution {
         let (sizes, layer) = (spec.sizes(), &spec.encoder[i]);
         let ([channels, _, _, energy], [_, _, _, inner_energy]) = (sizes[i], sizes[i + 1]);
         let [kernel, stride, pad] = [layer.kernel[2], layer.stride[2], layer.pad[2]];
@@ -150,18 +150,18 @@ impl Side {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Layer, Spec};
+    use super::super::spec::Layer;
     use super::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use rand_distr::StandardNormal;
     use tch::Kind;
 
-    fn spec(energy: usize, channels: [usize; 2], along: [usize; 3]) -> Spec {
+    fn spec(energy: usize, channels: [usize; 2], along: [usize; 3]) -> Patchwise {
         let [kernel, stride, pad] = along;
         let layer =
             |out, kernel, stride, pad| Layer { out, kernel: [3, 1, kernel], stride: [2, 1, stride], pad: [1, 0, pad] };
-        Spec {
+        Patchwise {
             patch: [5, 4],
             energy,
             latent: 2,
@@ -193,7 +193,7 @@ mod tests {
     type Layered<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
 
     /// Both directions of the second layer against libtorch's own convolutions.
-    fn compare(spec: &Spec, rng: &mut ChaCha8Rng) {
+    fn compare(spec: &Patchwise, rng: &mut ChaCha8Rng) {
         let mut random = |sizes: &[i64]| {
             let count = sizes.iter().product::<i64>() as usize;
             let values: Vec<f32> = rng.sample_iter(StandardNormal).take(count).collect();

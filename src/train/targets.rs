@@ -1,0 +1,175 @@
+//! Which pixels a blind spot is trained to predict, and which it is judged by.
+
+use super::micro_batch::{CropOrigin, Hidden};
+use crate::model::{Blind, CELL, fold_of, hidden_pixels};
+use crate::stream::Cube;
+
+/// Pixels around a cube that are never seen: the network learns how a cube ends.
+const BORDER: usize = 4;
+/// From one block of hidden pixels to the next: a validation patch has them at each of these phases.
+const PERIOD: usize = 16;
+const HALF: usize = PERIOD / 2;
+/// The most patches that validation looks at.
+const VALIDATION_PATCHES: usize = 9;
+
+/// Fields of fewer pixels are learned by heart: each of so many networks is trained without a part of them. In those of even
+/// fewer pixels networks add nothing.
+const SMALL: f64 = 2000.0;
+const TINY: f64 = 600.0;
+const FOLDS: usize = 4;
+
+/// The number of networks for so many pixels to train on.
+pub fn folds(pixels: f64) -> usize {
+    if (TINY..SMALL).contains(&pixels) { FOLDS } else { 1 }
+}
+
+/// The targets of a blind spot.
+pub struct Targets {
+    patch: [usize; 2],
+    folds: usize,
+    /// One cell in so many is kept for validation; none without validation. With folds, each has its own cells left out.
+    one_in: Option<usize>,
+}
+
+impl Targets {
+    /// `validation`: share of the pixels that are kept to judge the network by.
+    pub fn new(spec: &Blind, validation: f64) -> Targets {
+        let one_in = (validation > 0.0).then(|| (1.0 / validation).round().max(2.0) as usize);
+        Targets { patch: spec.patch, folds: spec.folds, one_in }
+    }
+
+    /// Unseen pixels `[y, x]` around a cube of `size`: at least as many as make it as large as a patch.
+    pub fn border(&self, size: [usize; 2]) -> [usize; 2] {
+        let along = |axis: usize| self.patch[axis].saturating_sub(size[axis]).div_ceil(2) + BORDER;
+        [if self.patch[0] == 1 { 0 } else { along(0) }, along(1)]
+    }
+
+    pub fn period(&self) -> usize {
+        PERIOD
+    }
+
+    /// Nothing hidden yet, of the micro-batch that is the `number`th of the training.
+    pub fn none(&self, number: usize) -> Hidden {
+        Hidden { pixels: Vec::new(), targets: Vec::new(), fold: number % self.folds }
+    }
+
+    /// Hides blocks that begin at `phase` from the `sample`th patch of a micro-batch. `place` gives the cube's pixel for one of
+    /// the patch, and the number of the cube's lines. Targets are the pixels to train on, or those to judge by.
+    pub fn hide(
+        &self,
+        hidden: &mut Hidden,
+        sample: usize,
+        phase: [usize; 2],
+        place: impl Fn([usize; 2]) -> Option<([usize; 2], usize)>,
+        to_judge: bool,
+    ) {
+        let [height, width] = self.patch;
+        let pixels = hidden_pixels(self.patch, phase);
+        hidden.pixels.extend(pixels.iter().map(|&pixel| (sample * height * width + pixel) as i64));
+        let fold = hidden.fold;
+        hidden.targets.extend(pixels.iter().map(|&pixel| {
+            let is_target = place([pixel / width, pixel % width]).is_some_and(|(at, lines)| match to_judge {
+                true => self.is_own(at, lines, fold),
+                false => !self.is_left_out(at, lines, fold),
+            });
+            f32::from(u8::from(is_target))
+        }));
+    }
+
+    /// Whether a pixel of a cube of `lines` is kept to judge a network by.
+    fn is_own(&self, at: [usize; 2], lines: usize, fold: usize) -> bool {
+        if self.folds > 1 {
+            return fold_of(at, lines, self.folds) == fold;
+        }
+        let [y, x] = at.map(|pixel| pixel / CELL);
+        self.one_in.is_some_and(|one_in| (x + 7 * y) % one_in == one_in / 2)
+    }
+
+    /// Whether a network is not trained to predict a pixel: its own, and of a fold those beside.
+    fn is_left_out(&self, [y, x]: [usize; 2], lines: usize, fold: usize) -> bool {
+        if self.folds == 1 {
+            return self.is_own([y, x], lines, fold);
+        }
+        let beside = |pixel: usize| pixel.saturating_sub(1)..pixel + 2;
+        beside(y).any(|y| beside(x).any(|x| self.is_own([y, x], lines, fold)))
+    }
+
+    /// Where the patches lie that a network is judged by: side by side in each of the `cubes` with their borders, thinned out
+    /// evenly.
+    pub fn validation<'a>(&self, cubes: impl Iterator<Item = (&'a Cube, &'a [usize; 2])>) -> Vec<CropOrigin> {
+        if self.one_in.is_none() {
+            return Vec::new();
+        }
+        let mut origins = Vec::new();
+        for (cube, (image, border)) in cubes.enumerate() {
+            let along = |axis: usize| {
+                let size = image.size()[axis] + 2 * border[axis];
+                let last = size.saturating_sub(self.patch[axis]);
+                let patches = size.div_ceil(self.patch[axis]);
+                (0..patches).map(move |i| if patches == 1 { last / 2 } else { i * last / (patches - 1) })
+            };
+            origins.extend(along(0).flat_map(|y| along(1).map(move |x| CropOrigin { cube, y, x })));
+        }
+        let kept = origins.len().min(VALIDATION_PATCHES);
+        (0..kept).map(|i| origins[i * origins.len() / kept]).collect()
+    }
+
+    /// In how many ways a validation patch is looked at: by each fold, and so that each pixel is hidden once.
+    pub fn views(&self) -> usize {
+        let phases = if self.patch[0] == 1 { 2 } else { 4 };
+        phases * self.folds
+    }
+
+    /// The phase and the fold of one of the [`views`](Self::views).
+    pub fn view(&self, i: usize) -> ([usize; 2], usize) {
+        let phase = i / self.folds;
+        ([phase / 2 * HALF, phase % 2 * HALF], i % self.folds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(folds: usize) -> Targets {
+        Targets::new(&Blind { folds, ..Blind::new([32, 32], 48, None) }, 0.05)
+    }
+
+    /// Of a cube of 40 x 40 pixels, how many a network is judged by and trained on.
+    fn counts(targets: &Targets, fold: usize) -> [usize; 2] {
+        let mut found = [0; 2];
+        for phase in [[0, 0], [0, 8], [8, 0], [8, 8]] {
+            for (i, to_judge) in [true, false].into_iter().enumerate() {
+                let mut hidden = Hidden { fold, ..targets.none(0) };
+                targets.hide(&mut hidden, 0, phase, |at| Some((at, 40)), to_judge);
+                found[i] += hidden.targets.iter().filter(|&&target| target > 0.0).count();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_judges_a_network_is_no_target() {
+        let [judged, trained] = counts(&targets(1), 0);
+        assert_eq!(judged + trained, 1024);
+        assert!((36..=72).contains(&judged), "{judged}");
+        let all: usize = (0..4).map(|fold| counts(&targets(4), fold)[0]).sum();
+        assert_eq!(all, 1024);
+        let [judged, trained] = counts(&targets(4), 2);
+        // Nor are the pixels beside.
+        assert!(judged + trained < 900 && trained > 500, "{judged} {trained}");
+    }
+
+    #[test]
+    fn a_border_makes_small_cubes_as_large_as_a_patch() {
+        let targets = targets(1);
+        assert_eq!(targets.border([17, 40]), [12, 4]);
+        let scan = Targets::new(&Blind::new([1, 32], 48, None), 0.0);
+        assert_eq!(scan.border([1, 9]), [0, 16]);
+    }
+
+    #[test]
+    fn few_pixels_have_folds_and_fewer_have_none() {
+        assert_eq!([folds(323.0), folds(1024.0), folds(2304.0)], [1, FOLDS, 1]);
+    }
+}
