@@ -1,6 +1,6 @@
 //! The 3D convolutional variational autoencoder and its loss, in two families.
 //!
-//! [`blind`] predicts pixels from their surroundings; [`patchwise`] rebuilds patches from a latent code. Batches are
+//! `blind` predicts pixels from their surroundings; `patchwise` rebuilds patches from a latent code. Batches are
 //! `[batch, y, x, energy]`, in which sums over energy are contiguous.
 
 mod batch;
