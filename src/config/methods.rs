@@ -11,7 +11,7 @@ use super::problems::Problems;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Methods {
-    /// The linear blind spot, method `context`: four components of each pixel predicted from those of the pixels around it, by a
+    /// The linear blind spot, method `context`: up to four components of each pixel predicted from those of the pixels around it, by a
     /// ridge regression that has not seen it.
     pub context: bool,
     /// Reconstructions by other programs, by name: `{mine: "models/{}.npy"}`. Each is an array `[y, x, energy]` of electrons
