@@ -27,6 +27,9 @@ step=environment
 # shellcheck source=scripts/env.sh
 . scripts/env.sh
 export CORELOSS_PYTHON="${CORELOSS_PYTHON:-${CORELOSS_TEST_VENV:-$PWD/.venv-test}/bin/python}"
+# HDF5 opens files without close-on-exec: a lock that a test takes on a file would be held by any program that another test starts
+# at that moment. The programs that are tested take locks all the same (tests/common/mod.rs).
+export HDF5_USE_FILE_LOCKING=FALSE
 # Jobs of small tests fill the cores better when there are more tests to choose from (tests/common/cores.rs).
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 run "format" cargo fmt --check

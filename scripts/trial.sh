@@ -1,10 +1,10 @@
 #!/bin/bash
 # Runs the trial (configs/experiments/trial.yaml) on two ranks and prints its tables.
 #   scripts/trial.sh                              the conditions to choose by (even numbers), with two trainings each
-#   scripts/trial.sh --linear                     the same without the network: a few minutes
+#   scripts/trial.sh --linear                     the same without the network
 #   scripts/trial.sh --conditions 2,14 [...]      some
-#   scripts/trial.sh --judged, --all              those that judge (odd numbers), or all forty: below two hours
-#   scripts/trial.sh ... --set KEY=VALUE ...      with another setting; its results are kept apart
+#   scripts/trial.sh --judged, --all              those that judge (odd numbers), or all forty
+#   scripts/trial.sh ... --set KEY=VALUE ...      with another setting, as model.preset=blind; its results are kept apart
 #   scripts/trial.sh ... --name NAME, --fresh     into out/experiments/trial/NAME; without what is there
 # Started again, it continues where it stopped; after a change of the program give another --name, or --fresh. All share their
 # simulated cubes. CORELOSS=PATH takes that program in place of one built now.

@@ -146,7 +146,7 @@ fn a_prediction_has_not_seen_the_pixel_nor_those_beside_it() {
 fn surroundings_tell_what_the_mean_spectrum_does_not() {
     let folder = folder("lattice");
     let yaml = format!(
-        "output: {0}\narchive: {{inputs: [{0}/made/low.hspy]}}\npca: {{components: [3], mean: true}}\nsimulate:\n  dir: {0}/made\n  cubes:\n\
+        "output: {0}\narchive: {{inputs: [{0}/made/low.hspy]}}\npca: {{components: [3], mean: true}}\nmethods: {{context: true}}\nsimulate:\n  dir: {0}/made\n  cubes:\n\
          \x20   - {{name: low, scene: {{shape: [64, 64, 320], dispersion_ev: 1.25, anomalies: [{{kind: oxygen, amount: -0.3}}]}}}}\n",
         folder.display()
     );

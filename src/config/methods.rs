@@ -8,22 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::problems::Problems;
 
 /// What is scored besides the network and the linear baselines.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Methods {
-    /// The linear blind spot, method `context`: four components of each pixel predicted from those of the pixels around it, by a
-    /// ridge regression that has not seen it.
+    /// The linear blind spot, method `context`: up to four components of each pixel predicted from those of the pixels around
+    /// it, by a ridge regression that has not seen it.
     pub context: bool,
     /// Reconstructions by other programs, by name: `{mine: "models/{}.npy"}`. Each is an array `[y, x, energy]` of electrons
     /// or of shares, in a `.npy` file or in any format that cubes are read from; `{}` stands for the id of the cube. It is
     /// scored and reported like the program's own methods.
     pub given: BTreeMap<String, String>,
-}
-
-impl Default for Methods {
-    fn default() -> Self {
-        Methods { context: true, given: BTreeMap::new() }
-    }
 }
 
 impl Methods {

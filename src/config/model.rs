@@ -10,9 +10,9 @@ use super::problems::Problems;
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     pub preset: Preset,
-    /// Pixels of a patch `[y, x]`; by default 32 x 32, or 1 x 32 where all cubes to train on are line scans; multiples of 16,
-    /// y may be 1. With the presets `compact` and `paper` 24 x 24, with `compact` 12 x 12 where a cube to train on has fewer
-    /// than 48 lines or columns, or more than 2048 channels; multiples of 4, y may be 1.
+    /// Pixels of a patch `[y, x]`; by default 24 x 24, with `compact` 12 x 12 where a cube to train on has fewer than 48 lines
+    /// or columns, or more than 2048 channels; multiples of 4, y may be 1 for line scans. With the preset `blind` 32 x 32, or
+    /// 1 x 32 where all cubes to train on are line scans; multiples of 16.
     pub patch: Option<[usize; 2]>,
     /// Latent dimensions; the preset's by default.
     pub latent: Option<usize>,
@@ -61,14 +61,14 @@ impl Model {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Predicts each pixel from its surroundings alone, so that it cannot rebuild an anomaly: 24 spectral components, 48
-    /// channels, a latent map of 16.
-    #[default]
-    Blind,
     /// Rebuilds patches from a latent code: 8-16-32-64 channels, 16 latent.
+    #[default]
     Compact,
     /// The paper's, which rebuilds patches too: 32-64-128-256 channels, 48 latent.
     Paper,
+    /// Predicts each pixel from its surroundings alone, so that it cannot rebuild an anomaly: 24 spectral components, 48
+    /// channels, a latent map of 16.
+    Blind,
 }
 
 impl Preset {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
         let given = Model { patch: Some([8, 16]), ..usual };
         assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-        let blind = Model::default();
+        let blind = Model { preset: Preset::Blind, ..Default::default() };
         assert_eq!(of(&blind, &[[1, 100, 240], [17, 19, 240]]), FIELD_PATCH);
         assert_eq!(of(&blind, &[[1, 100, 240], [1, 9, 240]]), SCAN_PATCH);
     }

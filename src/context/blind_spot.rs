@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use ndarray::{Array2, ArrayView1};
-use rayon::prelude::*;
 
 use super::field::Field;
 use super::normal::Normal;
@@ -27,11 +26,14 @@ impl BlindSpot {
     /// Technometrics 12 (1970) 55.
     pub fn fit(comm: &Comm, field: &Field) -> Result<BlindSpot> {
         let sums = Normal::sum(comm, field)?;
-        let solve = |fold| Normal::without(&sums, fold).solve(field.num_components());
-        let mine: Vec<usize> = owned(FOLDS, comm.rank(), comm.size()).collect();
-        let mine = mine.into_par_iter().map(solve).collect::<Result<Vec<Array2<f64>>>>();
-        let mine: Vec<Vec<f64>> =
-            comm.agree(mine)?.into_iter().map(|weights| weights.into_raw_vec_and_offset().0).collect();
+        let solve = |fold| {
+            let weights = Normal::without(&sums, fold).solve(field.num_components())?;
+            Ok(weights.into_raw_vec_and_offset().0)
+        };
+        // One after the other, as each takes room.
+        let mine: Result<Vec<Vec<f64>>> = owned(FOLDS, comm.rank(), comm.size()).map(solve).collect();
+        let mine = comm.agree(mine)?;
+        drop(sums);
         let shape = (field.num_seen(), field.num_components());
         let all = comm.all_gather(&mine).into_iter().flatten();
         let weights = all.map(|weights| Array2::from_shape_vec(shape, weights).expect("all ranks see one window"));

@@ -71,8 +71,10 @@ impl Normal {
                 general_mat_mul(1.0, &left.t(), &right, 1.0, &mut sums.slice_mut(s![.., ..end]));
             });
         }
-        let rows = sums.outer_iter().enumerate();
-        let triangle = rows.flat_map(|(i, row)| row.iter().take(i + 1).copied().collect::<Vec<f64>>()).collect();
+        let mut triangle = Vec::with_capacity(size * (size + 1) / 2);
+        for (i, row) in sums.outer_iter().enumerate() {
+            triangle.extend(row.iter().take(i + 1));
+        }
         Normal { triangle, pixels: pixels.len() as u64 }
     }
 
@@ -102,10 +104,14 @@ impl Normal {
         }
         let own: Vec<f64> = (0..seen).flat_map(|i| (seen..size).map(move |k| row(k)[i])).collect();
         drop(self.triangle);
-        let solved = || -> Result<Vec<f64>, TchError> {
-            let matrix = Tensor::f_from_slice(&matrix)?.f_view([seen as i64, seen as i64])?;
+        let solved = move || -> Result<Vec<f64>, TchError> {
+            // With many components each copy is large.
+            let left = Tensor::f_from_slice(&matrix)?.f_view([seen as i64, seen as i64])?;
+            drop(matrix);
+            let root = left.f_linalg_cholesky(false)?;
+            drop(left);
             let own = Tensor::f_from_slice(&own)?.f_view([seen as i64, num_components as i64])?;
-            let solved = own.f_cholesky_solve(&matrix.f_linalg_cholesky(false)?, false)?;
+            let solved = own.f_cholesky_solve(&root, false)?;
             let mut weights = vec![0.0; seen * num_components];
             solved.f_contiguous()?.f_copy_data(&mut weights, seen * num_components)?;
             Ok(weights)

@@ -1,6 +1,6 @@
 //! The 3D convolutional variational autoencoder and its loss, in two families.
 //!
-//! [`blind`] predicts pixels from their surroundings; [`patchwise`] rebuilds patches from a latent code. Batches are
+//! `blind` predicts pixels from their surroundings; `patchwise` rebuilds patches from a latent code. Batches are
 //! `[batch, y, x, energy]`, in which sums over energy are contiguous.
 
 mod batch;
@@ -17,7 +17,7 @@ mod spec;
 mod tiles;
 
 pub use batch::{Batch, Hiding};
-pub use blind::{Basis, Blind, CELL, fold_of, hidden_pixels};
+pub use blind::{Basis, Blind, CELL, PERIOD, fold_of, hidden_pixels};
 pub use input::{whitened, whitened_batch};
 pub use line::Line;
 pub use loss::{DeviceLoss, Loss, Weights};

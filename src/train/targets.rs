@@ -1,13 +1,12 @@
 //! Which pixels a blind spot is trained to predict, and which it is judged by.
 
 use super::micro_batch::{CropOrigin, Hidden};
-use crate::model::{Blind, CELL, fold_of, hidden_pixels};
+use crate::model::{Blind, CELL, PERIOD, fold_of, hidden_pixels};
 use crate::stream::Cube;
 
 /// Pixels around a cube that are never seen: the network learns how a cube ends.
 const BORDER: usize = 4;
-/// From one block of hidden pixels to the next: a validation patch has them at each of these phases.
-const PERIOD: usize = 16;
+/// Blocks of hidden pixels begin at 0 and here in the views of a validation patch: each pixel is hidden in one of them.
 const HALF: usize = PERIOD / 2;
 /// The most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 9;

@@ -201,6 +201,7 @@ impl Job {
         let shown = format!("{command:?}");
         let child = without_open_files(&mut command)
             .env(MARK, &mark)
+            .env("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))

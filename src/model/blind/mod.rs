@@ -13,7 +13,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use hiding::hidden_pixels;
+pub use hiding::{PERIOD, hidden_pixels};
 pub use network::Network;
 pub use passes::Passes;
 pub use spec::{Basis, Blind, CELL, fold_of};
