@@ -46,6 +46,11 @@ impl Disc {
         self.offsets.iter().map(|&(y, _)| y.unsigned_abs()).max().unwrap_or(0)
     }
 
+    /// Pixels of a line on either side that it reaches.
+    pub fn reach_along_x(&self) -> usize {
+        self.offsets.iter().map(|&(_, x)| x.unsigned_abs()).max().unwrap_or(0)
+    }
+
     pub fn offsets(&self) -> &[(isize, isize)] {
         &self.offsets
     }

@@ -55,6 +55,8 @@ pub struct Grown {
     pub mean: Mean,
     /// How much the projection on the kind varies where it is not, pooled over the start's disc, in units of noise.
     pub variance: f64,
+    /// How far the kind stands out: its largest projection, pooled over the start's disc, in units of the largest elsewhere.
+    pub prominence: f64,
     /// What the start's block is judged by.
     pub model: Model,
 }
@@ -169,8 +171,10 @@ pub fn grow(
     let outside = Zip::from(&outside).and(&near).map_collect(|&outside, &near| outside && !near);
     let mut along = residuals.along(&unit(&mean.signature));
     border_spread(bands, &residuals).divide(&mut along);
-    let varied = variance(bands, &masked(bands, along, &outside), disc, estimated)?;
-    Ok(Some(Grown { odds, belief, mean, variance: varied.max(correlated), model }))
+    let varied = variance(bands, &masked(bands, along.clone(), &outside), disc, estimated)?;
+    let variance = varied.max(correlated.min(disc.pixels() as f64));
+    let prominence = prominence(bands, &bands.map(along), disc, &inside, taken);
+    Ok(Some(Grown { odds, belief, mean, variance, prominence, model }))
 }
 
 /// The templates as whitened unit directions, with their indices; a height may change up or down. Rank-local.
@@ -206,6 +210,26 @@ fn outside(
         return outside;
     }
     Zip::from(&along).and(belief).map_collect(|value, &q| !value.is_nan() && q < 0.5)
+}
+
+/// The largest value `inside` a kind of the map `along` it, pooled over `disc`, in units of the largest of either sign whose
+/// disc is clear of the kind and of those `taken`.
+///
+/// # Collective
+fn prominence(bands: &Bands, along: &Array2<f32>, disc: &Disc, inside: &Array2<bool>, taken: &Array2<bool>) -> f64 {
+    let reach = disc.reach_along_x() + 1;
+    let reach = if bands.is_line_scan() { [0, reach] } else { [reach, reach] };
+    let near = bands.dilated(&Zip::from(inside).and(taken).map_collect(|&inside, &taken| inside || taken), reach);
+    let (pooled, _) = disc.pooled(&bands.with_halo(along.view(), disc.reach()));
+    let (mut own, mut elsewhere) = (0f32, 0f32);
+    Zip::from(&pooled).and(inside).and(&near).for_each(|&value, &inside, &near| {
+        if inside {
+            own = own.max(value);
+        } else if !near {
+            elsewhere = elsewhere.max(value.abs());
+        }
+    });
+    bands.comm.max_f64(f64::from(own)) / bands.comm.max_f64(f64::from(elsewhere)).max(1.0)
 }
 
 /// `values` as a map, NaN where `kept` is not set. Rank-local.

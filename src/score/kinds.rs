@@ -33,6 +33,8 @@ const SURE: f32 = 2.944_439;
 const BLUR_PX: usize = 2;
 /// Misfit has no known law: a start along it has to exceed what chance reaches by this factor.
 const MISFIT_FACTOR: f64 = 2.25;
+/// A kind that exceeds all else along it by this factor is kept however much the rest varies.
+const PROMINENT: f64 = 2.5;
 
 /// One kind of anomaly: pixels whose residuals are alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,16 +173,17 @@ impl Search<'_> {
         let around = bands.dilated(&inside, self.reach(BLUR_PX));
         self.explain(&around);
         let needed = needed(grown.variance);
-        let accepted = start.surprise >= needed;
+        let accepted = start.surprise >= needed || grown.prominence >= PROMINENT;
         if bands.comm.is_root() {
             log::debug!(
-                "{window}: start at {:?}, {:?}, size {}: {area} pixels, {:.1} sigma, surprise {:.2} of {needed:.2}, variance {:.1}: {}",
+                "{window}: start at {:?}, {:?}, size {}: {area} pixels, {:.1} sigma, surprise {:.2} of {needed:.2}, variance {:.1}, prominence {:.2}: {}",
                 start.pixel,
                 start.group,
                 start.size,
                 grown.mean.strength(),
                 start.surprise,
                 grown.variance,
+                grown.prominence,
                 if accepted { "kept" } else { "dropped" }
             );
         }
