@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::problems::Problems;
 
 /// What is scored besides the network and the linear baselines.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Methods {
     /// The linear blind spot, method `context`: up to four components of each pixel predicted from those of the pixels around
@@ -18,6 +18,12 @@ pub struct Methods {
     /// or of shares, in a `.npy` file or in any format that cubes are read from; `{}` stands for the id of the cube. It is
     /// scored and reported like the program's own methods.
     pub given: BTreeMap<String, String>,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Methods { context: false, given: BTreeMap::new() }
+    }
 }
 
 impl Methods {

@@ -10,9 +10,9 @@ use super::problems::Problems;
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     pub preset: Preset,
-    /// Pixels of a patch `[y, x]`; by default 24 x 24, with `compact` 12 x 12 where a cube to train on has fewer than 48 lines
-    /// or columns, or more than 2048 channels; multiples of 4, y may be 1 for line scans. With the preset `blind` 32 x 32, or
-    /// 1 x 32 where all cubes to train on are line scans; multiples of 16.
+    /// Pixels of a patch `[y, x]`; by default 32 x 32, or 1 x 32 where all cubes to train on are line scans; multiples of 16,
+    /// y may be 1. With the presets `compact` and `paper` 24 x 24, with `compact` 12 x 12 where a cube to train on has fewer
+    /// than 48 lines or columns, or more than 2048 channels; multiples of 4, y may be 1.
     pub patch: Option<[usize; 2]>,
     /// Latent dimensions; the preset's by default.
     pub latent: Option<usize>,

@@ -13,15 +13,15 @@ use super::values::Auto;
 pub struct Train {
     /// Passes over the archive; overrides `steps`.
     pub epochs: Option<usize>,
-    /// Optimiser steps; `auto`: two passes over the archive, but at least 800 with patches of 12 x 12 pixels, or 200
-    /// with 24 x 24. With the preset `blind` as many as it takes to predict each pixel 150 times, at most 700, but at least two
-    /// passes; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted better
-    /// for it and all together are at most 1000.
+    /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
+    /// the archive; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted
+    /// better for it and all together are at most 1000. With the presets `compact` and `paper` two passes, but at least 800
+    /// with patches of 12 x 12 pixels, or 200 with 24 x 24.
     pub steps: Auto<usize>,
-    /// Patches per optimiser step over all ranks; `auto`: 16, with the preset `blind` 8.
+    /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
-    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks. `auto`: 4,
-    /// with the preset `blind` 2.
+    /// Patches whose gradient is computed at once; fixed, so that results do not depend on the number of ranks. `auto`: 2,
+    /// with the presets `compact` and `paper` 4.
     pub micro_batch: Auto<usize>,
     /// How gradients are summed over ranks.
     pub reduction: Reduction,
@@ -38,15 +38,15 @@ pub struct Train {
     /// On a GPU, records the work of a micro-batch once, as a CUDA graph, and replays it from then on.
     pub cuda_graphs: bool,
     /// Peak of the one-cycle schedule, for the usual global batch; scale it by the square root of a larger one's factor.
-    /// `auto`: 2e-3, with the preset `blind` 4e-3.
+    /// `auto`: 4e-3, with the presets `compact` and `paper` 2e-3.
     pub learning_rate: Auto<f64>,
     /// Weight of the Kullback-Leibler term after warm-up.
     pub kl_weight: f64,
-    /// Largest norm of a gradient; `auto`: 3.5, with the preset `blind` 350.
+    /// Largest norm of a gradient; `auto`: 350, with the presets `compact` and `paper` 3.5.
     pub clip: Auto<f64>,
-    /// Share of the scan lines kept for validation, in blocks as high as a patch; 0 for none. An archive that would
-    /// lose more than 12 % of its crops keeps none. With the preset `blind` of the pixels, in cells of 6 x 6 that are never
-    /// predicted in training.
+    /// Share of the pixels kept for validation, in cells of 6 x 6 that are never predicted in training; 0 for none. With the
+    /// presets `compact` and `paper` of the scan lines, in blocks as high as a patch, where that costs at most 12 % of the
+    /// crops.
     pub validation: f64,
     /// Epochs between checkpoints; `auto`: 10, or a twentieth of the steps if that is more, since small archives have
     /// short epochs.

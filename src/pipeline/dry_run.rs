@@ -219,11 +219,12 @@ mod tests {
             let set: Vec<String> = set.split(' ').map(str::to_owned).collect();
             bytes_per_pixel(&Config::parse("test", "", &set).unwrap(), 8, 100)
         };
-        // Four scores of the CVAE and six of each PCA with masks, codes, five loadings; counts, regions, shift, thickness.
-        let usual = 22 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
+        // Four scores of CVAE and context and six of each PCA with masks, codes, five loadings; counts, regions, shift,
+        // thickness.
+        let usual = 26 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
         assert_eq!(bytes("seed=1"), usual);
         assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
-        assert_eq!(bytes("methods.context=true"), usual + 4 * 5);
+        assert_eq!(bytes("methods.context=false"), usual - 4 * 5);
         assert_eq!(bytes("methods.given={\"mine\":\"a.npy\"}"), usual + 4 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
