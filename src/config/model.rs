@@ -61,14 +61,14 @@ impl Model {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Rebuilds patches from a latent code: 8-16-32-64 channels, 16 latent.
+    /// Predicts each pixel from its surroundings alone, so that it cannot rebuild an anomaly: 24 spectral components, 48
+    /// channels, a latent map of 16.
     #[default]
+    Blind,
+    /// Rebuilds patches from a latent code: 8-16-32-64 channels, 16 latent.
     Compact,
     /// The paper's, which rebuilds patches too: 32-64-128-256 channels, 48 latent.
     Paper,
-    /// Predicts each pixel from its surroundings alone, so that it cannot rebuild an anomaly: 24 spectral components, 48
-    /// channels, a latent map of 16.
-    Blind,
 }
 
 impl Preset {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(of(&paper, &[[24, 24, 1312]]), LARGE_PATCH);
         let given = Model { patch: Some([8, 16]), ..usual };
         assert_eq!(of(&given, &[[96, 96, 240]]), [8, 16]);
-        let blind = Model { preset: Preset::Blind, ..Default::default() };
+        let blind = Model::default();
         assert_eq!(of(&blind, &[[1, 100, 240], [17, 19, 240]]), FIELD_PATCH);
         assert_eq!(of(&blind, &[[1, 100, 240], [1, 9, 240]]), SCAN_PATCH);
     }

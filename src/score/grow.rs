@@ -172,7 +172,7 @@ pub fn grow(
     let mut along = residuals.along(&unit(&mean.signature));
     border_spread(bands, &residuals).divide(&mut along);
     let varied = variance(bands, &masked(bands, along.clone(), &outside), disc, estimated)?;
-    let variance = varied.max(correlated.min(disc.pixels() as f64));
+    let variance = varied.max(correlated);
     let prominence = prominence(bands, &bands.map(along), disc, &inside, taken);
     Ok(Some(Grown { odds, belief, mean, variance, prominence, model }))
 }

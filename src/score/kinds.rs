@@ -31,10 +31,15 @@ const LEAST_NORMAL: f64 = 0.5;
 const SURE: f32 = 2.944_439;
 /// Pixels around a kind that may start no other, because of its blur.
 const BLUR_PX: usize = 2;
-/// Misfit has no known law: a start along it has to exceed what chance reaches by this factor.
-const MISFIT_FACTOR: f64 = 2.25;
-/// A kind that exceeds all else along it by this factor is kept however much the rest varies.
-const PROMINENT: f64 = 2.5;
+/// Misfit has no known law: a start along it has to exceed what chance reaches by the first factor; less, if the kind is a
+/// small one that exceeds all else along it by the second.
+const MISFIT_FACTORS: [(f64, f64); 3] = [(2.25, 0.0), (1.3, 2.5), (1.0, 5.0)];
+/// The largest share of the pixels of a small kind.
+const SMALL_SHARE: f64 = 0.1;
+/// A kind that exceeds nothing else along it by this factor has to exceed what chance reaches by the margin, unless one of its
+/// family was found in its window.
+const LEAST_PROMINENCE: f64 = 2.0;
+const MARGIN: f64 = 1.3;
 
 /// One kind of anomaly: pixels whose residuals are alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,8 +177,12 @@ impl Search<'_> {
         }
         let around = bands.dilated(&inside, self.reach(BLUR_PX));
         self.explain(&around);
-        let needed = needed(grown.variance);
-        let accepted = start.surprise >= needed || grown.prominence >= PROMINENT;
+        let is_related = self.kinds.iter().any(|kind| kind.window == *window && kind.family == family);
+        let is_common = grown.prominence < LEAST_PROMINENCE && !is_related;
+        let is_small = area as f64 <= SMALL_SHARE * bands.num_valid as f64;
+        let factor = misfit_factor(if is_small { grown.prominence } else { 0.0 });
+        let needed = needed(grown.variance, factor) * if is_common { MARGIN } else { 1.0 };
+        let accepted = start.surprise >= needed;
         if bands.comm.is_root() {
             log::debug!(
                 "{window}: start at {:?}, {:?}, size {}: {area} pixels, {:.1} sigma, surprise {:.2} of {needed:.2}, variance {:.1}, prominence {:.2}: {}",
@@ -278,12 +287,19 @@ impl Search<'_> {
     }
 }
 
+/// By how much misfit has to be exceeded by a small kind of some prominence.
+fn misfit_factor(prominence: f64) -> f64 {
+    let reached = MISFIT_FACTORS.iter().filter(|(_, least)| prominence >= *least);
+    reached.last().expect("the first is reached by all").0
+}
+
 /// What the surprise of a start has to be, if the projection on its kind varies by `variance` where nothing is anomalous.
 ///
-/// Noise is Gaussian, and its share of the variance has to be exceeded as chance has it. The rest is misfit.
-fn needed(variance: f64) -> f64 {
+/// Noise is Gaussian, and its share of the variance has to be exceeded as chance has it. The rest is misfit, which has to be
+/// exceeded by a `factor` more.
+fn needed(variance: f64, factor: f64) -> f64 {
     let noise = 1.0 / variance;
-    (noise + (1.0 - noise) * MISFIT_FACTOR * MISFIT_FACTOR).sqrt()
+    (noise + (1.0 - noise) * factor * factor).sqrt()
 }
 
 /// The areas of positive log odds that hold a pixel that is sure.
@@ -314,8 +330,9 @@ mod tests {
 
     #[test]
     fn noise_alone_has_to_exceed_chance_and_misfit_more() {
-        assert_eq!(needed(1.0), 1.0);
-        assert!((needed(1e9) - MISFIT_FACTOR).abs() < 1e-6);
-        assert!(needed(2.0) < needed(4.0));
+        assert_eq!(needed(1.0, misfit_factor(0.0)), 1.0);
+        assert!((needed(1e9, misfit_factor(1.0)) - 2.25).abs() < 1e-6);
+        assert!(needed(2.0, 2.25) < needed(4.0, 2.25));
+        assert_eq!(needed(4.0, misfit_factor(9.0)), 1.0);
     }
 }

@@ -14,7 +14,7 @@
 //! 6. `surprise.rs`: statistics over `discs.rs` of four sizes, against what chance reaches: starts of kinds;
 //! 7. `kinds.rs`, `grow.rs`: grow each kind of anomaly from its start, learning its mean residual (`mean_field.rs`:
 //!    likelihood ratios into posterior odds, given the neighbours);
-//! 8. `spread.rs`: how much normal pixels vary along a kind: it is kept if its start exceeds that: the scores;
+//! 8. `spread.rs`: how much normal pixels vary along a kind: it is kept if its start exceeds that, or if it stands out: the scores;
 //! 9. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
 //! Off that path: `pcc.rs`, the paper's score; `rx.rs` (`covariance.rs`), the RX detector on principal components; `drift.rs`

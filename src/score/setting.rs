@@ -46,9 +46,6 @@ pub fn best_setting(sample: Sample) -> (Sample, Setting) {
     let mut without = sample.clone();
     without.remove_trends();
     let setting_without = Setting::new(&without);
-    if sample.bands.comm.is_root() {
-        log::debug!("trends: gain {:.3} of {} coordinates", setting_without.likelihood - setting.likelihood, sample.dimensions());
-    }
     if setting_without.likelihood > setting.likelihood + TREND_GAIN {
         return (without, setting_without);
     }
