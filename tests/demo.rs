@@ -15,8 +15,8 @@ use crate::common::{Job, ask_python, coreloss, files, finish, folder, mpirun, se
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Training steps of the demonstration.
-const STEPS: usize = 200;
-const STEPS_PER_EPOCH: usize = 2;
+const STEPS: usize = 700;
+const STEPS_PER_EPOCH: usize = 50;
 
 struct Demo {
     archive: PathBuf,
@@ -92,7 +92,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     let demo = demo();
     let output = folder("broken");
     // With the default, every ten epochs, a kill loses up to ten. How often checkpoints are written changes no result.
-    let often = ["--set", "train.checkpoint_epochs=3"];
+    let often = ["--set", "train.checkpoint_epochs=1"];
     let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
     let epochs = || {
         let text = fs::read_to_string(output.join("metrics.jsonl")).unwrap_or_default();
@@ -106,25 +106,25 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     };
 
     // Killed while it trains, on two and then on three ranks.
-    for (ranks, epoch) in [(2, 14), (3, 31)] {
+    for (ranks, epoch) in [(2, 3), (3, 6)] {
         let mut job = start(ranks);
         job.until("an epoch was done", LIMIT, || epochs() >= epoch);
         job.kill();
-        let kept = STEPS_PER_EPOCH * (epoch - 4)..STEPS;
+        let kept = STEPS_PER_EPOCH * (epoch - 1)..STEPS;
         assert!(kept.contains(&step()), "step {}", step());
         assert!(files(&output, ".coreloss.hspy").is_empty());
     }
     // Asked to stop as srun and scancel do, by a signal to each rank.
     let mut job = start(4);
     let before = step();
-    job.until("an epoch was done", LIMIT, || epochs() >= 45);
+    job.until("an epoch was done", LIMIT, || epochs() >= 9);
     job.ranks().into_iter().for_each(|rank| send(rank, libc::SIGTERM));
     job.wait(Duration::from_secs(60)).exits(75);
     let stopped = step();
     assert!(stopped > before && stopped < STEPS, "step {stopped}");
     // Asked to stop as batch scripts do, by a signal to mpirun.
     let mut job = start(1);
-    job.until("an epoch was done", LIMIT, || epochs() >= 52);
+    job.until("an epoch was done", LIMIT, || epochs() >= 11);
     job.signal(libc::SIGUSR1);
     job.wait(Duration::from_secs(60)).exits(75);
     assert!(step() > stopped && step() < STEPS, "step {}", step());

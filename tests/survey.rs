@@ -93,7 +93,7 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
     for (i, name) in ["m", "n", "o"].iter().enumerate() {
         plain(&case.join(format!("archive/{name}.hspy")), 64, i as u64);
     }
-    let sets = ["train.steps=60", "survey.train_cubes=2"];
+    let sets = ["train.steps=90", "survey.train_cubes=2"];
     let mut job = start(&case, "out", &sets);
     job.until("a training", LIMIT, || {
         let out = case.join("out");
@@ -108,7 +108,7 @@ fn a_training_that_was_stopped_goes_on_although_cubes_were_added() {
     let group = &models(&case, "out")[0];
     let learned = fs::read_to_string(group.join("cubes.json")).expect("a list");
     assert!(learned.contains("m.hspy") && !learned.contains("a.hspy"), "{learned}");
-    assert_eq!(metrics(group).iter().filter(|line| line.get("loss").is_some()).count(), 60);
+    assert_eq!(metrics(group).iter().filter(|line| line.get("loss").is_some()).count(), 90);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub struct Methods {
 
 impl Default for Methods {
     fn default() -> Self {
-        Methods { context: false, given: BTreeMap::new() }
+        Methods { context: true, given: BTreeMap::new() }
     }
 }
 

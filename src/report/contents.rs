@@ -1,5 +1,7 @@
 //! What a report shows: of a run, and of each of its cubes.
 
+use std::collections::BTreeMap;
+
 use ndarray::Array2;
 
 use crate::results::{FailedInput, RegionSummary, ScoreSummary};
@@ -60,6 +62,8 @@ pub struct Cube {
     /// Name and onset in eV of the edges found in the mean spectrum.
     pub edges: Vec<(String, f64)>,
     pub maps: Vec<Map>,
+    /// By method: how much worse it explains spectra than their noise allows, nats a pixel.
+    pub excess_nats: BTreeMap<String, f64>,
     /// 0 normal, above 0 anomalous, `[y, x]`.
     pub truth: Option<Array2<i32>>,
     /// Regions of the default map, the strongest first.

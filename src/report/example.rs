@@ -1,5 +1,7 @@
 //! A made-up report for the tests, with what a real one has.
 
+use std::collections::BTreeMap;
+
 use ndarray::Array2;
 
 use super::contents::{Component, Cube, LossPoint, Map, Property, Report, StepPoint};
@@ -71,6 +73,7 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         edges: vec![],
         maps: vec![map("cvae", "pcc", Array2::from_elem(shape, value), 2.0, ScoreSummary::default())],
         truth: None,
+        excess_nats: BTreeMap::new(),
         regions: vec![],
         region_spectra: None,
         region_reconstructions: None,
@@ -185,6 +188,7 @@ fn planted() -> Cube {
             .to_vec(),
         maps,
         truth: Some(truth),
+        excess_nats: [("cvae", 2.4), ("context", 3.1), ("pca3", 2.9)].map(|(name, nats)| (name.into(), nats)).into(),
         regions: CENTERS.iter().enumerate().map(region).collect(),
         region_spectra: table(3, 9.0),
         region_reconstructions: table(2, 0.0),

@@ -65,6 +65,7 @@ pub fn section(cube: &Cube, index: usize) -> Result<Markup> {
             }
             (maps(cube, &overlay)?)
             @if !cube.maps.is_empty() { (scores_table(cube)) }
+            @if !cube.excess_nats.is_empty() { (excess(cube)) }
             (spectra(cube)?)
             @if !cube.regions.is_empty() { (regions(cube)?) }
             (models(cube, &overlay)?)
@@ -149,6 +150,25 @@ fn scores_table(cube: &Cube) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// How well each model explains the spectra, and whether the network was worth its training.
+fn excess(cube: &Cube) -> Markup {
+    let mut models: Vec<(&String, &f64)> = cube.excess_nats.iter().collect();
+    models.sort_by(|a, b| a.1.total_cmp(b.1));
+    let list: Vec<String> = models.iter().map(|(name, nats)| format!("{name} {nats:.1}")).collect();
+    // Components fitted to the cube have seen the pixel that they explain, its anomaly too.
+    let rival = models.iter().find(|(name, _)| ["context", "mean"].contains(&name.as_str()));
+    html! {
+        h3 { "How well the models explain the spectra" }
+        p.note { "Nats a pixel above the noise; 0 is a perfect model: " (list.join(", ")) "." }
+        @if let (Some(network), Some((name, nats))) = (cube.excess_nats.get("cvae"), rival) {
+            p.note {
+                @if network < *nats { "The network explains them better than the linear " b { (name) } " does." }
+                @else { "The network has added nothing here: trust the map of " b { (name) } " as much." }
             }
         }
     }

@@ -381,16 +381,19 @@ mod tests {
     #[test]
     fn a_change_of_an_edge_lies_along_its_template() {
         let basis = basis();
+        // One changed pixel of a line, so that the line has not drifted.
         let counts = |shift, height| -> Array2<f32> {
-            let spectrum: Vec<f32> = spectrum(shift, height).into_iter().map(|n| n as f32).collect();
-            Array2::from_shape_vec((1, spectrum.len()), spectrum).unwrap()
+            let pixels = [spectrum(shift, height), vec![spectrum(0.0, 1.0); 6].concat()].concat();
+            Array2::from_shape_vec((7, energy().size), pixels.into_iter().map(|n| n as f32).collect()).unwrap()
         };
         let cosine = |of: &Array2<f32>, template: &Template| {
-            let line = basis.line(of.view(), of.view(), &[true], &[1.0]);
-            let pairs = || line.counted.iter().zip(&template.residual);
-            let norm = |squares: f64| squares.sqrt();
+            let line = basis.line(of.view(), of.view(), &[true; 7], &[1.0; 7]);
+            let counted = line.counted.row(0);
+            let pairs = || counted.iter().zip(&template.residual);
             let along: f64 = pairs().map(|(&c, t)| f64::from(c) * t).sum();
-            along / norm(pairs().map(|(&c, _)| f64::from(c).powi(2)).sum()) / norm(pairs().map(|(_, t)| t * t).sum())
+            let squares =
+                pairs().map(|(&c, t)| [f64::from(c).powi(2), t * t]).fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
+            along / squares[0].sqrt() / squares[1].sqrt()
         };
         let height = &basis.templates[0];
         assert_eq!((height.window, height.change), (0, Change::Height));

@@ -14,6 +14,8 @@ const IMPROVED: f64 = 0.2;
 const HOPELESS: f64 = 2.0;
 /// The share of the first cycle after which a network is looked at whether it has collapsed.
 const LOOKED_AT: f64 = 0.5;
+/// Steps before which a network has not collapsed but hardly begun.
+const LEAST_AGE: usize = 100;
 /// A network whose latent code carries less, nats a pixel, has collapsed to the mean spectrum.
 const COLLAPSED: f64 = 0.02;
 /// With what a network that has collapsed is begun anew: lower weights of the Kullback-Leibler term and lower rates let it
@@ -91,7 +93,8 @@ impl Course {
 
     /// Whether it is time, after `done` steps, to look whether the network has collapsed.
     pub fn looks_for_collapse(&self, done: usize, length: TrainingLength) -> bool {
-        !self.cured && done == (LOOKED_AT * length.steps as f64) as usize
+        let age = ((LOOKED_AT * length.steps as f64) as usize).max(LEAST_AGE);
+        !self.cured && done == age && age < length.steps
     }
 
     /// Whether a network has collapsed whose latent code carries `kl` nats a pixel.
@@ -165,6 +168,8 @@ mod tests {
     fn a_network_begun_anew_has_its_own_cycles() {
         let course = Course::anew(50);
         assert_eq!((course.end(LENGTH), course.age(60), course.in_cycle(60, LENGTH)), (150, 10, (10, 100)));
-        assert!(!course.looks_for_collapse(100, LENGTH) && Course::default().looks_for_collapse(50, LENGTH));
+        let longer = TrainingLength { steps: 400, ..LENGTH };
+        assert!(!course.looks_for_collapse(200, longer) && Course::default().looks_for_collapse(200, longer));
+        assert!(!Course::default().looks_for_collapse(50, LENGTH), "hardly begun");
     }
 }
