@@ -92,13 +92,14 @@ impl<'a> Sample<'a> {
         })
     }
 
-    /// Takes slow trends over the field out of all maps.
+    /// The sample without slow trends over the field; `None` on every rank where it has none.
     ///
     /// # Collective
-    pub fn remove_trends(&mut self) {
-        for maps in [&mut self.counted, &mut self.predicted, &mut self.regressors] {
-            remove_trends(self.bands, maps);
-        }
+    pub fn without_trends(&self) -> Option<Sample<'a>> {
+        let mut sample = self.clone();
+        let maps = [&mut sample.counted, &mut sample.predicted, &mut sample.regressors];
+        let had = maps.map(|maps| remove_trends(self.bands, maps));
+        had.contains(&true).then_some(sample)
     }
 
     /// Number of coordinates.

@@ -31,7 +31,7 @@ pub struct Setting {
     /// The pixels that judge others.
     weights: Array2<bool>,
     /// Mean log likelihood of most pixels, left out.
-    pub likelihood: f64,
+    likelihood: f64,
 }
 
 /// The gain, nats a pixel, that the removal of slow trends has to bring: noise alone gains up to 0.4 by it, and it takes a part
@@ -42,46 +42,61 @@ const TREND_GAIN: f64 = 0.6;
 ///
 /// # Collective
 pub fn best_setting(sample: Sample) -> (Sample, Setting) {
-    let setting = Setting::new(&sample);
-    let mut without = sample.clone();
-    without.remove_trends();
-    let setting_without = Setting::new(&without);
-    if setting_without.likelihood > setting.likelihood + TREND_GAIN {
-        return (without, setting_without);
+    let (trust, likelihood) = best_trust(&sample);
+    if let Some(without) = sample.without_trends()
+        && Setting::new(&without, trust).likelihood > likelihood + TREND_GAIN
+    {
+        let (trust, _) = best_trust(&without);
+        let setting = Setting::new(&without, trust).with_best_guard(&without);
+        return (without, setting);
     }
+    let setting = Setting::new(&sample, trust).with_best_guard(&sample);
     (sample, setting)
 }
 
+/// How far the prediction is best believed, and the likelihood with that.
+///
+/// # Collective
+fn best_trust(sample: &Sample) -> (Trust, f64) {
+    let mut best: Option<(Trust, f64)> = None;
+    for (as_it_is, regressed) in [(false, false), (false, true), (true, true), (true, false)] {
+        if (as_it_is || regressed) && sample.regressors.is_empty() {
+            continue;
+        }
+        let trust = Trust { as_it_is, regressed };
+        let likelihood = Setting::new(sample, trust).likelihood;
+        let gain = if as_it_is && !regressed { LEAST_GAIN } else { 1e-3 };
+        if best.is_none_or(|best| likelihood > best.1 + gain) {
+            best = Some((trust, likelihood));
+        }
+    }
+    best.expect("the mean spectrum always counts")
+}
+
 impl Setting {
-    /// The best for `sample`.
+    /// With the least guard.
     ///
     /// # Collective
-    pub fn new(sample: &Sample) -> Setting {
-        let bands = sample.bands;
-        let discs = Disc::sizes(bands.is_line_scan());
-        let (least, most) = guards(bands.field());
-        let base = &discs[1];
-        let mut best: Option<(f64, Setting)> = None;
-        for (as_it_is, regressed) in [(false, false), (false, true), (true, true), (true, false)] {
-            if (as_it_is || regressed) && sample.regressors.is_empty() {
-                continue;
-            }
-            let trust = Trust { as_it_is, regressed };
-            let (weights, likelihood) = trimmed(sample, trust, base, least);
-            let gain = if trust == (Trust { as_it_is: true, regressed: false }) { LEAST_GAIN } else { 1e-3 };
-            if best.as_ref().is_none_or(|best| likelihood > best.0 + gain) {
-                best = Some((likelihood, Setting { discs: discs.clone(), trust, guard: least, weights, likelihood }));
-            }
-        }
-        let (likelihood, mut setting) = best.expect("the mean spectrum always counts");
+    fn new(sample: &Sample, trust: Trust) -> Setting {
+        let discs = Disc::sizes(sample.bands.is_line_scan());
+        let (guard, _) = guards(sample.bands.field());
+        let (weights, likelihood) = trimmed(sample, trust, &discs[1], guard);
+        Setting { discs, trust, guard, weights, likelihood }
+    }
+
+    /// With the largest guard that costs little likelihood.
+    ///
+    /// # Collective
+    fn with_best_guard(mut self, sample: &Sample) -> Setting {
+        let (least, most) = guards(sample.bands.field());
         for guard in (least + 1..=most).rev() {
-            let (weights, found) = trimmed(sample, setting.trust, base, guard);
-            if found > likelihood - GUARD_LOSS {
-                (setting.guard, setting.weights) = (guard, weights);
+            let (weights, found) = trimmed(sample, self.trust, &self.discs[1], guard);
+            if found > self.likelihood - GUARD_LOSS {
+                (self.guard, self.weights) = (guard, weights);
                 break;
             }
         }
-        setting
+        self
     }
 
     /// The pixels that judge others, without some.

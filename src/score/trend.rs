@@ -22,21 +22,24 @@ const CLIP_SD: f64 = 3.0;
 /// Standard deviation of a normal distribution, in median absolute deviations.
 const SD_OF_MAD: f64 = 1.4826;
 
-/// Removes the slow trend of each of `maps`, this rank's bands, where they have one.
+/// Removes the slow trend of each of `maps`, this rank's bands, where they have one; whether any has.
 ///
 /// # Collective
 /// A rank may have no line.
-pub fn remove_trends(bands: &Bands, maps: &mut [Array2<f32>]) {
+pub fn remove_trends(bands: &Bands, maps: &mut [Array2<f32>]) -> bool {
     if (bands.num_valid as f64) < MIN_KERNELS * KERNEL_PX || bands.is_line_scan() {
-        return;
+        return false;
     }
+    let mut has_any = false;
     for map in maps {
         let median = |values: &[f32]| quantiles(bands.comm, values, &[0.5])[0];
         let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach());
         if let Some(trend) = trend(map.view(), median, with_halo) {
             *map -= &trend;
+            has_any = true;
         }
     }
+    has_any
 }
 
 /// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
