@@ -55,8 +55,8 @@ fn bench_reconstruct_finds_the_same_on_any_number_of_ranks() {
 #[test]
 fn a_batch_that_micro_batches_do_not_fill_is_bad_usage() {
     for ranks in [0, 2] {
-        let ended = finish(coreloss(ranks, &["bench", "train", "--batch", "6"]), LIMIT);
-        ended.exits(2).says("no multiple of train.micro_batch 4");
+        let ended = finish(coreloss(ranks, &["bench", "train", "--batch", "5"]), LIMIT);
+        ended.exits(2).says("no multiple of train.micro_batch 2");
     }
 }
 

@@ -23,7 +23,7 @@ pub const SCORING: &str = "2";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     pub version: String,
-    /// As [`SCORING`]; none of older versions.
+    /// As `SCORING`; none of older versions.
     #[serde(default)]
     pub scoring: String,
     pub ranks: usize,

@@ -289,8 +289,8 @@ impl Search<'_> {
 
 /// By how much misfit has to be exceeded by a small kind of some prominence.
 fn misfit_factor(prominence: f64) -> f64 {
-    let reached = MISFIT_FACTORS.iter().filter(|(_, least)| prominence >= *least);
-    reached.last().expect("the first is reached by all").0
+    let reached = MISFIT_FACTORS.iter().rev().find(|(_, least)| prominence >= *least);
+    reached.expect("the first is reached by all").0
 }
 
 /// What the surprise of a start has to be, if the projection on its kind varies by `variance` where nothing is anomalous.
