@@ -31,8 +31,9 @@ mod energy;
 mod folders;
 mod survey;
 
-// What goes wrong: bad input, dead ranks, kills at random, Slurm's limits, too little memory.
+// What goes wrong: bad input, closed pipes, dead ranks, kills at random, Slurm's limits, too little memory.
 mod chaos;
+mod everyday;
 mod failures;
 mod memory;
 mod slurm;

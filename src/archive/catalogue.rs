@@ -1,6 +1,6 @@
 //! Which files make up an archive, and the id of each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -53,18 +53,32 @@ pub fn catalogue(inputs: &[String]) -> Result<Vec<Source>> {
             entry.1 |= named;
         }
     }
+    leave_out_second_names(&mut found);
     let root = root.unwrap_or_default();
     let below: Vec<PathBuf> = found.keys().map(|path| path.strip_prefix(&root).unwrap_or(path).to_path_buf()).collect();
     let ids = unique_ids(&below);
     Ok(found.into_values().zip(ids).map(|((path, named), id)| Source { path, id, named }).collect())
 }
 
+/// Keeps one name of each file: the one that was named, else the first that is no link, else the first.
+fn leave_out_second_names(found: &mut BTreeMap<PathBuf, (PathBuf, bool)>) {
+    let mut names: Vec<(bool, bool, PathBuf)> =
+        found.iter().map(|(path, (_, named))| (!named, path.is_symlink(), path.clone())).collect();
+    names.sort();
+    let mut seen = HashSet::new();
+    for (_, _, path) in names {
+        // A file that is gone is told when it is opened.
+        if fs::canonicalize(&path).is_ok_and(|real| !seen.insert(real)) {
+            found.remove(&path);
+        }
+    }
+}
+
 /// The folder that `input` starts from, the files it stands for, and whether it names one.
 fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     let path = Path::new(input);
     if path.is_dir() {
-        let pattern = format!("{}/**/*", Pattern::escape(input.trim_end_matches('/')));
-        let mut paths = matches(&pattern, input)?;
+        let mut paths = without_companions(files_below(path, usize::MAX, input), path, false, input);
         let is_readable = |path: &PathBuf| {
             let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
             READABLE.contains(&extension.as_str())
@@ -90,28 +104,66 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
 
 /// The regular files that match `pattern`, except companions, and hidden ones unless it names hidden files.
 fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
-    let options = MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        // True would make `glob` panic on names that are not UTF-8; hidden files are left out below.
-        require_literal_leading_dot: false,
-    };
-    let fixed = fixed_part(Path::new(pattern));
-    let is_hidden = |path: &Path| path.strip_prefix(&fixed).is_ok_and(has_hidden_part);
-    let wants_hidden = is_hidden(Path::new(pattern));
-    let mut paths = Vec::new();
-    for entry in glob::glob_with(pattern, options).with_context(|| format!("{input} is no valid glob"))? {
-        match entry {
-            Ok(path) if is_companion(&path) || !path.is_file() => (),
-            Ok(path) if is_hidden(&path) && !wants_hidden => (),
-            Ok(path) if path.to_str().is_none() => {
-                log::warn!("left out of {input}: {} is no UTF-8 in every letter; rename it", path.display())
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+    // Without `.` and doubled separators, as the paths below are.
+    let parts: PathBuf = Path::new(pattern).components().collect();
+    let fixed = fixed_part(&parts);
+    let wild: Vec<_> = parts.components().skip(fixed.components().count()).collect();
+    let any_depth = wild.iter().any(|part| part.as_os_str() == "**");
+    let depth = if any_depth { usize::MAX } else { wild.len() };
+    let glob = Pattern::new(&parts.to_string_lossy()).with_context(|| format!("{input} is no valid glob"))?;
+    let mut paths = files_below(&fixed, depth, input);
+    paths.retain(|path| glob.matches_with(&path.to_string_lossy(), options));
+    Ok(without_companions(paths, &fixed, wild.iter().any(|part| is_hidden(part)), input))
+}
+
+/// Of `paths` below `folder` those of regular files that may be cubes, sorted; `hidden` ones where they are wanted.
+fn without_companions(mut paths: Vec<PathBuf>, folder: &Path, hidden: bool, input: &str) -> Vec<PathBuf> {
+    let has_hidden_part =
+        |path: &Path| path.strip_prefix(folder).is_ok_and(|below| below.components().any(|c| is_hidden(&c)));
+    paths.retain(|path| !is_companion(path) && (hidden || !has_hidden_part(path)) && path.is_file());
+    paths.retain(|path| {
+        let is_text = path.to_str().is_some();
+        if !is_text {
+            log::warn!("left out of {input}: {} is no UTF-8 in every letter; rename it", path.display());
+        }
+        is_text
+    });
+    paths.sort();
+    paths
+}
+
+/// The files in `folder` and in folders below it, down to `depth` levels. Each folder is looked into once, whatever links lead
+/// to it: they may lead in circles. Links come last, so that a file is found by its own name.
+fn files_below(folder: &Path, depth: usize, input: &str) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let mut files = Vec::new();
+    let (mut folders, mut links) = (vec![(folder.to_path_buf(), 1)], VecDeque::new());
+    while let Some((folder, level)) = folders.pop().or_else(|| links.pop_front()) {
+        let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+        let read = fs::canonicalize(shown).and_then(|real| Ok((real, fs::read_dir(shown)?)));
+        let entries = match read {
+            Ok((real, _)) if !seen.insert(real.clone()) => continue,
+            Ok((_, entries)) => entries,
+            Err(error) => {
+                log::warn!("left out of {input}: {}: {error}", shown.display());
+                continue;
             }
-            Ok(path) => paths.push(path),
-            Err(error) => log::warn!("left out of {input}: {error}"),
+        };
+        for entry in entries.flatten() {
+            let path = folder.join(entry.file_name());
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            let is_folder = if is_link { path.is_dir() } else { entry.file_type().is_ok_and(|kind| kind.is_dir()) };
+            match (is_folder, is_link) {
+                (false, _) => files.push(path),
+                (true, _) if level >= depth => (),
+                (true, false) => folders.push((path, level + 1)),
+                (true, true) => links.push_back((path, level + 1)),
+            }
         }
     }
-    Ok(paths)
+    files
 }
 
 /// The folders of a glob before its first wildcard.
@@ -119,11 +171,8 @@ fn fixed_part(glob: &Path) -> PathBuf {
     glob.components().take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '['])).collect()
 }
 
-fn has_hidden_part(path: &Path) -> bool {
-    path.components().any(|part| match part {
-        Component::Normal(name) => name.as_encoded_bytes().starts_with(b"."),
-        _ => false,
-    })
+fn is_hidden(part: &Component) -> bool {
+    matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_companion(path: &Path) -> bool {
@@ -250,6 +299,22 @@ mod tests {
         fs::write(dir.path().join(OsStr::from_bytes(b"Pr\xfcfung.hspy")), "x").unwrap();
         assert_eq!(ids(dir.path(), &["*"]), [("x".into(), false)]);
         assert_eq!(ids(dir.path(), &["."]), [("x".into(), false)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_to_no_file_twice() {
+        use std::os::unix::fs::symlink;
+        let dir = archive(&["d/x.hspy", "d/e/y.hspy"]);
+        symlink(".", dir.path().join("d/a")).unwrap();
+        symlink("..", dir.path().join("d/b")).unwrap();
+        symlink("x.hspy", dir.path().join("d/0.hspy")).unwrap();
+        symlink("gone", dir.path().join("d/broken.hspy")).unwrap();
+        let found = [("e/y".into(), false), ("x".into(), false)];
+        assert_eq!(ids(dir.path(), &["d"]), found);
+        assert_eq!(ids(dir.path(), &["d/**/*.hspy"]), found);
+        assert_eq!(ids(dir.path(), &["d/*.hspy"]), [("x".into(), false)]);
+        assert_eq!(ids(dir.path(), &["d/*.hspy", "d/0.hspy"]), [("0".into(), true)]);
     }
 
     #[test]

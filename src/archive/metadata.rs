@@ -1,6 +1,6 @@
 //! All that a file says besides its values, as a tree: copies of the file keep it.
 
-use hdf5::{Container, Dataset, Group, Location};
+use hdf5::{Container, Dataset, Group, Location, LocationToken};
 
 use super::attribute::{numbers, strings};
 
@@ -30,10 +30,18 @@ impl Default for Metadata {
 /// The attributes and the small datasets at and below `group`. Rank-local.
 pub(crate) fn of_hdf5(group: &Group) -> Metadata {
     let mut left = MOST;
-    walk(group, DEEPEST, &mut left)
+    walk(group, DEEPEST, &mut left, &mut Vec::new())
 }
 
-fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
+/// Each group once, even if several links lead to it: they may lead in circles.
+fn walk(group: &Group, depth: usize, left: &mut usize, seen: &mut Vec<(u64, LocationToken)>) -> Metadata {
+    if let Ok(about) = group.loc_info() {
+        let identity = (about.fileno, about.token);
+        if seen.contains(&identity) {
+            return Metadata::default();
+        }
+        seen.push(identity);
+    }
     let mut members = attributes(group, left);
     let mut names = group.member_names().unwrap_or_default();
     names.sort();
@@ -44,7 +52,7 @@ fn walk(group: &Group, depth: usize, left: &mut usize) -> Metadata {
         let member = match group.dataset(&name) {
             Ok(dataset) => of_dataset(&dataset, left),
             Err(_) => match group.group(&name) {
-                Ok(inner) => walk(&inner, depth - 1, left),
+                Ok(inner) => walk(&inner, depth - 1, left, seen),
                 Err(_) => continue,
             },
         };

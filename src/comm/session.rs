@@ -1,6 +1,6 @@
 //! The start and end of the MPI job: a rank that fails ends it on all ranks.
 
-use std::panic;
+use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +31,11 @@ pub fn init() -> Result<Session> {
         // SAFETY: MPI is not started, and no other thread runs yet.
         unsafe { std::env::set_var("OMPI_MCA_pml", "^cm") };
     }
+    if given("OMPI_MCA_sharedfp").is_none() {
+        // Open MPI's files of shared pointers end the job where a path is long, and nothing here uses them.
+        // SAFETY: as above.
+        unsafe { std::env::set_var("OMPI_MCA_sharedfp", "^lockedfile") };
+    }
     let (universe, threading) =
         mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;
     if threading != Threading::Multiple {
@@ -41,10 +46,24 @@ pub fn init() -> Result<Session> {
     }
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        end_if_output_fails(info);
         print(info);
         abort(1);
     }));
     Ok(Session { universe })
+}
+
+/// Ends the program as command-line tools do where `println!` panics because nobody reads its output, or a disk is full.
+fn end_if_output_fails(info: &PanicHookInfo) {
+    let message = info.payload_as_str().unwrap_or_default();
+    let Some(reason) = message.strip_prefix("failed printing to stdout: ") else { return };
+    if !reason.starts_with("Broken pipe") {
+        eprintln!("coreloss: error: cannot print: {reason}");
+    }
+    match mpi::topology::SimpleCommunicator::world().size() {
+        1 => std::process::exit(1),
+        _ => abort(1),
+    }
 }
 
 /// Whether all ranks of the job share a node, by the launcher's environment variables, which `given` looks up.

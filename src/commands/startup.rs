@@ -1,11 +1,12 @@
 //! How commands start: the log, the configuration, the threads, and the signals that ask to stop.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::ConfigArguments;
 use crate::comm::Comm;
@@ -56,7 +57,13 @@ pub fn read_config(comm: &Comm, path: &Path, overrides: &Overrides) -> Result<Co
     let text = comm.from_root(|| {
         std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
-            Invalid(format!("cannot read the configuration {path}: {error}")).into()
+            match error.kind() {
+                ErrorKind::InvalidData => Invalid(format!(
+                    "{path} is no text, and a configuration is: `coreloss init {path}` writes one for a cube"
+                )),
+                _ => Invalid(format!("cannot read the configuration {path}: {error}")),
+            }
+            .into()
         })
     })?;
     comm.agree(Config::parse(&path.display().to_string(), &text, &overrides.set))
@@ -72,12 +79,15 @@ pub fn begin(comm: &Comm, config: &Config) -> Result<()> {
     start_threads(comm)
 }
 
-/// A flag that the signals that ask to stop will set: SIGTERM and SIGUSR1.
+/// A flag that the signals that ask to stop will set: SIGTERM, SIGUSR1, and SIGINT (Ctrl-C), of which the second ends at once.
 ///
 /// # Collective
 pub fn listen(comm: &Comm) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
+    // Before the flag is set by the first.
+    let second = signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, stop.clone());
+    comm.agree(second.context("cannot listen to signals"))?;
+    for signal in [SIGTERM, SIGUSR1, SIGINT] {
         comm.agree(signal_hook::flag::register(signal, stop.clone()).context("cannot listen to signals"))?;
     }
     Ok(stop)

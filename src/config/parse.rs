@@ -13,6 +13,8 @@ impl Config {
     /// # Errors
     /// [`Invalid`]: unknown key with the nearest known one and its line, wrong type, value out of range.
     pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Config> {
+        // Editors of other systems begin a file with a byte-order mark.
+        let text = text.trim_start_matches('\u{feff}');
         let empty = text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
         // Read once without the overrides: only the text itself knows its lines.
         let mut config = if empty {
@@ -66,7 +68,12 @@ impl Config {
 }
 
 fn read(name: &str, tree: Value) -> Result<Config> {
-    Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?)
+    // As text again, a number serves where text is wanted: `--set` must not change what is valid.
+    let as_text = serde_yaml::to_string(&tree).ok().and_then(|text| serde_yaml::from_str(&text).ok());
+    match as_text {
+        Some(config) => Ok(config),
+        None => Ok(serde_yaml::from_value(tree).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?),
+    }
 }
 
 /// serde's message; with the nearest known key where a key is unknown.
@@ -103,6 +110,15 @@ mod tests {
         let message = refused("seed: 1\ntrain:\n  global_bacth: 16\n", &[]);
         assert!(message.contains("line 3"), "{message}");
         assert!(message.contains("Did you mean `global_batch`?"), "{message}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_key_and_overrides_change_no_type() {
+        let text = "\u{feff}seed: 4\narchive: {dataset: 1}\n";
+        for sets in [vec![], vec!["train.steps=5".to_string()]] {
+            let config = Config::parse("run.yaml", text, &sets).unwrap();
+            assert_eq!((config.seed, config.archive.dataset.as_deref()), (4, Some("1")));
+        }
     }
 
     #[test]

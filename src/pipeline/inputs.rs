@@ -8,7 +8,7 @@ use crate::archive::{Source, catalogue};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::invalid::Invalid;
-use crate::results::SetAside;
+use crate::results::{SetAside, check_name};
 use crate::stream::Cube;
 
 /// The cubes of a run.
@@ -72,7 +72,8 @@ fn open_all(comm: &Comm, config: &Config, sources: &[Source], set_aside: &mut Se
         if source.named {
             set_aside.name(path.clone());
         }
-        match comm.agree(Cube::open(source, config)) {
+        let opened = check_name(&source.id).and_then(|()| Cube::open(source, config));
+        match comm.agree(opened) {
             Ok(cube) => cubes.push(cube),
             Err(error) if source.named => return Err(error),
             Err(error) => set_aside.record(comm, path, format!("{error:#}")),

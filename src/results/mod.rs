@@ -20,7 +20,7 @@ pub use folder::Start;
 pub use scored_cube::{Method, ScoredCube, electrons};
 pub use scored_pixels::ScoredPixels;
 pub use set_aside::{FailedInput, Failure, SetAside};
-pub use stored::{cube_path, finished, read_json, read_map, scored_before};
+pub use stored::{check_name, cube_path, finished, read_json, read_map, scored_before};
 pub use summary::{CubeSummary, Difference, KindSummary, RegionSummary, ScoreSummary, Summary, region_columns};
 pub use thumbnail::{Thumbnail, read_thumbnail};
 pub use write_cube::write_cube;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, Ix2};
 use serde::de::DeserializeOwned;
 
@@ -12,9 +12,25 @@ use crate::config::Config;
 use crate::output::{read_signal_f32, read_text};
 use crate::stream::Cube;
 
+/// Bytes of the longest name of a file.
+const LONGEST_NAME: usize = 255;
+
 /// The file with the results of the cube `id`, in the run of `directory`.
 pub fn cube_path(directory: &Path, id: &str) -> PathBuf {
     directory.join(format!("{id}.coreloss.hspy"))
+}
+
+/// Refuses a cube whose results could not be written, before anything is learned. Rank-local.
+///
+/// # Errors
+/// A name that no file system takes.
+pub fn check_name(id: &str) -> Result<()> {
+    let name = Path::new(id).file_name().unwrap_or_default().len() + ".coreloss.hspy.partial".len();
+    ensure!(
+        name <= LONGEST_NAME,
+        "{id}: the name of its results would have {name} bytes, and file systems take {LONGEST_NAME}: rename it or link to it"
+    );
+    Ok(())
 }
 
 /// What an earlier run found in this very file, if it was finished and the CVAE scored it too; root looks.
