@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use crate::common::case::{Case, LIMIT};
-use crate::common::cube::counts;
+use crate::common::cube::{counts, write_plain};
+use crate::common::result::summary;
 use crate::common::{Ended, Job, files, finish, send};
 
 const SHAPE: [usize; 3] = [10, 12, 64];
@@ -91,4 +92,18 @@ fn links_that_lead_in_circles_are_followed_once() {
     let ended = finish(case.command(2, &["import", "-o", "copies", "d/cube.hspy"]), LIMIT);
     ended.succeeded();
     assert_eq!(files(&case.path("copies"), ".hspy").len(), 1);
+}
+
+#[test]
+fn what_is_doubtful_about_a_file_is_said_by_runs_and_results() {
+    let case = Case::new("doubtful");
+    write_plain(&case.path("cube.h5"), "data", &counts(SHAPE, 1));
+    for ranks in [1, 2] {
+        let ended = case.run(ranks, &["archive.inputs=[cube.h5]"]);
+        ended.succeeded().says("cube.h5: no axis tells that it is the energy").says("doubtful: no energy calibration");
+        let problems = &summary(&case.output(ranks))["cubes"][0]["problems"];
+        assert_eq!(problems.as_array().map(Vec::len), Some(2), "{problems}");
+        let page = fs::read_to_string(case.output(ranks).join("report.html")).expect("a report");
+        assert!(page.contains("Doubtful: no energy calibration"), "the report is silent");
+    }
 }

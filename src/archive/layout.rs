@@ -28,10 +28,14 @@ impl Layout {
     /// Converts the energy axis to eV; an axis that cannot be one becomes the reason in `energy`.
     pub fn checked(mut self) -> Layout {
         let Ok(dim) = self.energy else { return self };
-        for (other, axis) in self.axes.iter().enumerate() {
-            if other != dim && (axis.scale == 0.0 || !axis.scale.is_finite()) {
-                self.problems
-                    .push(format!("axis {:?} has scale {}: its places are not calibrated", axis.name, axis.scale));
+        for (other, axis) in self.axes.iter_mut().enumerate() {
+            if other != dim && (axis.scale == 0.0 || !axis.scale.is_finite() || !axis.offset.is_finite()) {
+                self.problems.push(format!(
+                    "axis {:?} has offset {} and scale {}: its indices are taken",
+                    axis.name, axis.offset, axis.scale
+                ));
+                (axis.offset, axis.scale) = (0.0, 1.0);
+                axis.units = String::new();
             }
         }
         let axis = &mut self.axes[dim];

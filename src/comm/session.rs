@@ -36,6 +36,13 @@ pub fn init() -> Result<Session> {
         // SAFETY: as above.
         unsafe { std::env::set_var("OMPI_MCA_sharedfp", "^lockedfile") };
     }
+    // SAFETY: a query that takes a plain number.
+    let cores = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(usize::MAX);
+    if given("OMPI_MCA_mpi_yield_when_idle").is_none() && local_ranks(given).is_some_and(|ranks| ranks > cores) {
+        // A rank that waits would keep its core from the one that it waits for. mpirun sees to that itself, srun does not.
+        // SAFETY: as above.
+        unsafe { std::env::set_var("OMPI_MCA_mpi_yield_when_idle", "1") };
+    }
     let (universe, threading) =
         mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;
     if threading != Threading::Multiple {
@@ -64,6 +71,13 @@ fn end_if_output_fails(info: &PanicHookInfo) {
         1 => std::process::exit(1),
         _ => abort(1),
     }
+}
+
+/// The ranks of this node, by the launcher's environment variables, which `given` looks up; of Slurm's first node.
+fn local_ranks(given: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    let text = given("OMPI_COMM_WORLD_LOCAL_SIZE").or(given("SLURM_STEP_TASKS_PER_NODE"))?;
+    // As `2(x3),1`: two on each of three nodes, then one.
+    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Whether all ranks of the job share a node, by the launcher's environment variables, which `given` looks up.
@@ -131,6 +145,14 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| value.to_string())
         })
+    }
+
+    #[test]
+    fn the_ranks_of_a_node_are_counted() {
+        let of = |name: &'static str, value: &'static str| local_ranks(|asked| (asked == name).then(|| value.into()));
+        assert_eq!(of("OMPI_COMM_WORLD_LOCAL_SIZE", "4"), Some(4));
+        assert_eq!(of("SLURM_STEP_TASKS_PER_NODE", "12(x2),3"), Some(12));
+        assert_eq!(of("PMIX_RANK", "0"), None);
     }
 
     #[test]

@@ -89,10 +89,20 @@ pub(super) fn in_words(error: &serde_yaml::Error) -> String {
         let alike = |known| strsim::normalized_damerau_levenshtein(unknown, known);
         alike(a).total_cmp(&alike(b))
     });
-    match nearest {
+    let defaults = serde_yaml::to_value(Config::default()).expect("a configuration has plain types");
+    match key_that_ends("", &defaults, unknown).or(nearest.map(str::to_owned)) {
         Some(nearest) => format!("{message}. Did you mean `{nearest}`?"),
         None => message,
     }
+}
+
+/// The first key below `path` of a configuration whose last part is `name`: who writes it in another place means it.
+fn key_that_ends(path: &str, tree: &Value, name: &str) -> Option<String> {
+    tree.as_mapping()?.iter().find_map(|(key, value)| {
+        let key = key.as_str()?;
+        let whole = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        if key == name { Some(whole) } else { key_that_ends(&whole, value, name) }
+    })
 }
 
 #[cfg(test)]
@@ -110,6 +120,8 @@ mod tests {
         let message = refused("seed: 1\ntrain:\n  global_bacth: 16\n", &[]);
         assert!(message.contains("line 3"), "{message}");
         assert!(message.contains("Did you mean `global_batch`?"), "{message}");
+        let message = refused("inputs: a.hspy\n", &[]);
+        assert!(message.contains("line 1") && message.contains("Did you mean `archive.inputs`?"), "{message}");
     }
 
     #[test]

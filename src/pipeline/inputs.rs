@@ -74,7 +74,12 @@ fn open_all(comm: &Comm, config: &Config, sources: &[Source], set_aside: &mut Se
         }
         let opened = check_name(&source.id).and_then(|()| Cube::open(source, config));
         match comm.agree(opened) {
-            Ok(cube) => cubes.push(cube),
+            Ok(cube) => {
+                for problem in cube.problems().iter().filter(|_| comm.is_root()) {
+                    log::warn!("{path}: {problem}");
+                }
+                cubes.push(cube);
+            }
             Err(error) if source.named => return Err(error),
             Err(error) => set_aside.record(comm, path, format!("{error:#}")),
         }

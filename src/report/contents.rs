@@ -47,6 +47,8 @@ pub struct Cube {
     pub name: String,
     /// `[y, x, energy]`.
     pub shape: [usize; 3],
+    /// What is doubtful about its file.
+    pub problems: Vec<String>,
     /// Length of a pixel along x, and its unit.
     pub pixel_size: Option<(f64, String)>,
     /// Mean counts of each spectrum, `[y, x]`.

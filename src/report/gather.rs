@@ -102,6 +102,7 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         windows: windows.into_iter().map(|window| (window.name, window.range_ev)).collect(),
         maps: score_maps(&path, summary)?,
         truth,
+        problems: summary.problems.clone(),
         excess_nats: summary.excess_nats.clone(),
         regions: summary.regions.clone(),
         region_spectra: optional(REGION_SPECTRA)?,

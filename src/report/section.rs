@@ -63,6 +63,7 @@ pub fn section(cube: &Cube, index: usize) -> Result<Markup> {
                 (rows) " × " (columns) " pixels (y × x), " (channels) " channels"
                 @if let Some((&low, &high)) = range { ", " (number(low)) " to " (number(high)) " eV" }
             }
+            @for problem in &cube.problems { p.note { "Doubtful: " (problem) "." } }
             (maps(cube, &overlay)?)
             @if !cube.maps.is_empty() { (scores_table(cube)) }
             @if !cube.excess_nats.is_empty() { (excess(cube)) }

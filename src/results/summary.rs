@@ -42,6 +42,9 @@ pub struct CubeSummary {
     pub name: String,
     /// `[y, x, energy]` as scored.
     pub shape: [usize; 3],
+    /// What is doubtful about the file, such as a missing calibration.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Number of pixels that are not scored.
     pub ignored: usize,
     pub energy: EnergySummary,
@@ -220,6 +223,7 @@ impl Summary {
     pub fn print(&self, config: &Config) {
         for cube in &self.cubes {
             println!("{}  {:?}, {} pixels ignored", cube.name, cube.shape, cube.ignored);
+            cube.problems.iter().for_each(|problem| println!("  doubtful: {problem}"));
             println!("  method  score        flagged   best F1        F1  precision    recall");
             for (method, scores) in &cube.methods {
                 for (score, found) in scores {

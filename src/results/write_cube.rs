@@ -81,6 +81,7 @@ fn write_signals(
         name: cube.info().id.clone(),
         shape: cube.shape(),
         energy: EnergySummary::of(cube),
+        problems: cube.problems().to_vec(),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
         excess_nats: scored.methods.iter().map(|method| (method.name.clone(), method.excess_nats)).collect(),

@@ -120,6 +120,11 @@ impl Cube {
         })
     }
 
+    /// What is doubtful about the file, such as a missing calibration.
+    pub fn problems(&self) -> &[String] {
+        self.reader.problems()
+    }
+
     /// The range (eV) that every pixel that counts covers once its shift is corrected, within what the configuration asks
     /// for.
     pub fn covered(&self) -> [f64; 2] {
