@@ -62,8 +62,8 @@ pub fn init() -> Result<Session> {
 
 /// Ends the program as command-line tools do where `println!` panics because nobody reads its output, or a disk is full.
 fn end_if_output_fails(info: &PanicHookInfo) {
-    let message = info.payload_as_str().unwrap_or_default();
-    let Some(reason) = message.strip_prefix("failed printing to stdout: ") else { return };
+    let message = info.payload().downcast_ref::<String>();
+    let Some(reason) = message.and_then(|text| text.strip_prefix("failed printing to stdout: ")) else { return };
     if !reason.starts_with("Broken pipe") {
         eprintln!("coreloss: error: cannot print: {reason}");
     }
