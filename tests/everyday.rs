@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use crate::common::case::{Case, LIMIT};
-use crate::common::cube::{counts, write_plain};
+use crate::common::cube::{counts, write_hspy_from, write_plain};
 use crate::common::result::summary;
 use crate::common::{Ended, Job, files, finish, send};
 
@@ -106,4 +106,14 @@ fn what_is_doubtful_about_a_file_is_said_by_runs_and_results() {
         let page = fs::read_to_string(case.output(ranks).join("report.html")).expect("a report");
         assert!(page.contains("Doubtful: no energy calibration"), "the report is silent");
     }
+}
+
+#[test]
+fn an_axis_that_begins_at_0_holds_no_zero_loss_peak_for_that() {
+    let case = Case::new("zero");
+    write_hspy_from(&case.path("cube.hspy"), &counts([10, 12, 200], 1), 0.0, 1.0);
+    let ended = case.run(2, &["preprocess.thickness=true"]);
+    ended.succeeded().says("no energy calibration");
+    assert!(!ended.stderr.contains("zero-loss"), "{}", ended.dump());
+    assert_eq!(summary(&case.output(2))["cubes"][0]["shape"], serde_json::json!([10, 12, 200]));
 }

@@ -3,9 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use ndarray::s;
 
 use super::reader::{Options, Reader};
 use super::{catalogue, dm};
+
+/// The zero-loss peak lies below the first of these energies, eV, and exceeds the counts above the second by the factor; no
+/// background rises by as much.
+const PEAK_END_EV: f64 = 20.0;
+const TAIL_EV: f64 = 50.0;
+const LEAST_CONTRAST: f64 = 20.0;
 
 /// Opens the low-loss cube of `cube`; none if there is none. Rank-local.
 ///
@@ -32,7 +39,7 @@ pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Resu
             return Reader::open(path, &chosen).and_then(|low| fitting(low, cube)).map(Some);
         }
     }
-    if holds_zero_loss(cube) {
+    if shows_zero_loss(cube)? {
         return Reader::open(path, options).map(Some);
     }
     Ok(None)
@@ -50,6 +57,26 @@ fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
     let candidates =
         catalogue::READABLE.map(|extension| folder.join(format!("{stem}.{}{extension}", catalogue::LOW_LOSS)));
     Ok(candidates.into_iter().find(|path| path.exists()))
+}
+
+/// Whether the spectra show the zero-loss peak: an axis that begins at 0 may be one that nobody calibrated. Rank-local; reads
+/// one line.
+///
+/// # Errors
+/// Unreadable data.
+pub fn shows_zero_loss(reader: &Reader) -> Result<bool> {
+    let info = reader.info();
+    if !holds_zero_loss(reader) {
+        return Ok(false);
+    }
+    let [rows, columns, channels] = info.shape();
+    let line = reader.read(rows / 2..rows / 2 + 1, 0..columns, 0..channels)?;
+    let total = |e: usize| line.slice(s![.., .., e]).iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
+    let counts: Vec<f64> = (0..channels).map(total).collect();
+    let highest = info.energy.indices(f64::NEG_INFINITY, PEAK_END_EV).map(|e| counts[e]).fold(0.0, f64::max);
+    let mut beyond = counts[info.energy.indices(TAIL_EV, f64::INFINITY)].to_vec();
+    beyond.sort_by(f64::total_cmp);
+    Ok(beyond.get(beyond.len() / 2).is_none_or(|tail| highest > LEAST_CONTRAST * tail))
 }
 
 fn holds_zero_loss(reader: &Reader) -> bool {

@@ -34,7 +34,7 @@ pub use catalogue::{Source, catalogue};
 pub use companion::{companions_identity, truth, user_mask};
 pub use dm::Picture;
 pub use inspect::{Description, inspect};
-pub use low_loss::low_loss;
+pub use low_loss::{low_loss, shows_zero_loss};
 pub use metadata::Metadata;
 pub use microscope::Microscope;
 pub use number_type::Number;

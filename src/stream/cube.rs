@@ -77,7 +77,8 @@ impl Cube {
         let axis = &info.energy;
         let channels = match config.archive.energy_range_ev {
             Some([low, high]) => axis.indices(low, high),
-            None => core_loss(axis),
+            None if archive::shows_zero_loss(&reader)? => core_loss(axis),
+            None => 0..axis.size,
         };
         if config.archive.energy_range_ev.is_none() && channels.start > 0 {
             log::info!(
