@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::summary::{CubeSummary, SCORING, Summary};
 use crate::comm::Comm;
@@ -203,12 +203,22 @@ fn files(directory: &Path, is_entered: impl Fn(&Path) -> bool) -> Result<Vec<Pat
 
 /// Removes what the run of `directory` wrote, and nothing else.
 fn remove_run_files(directory: &Path) -> Result<()> {
-    for path in run_files(directory)? {
+    let own = run_files(directory)?;
+    let checkpoints = directory.join("checkpoints");
+    if checkpoints.exists() {
+        let others = files(&checkpoints, |_| true)?.into_iter().find(|path| !own.contains(path));
+        if let Some(other) = others {
+            bail!(
+                "{} is of no run, and --fresh removes the folder: move it away or choose another `output`. Nothing was removed",
+                other.display()
+            );
+        }
+    }
+    for path in own {
         fs::remove_file(&path).with_context(|| {
             format!("cannot remove {}: mend the permissions of its folder, or choose another `output`", path.display())
         })?;
     }
-    let checkpoints = directory.join("checkpoints");
     if checkpoints.exists() {
         fs::remove_dir(&checkpoints).with_context(|| format!("{} holds files of others", checkpoints.display()))?;
     }
