@@ -232,7 +232,7 @@ fn steps_per_s(out: &Path) -> f64 {
     let mut speeds: Vec<f64> = lines.filter_map(|line| line["patches_per_s"].as_f64()).collect();
     speeds.sort_by(f64::total_cmp);
     // The default of train.global_batch.
-    speeds[speeds.len() / 2] / 16.0
+    speeds[speeds.len() / 2] / 8.0
 }
 
 /// The same losses at every step, and the same weights and moments at the end, to the bit.
