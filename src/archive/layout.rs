@@ -31,8 +31,8 @@ impl Layout {
         for (other, axis) in self.axes.iter_mut().enumerate() {
             if other != dim && (axis.scale == 0.0 || !axis.scale.is_finite() || !axis.offset.is_finite()) {
                 self.problems.push(format!(
-                    "axis {:?} has offset {} and scale {}: its indices are taken",
-                    axis.name, axis.offset, axis.scale
+                    "axis {:?} has scale {} and offset {}: its indices are taken",
+                    axis.name, axis.scale, axis.offset
                 ));
                 (axis.offset, axis.scale) = (0.0, 1.0);
                 axis.units = String::new();
