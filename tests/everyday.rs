@@ -34,19 +34,20 @@ fn output_that_nobody_reads_or_that_finds_no_room_ends_the_program_quietly() {
 #[test]
 fn ctrl_c_keeps_what_was_learned_and_a_second_one_ends_at_once() {
     let case = Case::new("ctrl-c").cube(&counts([48, 48, 128], 1));
-    let run = ["run", "run.yaml", "--set", "train.steps=100000"];
-    let learning = |job: &mut Job| {
-        let output = case.path("out");
+    let learning = |name: &str| {
+        let output = format!("output={name}");
+        let run = ["run", "run.yaml", "--set", "train.steps=100000", "--set", &output];
+        let mut job = Job::of(case.command(0, &run));
+        let output = case.path(name);
         job.until("a step", LIMIT, || output.is_dir() && !files(&output, "metrics.jsonl").is_empty());
+        job
     };
-    let mut job = Job::of(case.command(0, &run));
-    learning(&mut job);
+    let job = learning("out");
     job.signal(libc::SIGINT);
     job.wait(Duration::from_secs(30)).exits(75).says("start it again to go on").without_panic();
     assert!(!files(&case.path("out"), ".safetensors").is_empty());
 
-    let mut job = Job::of(case.command(0, &run));
-    learning(&mut job);
+    let job = learning("second");
     for program in job.processes("coreloss") {
         send(program, libc::SIGINT);
         send(program, libc::SIGINT);

@@ -78,7 +78,8 @@ fn leave_out_second_names(found: &mut BTreeMap<PathBuf, (PathBuf, bool)>) {
 fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     let path = Path::new(input);
     if path.is_dir() {
-        let mut paths = without_companions(files_below(path, usize::MAX, input), path, false, input);
+        let folder = plain(path);
+        let mut paths = without_companions(files_below(&folder, usize::MAX, input), &folder, false, input);
         let is_readable = |path: &PathBuf| {
             let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
             READABLE.contains(&extension.as_str())
@@ -106,8 +107,7 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
 fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
     let options =
         MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
-    // Without `.` and doubled separators, as the paths below are.
-    let parts: PathBuf = Path::new(pattern).components().collect();
+    let parts = plain(Path::new(pattern));
     let fixed = fixed_part(&parts);
     let wild: Vec<_> = parts.components().skip(fixed.components().count()).collect();
     let any_depth = wild.iter().any(|part| part.as_os_str() == "**");
@@ -164,6 +164,11 @@ fn files_below(folder: &Path, depth: usize, input: &str) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Without `.` and doubled separators.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 /// The folders of a glob before its first wildcard.
