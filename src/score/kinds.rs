@@ -36,8 +36,8 @@ const BLUR_PX: usize = 2;
 const MISFIT_FACTORS: [(f64, f64); 3] = [(2.25, 0.0), (1.3, 2.5), (1.0, 5.0)];
 /// The largest share of the pixels of a small kind.
 const SMALL_SHARE: f64 = 0.1;
-/// A kind that exceeds nothing else along it by this factor has to exceed what chance reaches by the margin, unless one of its
-/// family was found in its window.
+/// A kind that does not exceed all else along it by this factor has to exceed what chance reaches by the margin, unless one of
+/// its family was found in its window.
 const LEAST_PROMINENCE: f64 = 2.0;
 const MARGIN: f64 = 1.3;
 
