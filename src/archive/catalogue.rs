@@ -79,7 +79,7 @@ fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     let path = Path::new(input);
     if path.is_dir() {
         let folder = plain(path);
-        let mut paths = without_companions(files_below(&folder, usize::MAX, input), &folder, false, input);
+        let mut paths = without_companions(files_below(&folder, |_, _| true, input), &folder, false, input);
         let is_readable = |path: &PathBuf| {
             let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
             READABLE.contains(&extension.as_str())
@@ -110,10 +110,17 @@ fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
     let parts = plain(Path::new(pattern));
     let fixed = fixed_part(&parts);
     let wild: Vec<_> = parts.components().skip(fixed.components().count()).collect();
-    let any_depth = wild.iter().any(|part| part.as_os_str() == "**");
-    let depth = if any_depth { usize::MAX } else { wild.len() };
-    let glob = Pattern::new(&parts.to_string_lossy()).with_context(|| format!("{input} is no valid glob"))?;
-    let mut paths = files_below(&fixed, depth, input);
+    let pattern =
+        |text: &OsStr| Pattern::new(&text.to_string_lossy()).with_context(|| format!("{input} is no valid glob"));
+    let glob = pattern(parts.as_os_str())?;
+    let levels = wild.iter().map(|part| pattern(part.as_os_str())).collect::<Result<Vec<Pattern>>>()?;
+    // The last part is for files, unless there are folders of any depth.
+    let leads_into = |name: &str, level: usize| {
+        let before = &levels[..levels.len().min(level + 1)];
+        before.iter().any(|part| part.as_str() == "**")
+            || level + 1 < levels.len() && levels[level].matches_with(name, options)
+    };
+    let mut paths = files_below(&fixed, leads_into, input);
     paths.retain(|path| glob.matches_with(&path.to_string_lossy(), options));
     Ok(without_companions(paths, &fixed, wild.iter().any(|part| is_hidden(part)), input))
 }
@@ -134,12 +141,13 @@ fn without_companions(mut paths: Vec<PathBuf>, folder: &Path, hidden: bool, inpu
     paths
 }
 
-/// The files in `folder` and in folders below it, down to `depth` levels. Each folder is looked into once, whatever links lead
-/// to it: they may lead in circles. Links come last, so that a file is found by its own name.
-fn files_below(folder: &Path, depth: usize, input: &str) -> Vec<PathBuf> {
+/// The files in `folder`, and in those folders below it that `enters` takes by name and level (0 in `folder`). Each folder is
+/// looked into once, whatever links lead to it: they may lead in circles. Links come last, so that a file is found by its own
+/// name.
+fn files_below(folder: &Path, enters: impl Fn(&str, usize) -> bool, input: &str) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
-    let (mut folders, mut links) = (vec![(folder.to_path_buf(), 1)], VecDeque::new());
+    let (mut folders, mut links) = (vec![(folder.to_path_buf(), 0)], VecDeque::new());
     while let Some((folder, level)) = folders.pop().or_else(|| links.pop_front()) {
         let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
         let read = fs::canonicalize(shown).and_then(|real| Ok((real, fs::read_dir(shown)?)));
@@ -157,7 +165,7 @@ fn files_below(folder: &Path, depth: usize, input: &str) -> Vec<PathBuf> {
             let is_folder = if is_link { path.is_dir() } else { entry.file_type().is_ok_and(|kind| kind.is_dir()) };
             match (is_folder, is_link) {
                 (false, _) => files.push(path),
-                (true, _) if level >= depth => (),
+                (true, _) if !enters(&entry.file_name().to_string_lossy(), level) => (),
                 (true, false) => folders.push((path, level + 1)),
                 (true, true) => links.push_back((path, level + 1)),
             }
@@ -320,6 +328,15 @@ mod tests {
         assert_eq!(ids(dir.path(), &["d/**/*.hspy"]), found);
         assert_eq!(ids(dir.path(), &["d/*.hspy"]), [("x".into(), false)]);
         assert_eq!(ids(dir.path(), &["d/*.hspy", "d/0.hspy"]), [("0".into(), true)]);
+    }
+
+    #[test]
+    fn a_glob_leads_into_the_folders_that_it_names() {
+        let dir = archive(&["a1/s/x.hspy", "a2/s/y.hspy", "b/s/z.hspy", "a1/t/x.hspy", "a1/s/u/v.hspy"]);
+        let found = |glob: &str| ids(dir.path(), &[glob]).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!(found("a*/s/*.hspy"), ["a1/s/x", "a2/s/y"]);
+        assert_eq!(found("a1/**/v.hspy"), ["s/u/v"]);
+        assert_eq!(found("*/s/**/*.hspy"), ["a1/s/u/v", "a1/s/x", "a2/s/y", "b/s/z"]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::{catalogue, dm};
 const PEAK_END_EV: f64 = 20.0;
 const TAIL_EV: f64 = 50.0;
 const LEAST_CONTRAST: f64 = 20.0;
+/// Pixels in which the peak is looked for.
+const PIXELS: usize = 256;
 
 /// Opens the low-loss cube of `cube`; none if there is none. Rank-local.
 ///
@@ -60,7 +62,7 @@ fn companion(path: &Path, pattern: Option<&str>) -> Result<Option<PathBuf>> {
 }
 
 /// Whether the spectra show the zero-loss peak: an axis that begins at 0 may be one that nobody calibrated. Rank-local; reads
-/// one line.
+/// some pixels of the middle line.
 ///
 /// # Errors
 /// Unreadable data.
@@ -70,7 +72,8 @@ pub fn shows_zero_loss(reader: &Reader) -> Result<bool> {
         return Ok(false);
     }
     let [rows, columns, channels] = info.shape();
-    let line = reader.read(rows / 2..rows / 2 + 1, 0..columns, 0..channels)?;
+    let first = columns.saturating_sub(PIXELS) / 2;
+    let line = reader.read(rows / 2..rows / 2 + 1, first..columns.min(first + PIXELS), 0..channels)?;
     let total = |e: usize| line.slice(s![.., .., e]).iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
     let counts: Vec<f64> = (0..channels).map(total).collect();
     let highest = info.energy.indices(f64::NEG_INFINITY, PEAK_END_EV).map(|e| counts[e]).fold(0.0, f64::max);

@@ -13,6 +13,8 @@ use super::plot::{BLUE, INK, VERMILLION};
 use super::text::{counted, number, percent};
 use crate::results::RegionSummary;
 
+/// Excess, nats a pixel, below which a network has learned the noise of a cube.
+const BY_HEART: f64 = -1.0;
 /// Regions in the table; the cube's own file has all.
 const LISTED: usize = 20;
 
@@ -170,6 +172,12 @@ fn excess(cube: &Cube) -> Markup {
             p.note {
                 @if network < *nats { "The network explains them better than the linear " b { (name) } " does." }
                 @else { "The network has added nothing here: trust the map of " b { (name) } " as much." }
+            }
+        }
+        @if cube.excess_nats.get("cvae").is_some_and(|network| *network < BY_HEART) {
+            p.note {
+                "No model is better than the noise: the network has learned these spectra by heart, and anomalies with them. \
+                 Trust the other maps here, or let it learn from another cube (archive.train_inputs)."
             }
         }
     }

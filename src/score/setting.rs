@@ -16,6 +16,9 @@ const ROUNDS: usize = 2;
 const NOT_COUNTED: f64 = 0.3;
 /// The gain, nats a pixel, that a prediction has to bring that is subtracted without a regression: its misfit stays.
 const LEAST_GAIN: f64 = 0.25;
+/// The gain, nats a pixel, that the removal of slow trends has to bring: noise alone gains up to 0.45 by it, and it takes a
+/// part of large anomalies as well.
+const TREND_GAIN: f64 = 0.6;
 /// The loss, nats a pixel, at which a larger guard is dropped.
 const GUARD_LOSS: f64 = 0.3;
 /// Fields with fewer pixels have no guard unless it costs nothing, and those with still fewer have none.
@@ -34,40 +37,34 @@ pub struct Setting {
     likelihood: f64,
 }
 
-/// The gain, nats a pixel, that the removal of slow trends has to bring: noise alone gains up to 0.4 by it, and it takes a part
-/// of large anomalies as well.
-const TREND_GAIN: f64 = 0.6;
-
 /// `sample` or itself without slow trends, whichever makes the pixels that are left out more likely, and its setting.
 ///
 /// # Collective
 pub fn best_setting(sample: Sample) -> (Sample, Setting) {
-    let (trust, likelihood) = best_trust(&sample);
+    let setting = best_trust(&sample);
     if let Some(without) = sample.without_trends()
-        && Setting::new(&without, trust).likelihood > likelihood + TREND_GAIN
+        && Setting::new(&without, setting.trust).likelihood > setting.likelihood + TREND_GAIN
     {
-        let (trust, _) = best_trust(&without);
-        let setting = Setting::new(&without, trust).with_best_guard(&without);
+        let setting = best_trust(&without).with_best_guard(&without);
         return (without, setting);
     }
-    let setting = Setting::new(&sample, trust).with_best_guard(&sample);
+    let setting = setting.with_best_guard(&sample);
     (sample, setting)
 }
 
-/// How far the prediction is best believed, and the likelihood with that.
+/// With the least guard, and the prediction believed as far as makes the pixels that are left out most likely.
 ///
 /// # Collective
-fn best_trust(sample: &Sample) -> (Trust, f64) {
-    let mut best: Option<(Trust, f64)> = None;
+fn best_trust(sample: &Sample) -> Setting {
+    let mut best: Option<Setting> = None;
     for (as_it_is, regressed) in [(false, false), (false, true), (true, true), (true, false)] {
         if (as_it_is || regressed) && sample.regressors.is_empty() {
             continue;
         }
-        let trust = Trust { as_it_is, regressed };
-        let likelihood = Setting::new(sample, trust).likelihood;
+        let setting = Setting::new(sample, Trust { as_it_is, regressed });
         let gain = if as_it_is && !regressed { LEAST_GAIN } else { 1e-3 };
-        if best.is_none_or(|best| likelihood > best.1 + gain) {
-            best = Some((trust, likelihood));
+        if best.as_ref().is_none_or(|best| setting.likelihood > best.likelihood + gain) {
+            best = Some(setting);
         }
     }
     best.expect("the mean spectrum always counts")

@@ -1,5 +1,5 @@
-//! Removes slow trends over the field: strain, valence or thickness. An anomaly is smaller than the scale of a trend, and
-//! stays.
+//! Removes slow trends over the field: strain, valence or thickness. Anomalies that are small against the scale of a trend
+//! stay; of large ones a part goes.
 
 use std::ops::Range;
 
@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView2, Zip, s};
 use super::quantile::quantiles;
 use crate::bands::{Bands, WithHalo, values_and_presence};
 use crate::cube::neighbourhood;
+use crate::spectrum::MAD_OF_SD;
 
 /// Sigma of the Gaussian that smooths a map, pixels: well above the size of an anomaly, well below the scale of strain.
 const SIGMA_PX: f64 = 6.0;
@@ -19,8 +20,6 @@ const MIN_KERNELS: f64 = 16.0;
 const LEAST_SPREAD: f64 = 2.0;
 /// Values are clipped at this many robust standard deviations before smoothing.
 const CLIP_SD: f64 = 3.0;
-/// Standard deviation of a normal distribution, in median absolute deviations.
-const SD_OF_MAD: f64 = 1.4826;
 
 /// Removes the slow trend of each of `maps`, this rank's bands, where they have one; whether any has.
 ///
@@ -58,7 +57,7 @@ fn trend(
         let middle = median(&values);
         let away = |value: f32| (f64::from(value) - middle).abs() as f32;
         let away: Vec<f32> = values.into_iter().map(away).collect();
-        (middle, SD_OF_MAD * median(&away))
+        (middle, median(&away) / MAD_OF_SD)
     };
     let (middle, sd) = center_and_sd(map.iter().copied().collect());
     if !sd.is_finite() {
