@@ -5,6 +5,8 @@ use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
+use super::noise_edge::{NEIGHBOURS, noise_edge};
+
 /// Uncentred principal components, with HyperSpy's names and scaling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decomposition {
@@ -19,6 +21,9 @@ pub struct Decomposition {
     pub poisson: bool,
     /// `[E, components]`: a spectrum times this matrix gives its loadings.
     projection: Array2<f64>,
+    /// Of what the first `0, 1, ..` components leave of a spectrum: the covariance of channels `0, 1, ..` apart, summed over
+    /// the channels. The randomised solver takes the noise for white.
+    left: Vec<[f64; NEIGHBOURS]>,
 }
 
 /// Eigenvectors and eigenvalues of a scatter matrix, which root computes and broadcasts.
@@ -29,6 +34,8 @@ pub(super) struct Eigenvectors {
     num_components: usize,
     /// `[E]`, not negative; descending, where all were computed.
     values: Vec<f64>,
+    /// The sums of the scatter matrix's diagonals `0, 1, ..`.
+    diagonals: [f64; NEIGHBOURS],
 }
 
 impl Eigenvectors {
@@ -44,6 +51,8 @@ impl Eigenvectors {
             triangle.len()
         );
         let num_components = max_components.min(size);
+        let of_diagonal = |apart: usize| (apart..size).map(|row| triangle[row * (row + 1) / 2 + row - apart]).sum();
+        let diagonals = std::array::from_fn(of_diagonal);
         let failed = "PCA: the eigendecomposition of the scatter matrix failed";
         let matrix = whole(triangle, size).context(failed)?;
         let (eigenvalues, eigenvectors) = matrix.f_linalg_eigh("L").context(failed)?;
@@ -63,13 +72,19 @@ impl Eigenvectors {
         // Rounding makes eigenvalues of 0 a little negative.
         let values = ascending.iter().rev().map(|v| v.max(0.0)).collect();
         let element = |row, component| columns[(row + 1) * num_components - 1 - component];
-        Ok(Eigenvectors::new(values, num_components, element))
+        Ok(Eigenvectors::new(values, diagonals, num_components, element))
     }
 
-    /// The vectors with the elements `element(channel, component)`, and all `values` `[E]`. Rank-local.
+    /// The vectors with the elements `element(channel, component)`, all `values` `[E]`, and the sums of the scatter matrix's
+    /// first `diagonals`. Rank-local.
     ///
     /// The sign of a vector makes its largest element positive. HyperSpy goes by the loadings, which no rank has whole.
-    pub(super) fn new(values: Vec<f64>, num_components: usize, element: impl Fn(usize, usize) -> f64) -> Eigenvectors {
+    pub(super) fn new(
+        values: Vec<f64>,
+        diagonals: [f64; NEIGHBOURS],
+        num_components: usize,
+        element: impl Fn(usize, usize) -> f64,
+    ) -> Eigenvectors {
         let size = values.len();
         let mut vectors = vec![0.0; size * num_components];
         for component in 0..num_components {
@@ -79,7 +94,20 @@ impl Eigenvectors {
                 vectors[row * num_components + component] = element(row, component) * largest.signum();
             }
         }
-        Eigenvectors { vectors, num_components, values }
+        Eigenvectors { vectors, num_components, values, diagonals }
+    }
+
+    /// The sums of the first diagonals of the scatter matrix without its first `0, 1, ..` components.
+    fn left(&self) -> Vec<[f64; NEIGHBOURS]> {
+        let mut left = vec![self.diagonals];
+        for component in 0..self.num_components {
+            let vector: Vec<f64> = self.vectors.iter().skip(component).step_by(self.num_components).copied().collect();
+            let of_component =
+                |apart: usize| vector.iter().zip(&vector[apart.min(vector.len())..]).map(|(a, b)| a * b).sum::<f64>();
+            let before = left[component];
+            left.push(std::array::from_fn(|apart| before[apart] - self.values[component] * of_component(apart)));
+        }
+        left
     }
 }
 
@@ -110,6 +138,8 @@ impl Decomposition {
     /// factors and loadings.
     pub(super) fn new(eigen: Eigenvectors, column_scale: Option<Vec<f64>>, num_pixels: u64) -> Result<Decomposition> {
         let shape = (eigen.values.len(), eigen.num_components);
+        let pixels = num_pixels.max(1) as f64;
+        let left = eigen.left().into_iter().map(|sums| sums.map(|sum| sum / pixels)).collect();
         let vectors = Array2::from_shape_vec(shape, eigen.vectors)
             .context("PCA: eigenvectors of another shape than announced")?;
         let (mut factors, mut projection) = (vectors.clone(), vectors);
@@ -120,7 +150,6 @@ impl Decomposition {
                 projection.row_mut(channel).mapv_inplace(|f| f * inverse);
             }
         }
-        let pixels = num_pixels.max(1) as f64;
         let total: f64 = eigen.values.iter().sum();
         let total = if total > 0.0 { total } else { 1.0 };
         Ok(Decomposition {
@@ -129,6 +158,7 @@ impl Decomposition {
             explained_variance: eigen.values.iter().map(|v| v / pixels).collect(),
             explained_variance_ratio: eigen.values.iter().map(|v| v / total).collect(),
             poisson: column_scale.is_some(),
+            left,
         })
     }
 
@@ -147,18 +177,25 @@ impl Decomposition {
 
     /// How many components exceed the noise of `num_pixels` independent spectra: at least 1, at most those kept.
     ///
-    /// # Source
-    /// Marchenko & Pastur, Math. USSR Sb. 1 (1967) 457; the level of the noise from the median eigenvalue, as in Gavish
-    /// & Donoho, IEEE Trans. Inf. Theory 60 (2014) 5040.
+    /// The noise is what is left without them; a detector that spreads electrons over channels makes it larger along smooth
+    /// directions.
     pub fn significant(&self, num_pixels: f64) -> usize {
         let channels = self.explained_variance.len() as f64;
-        let few = channels.min(num_pixels).max(1.0);
-        let ratio = few / channels.max(num_pixels).max(1.0);
-        let noise = &self.explained_variance[..(few as usize).min(self.explained_variance.len())];
-        let level = noise[noise.len() / 2] / marchenko_pastur(ratio, 1)[0];
-        let edge = level * (1.0 + ratio.sqrt()).powi(2);
-        let above = noise.iter().filter(|&&value| value > edge).count();
-        above.clamp(1, self.num_components().max(1))
+        let pixels = num_pixels.max(1.0);
+        let above = |k: usize| {
+            let free = (channels - k as f64) * (pixels - k as f64) / pixels;
+            let edge = noise_edge(&self.left[k].map(|sum| sum / free.max(1.0)), channels / pixels);
+            self.explained_variance[..k].iter().filter(|&&value| value > edge).count()
+        };
+        // Those that turn out to be noise raise its level.
+        let mut found = self.num_components();
+        loop {
+            let fewer = above(found);
+            if fewer == found {
+                return found.max(1);
+            }
+            found = fewer;
+        }
     }
 
     /// Loadings `[x, k]` of the spectra of `line` (`[x, E]` counts) on the first `k` components.

@@ -6,6 +6,7 @@
 //! the scales of factors and loadings).
 
 mod decomposition;
+mod noise_edge;
 mod randomized;
 mod scatter;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::decomposition::{Decomposition, Eigenvectors, marchenko_pastur};
+use super::noise_edge::NEIGHBOURS;
 use super::scatter::{Scatter, Spectra};
 use crate::comm::Comm;
 
@@ -252,10 +253,15 @@ impl Krylov {
             rounding,
             error,
             is_whole,
-            found: Eigenvectors::new(all, count, |row, i| vectors[row * count + i]),
+            found: Eigenvectors::new(all, white(trace), count, |row, i| vectors[row * count + i]),
             variances: variances[..count].to_vec(),
         }
     }
+}
+
+/// The sums of the first diagonals of a scatter matrix with that `trace`, if noise is white.
+fn white(trace: f64) -> [f64; NEIGHBOURS] {
+    std::array::from_fn(|apart| if apart == 0 { trace } else { 0.0 })
 }
 
 /// The elements in C order.
