@@ -17,7 +17,7 @@ mod spec;
 mod tiles;
 
 pub use batch::{Batch, Hiding};
-pub use blind::{Basis, Blind, CELL, PERIOD, fold_of, hidden_pixels};
+pub use blind::{Basis, Blind, CELL, PERIOD, hidden_pixels};
 pub use input::{whitened, whitened_batch};
 pub use line::Line;
 pub use loss::{DeviceLoss, Loss, Weights};

@@ -101,6 +101,14 @@ impl Spec {
         }
     }
 
+    /// Networks, each of which judges its own part of the pixels.
+    pub fn folds(&self) -> usize {
+        match self {
+            Spec::Blind(spec) => spec.folds,
+            Spec::Patchwise(_) => 1,
+        }
+    }
+
     /// The number of trainable values.
     pub fn parameters(&self) -> usize {
         self.shapes().iter().map(Shape::count).sum()

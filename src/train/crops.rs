@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::Model;
 use super::micro_batch::{CropOrigin, MicroBatch};
-use super::targets::Targets;
+use super::targets::{Asked, Targets};
 use crate::comm::Comm;
 use crate::config::{Config, Pace, TrainingLength};
 use crate::model::Spec;
@@ -170,11 +170,13 @@ impl<'a> Crops<'a> {
         }
     }
 
-    /// This rank's part of step `step` (from 0): the micro-batches whose lanes are its own. Rank-local.
+    /// This rank's part of step `step` (from 0): the micro-batches whose lanes are its own. The networks of the folds are still
+    /// `together`, or each has targets of its own. Rank-local.
     ///
     /// # Errors
     /// Unreadable data.
-    pub fn draw(&self, step: usize) -> Result<Vec<MicroBatch>> {
+    pub fn draw(&self, step: usize, together: bool) -> Result<Vec<MicroBatch>> {
+        let asked = if together { Asked::Any } else { Asked::Trained };
         let (micro_batches, micro_batch) = (self.pace.micro_batches(), self.pace.micro_batch);
         let lane = |index| self.plan.lane_of(step, index, micro_batches);
         (0..micro_batches)
@@ -186,7 +188,10 @@ impl<'a> Crops<'a> {
                     origins: Vec::with_capacity(micro_batch),
                     patches: Vec::with_capacity(micro_batch),
                     noise: Vec::with_capacity(micro_batch * self.code),
-                    hidden: self.targets.as_ref().map(|targets| targets.none(step * micro_batches + index)),
+                    hidden: self.targets.as_ref().map(|targets| match together {
+                        true => targets.none(0),
+                        false => targets.none(step * micro_batches + index),
+                    }),
                 };
                 for sample in 0..micro_batch {
                     let number = ((step * micro_batches + index) * micro_batch + sample) as u64;
@@ -199,7 +204,7 @@ impl<'a> Crops<'a> {
                     drawn.origins.push(origin);
                     if let (Some(targets), Some(hidden)) = (&self.targets, &mut drawn.hidden) {
                         let phase = [(); 2].map(|()| rng.random_range(0..targets.period()));
-                        targets.hide(hidden, sample, phase, |at| self.place(origin, at), false);
+                        targets.hide(hidden, sample, phase, |at| self.place(origin, at), asked);
                     }
                     if !self.on_gpu {
                         drawn.patches.push(self.counts(origin)?);
@@ -243,8 +248,9 @@ impl<'a> Crops<'a> {
         };
         if let Some(targets) = &self.targets {
             let (phase, fold) = targets.view(i % views);
+            let asked = if trained { Asked::Trained } else { Asked::Own };
             let mut hidden = targets.none(fold);
-            targets.hide(&mut hidden, 0, phase, |at| self.place(origin, at), !trained);
+            targets.hide(&mut hidden, 0, phase, |at| self.place(origin, at), asked);
             batch.hidden = Some(hidden);
         }
         Ok(batch)

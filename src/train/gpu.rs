@@ -152,6 +152,17 @@ impl GpuStepper {
         copy(&self.second_moment, &mut state.second_moment);
     }
 
+    /// Gives all folds the weights and moments of the first. Rank-local.
+    pub fn follow_first_fold(&mut self) {
+        let folds = self.spec.folds() as i64;
+        tch::no_grad(|| {
+            for values in [&self.weights, &self.first_moment, &self.second_moment] {
+                let folds_of = values.view([folds, -1]);
+                folds_of.narrow(0, 1, folds - 1).copy_(&folds_of.narrow(0, 0, 1));
+            }
+        });
+    }
+
     /// Forms the gradient of this rank's `batch`, sums it over ranks and moves the weights.
     ///
     /// # Collective

@@ -130,15 +130,16 @@ fn trained(
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
         trainer.hold_lines(lines);
     }
-    let mut next = crops.draw(trainer.steps_done());
+    let mut next = crops.draw(trainer.steps_done(), trainer.is_together(trainer.steps_done()));
     while !trainer.course().finished {
         let batch = comm.agree(next)?;
         // The next batch is read during this step.
         let following = trainer.steps_done() + 1;
         let has_more = following < trainer.course().last(length);
+        let together = trainer.is_together(following);
         let (line, drawn) = std::thread::scope(|scope| {
             let ahead = scope.spawn(|| match has_more {
-                true => crops.draw(following),
+                true => crops.draw(following, together),
                 false => Ok(Vec::new()),
             });
             (trainer.step(&batch), ahead.join())
@@ -218,7 +219,7 @@ pub fn rehearse(
         trainer.hold_lines(lines);
     }
     let mut step = || -> Result<StepLine> {
-        let batch = comm.agree(crops.draw(trainer.steps_done()))?;
+        let batch = comm.agree(crops.draw(trainer.steps_done(), trainer.is_together(trainer.steps_done())))?;
         trainer.step(&batch)
     };
     let warm_up = match device {
@@ -253,8 +254,10 @@ fn begin(
     let model =
         config::Model { patch: Some(config.model.patch_for(cubes.iter().map(Cube::shape))), ..config.model.clone() };
     let mut spec = Spec::new(&model, cubes[0].energy.size)?;
-    if let Spec::Blind(spec) = &mut spec {
-        spec.folds = targets::folds(mean.pixels);
+    if let Spec::Blind(spec) = &mut spec
+        && config.archive.train_inputs.is_none()
+    {
+        (spec.folds, spec.cell) = targets::folds(mean.pixels);
     }
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {

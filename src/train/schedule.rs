@@ -1,5 +1,8 @@
 //! The learning rate and the weight of the KL term by step.
 
+/// The share of the first cycle in which the networks of the folds are one.
+const TOGETHER: f64 = 0.2;
+
 /// The learning rate of step `step` (from 0) of `steps`: a cosine up to `peak` over the first 30 %, a cosine down after.
 ///
 /// # Source
@@ -29,6 +32,12 @@ pub fn trims(step: usize, steps: usize) -> bool {
     step as f64 > 0.15 * steps as f64
 }
 
+/// Whether the networks of the folds are still one in step `step` (from 0) of a first cycle of `steps`: it learns what all pixels
+/// have in common, and what little it learns of each by heart is forgotten at the high rates that follow.
+pub fn are_together(step: usize, steps: usize) -> bool {
+    (step as f64) < TOGETHER * steps as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +50,10 @@ mod tests {
         assert!(rates[99] < 1e-5);
         assert_eq!(kl_weight(9, 100, 2.0), 1.0);
         assert_eq!(kl_weight(50, 100, 2.0), 2.0);
+    }
+
+    #[test]
+    fn folds_part_after_a_fifth_of_the_first_cycle() {
+        assert_eq!([0, 19, 20, 300].map(|step| are_together(step, 100)), [true, true, false, false]);
     }
 }

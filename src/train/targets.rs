@@ -1,7 +1,10 @@
 //! Which pixels a blind spot is trained to predict, and which it is judged by.
+//!
+//! Where it is to judge the very pixels that it learns from, there are several networks, one for each fold of the pixels: once
+//! they have parted, none is trained to predict those that it judges.
 
 use super::micro_batch::{CropOrigin, Hidden};
-use crate::model::{Blind, CELL, PERIOD, fold_of, hidden_pixels};
+use crate::model::{Blind, CELL, PERIOD, hidden_pixels};
 use crate::stream::Cube;
 
 /// Pixels around a cube that are never seen: the network learns how a cube ends.
@@ -11,21 +14,33 @@ const HALF: usize = PERIOD / 2;
 /// The most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 9;
 
-/// Fields of fewer pixels are learned by heart: each of so many networks is trained without a part of them. In those of even
-/// fewer pixels networks add nothing.
-const SMALL: f64 = 2000.0;
-const TINY: f64 = 600.0;
-const FOLDS: usize = 4;
+/// How many networks learn the very `pixels` that they judge, and the side of the cells that each is trained without: what is
+/// seen often is learned by heart. Anomalies of larger fields may be larger.
+pub fn folds(pixels: f64) -> (usize, usize) {
+    match pixels {
+        // Networks add nothing.
+        ..600.0 => (1, CELL),
+        ..2_000.0 => (4, CELL),
+        ..30_000.0 => (4, 2 * CELL),
+        // Each pixel is seen less than 50 times.
+        _ => (1, CELL),
+    }
+}
 
-/// The number of networks for so many pixels to train on.
-pub fn folds(pixels: f64) -> usize {
-    if (TINY..SMALL).contains(&pixels) { FOLDS } else { 1 }
+/// The pixels that a network is to predict.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    /// All, before the networks of the folds part.
+    Any,
+    /// Those that it is trained on.
+    Trained,
+    /// Those that it is judged by.
+    Own,
 }
 
 /// The targets of a blind spot.
 pub struct Targets {
-    patch: [usize; 2],
-    folds: usize,
+    spec: Blind,
     /// One cell in so many is kept for validation; none without validation. With folds, each has its own cells left out.
     one_in: Option<usize>,
 }
@@ -34,13 +49,13 @@ impl Targets {
     /// `validation`: share of the pixels that are kept to judge the network by.
     pub fn new(spec: &Blind, validation: f64) -> Targets {
         let one_in = (validation > 0.0).then(|| (1.0 / validation).round().max(2.0) as usize);
-        Targets { patch: spec.patch, folds: spec.folds, one_in }
+        Targets { spec: spec.clone(), one_in }
     }
 
     /// Unseen pixels `[y, x]` around a cube of `size`: at least as many as make it as large as a patch.
     pub fn border(&self, size: [usize; 2]) -> [usize; 2] {
-        let along = |axis: usize| self.patch[axis].saturating_sub(size[axis]).div_ceil(2) + BORDER;
-        [if self.patch[0] == 1 { 0 } else { along(0) }, along(1)]
+        let along = |axis: usize| self.spec.patch[axis].saturating_sub(size[axis]).div_ceil(2) + BORDER;
+        [if self.spec.patch[0] == 1 { 0 } else { along(0) }, along(1)]
     }
 
     pub fn period(&self) -> usize {
@@ -49,27 +64,28 @@ impl Targets {
 
     /// Nothing hidden yet, of the micro-batch that is the `number`th of the training.
     pub fn none(&self, number: usize) -> Hidden {
-        Hidden { pixels: Vec::new(), targets: Vec::new(), fold: number % self.folds }
+        Hidden { pixels: Vec::new(), targets: Vec::new(), fold: number % self.spec.folds }
     }
 
     /// Hides blocks that begin at `phase` from the `sample`th patch of a micro-batch. `place` gives the cube's pixel for one of
-    /// the patch, and the number of the cube's lines. Targets are the pixels to train on, or those to judge by.
+    /// the patch, and the number of the cube's lines.
     pub fn hide(
         &self,
         hidden: &mut Hidden,
         sample: usize,
         phase: [usize; 2],
         place: impl Fn([usize; 2]) -> Option<([usize; 2], usize)>,
-        to_judge: bool,
+        asked: Asked,
     ) {
-        let [height, width] = self.patch;
-        let pixels = hidden_pixels(self.patch, phase);
+        let [height, width] = self.spec.patch;
+        let pixels = hidden_pixels(self.spec.patch, phase);
         hidden.pixels.extend(pixels.iter().map(|&pixel| (sample * height * width + pixel) as i64));
         let fold = hidden.fold;
         hidden.targets.extend(pixels.iter().map(|&pixel| {
-            let is_target = place([pixel / width, pixel % width]).is_some_and(|(at, lines)| match to_judge {
-                true => self.is_own(at, lines, fold),
-                false => !self.is_left_out(at, lines, fold),
+            let is_target = place([pixel / width, pixel % width]).is_some_and(|(at, lines)| match asked {
+                Asked::Any => true,
+                Asked::Trained => !self.is_left_out(at, lines, fold),
+                Asked::Own => self.is_own(at, lines, fold),
             });
             f32::from(u8::from(is_target))
         }));
@@ -77,8 +93,8 @@ impl Targets {
 
     /// Whether a pixel of a cube of `lines` is kept to judge a network by.
     fn is_own(&self, at: [usize; 2], lines: usize, fold: usize) -> bool {
-        if self.folds > 1 {
-            return fold_of(at, lines, self.folds) == fold;
+        if self.spec.folds > 1 {
+            return self.spec.fold_of(at, lines) == fold;
         }
         let [y, x] = at.map(|pixel| pixel / CELL);
         self.one_in.is_some_and(|one_in| (x + 7 * y) % one_in == one_in / 2)
@@ -86,7 +102,7 @@ impl Targets {
 
     /// Whether a network is not trained to predict a pixel: its own, and of a fold those beside.
     fn is_left_out(&self, [y, x]: [usize; 2], lines: usize, fold: usize) -> bool {
-        if self.folds == 1 {
+        if self.spec.folds == 1 {
             return self.is_own([y, x], lines, fold);
         }
         let beside = |pixel: usize| pixel.saturating_sub(1)..pixel + 2;
@@ -103,8 +119,8 @@ impl Targets {
         for (cube, (image, border)) in cubes.enumerate() {
             let along = |axis: usize| {
                 let size = image.size()[axis] + 2 * border[axis];
-                let last = size.saturating_sub(self.patch[axis]);
-                let patches = size.div_ceil(self.patch[axis]);
+                let last = size.saturating_sub(self.spec.patch[axis]);
+                let patches = size.div_ceil(self.spec.patch[axis]);
                 (0..patches).map(move |i| if patches == 1 { last / 2 } else { i * last / (patches - 1) })
             };
             origins.extend(along(0).flat_map(|y| along(1).map(move |x| CropOrigin { cube, y, x })));
@@ -115,14 +131,14 @@ impl Targets {
 
     /// In how many ways a validation patch is looked at: by each fold, and so that each pixel is hidden once.
     pub fn views(&self) -> usize {
-        let phases = if self.patch[0] == 1 { 2 } else { 4 };
-        phases * self.folds
+        let phases = if self.spec.patch[0] == 1 { 2 } else { 4 };
+        phases * self.spec.folds
     }
 
     /// The phase and the fold of one of the [`views`](Self::views).
     pub fn view(&self, i: usize) -> ([usize; 2], usize) {
-        let phase = i / self.folds;
-        ([phase / 2 * HALF, phase % 2 * HALF], i % self.folds)
+        let phase = i / self.spec.folds;
+        ([phase / 2 * HALF, phase % 2 * HALF], i % self.spec.folds)
     }
 }
 
@@ -138,9 +154,9 @@ mod tests {
     fn counts(targets: &Targets, fold: usize) -> [usize; 2] {
         let mut found = [0; 2];
         for phase in [[0, 0], [0, 8], [8, 0], [8, 8]] {
-            for (i, to_judge) in [true, false].into_iter().enumerate() {
+            for (i, asked) in [Asked::Own, Asked::Trained].into_iter().enumerate() {
                 let mut hidden = Hidden { fold, ..targets.none(0) };
-                targets.hide(&mut hidden, 0, phase, |at| Some((at, 40)), to_judge);
+                targets.hide(&mut hidden, 0, phase, |at| Some((at, 40)), asked);
                 found[i] += hidden.targets.iter().filter(|&&target| target > 0.0).count();
             }
         }
@@ -168,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn few_pixels_have_folds_and_fewer_have_none() {
-        assert_eq!([folds(323.0), folds(1024.0), folds(2304.0)], [1, FOLDS, 1]);
+    fn fewer_pixels_have_more_folds_until_networks_add_nothing() {
+        assert_eq!([323.0, 1024.0, 2304.0, 1e6].map(folds), [(1, 6), (4, 6), (4, 12), (1, 6)]);
     }
 }

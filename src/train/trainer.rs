@@ -88,6 +88,12 @@ impl<'a> Trainer<'a> {
         self.state.step
     }
 
+    /// Whether the networks of the folds are still one in `step`.
+    pub fn is_together(&self, step: usize) -> bool {
+        let age = self.state.course.age(step);
+        self.state.model.spec.folds() > 1 && schedule::are_together(age, self.length.steps)
+    }
+
     /// Where the time of the last step went.
     pub fn times(&self) -> StepTimes {
         self.times
@@ -148,6 +154,12 @@ impl<'a> Trainer<'a> {
             result.grad_norm,
             pace.learning_rate
         );
+        if self.is_together(step) {
+            match &mut self.stepper {
+                Stepper::Cpu(_) => self.state.follow_first_fold(),
+                Stepper::Gpu(gpu) => gpu.follow_first_fold(),
+            }
+        }
         self.times = result.times;
         self.state.step = plan.step;
         self.latest_kl = loss.kl;

@@ -16,4 +16,4 @@ mod tests;
 pub use hiding::{PERIOD, hidden_pixels};
 pub use network::Network;
 pub use passes::Passes;
-pub use spec::{Basis, Blind, CELL, fold_of};
+pub use spec::{Basis, Blind, CELL};

@@ -13,7 +13,7 @@ use tch::{Device, Tensor};
 use super::super::line::Line;
 use super::hiding::{is_hidden, is_inner, phases};
 use super::network::Network;
-use super::spec::{Blind, STRIDE, fold_of};
+use super::spec::{Blind, STRIDE};
 
 /// Pixels `[y, x]` of a tile at most.
 const TILE: [usize; 2] = [32, 256];
@@ -194,7 +194,7 @@ impl Passes {
                 amounts.reshape([-1, self.spec.components as i64])
             }));
             let pixels = rows.clone().flat_map(|y| columns.clone().map(move |x| [y, x]));
-            let is_own = |[y, x]: [usize; 2]| inner(y, x) && fold_of([y, x], self.size[0], self.spec.folds) == fold;
+            let is_own = |[y, x]: [usize; 2]| inner(y, x) && self.spec.fold_of([y, x], self.size[0]) == fold;
             let pixels: Vec<[usize; 2]> = pixels.filter(|&at| is_own(at)).collect();
             let values = pixels.iter().flat_map(|&at| amounts.row(view.index(at)).to_vec()).collect();
             (pixels, values)
@@ -232,7 +232,7 @@ impl Passes {
         let mut shares = of_fold(0);
         for fold in 1..self.spec.folds {
             let others = of_fold(fold);
-            for x in (0..self.size[1]).filter(|&x| fold_of([y, x], self.size[0], self.spec.folds) == fold) {
+            for x in (0..self.size[1]).filter(|&x| self.spec.fold_of([y, x], self.size[0]) == fold) {
                 shares.row_mut(x).assign(&others.row(x));
             }
         }

@@ -31,17 +31,16 @@ pub struct Blind {
     pub channels: usize,
     /// Networks, each of which is trained without the targets of its own fold of the pixels, and predicts these.
     pub folds: usize,
+    /// Pixels along a side of the cells that folds come in.
+    #[serde(default = "cell_of_older_models")]
+    pub cell: usize,
 }
 
-/// Pixels along a side of the cells that folds and held-out pixels come in.
+/// Pixels along a side of the cells that held-out pixels come in.
 pub const CELL: usize = 6;
 
-/// The fold of the pixel `[y, x]` of a cube of `lines`: cells take turns.
-pub fn fold_of([y, x]: [usize; 2], lines: usize, folds: usize) -> usize {
-    match lines {
-        1 => x / CELL % folds,
-        _ => (y / CELL * 2 + x / CELL % 2) % folds,
-    }
+fn cell_of_older_models() -> usize {
+    CELL
 }
 
 /// Principal components of whitened spectra, from which a network starts.
@@ -57,7 +56,7 @@ pub struct Basis {
 impl Blind {
     pub fn new(patch: [usize; 2], energy: usize, latent: Option<usize>) -> Blind {
         let components = COMPONENTS.min(energy.saturating_sub(1));
-        Blind { patch, energy, latent: latent.unwrap_or(LATENT), components, channels: CHANNELS, folds: 1 }
+        Blind { patch, energy, latent: latent.unwrap_or(LATENT), components, channels: CHANNELS, folds: 1, cell: CELL }
     }
 
     /// # Errors
@@ -74,6 +73,14 @@ impl Blind {
             "the 3D-CVAE needs patches of a multiple of {PERIOD} pixels along each side, or of one line, and has {y} x {x}"
         );
         Ok(())
+    }
+
+    /// The fold of the pixel `[y, x]` of a cube of `lines`: cells take turns.
+    pub fn fold_of(&self, [y, x]: [usize; 2], lines: usize) -> usize {
+        match lines {
+            1 => x / self.cell % self.folds,
+            _ => (y / self.cell * 2 + x / self.cell % 2) % self.folds,
+        }
     }
 
     /// The latent map of a patch, `[latent, y, x]`.

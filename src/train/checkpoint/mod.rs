@@ -81,6 +81,16 @@ struct Header {
 }
 
 impl Checkpoint {
+    /// Gives all folds the weights and moments of the first. Rank-local.
+    pub fn follow_first_fold(&mut self) {
+        let each = self.model.spec.parameters() / self.model.spec.folds();
+        let weights = self.model.parameters.values_mut();
+        for values in [weights, &mut self.first_moment, &mut self.second_moment] {
+            let (first, others) = values.split_at_mut(each);
+            others.chunks_mut(each).for_each(|other| other.copy_from_slice(first));
+        }
+    }
+
     /// The newest whole checkpoint in `directory`, if there is one.
     ///
     /// # Collective

@@ -43,6 +43,22 @@ fn a_checkpoint_reads_back_to_the_bit() {
 }
 
 #[test]
+fn folds_follow_the_first() {
+    let mut written = checkpoint(0);
+    if let Spec::Blind(spec) = &mut written.model.spec {
+        spec.folds = 4;
+    }
+    let each = written.model.spec.parameters() / 4;
+    let values: Vec<f32> = (0..4 * each).map(|i| i as f32).collect();
+    written.model.parameters = Parameters::from_values(&values);
+    (written.first_moment, written.second_moment) = (values.clone(), values.clone());
+    written.follow_first_fold();
+    for found in [written.model.parameters.values(), &written.first_moment, &written.second_moment] {
+        assert!(found.chunks(each).all(|fold| fold == &values[..each]));
+    }
+}
+
+#[test]
 fn an_older_checkpoint_leaves_nothing_out() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint(6).write(folder.path()).unwrap();
