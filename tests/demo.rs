@@ -91,6 +91,7 @@ fn losses_weights_and_maps_are_equal_on_one_and_two_ranks() {
 fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     let demo = demo();
     let output = folder("broken");
+    let first_look = output.join("first_look");
     // With the default, every ten epochs, a kill loses up to ten. How often checkpoints are written changes no result.
     let often = ["--set", "train.checkpoint_epochs=1"];
     let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
@@ -113,6 +114,9 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
         let kept = STEPS_PER_EPOCH * (epoch - 1)..STEPS;
         assert!(kept.contains(&step()), "step {}", step());
         assert!(files(&output, ".coreloss.hspy").is_empty());
+        // What needs no network was shown before the training.
+        assert_eq!(files(&first_look, ".coreloss.hspy").len(), 3);
+        assert!(first_look.join("report.html").exists());
     }
     // Asked to stop as srun and scancel do, by a signal to each rank.
     let mut job = start(4);
@@ -149,6 +153,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     assert_eq!(times(&scored), before, "a cube that was done was scored again");
     assert!(!last.stderr.contains("steps_per_epoch"), "it trained again:\n{}", last.dump());
     assert!(files(&output, ".partial").is_empty());
+    assert!(!first_look.exists());
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
     let mut scoring_s = None;
     if voxels(&sample[0]) <= MOST_VOXELS {
         let begun = Instant::now();
-        score_cube(comm, config, &sample[0], &statistics, Some(&rehearsal.model), None, &mut Clock::start())?;
+        score_cube(comm, config, &sample[0], &statistics, (Some(&rehearsal.model), None), None, &mut Clock::start())?;
         scoring_s = Some(begun.elapsed().as_secs_f64());
     }
     // From the smallest cube to all.

@@ -1,7 +1,7 @@
 //! The pipeline of a run: prepare the cubes, learn from them, score each, summarise.
 //!
 //! Each phase is a file that takes one `Run`: `prepare` opens the inputs and brings them to one energy axis,
-//! `learn` trains the network and fits the linear baselines, `score` scores each cube by every method and writes its
+//! `first_look` shows what can be seen without the network, `learn` trains it and fits the linear baselines, `score` scores each cube by every method and writes its
 //! file, `summarise` writes report and summary.
 
 mod averaged;
@@ -10,6 +10,7 @@ mod dry_run;
 mod energy_axis;
 mod energy_shifts;
 mod excess;
+mod first_look;
 mod given;
 mod inputs;
 mod learn;
@@ -36,6 +37,7 @@ use crate::ending::Ending;
 use crate::memory;
 use crate::results::{Start, folder};
 
+use first_look::FirstLook;
 use learn::Learned;
 use prepare::Prepared;
 use run::Run;
@@ -76,6 +78,7 @@ fn run_on(mut run: Run, sources: Option<&[Source]>, start: Start) -> Result<Endi
         return Ok(Ending::Done);
     }
     let mut prepared = Prepared::open(&mut run, sources, start)?;
+    let first_look = FirstLook::new(&mut run, &prepared)?;
     let Some(learned) = Learned::from(&mut run, &prepared)? else {
         return Ok(Ending::Stopped);
     };
@@ -84,8 +87,12 @@ fn run_on(mut run: Run, sources: Option<&[Source]>, start: Start) -> Result<Endi
     if run.stage == Stage::Train {
         return Ok(prepared.set_aside.ending());
     }
-    match score::score_all(&mut run, &mut prepared, &learned)? {
-        Some(found) => summarise::summarise(&run, found, &prepared.set_aside),
+    match score::score_all(&mut run, &mut prepared, &learned, first_look)? {
+        Some(found) => {
+            let ending = summarise::summarise(&run, found, &prepared.set_aside)?;
+            first_look::remove(&run)?;
+            Ok(ending)
+        }
         None => Ok(Ending::Stopped),
     }
 }

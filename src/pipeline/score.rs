@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::clock::Clock;
 use super::energy_axis;
+use super::first_look::FirstLook;
 use super::learn::Learned;
 use super::linear_fit::LinearFit;
 use super::prepare::Prepared;
@@ -14,7 +15,7 @@ use super::score_cube::score_cube;
 use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Stage};
-use crate::results::{CubeSummary, Failure, finished, write_cube};
+use crate::results::{CubeSummary, Failure, WithoutNetwork, finished, write_cube};
 use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
 use crate::train::Model;
 
@@ -23,7 +24,12 @@ use crate::train::Model;
 /// # Collective
 /// # Errors
 /// No cube that can be scored, a named one that cannot, an output that cannot be written.
-pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> Result<Option<Vec<CubeSummary>>> {
+pub fn score_all(
+    run: &mut Run,
+    prepared: &mut Prepared,
+    learned: &Learned,
+    mut first_look: FirstLook,
+) -> Result<Option<Vec<CubeSummary>>> {
     let (comm, config) = (run.comm, run.config);
     let mut found: Vec<CubeSummary> = Vec::new();
     let statistics = CubeStatistics { noise: learned.noise, bound: electron_bound(&prepared.cubes, &learned.noise) };
@@ -39,7 +45,8 @@ pub fn score_all(run: &mut Run, prepared: &mut Prepared, learned: &Learned) -> R
             continue;
         }
         let models = (learned.model.as_ref(), learned.baselines.as_ref());
-        match score_and_write(comm, config, cube, &statistics, models, &mut run.clock) {
+        let earlier = first_look.take(cube, &learned.noise);
+        match score_and_write(comm, config, cube, &statistics, models, earlier, &mut run.clock) {
             Ok(summary) => found.push(summary),
             Err(Failure::Source(error)) => prepared.set_aside.push(comm, cube, error)?,
             Err(Failure::Fatal(error)) => return Err(error),
@@ -62,7 +69,7 @@ pub fn score_one(comm: &Comm, config: &Config, source: &Source, models: &[Model]
     let axes: Vec<_> = models.iter().map(|model| &model.energy).collect();
     let model = &models[energy_axis::choose_model(comm, config, &mut cubes[0], &own, &axes)?];
     let statistics = CubeStatistics { noise: model.noise, bound: electron_bound(&cubes, &model.noise) };
-    Ok(score_and_write(comm, config, &cubes[0], &statistics, (Some(model), None), &mut Clock::start())?)
+    Ok(score_and_write(comm, config, &cubes[0], &statistics, (Some(model), None), None, &mut Clock::start())?)
 }
 
 /// # Collective
@@ -71,10 +78,11 @@ fn score_and_write(
     config: &Config,
     cube: &Cube,
     statistics: &CubeStatistics,
-    (model, baselines): (Option<&Model>, Option<&LinearFit>),
+    models: (Option<&Model>, Option<&LinearFit>),
+    earlier: Option<WithoutNetwork>,
     clock: &mut Clock,
 ) -> Result<CubeSummary, Failure> {
-    let scored = score_cube(comm, config, cube, statistics, model, baselines, clock).map_err(Failure::Source)?;
+    let scored = score_cube(comm, config, cube, statistics, models, earlier, clock).map_err(Failure::Source)?;
     let summary = write_cube(comm, config, &scored)?;
     clock.lap("write");
     Ok(summary)

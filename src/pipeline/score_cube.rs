@@ -10,12 +10,12 @@ use super::linear_fit::{LinearFit, LinearFits};
 use super::score_context::score_context;
 use super::score_linear::score_linear;
 use super::score_reconstruction::{Fit, Scoring};
-use super::sum_cube::sum_cube;
+use super::sum_cube::{SpectrumSum, sum_cube};
 use crate::comm::Comm;
 use crate::config::{Config, Window, Windows};
 use crate::gpu::device;
 use crate::model::Tiles;
-use crate::results::{Method, ScoredCube};
+use crate::results::{Method, ScoredCube, WithoutNetwork};
 use crate::score::Basis;
 use crate::spectrum::{find_windows, whole_axis};
 use crate::stream::{Band, Cube, CubeStatistics};
@@ -24,7 +24,7 @@ use crate::train::Model;
 /// Scores one cube by every method.
 ///
 /// `baselines` are those fitted to the training cubes; where there are none, or the configuration asks for both, they are
-/// fitted to the cube itself.
+/// fitted to the cube itself. What was found `earlier` without the network is not done again.
 ///
 /// # Collective
 /// # Errors
@@ -34,8 +34,8 @@ pub fn score_cube<'a>(
     config: &Config,
     cube: &'a Cube,
     statistics: &CubeStatistics,
-    model: Option<&Model>,
-    baselines: Option<&LinearFit>,
+    (model, baselines): (Option<&Model>, Option<&LinearFit>),
+    earlier: Option<WithoutNetwork>,
     clock: &mut Clock,
 ) -> Result<ScoredCube<'a>> {
     let bound = statistics.bound;
@@ -65,21 +65,16 @@ pub fn score_cube<'a>(
         latent = Some(codes);
         clock.lap("score");
     }
-    for (name, path) in &config.methods.given {
-        let given = comm.agree(Given::open(path, cube))?;
-        methods.push(method(name, scoring.score_given(&given)?, &floor, Fitted::Elsewhere));
-        clock.lap("score");
-    }
-    let linear = score_linear(config, &scoring, &sum, &fits, &floor, clock)?;
-    let of_context = match config.methods.context {
-        true => Some(score_context(config, &scoring, &sum, &fits, &linear)?),
-        false => None,
+    let without_network = match earlier {
+        Some(earlier) => earlier,
+        None => {
+            let found = score_without_network(config, &scoring, &sum, &fits, &floor, clock)?;
+            log_excess(comm, cube, &found.methods);
+            found
+        }
     };
-    methods.extend(linear.methods);
-    methods.extend(of_context.map(|(fit, fitted)| method("context", fit, &floor, fitted)));
-    for Method { name, excess_nats, .. } in methods.iter().filter(|_| comm.is_root()) {
-        log::info!("{}: {name} is {excess_nats:.1} nats a pixel above the noise floor", cube.info().id);
-    }
+    log_excess(comm, cube, &methods);
+    methods.extend(without_network.methods);
     clock.lap("score");
     Ok(ScoredCube {
         mean,
@@ -87,13 +82,39 @@ pub fn score_cube<'a>(
         thickness,
         windows,
         methods,
-        decomposition: linear.decomposition,
-        loadings: linear.loadings,
+        decomposition: without_network.decomposition,
+        loadings: without_network.loadings,
         latent,
         tiles,
         bound,
         band,
     })
+}
+
+/// Scores one cube by what needs no network: what is given, the linear blind spot and the linear baselines.
+///
+/// # Collective
+fn score_without_network(
+    config: &Config,
+    scoring: &Scoring,
+    sum: &SpectrumSum,
+    fits: &LinearFits,
+    floor: &Floor,
+    clock: &mut Clock,
+) -> Result<WithoutNetwork> {
+    let linear = score_linear(config, scoring, sum, fits, floor, clock)?;
+    let mut methods = Vec::new();
+    for (name, path) in &config.methods.given {
+        let given = scoring.comm.agree(Given::open(path, scoring.band.cube))?;
+        methods.push(method(name, scoring.score_given(&given)?, floor, Fitted::Elsewhere));
+    }
+    if config.methods.context {
+        let (fit, fitted) = score_context(config, scoring, sum, fits, &linear)?;
+        methods.push(method("context", fit, floor, fitted));
+    }
+    methods.extend(linear.methods);
+    clock.lap("score");
+    Ok(WithoutNetwork { methods, decomposition: linear.decomposition, loadings: linear.loadings })
 }
 
 /// A method that has no scores of its own.
@@ -130,6 +151,12 @@ fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {
         Windows::Auto => find_windows(&cube.energy, mean),
     };
     if windows.is_empty() { vec![whole_axis(&cube.energy)] } else { windows }
+}
+
+fn log_excess(comm: &Comm, cube: &Cube, methods: &[Method]) {
+    for Method { name, excess_nats, .. } in methods.iter().filter(|_| comm.is_root()) {
+        log::info!("{}: {name} is {excess_nats:.1} nats a pixel above the noise floor", cube.info().id);
+    }
 }
 
 fn log_windows(comm: &Comm, cube: &Cube, basis: &Basis) {

@@ -11,6 +11,8 @@ use crate::results::{FailedInput, RegionSummary, ScoreSummary};
 pub struct Report {
     pub title: String,
     pub version: String,
+    /// What the reader has to know first.
+    pub note: Option<&'static str>,
     /// Facts about the run, in order: ranks, threads, time, seed, ...
     pub facts: Vec<(String, String)>,
     /// By step; empty where nothing was trained.

@@ -19,6 +19,7 @@ pub fn report() -> Report {
     Report {
         title: "Survey of the demonstration archive".into(),
         version: "0.1.0".into(),
+        note: None,
         facts: [
             ("ranks", "4"),
             ("threads per rank", "2"),

@@ -25,6 +25,20 @@ use crate::spectrum::find_edges;
 /// # Errors
 /// Results that cannot be read; a folder that cannot be written.
 pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
+    write_noted(config, summary, None)
+}
+
+/// As [`write_run`], of a run whose network is still to be trained. Rank-local.
+///
+/// # Errors
+/// Those of [`write_run`].
+pub fn write_first_look(config: &Config, summary: &Summary) -> Result<()> {
+    let note = "First look, without the network, which is still being trained. The report of the whole run will be in the \
+                folder above.";
+    write_noted(config, summary, Some(note))
+}
+
+fn write_noted(config: &Config, summary: &Summary, note: Option<&'static str>) -> Result<()> {
     let directory = &config.output.dir;
     // The highest scores first: the page shows only the first cubes in full.
     let mut cubes: Vec<&CubeSummary> = summary.cubes.iter().collect();
@@ -39,6 +53,7 @@ pub fn write_run(config: &Config, summary: &Summary) -> Result<()> {
         &Report {
             title: format!("Anomalous spectra: {}", directory.display()),
             version: format!("{} ({})", summary.version, env!("CORELOSS_REVISION")),
+            note,
             facts: facts(config, summary),
             loss,
             steps,

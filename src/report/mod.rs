@@ -25,6 +25,6 @@ mod tests;
 
 pub use compare::{Line, comparison};
 pub use figure::picture_png;
-pub use gather::write_run;
+pub use gather::{write_first_look, write_run};
 pub use picture::Quantity;
 pub use ranking::{RankedCube, ranking_html};

@@ -45,6 +45,7 @@ impl Page {
     pub fn html(&self, report: &Report) -> Result<String> {
         let title = if report.title.is_empty() { "coreloss" } else { &report.title };
         let body = html! {
+            @if let Some(note) = report.note { p.note { (note) } }
             (self.found(report))
             @if !report.facts.is_empty() {
                 dl.facts {

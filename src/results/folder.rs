@@ -17,6 +17,9 @@ const FIXED: [&str; 4] = ["config.yaml", "metrics.jsonl", "summary.json", "repor
 /// The end of the file name of a cube's results.
 const RESULT: &str = ".coreloss.hspy";
 
+/// The folder, inside that of a run, of what is seen before its network is trained.
+pub const FIRST_LOOK: &str = "first_look";
+
 /// How a run treats what is in its output folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
@@ -170,12 +173,12 @@ pub fn run_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The results of cubes in `directory` and all folders below, of any run. Rank-local.
+/// The results of cubes in `directory` and all folders below, of any run; not those of first looks. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn result_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = files(directory, |_| true)?;
+    let mut found = files(directory, |folder| !folder.ends_with(FIRST_LOOK))?;
     found.retain(|path| is_result(path));
     Ok(found)
 }

@@ -21,7 +21,7 @@ pub struct ScoredCube<'a> {
     /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
     pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
-    /// The CVAE first; the first is the default.
+    /// The CVAE first, then what is given, `context` and the linear baselines; the first is the default.
     pub methods: Vec<Method>,
     pub decomposition: Decomposition,
     /// `[lines * x, components]`, NaN where ignored.
@@ -31,6 +31,14 @@ pub struct ScoredCube<'a> {
     pub tiles: Option<Tiles>,
     /// Bound on the electrons of one channel, summed over all pixels.
     pub bound: f64,
+}
+
+/// What is found in one cube by the methods that need no network; maps are this rank's band of whole lines.
+pub struct WithoutNetwork {
+    pub methods: Vec<Method>,
+    pub decomposition: Decomposition,
+    /// As those of a [`ScoredCube`].
+    pub loadings: Array2<f64>,
 }
 
 /// One way to reconstruct spectra, and the scores it leads to.
@@ -49,6 +57,11 @@ impl ScoredCube<'_> {
     pub fn band_of<'m, T>(&self, whole: &'m [T]) -> &'m [T] {
         let (lines, [_, width]) = (&self.band.lines, self.band.cube.size());
         &whole[lines.start * width..lines.end * width]
+    }
+
+    /// What needs no network of a cube that was scored without one.
+    pub fn without_network(self) -> WithoutNetwork {
+        WithoutNetwork { methods: self.methods, decomposition: self.decomposition, loadings: self.loadings }
     }
 
     /// Passes the CVAE's reconstruction of `lines` to `emit`, in order: line and electrons `[x, energy]`. Rank-local.

@@ -368,7 +368,7 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Paths with `ending` below `folder`, sorted.
+/// Paths with `ending` below `folder`, but for a first look, sorted.
 pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -376,7 +376,9 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
             let path = entry.expect("a folder lists its files").path();
             if path.is_dir() {
-                folders.push(path);
+                if !path.ends_with("first_look") {
+                    folders.push(path);
+                }
             } else if path.to_string_lossy().ends_with(ending) {
                 found.push(path);
             }

@@ -1,0 +1,115 @@
+//! Maps and a report of the methods that need no network, before it is trained.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result};
+
+use super::prepare::Prepared;
+use super::run::Run;
+use super::score_cube::score_cube;
+use crate::config::{Config, PcaFit, Reconstruction, Stage};
+use crate::preprocess::noise::NoiseModel;
+use crate::report;
+use crate::results::{Failure, SetAside, Summary, WithoutNetwork, finished, folder, write_cube};
+use crate::stream::{Cube, CubeStatistics, electron_bound};
+
+/// Pixels of all cubes together: what is found in them is kept until the network is trained.
+const MOST_PIXELS: usize = 256 * 256 * 4;
+
+/// What was found before the network was trained.
+pub struct FirstLook {
+    noise: NoiseModel,
+    /// By cube id.
+    found: BTreeMap<String, WithoutNetwork>,
+}
+
+impl FirstLook {
+    /// Scores the first cubes without the network, and writes a run of its own into a folder inside the output folder.
+    ///
+    /// # Collective
+    /// # Errors
+    /// An output folder that cannot be written.
+    pub fn new(run: &mut Run, prepared: &Prepared) -> Result<FirstLook> {
+        let (comm, noise) = (run.comm, prepared.statistics.noise);
+        let mut first = FirstLook { noise, found: BTreeMap::new() };
+        if run.stage != Stage::All || run.config.pca.fit != PcaFit::Cube {
+            return Ok(first);
+        }
+        let config = config_of(run.config);
+        let statistics = CubeStatistics { noise, bound: electron_bound(&prepared.cubes, &noise) };
+        let mut summaries = Vec::new();
+        let mut pixels = 0;
+        for cube in &prepared.cubes {
+            let [y, x] = cube.size();
+            pixels += y * x;
+            if pixels > MOST_PIXELS || comm.any(run.stop.load(Ordering::Relaxed)) {
+                break;
+            }
+            if finished(comm, run.config, cube)?.is_some() {
+                continue;
+            }
+            // What is wrong with a cube is told when it is scored.
+            let Ok(scored) = score_cube(comm, &config, cube, &statistics, (None, None), None, &mut run.clock) else {
+                continue;
+            };
+            if summaries.is_empty() {
+                comm.on_root(|| {
+                    let directory = &config.output.dir;
+                    fs::create_dir_all(directory).with_context(|| directory.display().to_string())
+                })?;
+                folder::clear(comm, &config)?;
+            }
+            match write_cube(comm, &config, &scored) {
+                Ok(summary) => summaries.push(summary),
+                Err(Failure::Source(_)) => continue,
+                Err(Failure::Fatal(error)) => return Err(error),
+            }
+            first.found.insert(cube.info().id.clone(), scored.without_network());
+        }
+        if !summaries.is_empty() {
+            let summary = Summary::new(comm, summaries, &SetAside::default(), run.clock.laps());
+            comm.on_root(|| report::write_first_look(&config, &summary))?;
+            if comm.is_root() {
+                log::info!("first maps, without the network: {}", config.output.dir.join("report.html").display());
+            }
+        }
+        run.clock.lap("first look");
+        Ok(first)
+    }
+
+    /// What was found in `cube` with the same `noise`, once.
+    pub fn take(&mut self, cube: &Cube, noise: &NoiseModel) -> Option<WithoutNetwork> {
+        self.found.remove(&cube.info().id).filter(|_| *noise == self.noise)
+    }
+}
+
+/// The configuration of the first look of a run with `config`.
+fn config_of(config: &Config) -> Config {
+    let mut own = config.clone();
+    own.output.dir = folder_of(config);
+    own.output.reconstruction = Reconstruction::None;
+    own
+}
+
+fn folder_of(config: &Config) -> PathBuf {
+    config.output.dir.join(folder::FIRST_LOOK)
+}
+
+/// Removes the first look of a run that is finished: its own report has all of it.
+///
+/// # Collective
+/// # Errors
+/// An output folder that cannot be written.
+pub fn remove(run: &Run) -> Result<()> {
+    run.comm.on_root(|| {
+        let directory = folder_of(run.config);
+        // It has a configuration if it was begun by a run.
+        if directory.join("config.yaml").exists() {
+            fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        }
+        Ok(())
+    })
+}
