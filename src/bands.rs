@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, ArrayView3, s};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -138,30 +138,47 @@ impl<'a> Bands<'a> {
     ///
     /// # Collective
     pub fn with_halo(&self, own: ArrayView2<f32>, reach: usize) -> WithHalo {
+        self.with_halos(&[own], reach).pop().expect("a map for a map")
+    }
+
+    /// As [`with_halo`](Self::with_halo), of several maps at once.
+    ///
+    /// # Collective
+    pub fn with_halos(&self, maps: &[ArrayView2<f32>], reach: usize) -> Vec<WithHalo> {
+        let here = self.own();
+        if reach == 0 {
+            return maps.iter().map(|map| WithHalo { map: map.to_owned(), own: 0..here.len() }).collect();
+        }
         let last = self.height();
         let wanted = |band: &Range<usize>| match band.is_empty() {
             true => 0..0,
             false => band.start.saturating_sub(reach)..(band.end + reach).min(last),
         };
-        // The pixels of the band `has` that the rank of the band `wants` needs, counted from the first of `has`.
+        // A line holds those of all maps, one after the other.
+        let width = maps.len() * self.width;
+        // The values of the band `has` that the rank of the band `wants` needs, counted from the first of `has`.
         let shared = |has: &Range<usize>, wants: &Range<usize>| {
             let wants = wanted(wants);
             let lines = wants.start.max(has.start)..wants.end.min(has.end);
             if lines.is_empty() {
                 return 0..0;
             }
-            (lines.start - has.start) * self.width..(lines.end - has.start) * self.width
+            (lines.start - has.start) * width..(lines.end - has.start) * width
         };
-        let (here, values) = (self.own(), own.iter().copied().collect::<Vec<f32>>());
+        let mut values = Vec::with_capacity(here.len() * width);
+        for y in 0..here.len() {
+            maps.iter().for_each(|map| values.extend(map.row(y)));
+        }
         let sent: Vec<Range<usize>> = self.bands.iter().map(|wants| shared(&here, wants)).collect();
         let received: Vec<usize> = self.bands.iter().map(|has| shared(has, &here).len()).collect();
         let values = self.comm.exchange(&values, &sent, &received);
         let lines = wanted(&here);
         let first = if here.is_empty() { 0 } else { here.start - lines.start };
-        WithHalo {
-            map: Array2::from_shape_vec((lines.len(), self.width), values).expect("every line belongs to a rank"),
-            own: first..first + here.len(),
-        }
+        let values = ArrayView3::from_shape((lines.len(), maps.len(), self.width), &values);
+        let values = values.expect("every line belongs to a rank");
+        let of_map =
+            |k: usize| WithHalo { map: values.slice(s![.., k, ..]).to_owned(), own: first..first + here.len() };
+        (0..maps.len()).map(of_map).collect()
     }
 }
 

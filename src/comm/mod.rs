@@ -317,6 +317,13 @@ impl Comm {
         values[0]
     }
 
+    /// Replaces each value by the largest over ranks; none may be NaN.
+    ///
+    /// # Collective
+    pub fn max_each_f64(&self, values: &mut [f64]) {
+        self.all_reduce("maximum", values, SystemOperation::max());
+    }
+
     /// The largest over ranks.
     ///
     /// # Collective

@@ -39,6 +39,10 @@ impl FirstLook {
             return Ok(first);
         }
         let config = config_of(run.config);
+        // A training that goes on has shown it.
+        if comm.from_root(|| Ok(is_there(&config) && has_checkpoints(run.config)))? {
+            return Ok(first);
+        }
         let statistics = CubeStatistics { noise, bound: electron_bound(&prepared.cubes, &noise) };
         let mut summaries = Vec::new();
         let mut pixels = 0;
@@ -92,6 +96,17 @@ fn config_of(config: &Config) -> Config {
     own.output.dir = folder_of(config);
     own.output.reconstruction = Reconstruction::None;
     own
+}
+
+/// Whether an earlier run with the same `config` has had its first look. Rank-local.
+fn is_there(config: &Config) -> bool {
+    let directory = &config.output.dir;
+    let before = fs::read_to_string(directory.join("config.yaml"));
+    directory.join("report.html").exists() && before.is_ok_and(|before| before == config.to_yaml())
+}
+
+fn has_checkpoints(config: &Config) -> bool {
+    fs::read_dir(config.output.dir.join("checkpoints")).is_ok_and(|mut found| found.next().is_some())
 }
 
 fn folder_of(config: &Config) -> PathBuf {

@@ -1,8 +1,8 @@
 //! Discs of pixels: sums and means over a pixel and those around it, where some pixels do not count.
 
-use ndarray::{Array1, Array2, Ix1, SliceInfo, SliceInfoElem, Zip, s};
+use ndarray::{Array1, Array2, ArrayView2, Ix1, SliceInfo, SliceInfoElem, Zip, s};
 
-use crate::bands::{WithHalo, values_and_presence};
+use crate::bands::{Bands, WithHalo, values_and_presence};
 
 /// The sizes of anomalies that are looked for: discs of 1, 9, 21 and 37 pixels.
 const RADII: [f64; 4] = [0.0, 1.5, 2.3, 3.4];
@@ -53,6 +53,21 @@ impl Disc {
 
     pub fn offsets(&self) -> &[(isize, isize)] {
         &self.offsets
+    }
+
+    /// As [`pooled`](Self::pooled), of several maps `[lines, x]` in which the same pixels count.
+    ///
+    /// # Collective
+    pub fn pooled_each(&self, bands: &Bands, maps: &[Array2<f32>]) -> (Vec<Array2<f32>>, Array2<f32>) {
+        let views: Vec<ArrayView2<f32>> = maps.iter().map(|map| map.view()).collect();
+        let mut counts = Array2::zeros(bands.shape());
+        let mut pooled = Vec::with_capacity(maps.len());
+        for map in bands.with_halos(&views, self.reach()) {
+            let (of_map, found) = self.pooled(&map);
+            pooled.push(of_map);
+            counts = found;
+        }
+        (pooled, counts)
     }
 
     /// For each pixel of a band, the sum over its disc divided by the root of the number of pixels that count, so that white

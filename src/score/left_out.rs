@@ -21,6 +21,8 @@ const MAX_BLOCKS: usize = 24;
 const RIDGE: f64 = 3.0;
 /// The least share of the pixels that a block is judged by, if its guard is to be kept.
 const LEAST_SHARE: f64 = 0.45;
+/// Maps that are exchanged between ranks at once: fewer take more rounds, more take more memory.
+const AT_ONCE: usize = 16;
 /// Bits of a sum of products that f64 holds exactly.
 const EXACT_BITS: i32 = 52;
 
@@ -141,24 +143,27 @@ impl LeftOut {
     ) -> LeftOut {
         let bands = sample.bands;
         let (lines, width) = bands.shape();
-        let mut columns = Vec::new();
-        let mut counts = Array2::zeros((lines, width));
-        let mut pool = |map: &Array2<f32>| {
-            let mut map = map.clone();
+        let regressors = if trust.regressed { &sample.regressors[..] } else { &[] };
+        let known = 1 + regressors.len();
+        let unpooled = |k: usize| {
+            let mut map = match k.checked_sub(regressors.len()) {
+                None => regressors[k].clone(),
+                Some(k) if trust.as_it_is => &sample.counted[k] - &sample.predicted[k],
+                Some(k) => sample.counted[k].clone(),
+            };
             if let Some(left_out) = left_out {
                 map.iter_mut().zip(left_out).filter(|(_, out)| **out).for_each(|(value, _)| *value = f32::NAN);
             }
-            let (pooled, found) = disc.pooled(&bands.with_halo(map.view(), disc.reach()));
-            counts = found;
-            pooled
+            map
         };
-        if trust.regressed {
-            columns.extend(sample.regressors.iter().map(&mut pool));
-        }
-        let known = 1 + columns.len();
-        for (counted, predicted) in sample.counted.iter().zip(&sample.predicted) {
-            let pooled = if trust.as_it_is { pool(&(counted - predicted)) } else { pool(counted) };
-            columns.push(pooled);
+        let mut columns = Vec::new();
+        let mut counts = Array2::zeros((lines, width));
+        let all: Vec<usize> = (0..regressors.len() + sample.dimensions()).collect();
+        for some in all.chunks(AT_ONCE) {
+            let maps: Vec<Array2<f32>> = some.iter().map(|&k| unpooled(k)).collect();
+            let (pooled, found) = disc.pooled_each(bands, &maps);
+            columns.extend(pooled);
+            counts = found;
         }
         // A constant, pooled as the others are: 1 in every pixel, root of the number of pixels in a disc.
         let last = columns.last().expect("there are coordinates");
@@ -205,23 +210,21 @@ impl LeftOut {
         let part = size * size + 1;
         let lines: Vec<usize> = (0..weights.nrows()).collect();
         let of_blocks = |lines: &[usize]| {
-            let mut sums = vec![0f64; blocks.grid[1] * part];
+            let mut pixels: Vec<Vec<f64>> = vec![Vec::new(); blocks.grid[1]];
             for &y in lines {
                 for x in 0..self.width {
                     let pixel = &self.values[(y * self.width + x) * size..][..size];
-                    if !weights[[y, x]] || pixel[0].is_nan() {
-                        continue;
+                    if weights[[y, x]] && !pixel[0].is_nan() {
+                        pixels[blocks.of(0, x)].extend(pixel.iter().map(|&value| f64::from(value)));
                     }
-                    let sums = &mut sums[blocks.of(0, x) * part..][..part];
-                    let pixel: Vec<f64> = pixel.iter().map(|&v| f64::from(v)).collect();
-                    for (i, &a) in pixel.iter().enumerate() {
-                        let row = &mut sums[i * size + i..(i + 1) * size];
-                        row.iter_mut().zip(&pixel[i..]).for_each(|(sum, &b)| *sum += a * b);
-                    }
-                    sums[size * size] += 1.0;
                 }
             }
-            sums
+            let products = pixels.into_iter().flat_map(|pixels| {
+                let number = pixels.len() / size;
+                let pixels = Array2::from_shape_vec((number, size), pixels).expect("whole pixels");
+                pixels.t().dot(&pixels).into_iter().chain([number as f64]).collect::<Vec<f64>>()
+            });
+            products.collect::<Vec<f64>>()
         };
         let row_of = |y: &usize| (self.first_line + y) / blocks.side[0];
         let rows: Vec<&[usize]> = lines.chunk_by(|a, b| row_of(a) == row_of(b)).collect();
@@ -395,12 +398,13 @@ impl Residuals {
 /// # Collective
 fn steps(bands: &Bands, columns: &[Array2<f32>]) -> Vec<f64> {
     let bits = (bands.num_valid.max(1) as f64).log2().ceil() as i32;
-    let step = |column: &Array2<f32>| {
-        let largest = column.iter().filter(|v| v.is_finite()).fold(0f64, |most, v| most.max(f64::from(v.abs())));
-        let largest = bands.comm.max_f64(largest).max(1e-6);
-        2f64.powi((largest.log2().ceil() as i32 + 1) - (EXACT_BITS - bits) / 2)
+    let largest = |column: &Array2<f32>| {
+        column.iter().filter(|v| v.is_finite()).fold(1e-6, |most, v| f64::max(most, f64::from(v.abs())))
     };
-    columns.iter().map(step).collect()
+    let mut steps: Vec<f64> = columns.iter().map(largest).collect();
+    bands.comm.max_each_f64(&mut steps);
+    steps.iter_mut().for_each(|step| *step = 2f64.powi((step.log2().ceil() as i32 + 1) - (EXACT_BITS - bits) / 2));
+    steps
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Order statistics of values that are spread over ranks.
 
+use rayon::prelude::*;
+
 use crate::comm::Comm;
 use crate::spectrum::quantile_index;
 
@@ -13,39 +15,65 @@ const DIGITS: [u32; 3] = [11, 11, 10];
 /// # Collective
 /// Every rank of `comm`; `local` may be empty.
 pub fn quantiles(comm: &Comm, local: &[f32], shares: &[f64]) -> Vec<f64> {
-    let count = local.iter().filter(|value| !value.is_nan()).count();
-    let Some(last) = comm.sum_u64(count as u64).checked_sub(1) else {
-        return vec![f64::NAN; shares.len()];
-    };
-    let at = |share: &f64| nth(local, quantile_index(*share, last), |counts| comm.sum_i64(counts));
-    shares.iter().map(at).map(f64::from).collect()
+    let each: Vec<(&[f32], f64)> = shares.iter().map(|&share| (local, share)).collect();
+    of_each(comm, &each)
 }
 
-/// The value at `index` of all in ascending order, NaN left out; `sum` adds the counts of all ranks.
+/// The median of each of several lists of values that are spread over ranks, in as many rounds as one takes.
+///
+/// # Collective
+/// As [`quantiles`], with as many lists on every rank.
+pub fn medians(comm: &Comm, local: &[Vec<f32>]) -> Vec<f64> {
+    let each: Vec<(&[f32], f64)> = local.iter().map(|values| (&values[..], 0.5)).collect();
+    of_each(comm, &each)
+}
+
+/// # Collective
+fn of_each(comm: &Comm, each: &[(&[f32], f64)]) -> Vec<f64> {
+    let count = |(values, _): &(&[f32], f64)| values.iter().filter(|value| !value.is_nan()).count() as i64;
+    let mut counts: Vec<i64> = each.par_iter().map(count).collect();
+    comm.sum_i64(&mut counts);
+    let mut places: Vec<(&[f32], Option<u64>)> = Vec::new();
+    for (&(values, share), &count) in each.iter().zip(&counts) {
+        places.push((values, (count > 0).then(|| quantile_index(share, count as u64 - 1))));
+    }
+    let found = at_places(&places, |counts| comm.sum_i64(counts));
+    found.into_iter().map(|found| found.map_or(f64::NAN, f64::from)).collect()
+}
+
+/// Of several lists the value at an index of all in ascending order, NaN left out; none where no index is given. `sum` adds the
+/// counts of all ranks.
 ///
 /// # Source
 /// Radix selection, from the highest digit down.
-fn nth(values: &[f32], mut index: u64, mut sum: impl FnMut(&mut [i64])) -> f32 {
-    let (mut known, mut prefix) = (0, 0u64);
+fn at_places(places: &[(&[f32], Option<u64>)], mut sum: impl FnMut(&mut [i64])) -> Vec<Option<f32>> {
+    let mut left: Vec<Option<u64>> = places.iter().map(|(_, index)| *index).collect();
+    let mut prefixes = vec![0u64; places.len()];
+    let mut known = 0;
     for bits in DIGITS {
         let rest = 32 - known - bits;
-        let mut counts = vec![0i64; 1 << bits];
-        for &value in values.iter().filter(|value| !value.is_nan()) {
-            let digits = u64::from(sortable_bits(value)) >> rest;
-            if digits >> bits == prefix {
-                counts[digits as usize & ((1 << bits) - 1)] += 1;
+        let mut counts = vec![0i64; places.len() << bits];
+        counts.par_chunks_mut(1 << bits).zip(places).zip(&prefixes).for_each(|((counts, (values, _)), &prefix)| {
+            for &value in values.iter().filter(|value| !value.is_nan()) {
+                let digits = u64::from(sortable_bits(value)) >> rest;
+                if digits >> bits == prefix {
+                    counts[digits as usize & ((1 << bits) - 1)] += 1;
+                }
             }
-        }
+        });
         sum(&mut counts);
-        let mut digit = 0;
-        while index >= counts[digit] as u64 {
-            index -= counts[digit] as u64;
-            digit += 1;
+        for ((left, prefix), counts) in left.iter_mut().zip(&mut prefixes).zip(counts.chunks(1 << bits)) {
+            let Some(index) = left else { continue };
+            let mut digit = 0;
+            while *index >= counts[digit] as u64 {
+                *index -= counts[digit] as u64;
+                digit += 1;
+            }
+            *prefix = *prefix << bits | digit as u64;
         }
-        prefix = prefix << bits | digit as u64;
         known += bits;
     }
-    from_sortable_bits(prefix as u32)
+    left.iter().zip(prefixes).map(|(left, prefix)| left.map(|_| from_sortable_bits(prefix as u32))).collect()
 }
 
 /// The bits of `value`, turned so that they sort as the values do.
@@ -81,8 +109,11 @@ mod tests {
             values.push(f32::NAN);
             let count = values.iter().filter(|v| !v.is_nan()).count();
             prop_assume!(count > 0);
-            let found = nth(&values, quantile_index(share, count as u64 - 1), |_| ());
-            prop_assert_eq!(f64::from(found).to_bits(), quantile_here(&values, share).to_bits());
+            let index = quantile_index(share, count as u64 - 1);
+            let others = [f32::NAN, 1.0];
+            let found = at_places(&[(&others[..1], None), (&values, Some(index)), (&others, Some(0))], |_| ());
+            prop_assert_eq!((found[0], found[2]), (None, Some(1.0)));
+            prop_assert_eq!(f64::from(found[1].unwrap()).to_bits(), quantile_here(&values, share).to_bits());
         }
     }
 }

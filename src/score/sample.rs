@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::basis::{Basis, LineFeatures};
 use super::discs::Disc;
-use super::quantile::quantiles;
+use super::quantile::medians;
 use super::trend::remove_trends;
 use crate::bands::Bands;
 use crate::comm::{Comm, ExactSum};
@@ -161,16 +161,15 @@ fn coordinates(bands: &Bands, basis: &Basis, lines: &[LineFeatures], regression:
     }
     let predicted = &regression.components * &regression.weights;
     let disc = Disc::neighbours(bands.is_line_scan());
-    let mut pooled = Vec::with_capacity(others);
-    for k in fixed..size {
+    let rest = |k: usize| {
         let weights: Vec<f32> = predicted.column(k).iter().map(|&w| w as f32).collect();
         let rest = |line: &LineFeatures| -> Vec<f32> {
             let explained = line.predicted.dot(&ndarray::ArrayView1::from(&weights));
             line.counted.column(k).iter().zip(&explained).map(|(c, e)| c - e).collect()
         };
-        let map = bands.map(lines.par_iter().map(rest).collect::<Vec<_>>().concat());
-        pooled.push(disc.pooled(&bands.with_halo(map.view(), disc.reach())).0);
-    }
+        bands.map(lines.par_iter().map(rest).collect::<Vec<_>>().concat())
+    };
+    let (pooled, _) = disc.pooled_each(bands, &(fixed..size).map(rest).collect::<Vec<_>>());
     let largest = pooled.iter().flatten().filter(|v| v.is_finite()).fold(1f64, |most, v| most.max(f64::from(v.abs())));
     let bound = bands.num_valid.max(1) as f64 * bands.comm.max_f64(largest).powi(2);
     let rows: Vec<usize> = (0..bands.shape().0).collect();
@@ -223,14 +222,13 @@ fn maps<'l>(
 ///
 /// # Collective
 fn noise(comm: &Comm, counted: &[Array2<f32>]) -> f64 {
-    let of = |map: &Array2<f32>| {
-        let differences = map
-            .outer_iter()
-            .flat_map(|line| line.windows(2).into_iter().map(|w| (w[1] - w[0]).abs()).collect::<Vec<_>>());
-        let median = quantiles(comm, &differences.collect::<Vec<_>>(), &[0.5])[0];
-        (median / MAD_OF_SD).powi(2) / 2.0
+    let differences = |map: &Array2<f32>| -> Vec<f32> {
+        let of_line =
+            |line: ndarray::ArrayView1<f32>| line.windows(2).into_iter().map(|w| (w[1] - w[0]).abs()).collect();
+        map.outer_iter().flat_map(|line| -> Vec<f32> { of_line(line) }).collect()
     };
-    let mut variances: Vec<f64> = counted.iter().map(of).collect();
+    let found = medians(comm, &counted.iter().map(differences).collect::<Vec<_>>());
+    let mut variances: Vec<f64> = found.into_iter().map(|median| (median / MAD_OF_SD).powi(2) / 2.0).collect();
     variances.sort_by(f64::total_cmp);
     let found = variances.get(variances.len() / 2).copied().unwrap_or(1.0);
     let differs = found.is_finite() && found > 0.0 && (found - 1.0).abs() > NOISE_TOLERANCE;

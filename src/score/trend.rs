@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView2, Zip, s};
 
-use super::quantile::quantiles;
+use super::quantile::medians;
 use crate::bands::{Bands, WithHalo, values_and_presence};
 use crate::cube::neighbourhood;
 use crate::spectrum::MAD_OF_SD;
@@ -14,6 +14,8 @@ use crate::spectrum::MAD_OF_SD;
 const SIGMA_PX: f64 = 6.0;
 /// Pixels that the Gaussian averages over: the noise of a smoothed map has this much less variance.
 const KERNEL_PX: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
+/// Maps that are looked at together: fewer take more rounds between ranks, more take more memory.
+const AT_ONCE: usize = 16;
 /// A map must hold this many independent kernels: with fewer, an anomaly would pass for a trend.
 const MIN_KERNELS: f64 = 16.0;
 /// The smoothed map has a trend if its variance is this many times what noise alone leaves.
@@ -30,58 +32,67 @@ pub fn remove_trends(bands: &Bands, maps: &mut [Array2<f32>]) -> bool {
         return false;
     }
     let mut has_any = false;
-    for map in maps {
-        let median = |values: &[f32]| quantiles(bands.comm, values, &[0.5])[0];
-        let with_halo = |map: ArrayView2<f32>| bands.with_halo(map, reach());
-        if let Some(trend) = trend(map.view(), median, with_halo) {
-            *map -= &trend;
-            has_any = true;
+    for some in maps.chunks_mut(AT_ONCE) {
+        let medians = |values: &[Vec<f32>]| medians(bands.comm, values);
+        let with_halos = |maps: &[ArrayView2<f32>]| bands.with_halos(maps, reach());
+        let found = trends(some, medians, with_halos);
+        for (map, trend) in some.iter_mut().zip(found) {
+            if let Some(trend) = trend {
+                *map -= &trend;
+                has_any = true;
+            }
         }
     }
     has_any
 }
 
-/// The slow trend in this rank's band of a map, NaN where a pixel is not valid; `None` on every rank where noise
+/// The slow trend in this rank's band of each map, NaN where a pixel is not valid; `None` on every rank where noise
 /// explains the smoothed map.
 ///
-/// `median` is over the values of all ranks, `with_halo` adds a halo of [`reach`] lines.
+/// `medians` are over the values of all ranks, `with_halos` adds a halo of [`reach`] lines.
 ///
 /// # Source
 /// The smoothed map is shrunk as by a Wiener filter: by the share of its variance that is not noise.
-fn trend(
-    map: ArrayView2<f32>,
-    median: impl Fn(&[f32]) -> f64,
-    with_halo: impl FnOnce(ArrayView2<f32>) -> WithHalo,
-) -> Option<Array2<f32>> {
-    let center_and_sd = |values: Vec<f32>| {
-        let middle = median(&values);
-        let away = |value: f32| (f64::from(value) - middle).abs() as f32;
-        let away: Vec<f32> = values.into_iter().map(away).collect();
-        (middle, median(&away) / MAD_OF_SD)
+fn trends(
+    maps: &[Array2<f32>],
+    medians: impl Fn(&[Vec<f32>]) -> Vec<f64>,
+    with_halos: impl FnOnce(&[ArrayView2<f32>]) -> Vec<WithHalo>,
+) -> Vec<Option<Array2<f32>>> {
+    let centers_and_sds = |mut values: Vec<Vec<f32>>| -> Vec<(f64, f64)> {
+        let centers = medians(&values);
+        for (values, center) in values.iter_mut().zip(&centers) {
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) - center).abs() as f32);
+        }
+        centers.into_iter().zip(medians(&values)).map(|(center, away)| (center, away / MAD_OF_SD)).collect()
     };
-    let (middle, sd) = center_and_sd(map.iter().copied().collect());
-    if !sd.is_finite() {
-        return None;
-    }
-    let [low, high] = [-CLIP_SD, CLIP_SD].map(|sds| (middle + sds * sd) as f32);
+    let values = |maps: &[Array2<f32>]| maps.iter().map(|map| map.iter().copied().collect()).collect::<Vec<Vec<f32>>>();
+    let clipped: Vec<Array2<f32>> = (maps.iter().zip(centers_and_sds(values(maps))))
+        .map(|(map, (center, sd))| {
+            let [low, high] = [-CLIP_SD, CLIP_SD].map(|sds| (center + sds * sd) as f32);
+            // Of a map without values nothing is clipped.
+            if sd.is_finite() { map.mapv(|value| value.clamp(low, high)) } else { map.clone() }
+        })
+        .collect();
     // Neighbours differ by their noise, and hardly by the trend.
-    let differences = map.rows().into_iter().flat_map(|row| {
-        let pairs = row.to_vec();
-        pairs.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f32>>()
-    });
-    let (_, sd_of_differences) = center_and_sd(differences.collect());
-    let expected = 0.5 * sd_of_differences.powi(2) / KERNEL_PX;
-    let clipped = map.mapv(|value| value.clamp(low, high));
-    let mut smooth = smoothed(&with_halo(clipped.view()));
-    let (middle, spread) = center_and_sd(smooth.iter().copied().collect());
-    let spread = spread.powi(2);
-    let has_trend = spread > LEAST_SPREAD * expected;
-    if !has_trend {
-        return None;
+    let differences = |map: &Array2<f32>| -> Vec<f32> {
+        let of_row = |row: ndarray::ArrayView1<f32>| -> Vec<f32> {
+            row.windows(2).into_iter().map(|pair| pair[1] - pair[0]).collect()
+        };
+        map.rows().into_iter().flat_map(of_row).collect()
+    };
+    let of_differences = centers_and_sds(maps.iter().map(differences).collect());
+    let views: Vec<ArrayView2<f32>> = clipped.iter().map(|map| map.view()).collect();
+    let smooth: Vec<Array2<f32>> = with_halos(&views).iter().map(smoothed).collect();
+    let of_smooth = centers_and_sds(values(&smooth));
+    let mut found = Vec::with_capacity(maps.len());
+    for ((mut smooth, (center, spread)), (_, sd)) in smooth.into_iter().zip(of_smooth).zip(of_differences) {
+        let (spread, expected) = (spread.powi(2), 0.5 * sd.powi(2) / KERNEL_PX);
+        let has_trend = spread > LEAST_SPREAD * expected;
+        let share = (1.0 - expected / spread) as f32;
+        smooth.mapv_inplace(|value| share * (value - center as f32));
+        found.push(has_trend.then_some(smooth));
     }
-    let share = (1.0 - expected / spread) as f32;
-    smooth.mapv_inplace(|value| share * (value - middle as f32));
-    Some(smooth)
+    found
 }
 
 /// Lines on either side that a smoothed line depends on: its halo.
@@ -133,7 +144,9 @@ mod tests {
     use rand_distr::{Distribution, StandardNormal};
 
     fn trend(map: &Array2<f32>) -> Option<Array2<f32>> {
-        super::trend(map.view(), |values| quantile_here(values, 0.5), WithHalo::whole)
+        let medians = |values: &[Vec<f32>]| values.iter().map(|values| quantile_here(values, 0.5)).collect();
+        let with_halos = |maps: &[ArrayView2<f32>]| maps.iter().map(|map| WithHalo::whole(*map)).collect();
+        trends(std::slice::from_ref(map), medians, with_halos).pop().unwrap()
     }
 
     fn noise() -> Array2<f32> {
