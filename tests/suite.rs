@@ -5,8 +5,9 @@
 // What the tests share: jobs under mpirun, cubes, results, Slurm.
 mod common;
 
-// Reading: file formats against RosettaSciIO, `inspect`, `import`.
+// Reading: file formats against RosettaSciIO, HDF5 as other programs write it, `inspect`, `import`.
 mod formats;
+mod hdf5_files;
 mod import;
 mod inspect;
 

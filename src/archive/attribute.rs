@@ -19,18 +19,28 @@ pub(crate) fn text(location: &Location, name: &str) -> Option<String> {
 
 /// The strings in an attribute or a dataset; none if it holds no text.
 pub(crate) fn strings(container: &Container) -> Option<Vec<String>> {
-    fn owned<T: ToString>(values: Vec<T>) -> Vec<String> {
-        values.iter().map(T::to_string).collect()
+    fn owned<T>(values: Vec<T>, bytes: impl Fn(&T) -> &[u8]) -> Vec<String> {
+        values.iter().map(|value| decoded(bytes(value))).collect()
     }
     // HDF5 converts neither between character sets nor between fixed and variable lengths.
     let read = match container.dtype().ok()?.to_descriptor().ok()? {
-        TypeDescriptor::VarLenUnicode => container.read_raw::<VarLenUnicode>().map(owned),
-        TypeDescriptor::VarLenAscii => container.read_raw::<VarLenAscii>().map(owned),
-        TypeDescriptor::FixedUnicode(_) => container.read_raw::<FixedUnicode<FIXED>>().map(owned),
-        TypeDescriptor::FixedAscii(_) => container.read_raw::<FixedAscii<FIXED>>().map(owned),
+        TypeDescriptor::VarLenUnicode => container.read_raw().map(|read| owned(read, VarLenUnicode::as_bytes)),
+        TypeDescriptor::VarLenAscii => container.read_raw().map(|read| owned(read, VarLenAscii::as_bytes)),
+        TypeDescriptor::FixedUnicode(_) => {
+            container.read_raw().map(|read| owned(read, FixedUnicode::<FIXED>::as_bytes))
+        }
+        TypeDescriptor::FixedAscii(_) => container.read_raw().map(|read| owned(read, FixedAscii::<FIXED>::as_bytes)),
         _ => return None,
     };
     read.ok()
+}
+
+/// The text in `bytes`, whatever their type claims: older programs write Latin-1, as in the unit of a micrometre.
+fn decoded(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
+    }
 }
 
 /// The numbers in an attribute or a dataset; none if it holds no plain numbers.
@@ -43,9 +53,13 @@ pub(crate) fn numbers(container: &Container) -> Option<Vec<f64>> {
     }
 }
 
-/// The number in attribute `name`; none if it is absent or no number.
+/// The number in attribute `name`, which may be written as text; none if it is absent or no number.
 pub(crate) fn number(location: &Location, name: &str) -> Option<f64> {
-    numbers(&*location.attr(name).ok()?)?.first().copied()
+    let attribute = location.attr(name).ok()?;
+    match numbers(&attribute) {
+        Some(numbers) => numbers.first().copied(),
+        None => strings(&attribute)?.first()?.trim().parse().ok(),
+    }
 }
 
 /// The truth value of attribute `name`: h5py's bool (an 8-bit enum), any other enum, or a number.

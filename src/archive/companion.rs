@@ -1,7 +1,7 @@
 //! Companion files of a cube: `X.truth.hspy` with true labels, `X.mask.hspy` with the user's mask.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,15 +43,23 @@ pub fn truth(path: &Path, shape: [usize; 2]) -> Result<Option<Array2<i32>>> {
 
 /// A cheap identity of the companions of `path`, independent of their folder: sizes and modification times. Rank-local.
 pub fn companions_identity(path: &Path) -> String {
-    let identities = ["mask.hspy", "truth.hspy"].map(|extension| {
-        let Ok(about) = fs::metadata(path.with_extension(extension)) else {
-            return "none".to_string();
-        };
-        let changed = about.modified().ok();
-        let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        format!("{} {}", about.len(), changed.unwrap_or_default().as_nanos())
-    });
+    let identities = companions(path).map(|companion| stamp(&companion));
     identities.join(", ")
+}
+
+/// Size and modification time of the file at `path`, `none` where there is no such file. Rank-local.
+pub fn stamp(path: &Path) -> String {
+    let Ok(about) = fs::metadata(path) else {
+        return "none".into();
+    };
+    let changed = about.modified().ok();
+    let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("{} {}", about.len(), changed.unwrap_or_default().as_nanos())
+}
+
+/// Where the mask and the truth map of the cube at `path` lie, if it has them.
+pub fn companions(path: &Path) -> [PathBuf; 2] {
+    ["mask.hspy", "truth.hspy"].map(|extension| path.with_extension(extension))
 }
 
 /// The only map in a companion of `path`; none if there is no such file.

@@ -133,22 +133,26 @@ fn name_of_compound(compound: &CompoundType) -> String {
 /// # Errors
 /// Names the missing filters and what to do.
 pub(crate) fn check_filters(dataset: &Dataset) -> Result<()> {
-    let plist = dataset.create_plist()?;
-    if !plist.has_filters() || plist.all_filters_avail() {
-        return Ok(());
-    }
-    let missing: Vec<String> = plist
-        .filters()
-        .into_iter()
+    // One by one, which looks for plugins too: asked for all at once, HDF5 knows only those that it has loaded.
+    let filters = dataset.create_plist()?.get_filters()?.into_iter();
+    let missing: Vec<String> = filters
         .filter(|filter| !filter.is_available())
         .map(|filter| match filter {
             Filter::User(id, _) => format!("{id} ({})", name_of_filter(id)),
             known => format!("{known:?}"),
         })
         .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let path = match std::env::var("HDF5_PLUGIN_PATH") {
+        Ok(path) => format!("the folder of HDF5_PLUGIN_PATH, {path}, has no plugin for it"),
+        Err(_) => "HDF5_PLUGIN_PATH names no folder of plugins".into(),
+    };
     bail!(
-        "dataset {} is compressed with filter {}, which this HDF5 lacks; set HDF5_PLUGIN_PATH to its plugin, or \
-         repack the file with `h5repack -f GZIP=4` where the filter is installed",
+        "dataset {} is compressed with filter {}, which this HDF5 lacks, and {path}. The Python package hdf5plugin brings \
+         all that are common: `pip install hdf5plugin`, then `export HDF5_PLUGIN_PATH=$(python -c 'import hdf5plugin; \
+         print(hdf5plugin.PLUGINS_PATH)')`; or repack the file with `h5repack -f GZIP=4` where the filter is installed",
         dataset.name(),
         missing.join(", ")
     )
@@ -157,13 +161,19 @@ pub(crate) fn check_filters(dataset: &Dataset) -> Result<()> {
 /// The name under which a filter is registered with the HDF Group.
 fn name_of_filter(id: i32) -> &'static str {
     match id {
+        307 => "BZIP2",
         32000 => "LZF",
         32001 => "Blosc",
         32004 => "LZ4",
         32008 => "Bitshuffle",
         32013 => "ZFP",
         32015 => "Zstandard",
+        32017 => "SZ",
+        32018 => "FCIDECOMP",
+        32019 => "JPEG",
+        32024 => "SZ3",
         32026 => "Blosc2",
+        32028 => "SPERR",
         _ => "unknown",
     }
 }

@@ -6,6 +6,7 @@ use hdf5::{File, Group};
 use super::attribute::{flag, number, text};
 use super::layout::{Layout, in_ev, uniform};
 use super::microscope::Microscope;
+use super::unreadable;
 use crate::cube::Axis;
 
 /// The cube among the experiments of `file`: of those that are EELS, the one with the most dimensions.
@@ -16,7 +17,15 @@ use crate::cube::Axis;
 /// No readable experiment; several cubes (names them, and how to choose).
 pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     let names = experiments(file)?;
-    ensure!(!names.is_empty(), "a HyperSpy file without a signal: no Experiments/NAME/data in it");
+    if names.is_empty() {
+        let group = file.group("Experiments")?;
+        for name in group.member_names()? {
+            if let Some(inner) = group.group(&name).ok().filter(|inner| inner.link_exists("data")) {
+                bail!("{}", unreadable::why(&inner, "data", &format!("Experiments/{name}/data")));
+            }
+        }
+        bail!("a HyperSpy file without a signal: no Experiments/NAME/data in it");
+    }
     if let Some(wanted) = wanted {
         let name = wanted.trim_start_matches("Experiments/").trim_end_matches("/data");
         ensure!(
@@ -44,6 +53,10 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
     let most = cubes.iter().map(|(_, layout)| layout.axes.len()).max();
     cubes.retain(|(_, layout)| Some(layout.axes.len()) == most);
+    let is_guessed = |layout: &Layout| layout.problems.iter().any(|problem| problem == GUESSED);
+    if cubes.iter().any(|(_, layout)| !is_guessed(layout)) {
+        cubes.retain(|(_, layout)| !is_guessed(layout));
+    }
     if cubes.len() > 1 {
         let names: Vec<String> = cubes.into_iter().map(|(name, _)| name).collect();
         bail!("several EELS spectrum images; choose one by archive.dataset: {}", as_choices(&names));
@@ -74,6 +87,9 @@ fn as_choices(names: &[String]) -> String {
     paths.join(" or ")
 }
 
+/// The problem of a HyperSpy signal that was never calibrated: its axis has neither name nor units.
+const GUESSED: &str = "nothing says that it is EELS: its only signal axis is taken as the energy";
+
 /// The axes and the energy of experiment `name`.
 fn describe(file: &File, name: &str) -> Result<Layout> {
     let group = file.group(&format!("Experiments/{name}"))?;
@@ -81,11 +97,17 @@ fn describe(file: &File, name: &str) -> Result<Layout> {
     let mut problems = Vec::new();
     let axes = axes(&group, &shape, &mut problems)?;
     let signal_type = group.group("metadata/Signal").ok().and_then(|signal| text(&signal, "signal_type"));
+    let energy = energy_dim(&axes, signal_type.as_deref());
+    if signal_type.as_deref() != Some("EELS")
+        && energy.as_ref().is_ok_and(|&dim| axes[dim].name.is_empty() && axes[dim].units.is_empty())
+    {
+        problems.push(GUESSED.into());
+    }
     Ok(Layout {
         format: "hspy",
         dataset: format!("Experiments/{name}/data"),
         x_before_y: false,
-        energy: energy_dim(&axes, signal_type.as_deref()),
+        energy,
         axes,
         problems,
         microscope: microscope(&group),
@@ -106,7 +128,11 @@ fn energy_dim(axes: &[Axis], signal_type: Option<&str>) -> Result<usize, String>
     match (&signal[..], &energies[..]) {
         // If no axis is flagged for navigation, the units alone decide.
         (_, &[dim]) if signal.len() == 1 || signal.len() == axes.len() => Ok(dim),
-        (&[dim], _) if axes[dim].units.is_empty() && (is_eels || axes[dim].name == "Energy loss") => Ok(dim),
+        (&[dim], _)
+            if axes[dim].units.is_empty() && (is_eels || ["Energy loss", ""].contains(&&axes[dim].name[..])) =>
+        {
+            Ok(dim)
+        }
         (&[dim], _) => {
             Err(format!("its signal axis {:?} is in {:?}, not in eV, keV or meV", axes[dim].name, axes[dim].units))
         }

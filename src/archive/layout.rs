@@ -71,8 +71,13 @@ impl Layout {
                  axis, for example in HyperSpy",
                 axis.scale
             ));
-        } else if self.axes.len() > 3 {
-            self.energy = Err(format!("it has {} dimensions, not y, x and energy", self.axes.len()));
+        } else if self.axes.len() > 3 && (0..self.axes.len()).filter(|&i| i != dim && self.axes[i].size > 1).count() > 2
+        {
+            self.energy = Err(format!(
+                "it has {} dimensions, not y, x and energy: of a series save one frame, or the sum of all (in HyperSpy \
+                 `s.sum(axis=0)`), as .hspy",
+                self.axes.len()
+            ));
         } else if self.axes.iter().any(|axis| axis.size == 0) {
             let shape: Vec<usize> = self.axes.iter().map(|axis| axis.size).collect();
             self.energy = Err(format!("it has no values (shape {shape:?})"));
@@ -82,7 +87,11 @@ impl Layout {
 
     /// The stored dimensions of y and x. The pixels of a line scan are along x; a lone spectrum has neither.
     pub fn navigation(&self, energy: usize) -> [Option<usize>; 2] {
-        let others: Vec<usize> = (0..self.axes.len()).filter(|&dim| dim != energy).collect();
+        let mut others: Vec<usize> = (0..self.axes.len()).filter(|&dim| dim != energy).collect();
+        if others.len() > 2 {
+            // One frame of a series.
+            others.retain(|&dim| self.axes[dim].size > 1);
+        }
         match others[..] {
             [x, y] if self.x_before_y => [Some(y), Some(x)],
             [y, x] => [Some(y), Some(x)],
@@ -125,7 +134,8 @@ impl Layout {
         let [y, x] = self.navigation(energy);
         let [rows, columns, channels] = part;
         let shape = [rows.len(), columns.len(), channels.len()];
-        let mut ranges = vec![0..0; self.axes.len()];
+        // What is neither y, x nor energy has one place.
+        let mut ranges = vec![0..1; self.axes.len()];
         ranges[energy] = channels;
         for (dim, range) in [(y, rows), (x, columns)] {
             if let Some(dim) = dim {
@@ -136,8 +146,13 @@ impl Layout {
             return Ok(Array3::from_elem(shape, T::default()));
         }
         let stored = stored(ranges)?;
-        let order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
+        let mut order: Vec<usize> = [y, x, Some(energy)].into_iter().flatten().collect();
+        let single: Vec<usize> = (0..self.axes.len()).filter(|dim| !order.contains(dim)).collect();
+        order.splice(0..0, single.iter().copied());
         let mut cube = stored.permuted_axes(order);
+        for _ in single {
+            cube = cube.index_axis_move(Dimension(0), 0);
+        }
         while cube.ndim() < 3 {
             cube = cube.insert_axis(Dimension(0));
         }

@@ -9,6 +9,7 @@ mod catalogue;
 mod companion;
 mod dates;
 mod deflated_chunks;
+mod dimension_scales;
 mod dm;
 mod emd;
 mod external;
@@ -24,6 +25,8 @@ mod number_type;
 mod plain;
 mod raw_array;
 mod reader;
+mod swift;
+mod unreadable;
 mod uncompressed_copy;
 mod velox;
 
@@ -31,7 +34,7 @@ mod velox;
 mod tests;
 
 pub use catalogue::{Source, catalogue};
-pub use companion::{companions_identity, truth, user_mask};
+pub use companion::{companions, companions_identity, stamp, truth, user_mask};
 pub use dm::Picture;
 pub use inspect::{Description, inspect};
 pub use low_loss::{low_loss, shows_zero_loss};

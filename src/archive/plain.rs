@@ -1,12 +1,14 @@
 //! HDF5 of any layout, NeXus and EMD included: which numeric dataset is the cube, with the axes beside it.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, bail, ensure};
-use hdf5::{Dataset, File, Group};
+use hdf5::{Dataset, File, Group, LocationType};
 
 use super::attribute::text;
 use super::hdf5_file::numeric_dtype;
 use super::layout::{Layout, in_ev, uniform};
-use super::{emd, microscope, nexus, velox};
+use super::{dimension_scales, emd, microscope, nexus, swift, unreadable, velox};
 use crate::cube::Axis;
 
 /// Deep enough for any real file, and an end to links that lead in circles.
@@ -23,16 +25,20 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     {
         return describe(file, name, &dataset);
     }
-    let mut found = Vec::new();
-    collect(file, "", &mut Vec::new(), &mut found)?;
-    let (numeric, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, dataset)| numeric_dtype(dataset).is_ok());
-    let listed = match &numeric[..] {
+    let mut found = Found::default();
+    found.collect(file, "")?;
+    let Found { datasets, unreadable, .. } = found;
+    let (numeric, other): (Vec<_>, Vec<_>) =
+        datasets.into_iter().partition(|(_, dataset)| numeric_dtype(dataset).is_ok());
+    if numeric.is_empty() && !unreadable.is_empty() {
+        bail!("{}", unreadable.join("; "));
+    }
+    let mut listed: Vec<String> =
+        numeric.iter().map(|(name, dataset)| format!("{name} {:?}", dataset.shape())).collect();
+    listed.extend(unreadable);
+    let listed = match &listed[..] {
         [] => "no numeric dataset at all".to_string(),
-        numeric => {
-            let lines: Vec<String> =
-                numeric.iter().map(|(name, dataset)| format!("{name} {:?}", dataset.shape())).collect();
-            lines.join(", ")
-        }
+        listed => listed.join(", "),
     };
     if let Some(name) = wanted {
         bail!("no dataset {name:?} in it; archive.dataset can be one of: {listed}");
@@ -69,32 +75,46 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
 }
 
-/// Adds the datasets at and below `group` with their paths, each once even if it is linked from several places.
-fn collect(group: &Group, path: &str, seen: &mut Vec<String>, found: &mut Vec<(String, Dataset)>) -> Result<()> {
-    let mut names = group.member_names()?;
-    names.sort();
-    for name in names {
-        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        // A broken link is no reason to refuse the rest.
-        let Ok(about) = group.loc_info_by_name(&name) else {
-            continue;
-        };
-        let identity = format!("{} {:?}", about.fileno, about.token);
-        if seen.contains(&identity) {
-            continue;
-        }
-        seen.push(identity);
-        if let Ok(dataset) = group.dataset(&name) {
-            if dataset.ndim() > 0 {
-                found.push((below, dataset));
+/// What lies in a file.
+#[derive(Default)]
+struct Found {
+    /// With their paths, each once even if it is linked from several places.
+    datasets: Vec<(String, Dataset)>,
+    /// What does not open, and why: no reason to refuse the rest.
+    unreadable: Vec<String>,
+    seen: HashSet<String>,
+}
+
+impl Found {
+    /// Adds what lies at and below `group`.
+    fn collect(&mut self, group: &Group, path: &str) -> Result<()> {
+        let mut names = group.member_names()?;
+        names.sort();
+        for name in names {
+            let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let Ok(about) = group.loc_info_by_name(&name) else {
+                self.unreadable.push(unreadable::why(group, &name, &below));
+                continue;
+            };
+            if !self.seen.insert(format!("{} {:?}", about.fileno, about.token)) {
+                continue;
             }
-        } else if below.matches('/').count() < DEEPEST
-            && let Ok(inner) = group.group(&name)
-        {
-            collect(&inner, &below, seen, found)?;
+            match about.loc_type {
+                LocationType::Dataset => match group.dataset(&name) {
+                    Ok(dataset) if dataset.ndim() > 0 => self.datasets.push((below, dataset)),
+                    Ok(_) => (),
+                    Err(_) => self.unreadable.push(unreadable::why(group, &name, &below)),
+                },
+                LocationType::Group if below.matches('/').count() < DEEPEST => {
+                    if let Ok(inner) = group.group(&name) {
+                        self.collect(&inner, &below)?;
+                    }
+                }
+                _ => (),
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The path of the group that holds `path`; empty for the root.
@@ -130,12 +150,19 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     ensure!(!shape.is_empty(), "dataset {path} is a single value, not a spectrum image");
     let parent = open_parent(file, path)?;
     let mut problems = Vec::new();
-    let names = nexus::axis_names(&parent, dataset).or_else(|| emd::axis_names(&parent, dataset)).unwrap_or_default();
-    let mut axes = Vec::new();
-    for (dim, &size) in shape.iter().enumerate() {
-        let axis = names.get(dim).and_then(|name| axis(&parent, name, size, &mut problems));
-        axes.push(axis.unwrap_or_else(|| Axis::of_indices("", size, false)));
-    }
+    let names = nexus::axis_names(&parent, dataset, &mut problems).or_else(|| emd::axis_names(&parent, dataset));
+    let axes = match names {
+        Some(names) => axes_of(&shape, |dim, size| axis(&parent.dataset(names.get(dim)?).ok()?, size, &mut problems)),
+        None => swift::axes(dataset).unwrap_or_else(|| {
+            let attached = dimension_scales::of(dataset);
+            axes_of(&shape, |dim, size| {
+                let attached = &attached[dim];
+                let scale = attached.scale.as_ref().and_then(|scale| axis(scale, size, &mut problems));
+                Some(scale.unwrap_or_else(|| Axis::of_indices(&attached.name, size, false)))
+            })
+        }),
+    };
+    let mut axes: Vec<Axis> = axes;
 
     let in_ev: Vec<usize> = (0..axes.len()).filter(|&dim| in_ev(&axes[dim].units).is_some()).collect();
     let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
@@ -172,12 +199,19 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     })
 }
 
-/// The axis described by the dataset `name` of `parent`; none if it does not fit `size` values, which is noted.
-fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> Option<Axis> {
-    // No such dataset: NeXus writes "." for a dimension without an axis.
-    let dataset = parent.dataset(name).ok()?;
-    // EMD may give only the first two values.
-    if dataset.size() != size && dataset.size() != 2 {
+/// An axis for each dimension of `shape`: what `axis` makes of it, or its indices. NeXus names "." where there is none.
+fn axes_of(shape: &[usize], mut axis: impl FnMut(usize, usize) -> Option<Axis>) -> Vec<Axis> {
+    let sizes = shape.iter().enumerate();
+    sizes.map(|(dim, &size)| axis(dim, size).unwrap_or_else(|| Axis::of_indices("", size, false))).collect()
+}
+
+/// The axis described by `dataset`; none if it does not fit `size` values, which is noted.
+fn axis(dataset: &Dataset, size: usize, problems: &mut Vec<String>) -> Option<Axis> {
+    let path = dataset.name();
+    let name = path.rsplit('/').next().unwrap_or(&path);
+    // EMD may give only the first two values; NeXus may give the edges of channels, one more than there are.
+    let are_edges = size > 1 && dataset.size() == size + 1;
+    if dataset.size() != size && dataset.size() != 2 && !are_edges {
         problems.push(format!("axis {name} has {} values for {size} places: not used", dataset.size()));
         return None;
     }
@@ -188,8 +222,9 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             return None;
         }
     };
-    let units = text(&dataset, "units").unwrap_or_default().replace(['[', ']', '_'], "");
+    let units = text(dataset, "units").unwrap_or_default().replace(['[', ']', '_'], "");
     let (offset, scale) = match uniform(&values) {
+        Ok((first, step)) if are_edges => (first + step / 2.0, step),
         Ok(calibration) => calibration,
         // An uneven energy axis must not pass for a calibrated one: the energy check refuses this scale.
         Err(error) if in_ev(&units).is_some() || is_called_energy(name) => {
@@ -201,7 +236,7 @@ fn axis(parent: &Group, name: &str, size: usize, problems: &mut Vec<String>) -> 
             return None;
         }
     };
-    let name = ["long_name", "name"].iter().find_map(|key| text(&dataset, key)).unwrap_or(name.to_string());
+    let name = ["long_name", "name"].iter().find_map(|key| text(dataset, key)).unwrap_or(name.to_string());
     Some(Axis { name, units, scale, offset, size, navigate: false })
 }
 

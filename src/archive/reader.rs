@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -272,6 +272,16 @@ impl Reader {
         self.layout
             .read(self.energy, part.clone(), stored)
             .with_context(|| format!("{}: cannot read {part:?}; copy the file again, it may be damaged", shown()))
+    }
+
+    /// The files that its values are read from: its own, and those that this refers to.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let path = &self.info.path;
+        let others = match &self.stored {
+            Stored::Hdf5(dataset, _) => external::files(dataset, path),
+            Stored::Raw(_) => Vec::new(),
+        };
+        [path.clone()].into_iter().chain(others).collect()
     }
 
     /// A cheap identity of the data, independent of the path: file size, modification time, shape and type, hashed.
