@@ -178,8 +178,8 @@ fn an_output_that_cannot_be_written_is_named() {
     }
     let mounted = case.path("mounted");
     fs::create_dir(&mounted).expect("a folder takes a folder");
-    let on = |options: &str, ranks: usize| {
-        let run = case.command(ranks, &["run", "run.yaml", "--set", "output=mounted/out"]);
+    let command = |options: &str, ranks: usize, arguments: &[&str]| {
+        let run = case.command(ranks, arguments);
         let run = after("mount -t tmpfs -o \"$0\" none mounted", options, &run);
         // A mount in a name space of the job disappears with the job.
         let mut command = Command::new("unshare");
@@ -189,6 +189,7 @@ fn an_output_that_cannot_be_written_is_named() {
         command.current_dir(&case.folder);
         finish(command, LIMIT)
     };
+    let on = |options: &str, ranks| command(options, ranks, &["run", "run.yaml", "--set", "output=mounted/out"]);
     let can_mount = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none"]).arg(&mounted).status();
     if !can_mount.is_ok_and(|status| status.success()) {
         return skip("this machine lets not even root mount a file system");
@@ -202,6 +203,24 @@ fn an_output_that_cannot_be_written_is_named() {
         // Space for the checkpoint, but not for the maps as well.
         let ended = on("size=5450k", ranks);
         ended.exits(1).says("mounted/out").without_panic();
+    }
+    // Every other command that ranks write cubes with. The cube takes more than 40 KiB, and less than 1 MiB; what is written
+    // on closing is reckoned with 4 MiB.
+    write_hspy(&case.path("large.hspy"), &counts([48, 48, 128], 3));
+    let anomaly = "{kind: shift, amount: 3, edge_ev: 620, discs: 2, radius_px: [1.5, 2.2]}";
+    let inject =
+        format!("inject={{dir: mounted/made, input: large.hspy, cubes: [{{name: made, anomalies: [{anomaly}]}}]}}");
+    let scene =
+        "simulate={dir: mounted/made, cubes: [{name: made, scene: {shape: [48, 48, 128], dispersion_ev: 2.5}}]}";
+    for size in ["size=40k", "size=1m"] {
+        for arguments in [
+            &["import", "large.hspy", "-o", "mounted/copies"][..],
+            &["simulate", "run.yaml", "--set", scene],
+            &["inject", "run.yaml", "--set", &inject],
+            &["pca", "run.yaml", "--set", "output=mounted/out"],
+        ] {
+            command(size, 2, arguments).exits(1).says("mounted/").without_panic();
+        }
     }
 }
 

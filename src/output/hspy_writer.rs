@@ -22,16 +22,27 @@ const ROUND_BYTES: usize = 1 << 30;
 /// HDF5 aligns objects of more bytes than the first to multiples of the second, a page, so that ranks rarely share one.
 const ALIGNMENT: (u64, u64) = (64 << 10, 4 << 10);
 
+/// The invariant of [`HspyWriter::open`].
+const CLOSED: &str = "only what is finished or dropped is closed";
+
 /// More bytes than HDF5 writes when it closes a file: indices of chunks, attributes.
 const CLOSING_BYTES: u64 = 4 << 20;
 
 /// A file being written: `PATH.partial` until [`finish`](HspyWriter::finish).
 ///
 /// If dropped before, the partial file stays, and the next attempt replaces it; dropping is collective.
+///
+/// A rank that cannot write must not close the file: it would leave the others waiting inside the collective close for ever. So
+/// the job ends where a write fails, and where there is no room for closing.
 pub struct HspyWriter<'c> {
     comm: &'c Comm,
     partial: Partial,
     measurement: Measurement,
+    /// None once it is closed.
+    open: Option<Open>,
+}
+
+struct Open {
     // Sorted, as all ranks must close datasets in the same order; and dropped before the file.
     datasets: BTreeMap<String, Dataset>,
     file: File,
@@ -63,8 +74,14 @@ impl<'c> HspyWriter<'c> {
                 )
             });
         drop(waiting);
-        let file = comm.agree(file)?;
-        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), datasets: BTreeMap::new(), file })
+        let on_some = comm.any(file.is_ok());
+        match comm.agree(file.as_ref().map(|_| ()).map_err(|error| anyhow!("{error:#}"))) {
+            // The ranks that have it cannot close it without the others.
+            Err(error) if on_some => comm.fail(&error),
+            agreed => agreed?,
+        }
+        let open = Some(Open { datasets: BTreeMap::new(), file: file? });
+        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), open })
     }
 
     /// Creates a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
@@ -81,6 +98,7 @@ impl<'c> HspyWriter<'c> {
             let _waiting = self.comm.waiting("making of a dataset");
             let chunk = hspy::fitting_chunk(shape, chunk)?;
             let dataset = self
+                .open()
                 .file
                 .new_dataset::<T>()
                 .shape(shape)
@@ -95,8 +113,13 @@ impl<'c> HspyWriter<'c> {
         let made = make()
             .with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display()));
         let dataset = self.comm.agree(made)?;
-        self.datasets.insert(name.to_string(), dataset);
+        let open = self.open.as_mut().expect(CLOSED);
+        open.datasets.insert(name.to_string(), dataset);
         Ok(())
+    }
+
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect(CLOSED)
     }
 
     /// Writes `local`, this rank's part of dataset `name`, at `start`; it may be empty.
@@ -104,8 +127,9 @@ impl<'c> HspyWriter<'c> {
     /// Takes memory for the compressed copy of `local`, and for another copy if it is not in C order.
     ///
     /// # Collective
+    /// A full disk ends the job.
     /// # Errors
-    /// A part outside the dataset, another type than the dataset's, a full disk: the same error on every rank.
+    /// A part outside the dataset, another type than the dataset's: the same error on every rank.
     pub fn write<T: H5Type + Clone>(&self, name: &str, start: &[usize], local: ArrayViewD<T>) -> Result<()> {
         let local = local.as_standard_layout();
         let plan = self.comm.agree(self.plan(name, start, &local.view()))?;
@@ -116,7 +140,9 @@ impl<'c> HspyWriter<'c> {
             let waiting = self.comm.waiting("writing");
             let written = write_block(dataset, start, &local.view(), block);
             drop(waiting);
-            self.comm.agree(written)?;
+            if let Err(error) = self.comm.agree(written) {
+                self.give_up(&error);
+            }
         }
         Ok(())
     }
@@ -129,6 +155,7 @@ impl<'c> HspyWriter<'c> {
         local: &ArrayViewD<T>,
     ) -> Result<(&Dataset, Vec<Vec<std::ops::Range<usize>>>)> {
         let dataset = self
+            .open()
             .datasets
             .get(name)
             .ok_or_else(|| anyhow!("{}: dataset {name} was not created", self.partial.path().display()))?;
@@ -174,26 +201,50 @@ impl<'c> HspyWriter<'c> {
     /// `check` is called on every rank and must fail on all or on none.
     /// # Errors
     /// As [`HspyWriter::finish`], and what `check` finds.
-    pub fn finish_checked(self, contents: Contents, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let HspyWriter { comm, partial, measurement, datasets, file } = self;
-        let path = partial.path();
-        if let Err(error) = comm.on_root(|| has_room(path)) {
-            // Ends here: dropping the file would close it.
-            comm.fail(&error);
-        }
-        let waiting = comm.waiting("closing of a file");
-        drop(datasets);
-        let closed = file.close().with_context(|| format!("{}: cannot be closed; is the disk full?", path.display()));
-        if let Err(error) = closed {
-            // The others may still wait inside the collective close: nothing can be agreed any more.
-            comm.fail(&error);
-        }
-        drop(waiting);
+    pub fn finish_checked(mut self, contents: Contents, check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.close();
+        let (comm, path) = (self.comm, self.partial.path());
         // No rank may still be closing the file when root opens it.
         comm.barrier();
-        comm.on_root(|| complete(path, &contents, &measurement))?;
+        comm.on_root(|| complete(path, &contents, &self.measurement))?;
         check(path)?;
-        comm.on_root(|| partial.commit())
+        comm.on_root(|| self.partial.commit())
+    }
+
+    /// Closes the file, if it is open, where there is room for that.
+    ///
+    /// # Collective
+    /// A full disk ends the job.
+    fn close(&mut self) {
+        if self.open.is_none() {
+            return;
+        }
+        if let Err(error) = self.comm.on_root(|| has_room(self.partial.path())) {
+            self.give_up(&error);
+        }
+        let Some(Open { datasets, file }) = self.open.take() else { return };
+        let _waiting = self.comm.waiting("closing of a file");
+        drop(datasets);
+        let path = self.partial.path().display();
+        let closed = file.close().with_context(|| format!("{path}: cannot be closed; is the disk full?"));
+        if let Err(error) = closed {
+            // The others may still wait inside the collective close: nothing can be agreed any more.
+            self.comm.fail(&error);
+        }
+    }
+
+    /// Ends the job with `error`, which all ranks met, without closing the file; gives its room back.
+    fn give_up(&self, error: &anyhow::Error) -> ! {
+        if self.comm.is_root() {
+            self.partial.discard();
+        }
+        self.comm.fail(error)
+    }
+}
+
+impl Drop for HspyWriter<'_> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
