@@ -123,3 +123,30 @@ fn the_measured_cubes() {
         inspect(2, &[path.to_str().expect("text")]).exits(2).without_panic();
     }
 }
+
+#[test]
+fn faint_edges_are_found_on_coarse_axes_and_in_parts_of_the_field() {
+    let edges = |found: &Value| -> Vec<f64> {
+        let edges = found["edges"].as_array().expect("a list");
+        edges.iter().map(|edge| edge["onset_ev"].as_f64().expect("a number")).collect()
+    };
+    let near = |edges: &[f64], onset: f64| edges.iter().any(|edge| (edge - onset).abs() < 10.0);
+    // Cu and Zn at 8 eV per channel, both faint in the mean.
+    if let Some(data) = measured_data() {
+        let found = edges(&described(&data.join("real/cuzn_nanotubes_map.hspy")));
+        assert!(near(&found, 931.0) && near(&found, 1020.0) && found.len() == 2, "{found:?}");
+    }
+    // An edge of a tenth of the background, in a quarter of the field: a fortieth of the mean's.
+    let case = Case::new("quarter");
+    let mut cube = counts([24, 24, 200], 5);
+    let level = |e: f64| 4000.0 * ((420.0 + 2.0 * e) / 420.0).powf(-3.0);
+    for ((y, x, e), value) in cube.indexed_iter_mut() {
+        // The noise of another cube, and a background without an edge.
+        let noise = (*value * 7919.0 + (y * 31 + x * 17 + e) as f32).sin();
+        let edge = if y >= 12 && x < 12 && e >= 100 { 1.1 } else { 1.0 };
+        *value = (level(e as f64) * edge + level(e as f64).sqrt() * f64::from(noise)).round() as f32;
+    }
+    write_hspy(&case.path("cube.hspy"), &cube);
+    let found = edges(&described(&case.path("cube.hspy")));
+    assert!(near(&found, 620.0) && found.len() == 1, "{found:?}");
+}

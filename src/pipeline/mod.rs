@@ -16,6 +16,7 @@ mod inputs;
 mod learn;
 mod leave_out;
 mod linear_fit;
+mod part_edges;
 mod prepare;
 mod run;
 mod score;
@@ -45,6 +46,7 @@ use run::Run;
 pub use averaged::AVERAGED;
 pub use dry_run::dry_run;
 pub use inputs::list_inputs;
+pub use part_edges::cube_edges;
 pub use score::score_one;
 pub use sum_cube::sum_cube;
 

@@ -7,6 +7,7 @@ use super::clock::Clock;
 use super::excess::{Fitted, Floor};
 use super::given::Given;
 use super::linear_fit::{LinearFit, LinearFits};
+use super::part_edges::cube_edges;
 use super::score_context::score_context;
 use super::score_linear::score_linear;
 use super::score_reconstruction::{Fit, Scoring};
@@ -17,7 +18,7 @@ use crate::gpu::device;
 use crate::model::Tiles;
 use crate::results::{Method, ScoredCube, WithoutNetwork};
 use crate::score::Basis;
-use crate::spectrum::{find_windows, whole_axis};
+use crate::spectrum::{whole_axis, windows_of};
 use crate::stream::{Band, Cube, CubeStatistics};
 use crate::train::Model;
 
@@ -49,7 +50,7 @@ pub fn score_cube<'a>(
     let thickness = thickness(comm, config, &band)?;
     clock.lap("read");
     let fits = LinearFits::new(comm, config, &band, &sum, bound, baselines)?;
-    let windows = windows(config, cube, &mean);
+    let windows = windows(comm, config, &band, bound, &mean)?;
     let basis = Basis::new(&cube.energy, &windows, &mean, &fits.named()[0].0.variations)?;
     log_windows(comm, cube, &basis);
     clock.lap("pca");
@@ -144,13 +145,16 @@ fn thickness(comm: &Comm, config: &Config, band: &Band) -> Result<Option<Vec<f32
     low_loss.thickness(comm, band.lines.clone(), ignored).map(Some)
 }
 
-/// The windows that are scored: those given, or those found in the mean spectrum; without an edge all energies are one.
-fn windows(config: &Config, cube: &Cube, mean: &[f64]) -> Vec<Window> {
+/// The windows that are scored: those given, or those of the edges found; without an edge all energies are one.
+///
+/// # Collective
+fn windows(comm: &Comm, config: &Config, band: &Band, bound: f64, mean: &[f64]) -> Result<Vec<Window>> {
+    let energy = &band.cube.energy;
     let windows = match &config.score.windows {
         Windows::List(windows) => windows.clone(),
-        Windows::Auto => find_windows(&cube.energy, mean),
+        Windows::Auto => windows_of(energy, cube_edges(comm, band, bound, mean)?),
     };
-    if windows.is_empty() { vec![whole_axis(&cube.energy)] } else { windows }
+    Ok(if windows.is_empty() { vec![whole_axis(energy)] } else { windows })
 }
 
 fn log_excess(comm: &Comm, cube: &Cube, methods: &[Method]) {

@@ -9,13 +9,58 @@ use crate::cube::Axis;
 
 /// Below this energy loss (eV) the zero-loss and plasmon tails hide or mimic edges.
 const LOWEST_EV: f64 = 50.0;
-/// Smaller jumps, relative to the background, are near-edge structure or curvature of the background.
-const MIN_JUMP: f64 = 0.06;
-const MIN_SIGNIFICANCE: f64 = 8.0;
-/// Structure up to this far past an onset (eV) belongs to its edge: white lines and near-edge peaks.
+/// What an edge is looked for by.
+struct Search {
+    /// Width of the background fit, of the rise looked for, and the gap between them, eV.
+    fit_ev: f64,
+    rise_ev: f64,
+    gap_ev: f64,
+    /// Smaller jumps, relative to the background, are near-edge structure or curvature of the background.
+    min_jump: f64,
+    min_significance: f64,
+    /// Structure up to this far past an onset (eV) belongs to its edge: white lines and near-edge peaks.
+    extent_ev: f64,
+    /// A rise up to this far before an onset (eV) is a pre-edge peak.
+    pre_peak_ev: f64,
+    /// An onset is at most this far before the largest jump (eV), leaves a background fitted over so many eV, and is where the
+    /// spectrum exceeds that by this share of the edge's height.
+    lead_ev: f64,
+    foot_fit_ev: f64,
+    foot: f64,
+}
+
+/// Edges that rise within a few channels.
+const SHARP: Search = Search {
+    fit_ev: FIT_EV,
+    rise_ev: RISE_EV,
+    gap_ev: GAP_EV,
+    min_jump: 0.06,
+    min_significance: 8.0,
+    extent_ev: EDGE_EXTENT_EV,
+    pre_peak_ev: 15.0,
+    lead_ev: 10.0,
+    foot_fit_ev: FIT_EV,
+    foot: 0.1,
+};
+/// Delayed edges (L3 of Cu and Zn without white lines, M5 of the heavy elements), and all edges on a coarse axis: a longer rise
+/// is averaged, so that a smaller one stands out.
+const SLOW: Search = Search {
+    fit_ev: 80.0,
+    rise_ev: 48.0,
+    gap_ev: 16.0,
+    min_jump: 0.04,
+    min_significance: 6.0,
+    extent_ev: 80.0,
+    pre_peak_ev: 30.0,
+    lead_ev: 24.0,
+    // Short, as the edge before may be near.
+    foot_fit_ev: 40.0,
+    foot: 0.25,
+};
+/// On an axis with wider channels (eV), sharp edges rise within one.
+const COARSE_EV: f64 = 4.0;
+/// How far past the onset of a sharp edge its white lines are looked for, eV.
 const EDGE_EXTENT_EV: f64 = 40.0;
-/// A rise up to this far before an onset (eV) is a pre-edge peak.
-const PRE_PEAK_EV: f64 = 15.0;
 /// A window starts this far before the onset, and ends so far behind its lines that a shift of `MARGIN_EV` stays
 /// inside.
 const LEAD_EV: f64 = 8.0;
@@ -38,6 +83,7 @@ struct AcceptedEdge {
     /// Past its last white line.
     end_ev: f64,
     significance: f64,
+    is_slow: bool,
 }
 
 /// The window to score in where a spectrum has no edge: the whole axis, with its first fifth as background.
@@ -46,34 +92,29 @@ pub fn whole_axis(energy: &Axis) -> Window {
     Window { name: "all".into(), range_ev: [first, last], background_ev: [first, first + 0.2 * (last - first)] }
 }
 
-/// The windows of [`find_edges`] that have enough channels to score in.
+/// The windows of the edges of [`find_edges`].
 pub fn find_windows(energy: &Axis, mean: &[f64]) -> Vec<Window> {
-    let windows = find_edges(energy, mean).into_iter().map(|edge| edge.window);
+    windows_of(energy, find_edges(energy, mean))
+}
+
+/// The windows of `edges` that have enough channels to score in.
+pub fn windows_of(energy: &Axis, edges: Vec<FoundEdge>) -> Vec<Window> {
+    let windows = edges.into_iter().map(|edge| edge.window);
     let width = |window: &Window| energy.indices(window.range_ev[0], window.range_ev[1]).len();
     windows.filter(|window| width(window) >= MIN_CHANNELS).collect()
 }
 
 /// Finds at most six edges in `mean` (`[E]` counts, on `energy` in eV), the most significant first.
 ///
-/// An edge is a rise over the power law fitted before it that is large compared with both the noise and the background.
+/// An edge is a rise over the power law fitted before it that is large compared with both the noise and the background. Slow
+/// ones are looked for where there is no sharp one, and on coarse axes.
 /// Empty where nothing rises. Rank-local and pure.
 pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     let energies = energy.values();
-    let mut rises = rises(energy, &energies, mean);
-    rises.sort_by(|a, b| b.ln_jump.total_cmp(&a.ln_jump).then(a.channel.cmp(&b.channel)));
     let mut edges: Vec<AcceptedEdge> = Vec::new();
-    for rise in rises {
-        let at = energies[rise.channel];
-        // The largest jump lies just before the peak, which may be past the onset.
-        if edges.iter().any(|e| belongs(at, e.onset_ev)) {
-            continue;
-        }
-        let onset_ev = onset(energy, &energies, mean, at);
-        if edges.iter().any(|e| belongs(onset_ev, e.onset_ev) || belongs(e.onset_ev, onset_ev)) {
-            continue;
-        }
-        let end_ev = end_of_white_lines(energy, &energies, mean, onset_ev);
-        edges.push(AcceptedEdge { onset_ev, end_ev, significance: rise.significance });
+    add_edges(energy, &energies, mean, &SHARP, &mut edges);
+    if edges.is_empty() || energy.scale > COARSE_EV {
+        add_edges(energy, &energies, mean, &SLOW, &mut edges);
     }
     edges.sort_by(|a, b| b.significance.total_cmp(&a.significance));
     edges.truncate(MAX_WINDOWS);
@@ -82,9 +123,34 @@ pub fn find_edges(energy: &Axis, mean: &[f64]) -> Vec<FoundEdge> {
     named(energy, mean, &onsets, windows)
 }
 
-/// Whether a rise at `at` is part of the edge that starts at `onset`.
-fn belongs(at: f64, onset: f64) -> bool {
-    (onset - PRE_PEAK_EV..onset + EDGE_EXTENT_EV).contains(&at)
+/// Adds the edges that `search` finds to `edges`, unless they belong to one of these.
+fn add_edges(energy: &Axis, energies: &[f64], mean: &[f64], search: &Search, edges: &mut Vec<AcceptedEdge>) {
+    let is_slow = search.rise_ev > RISE_EV;
+    // As many channels as a rise has, where these are wide.
+    let [before, after] = match is_slow {
+        true => [search.pre_peak_ev, search.extent_ev].map(|ev| ev.max(4.0 * energy.scale)),
+        false => [search.pre_peak_ev, search.extent_ev],
+    };
+    // Whether a rise at `at` is part of the edge that starts at `onset`.
+    let belongs = |at: f64, onset: f64| (onset - before..onset + after).contains(&at);
+    let mut rises = rises(energy, energies, mean, search);
+    rises.sort_by(|a, b| b.ln_jump.total_cmp(&a.ln_jump).then(a.channel.cmp(&b.channel)));
+    for rise in rises {
+        let at = energies[rise.channel];
+        // The largest jump lies just before the peak, which may be past the onset.
+        if edges.iter().any(|e| belongs(at, e.onset_ev)) {
+            continue;
+        }
+        let onset_ev = onset(energy, energies, mean, search, at);
+        if edges.iter().any(|e| belongs(onset_ev, e.onset_ev) || belongs(e.onset_ev, onset_ev)) {
+            continue;
+        }
+        let end_ev = match is_slow {
+            true => onset_ev + search.extent_ev,
+            false => end_of_white_lines(energy, energies, mean, onset_ev),
+        };
+        edges.push(AcceptedEdge { onset_ev, end_ev, significance: rise.significance, is_slow });
+    }
 }
 
 /// Channels at either end of the axis that a detector often spoils.
@@ -93,9 +159,9 @@ fn margin(num_channels: usize) -> usize {
 }
 
 /// Every channel at which the spectrum rises enough to start an edge.
-fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
-    let (fit, rise) = (channels(energy, FIT_EV, 10), channels(energy, RISE_EV, 4));
-    let gap = channels(energy, GAP_EV, 1);
+fn rises(energy: &Axis, energies: &[f64], mean: &[f64], search: &Search) -> Vec<Rise> {
+    let (fit, rise) = (channels(energy, search.fit_ev, 10), channels(energy, search.rise_ev, 4));
+    let gap = channels(energy, search.gap_ev, 1);
     let margin = margin(mean.len());
     let first = fit + gap + margin;
     let last = mean.len().saturating_sub(rise + margin);
@@ -113,7 +179,7 @@ fn rises(energy: &Axis, energies: &[f64], mean: &[f64]) -> Vec<Rise> {
             let noise = law.residual_sd().max(channel_noise(&mean[before.start..after.end]));
             let sd = noise * (1.0 / rise as f64 + law.leverage(middle)).sqrt();
             let significance = ln_jump / sd.max(1e-9);
-            (ln_jump.exp() - 1.0 > MIN_JUMP && significance > MIN_SIGNIFICANCE).then_some(Rise {
+            (ln_jump.exp() - 1.0 > search.min_jump && significance > search.min_significance).then_some(Rise {
                 channel: i,
                 ln_jump,
                 significance,
@@ -131,15 +197,15 @@ fn channel_noise(counts: &[f64]) -> f64 {
 }
 
 /// Where the edge that rises about `at` (eV) leaves its background, eV.
-fn onset(energy: &Axis, energies: &[f64], mean: &[f64], at: f64) -> f64 {
-    let lead = 10.0;
-    let background = [at - lead - GAP_EV - FIT_EV, at - lead - GAP_EV];
-    let Some((start, excess)) = excess(energy, energies, mean, background, [at - lead, at + RISE_EV]) else {
+fn onset(energy: &Axis, energies: &[f64], mean: &[f64], search: &Search, at: f64) -> f64 {
+    let first = at - search.lead_ev;
+    let background = [first - search.gap_ev - search.foot_fit_ev, first - search.gap_ev];
+    let Some((start, excess)) = excess(energy, energies, mean, background, [first, at + search.rise_ev]) else {
         return at;
     };
     let highest = excess.iter().copied().fold(0.0, f64::max);
     let peak = excess.iter().position(|&v| v == highest).unwrap_or(0);
-    let below = excess[..peak].iter().rposition(|&v| v < 0.1 * highest);
+    let below = excess[..peak].iter().rposition(|&v| v < search.foot * highest);
     energies[start + below.map_or(0, |i| i + 1)]
 }
 
@@ -169,12 +235,17 @@ fn window(energy: &Axis, edge: &AcceptedEdge, onsets: &[f64]) -> Window {
     let last = energy.value(energy.size - 1 - spoiled);
     let next = onsets.iter().copied().filter(|&o| o > onset).fold(f64::INFINITY, f64::min);
     let previous = onsets.iter().copied().filter(|&o| o < onset).fold(f64::NEG_INFINITY, f64::max);
-    let background_end = onset - 5.0;
+    // A coarse axis needs as many channels.
+    let (lead, gap, fit) = match edge.is_slow {
+        true => (LEAD_EV.max(2.0 * energy.scale), SLOW.gap_ev, SLOW.fit_ev),
+        false => (LEAD_EV, 5.0, 40.0),
+    };
+    let background_end = onset - gap;
     // The tail of the previous edge is not a power law, but a part of it is better than too short a fit.
-    let background_start = (background_end - 40.0).max(previous + 25.0).min(background_end - 15.0).max(first);
+    let background_start = (background_end - fit).max(previous + 25.0).min(background_end - 15.0).max(first);
     Window {
         name: format!("edge_{onset:.0}eV"),
-        range_ev: [(onset - LEAD_EV).max(first), edge.end_ev.min(next - 3.0).min(last)],
+        range_ev: [(onset - lead).max(first), edge.end_ev.min(next - 3.0).min(last)],
         background_ev: [background_start, background_end],
     }
 }
@@ -247,6 +318,28 @@ mod tests {
             for window in find_windows(&coarse, &mean) {
                 let channels = coarse.indices(window.range_ev[0], window.range_ev[1]);
                 assert!(channels.len() >= MIN_CHANNELS, "{window:?} at {scale} eV");
+            }
+        }
+    }
+
+    #[test]
+    fn slow_edges_and_coarse_axes_have_a_search_of_their_own() {
+        // Cu and Zn as in a measured map of 8 eV channels: some percent of the background, with a foot of 20 eV.
+        let slow = |e: f64, at: f64, height: f64| height / (1.0 + (-(e - at - 10.0) / 5.0).exp());
+        let copper = |e: f64| 1e12 * e.powf(-2.9) * (1.0 + slow(e, 931.0, 0.07) + slow(e, 1020.0, 0.06));
+        // Delayed by 30 eV, as M5 of the heavy elements, in fine channels.
+        let lanthanum = |e: f64| 1e12 * e.powf(-2.9) * (1.0 + slow(e, 870.0, 0.08));
+        type Spectrum<'s> = &'s dyn Fn(f64) -> f64;
+        for (axis, spectrum, onsets) in [
+            (axis(700.0, 8.0, 162), &copper as Spectrum, &[931.0, 1020.0][..]),
+            (axis(700.0, 0.5, 800), &lanthanum, &[870.0]),
+        ] {
+            let mean: Vec<f64> = axis.values().iter().enumerate().map(|(i, &e)| spectrum(e) * noise(i)).collect();
+            let found = find_windows(&axis, &mean);
+            assert_eq!(found.len(), onsets.len(), "{found:?}");
+            for &onset in onsets {
+                let near = |w: &&Window| (w.range_ev[0]..w.range_ev[0] + 40.0).contains(&onset);
+                assert!(found.iter().any(|w| near(&w)), "no edge near {onset} eV in {found:?}");
             }
         }
     }

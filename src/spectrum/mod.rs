@@ -35,7 +35,7 @@ mod zero_loss;
 
 pub use background::{NATURAL_SLOPES, NOISY_SLOPES, PowerLaw, inverse_cube};
 pub use edge_shift::EdgeTemplate;
-pub use edges::{MIN_CHANNELS, find_edges, find_windows, whole_axis};
+pub use edges::{MIN_CHANNELS, find_edges, find_windows, whole_axis, windows_of};
 pub use naming::FoundEdge;
 pub use quantile::{MAD_OF_SD, Middle, median, quantile, quantile_index, weighted_median};
 pub use resample::Resampling;

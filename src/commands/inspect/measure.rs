@@ -9,11 +9,11 @@ use crate::archive::Source;
 use crate::comm::Comm;
 use crate::config::{Config, Window};
 use crate::cube::Axis;
-use crate::pipeline::sum_cube;
+use crate::pipeline::{cube_edges, sum_cube};
 use crate::preprocess::despike::zero_loss_channels;
 use crate::preprocess::prepare::Prepared;
 use crate::score::Drift;
-use crate::spectrum::{FoundEdge, find_edges};
+use crate::spectrum::FoundEdge;
 use crate::stream::{Band, Cube, measure_statistics};
 
 /// A channel with fewer electrons over all pixels is too noisy to be called dead or hot.
@@ -140,7 +140,7 @@ fn measure_spectra(comm: &Comm, config: &Config, source: &Source, measured: &mut
         let [dead, hot] = odd_channels(&cube.energy, &mean, pixels);
         (defects.dead_channels_ev, defects.hot_channels_ev) = (dead, hot);
     }
-    let edges = find_edges(&cube.energy, &mean);
+    let edges = cube_edges(comm, &band, found.bound, &mean)?;
     let drift = edges.first().map(|edge| Drift::new(&cube.energy, &edge.window, &mean));
     let (spikes, lines_ev) = look_at_lines(comm, &band, drift.as_ref())?;
     measured.spikes =
