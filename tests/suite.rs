@@ -27,6 +27,7 @@ mod measured;
 // Runs: the demonstration in full, energies, output folders, sweeps and surveys, benchmarks.
 mod bench;
 mod campaigns;
+mod changes;
 mod demo;
 mod energy;
 mod folders;

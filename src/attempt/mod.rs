@@ -12,4 +12,4 @@ mod record;
 
 pub use group::{GroupClaim, GroupLease, claim, unix_time};
 pub use once::{run_once, train_once};
-pub use record::{End, LastAttempt, Record, last_attempt};
+pub use record::{EXPIRY, End, LastAttempt, Record, last_attempt};

@@ -89,8 +89,15 @@ impl Record {
     pub fn surely_gone(&self, me: &Record) -> bool {
         let my_job_before = self.job.is_some() && self.job == me.job && self.restarts != me.restarts;
         let near = self.host == me.host && self.pids == me.pids && !self.pids.is_empty();
-        my_job_before || near && !Path::new(&format!("/proc/{}", self.pid)).exists()
+        my_job_before || near && !is_alive(self.pid)
     }
+}
+
+/// Whether this machine runs the process `pid`. One that has ended but whose parent does not ask is listed too.
+fn is_alive(pid: u32) -> bool {
+    let about = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = about.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 /// [`last_attempt`] as the process `me` sees it; a lease ends `expiry` after its last heartbeat. Rank-local.

@@ -24,7 +24,9 @@ use crate::memory::peak_rss_mib;
 use crate::model::{Parameters, Spec, hidden_pixels};
 use crate::preprocess::noise::NoiseModel;
 use crate::shard::Lines;
-use crate::train::{Checkpoint, Course, CropOrigin, Hidden, LeftOut, MicroBatch, Model, StepTimes, Trainer};
+use crate::train::{
+    Checkpoint, Course, CropOrigin, Hidden, LearnedFrom, LeftOut, MicroBatch, Model, StepTimes, Trainer,
+};
 
 /// What to measure.
 #[derive(Args)]
@@ -212,6 +214,7 @@ fn untrained(spec: &Spec, config: &Config) -> Checkpoint {
         best: None,
         config: config.clone(),
         left_out: LeftOut::default(),
+        learned_from: LearnedFrom::default(),
     }
 }
 

@@ -1,14 +1,16 @@
 //! `coreloss run`, and its single stages `train`, `pca` and `score`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::ConfigArguments;
 use super::startup::{configured, listen};
+use crate::attempt::{self, GroupClaim};
 use crate::comm::Comm;
 use crate::config::Stage;
 use crate::doctor;
 use crate::ending::Ending;
+use crate::invalid::Invalid;
 use crate::pipeline;
 use crate::results::Start;
 
@@ -69,5 +71,26 @@ pub fn stage(comm: &Comm, stage: Stage, arguments: &StageArguments) -> Result<En
     let config = configured(comm, &arguments.config)?;
     doctor::at_start(comm, &config)?;
     let stop = listen(comm)?;
-    pipeline::run(comm, &config, stage, arguments.start(), &stop)
+    let folder = &config.output.dir;
+    let claimed = attempt::claim(comm, &folder.join("attempts"), &stop).with_context(|| {
+        format!(
+            "cannot write in the output folder {}: mend its permissions or choose another `output`",
+            folder.display()
+        )
+    });
+    let lease = match claimed? {
+        GroupClaim::Mine(lease) => lease,
+        GroupClaim::Theirs(who) => {
+            return Err(Invalid(format!(
+                "{} is in use by {who}: wait for its end, or choose another `output`; a run that was killed elsewhere lets go \
+                 after {} s",
+                folder.display(),
+                attempt::EXPIRY.as_secs()
+            ))
+            .into());
+        }
+    };
+    let ending = pipeline::run(comm, &config, stage, arguments.start(), &stop)?;
+    lease.end(comm, &Ok(ending))?;
+    Ok(ending)
 }

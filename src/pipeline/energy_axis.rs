@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::energy_shifts::measure_shifts;
 use crate::comm::Comm;
@@ -130,7 +130,40 @@ pub fn common(
     common.context("a run has inputs")?.axis(rebin)
 }
 
-/// Aligns the energies of the pixels of all cubes, and brings all cubes to one axis.
+/// Sets aside the cubes of `lists` that do not hold all energies of a model. Rank-local.
+///
+/// # Errors
+/// A named cube that would be set aside; no cube left. Equal on all ranks.
+fn keep_those_that_hold<'l>(
+    comm: &Comm,
+    axis: &Axis,
+    lists: impl Iterator<Item = &'l mut Vec<Cube>>,
+    set_aside: &mut SetAside,
+) -> Result<()> {
+    let [first, last] = axis.span();
+    for list in lists {
+        for cube in std::mem::take(list) {
+            let ([low, high], own) = (cube.covered(), cube.dispersion());
+            let beyond = MOST_BEYOND * own;
+            let is_fine_enough = own <= axis.scale * (1.0 + SAME_DISPERSION) && axis.scale <= own * MOST_COARSER;
+            if is_fine_enough && first >= low - beyond && last <= high + beyond {
+                list.push(cube);
+                continue;
+            }
+            let error = anyhow!(
+                "{}: its pixels all hold {low:.2} to {high:.2} eV, in channels of {own} eV, and the model in the output \
+                 folder is of {first:.2} to {last:.2} eV, in channels of {} eV: run it apart, or all cubes anew with --fresh",
+                cube.info().path.display(),
+                axis.scale
+            );
+            set_aside.push(comm, &cube, error)?;
+        }
+        ensure!(!list.is_empty(), "none of the inputs can be used: {}", set_aside.reasons());
+    }
+    Ok(())
+}
+
+/// Aligns the energies of the pixels of all cubes, and brings all cubes to one axis: that of a `model` that is kept, if any.
 ///
 /// # Collective
 /// # Errors
@@ -140,6 +173,7 @@ pub fn unify(
     config: &Config,
     mut training: Option<(&mut Vec<Cube>, &mut CubeStatistics)>,
     (cubes, scored): (&mut Vec<Cube>, &mut CubeStatistics),
+    model: Option<&Axis>,
     set_aside: &mut SetAside,
 ) -> Result<()> {
     let reference = training.as_ref().map_or(&*cubes, |(cubes, _)| &**cubes)[0].dispersion();
@@ -154,7 +188,13 @@ pub fn unify(
         ensure!(!list.is_empty(), "none of the inputs can be used: {}", set_aside.reasons());
     }
     let trained = training.as_mut().map(|(cubes, _)| &mut **cubes);
-    let axis = common(comm, trained, cubes, config.preprocess.rebin, set_aside)?;
+    let axis = match model {
+        Some(axis) => {
+            keep_those_that_hold(comm, axis, trained.into_iter().chain([&mut *cubes]), set_aside)?;
+            axis.clone()
+        }
+        None => common(comm, trained, cubes, config.preprocess.rebin, set_aside)?,
+    };
     let lists = training.into_iter().chain([(cubes, scored)]);
     for (list, statistics) in lists {
         for cube in list.iter_mut() {

@@ -5,6 +5,7 @@
 //! file, `summarise` writes report and summary.
 
 mod averaged;
+mod changes;
 mod clock;
 mod dry_run;
 mod energy_axis;
@@ -73,7 +74,8 @@ pub fn train_on(comm: &Comm, config: &Config, sources: &[Source], stop: &AtomicB
 ///
 /// # Collective
 fn run_on(mut run: Run, sources: Option<&[Source]>, start: Start) -> Result<Ending> {
-    if folder::open(run.comm, run.config, run.stage, start)? == folder::State::Finished {
+    let state = folder::open(run.comm, run.config, run.stage, start)?;
+    if state == folder::State::Finished && changes::are_inputs_unchanged(run.comm, run.config)? {
         if run.comm.is_root() {
             println!("{} is finished: nothing to do (--fresh starts anew)", run.config.output.dir.display());
         }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::averaged::check_averaged;
+use super::changes;
 use super::energy_axis;
 use super::inputs::{self, Inputs};
 use super::run::Run;
@@ -30,15 +31,20 @@ impl Prepared {
     pub fn open(run: &mut Run, sources: Option<&[Source]>, start: Start) -> Result<Prepared> {
         let (comm, config) = (run.comm, run.config);
         let learns = run.stage.learns(config);
-        let Inputs { mut cubes, mut training, mut set_aside } = match sources {
+        let mut inputs = match sources {
             Some(sources) => inputs::open_listed(comm, config, sources, learns)?,
             None => inputs::open(comm, config, learns)?,
         };
-        check_averaged(comm, cubes.iter().chain(training.iter().flatten()), config)?;
-        if start == Start::Fresh {
-            // Not before the inputs are open: a mistyped name must not cost results.
-            folder::clear(comm, config)?;
-        }
+        check_averaged(comm, inputs.cubes.iter().chain(inputs.training.iter().flatten()), config)?;
+        // Not before the inputs are open: a mistyped name must not cost results.
+        let energy = match start {
+            Start::Fresh => {
+                folder::clear(comm, config)?;
+                None
+            }
+            _ => changes::settle(comm, config, run.stage, start, &mut inputs)?,
+        };
+        let Inputs { mut cubes, mut training, mut set_aside } = inputs;
         let mut measured = |cubes: &mut Vec<Cube>| {
             let found = measure_statistics(comm, cubes, config, |cube, error| set_aside.push(comm, cube, error))?;
             if cubes.is_empty() {
@@ -49,7 +55,7 @@ impl Prepared {
         let mut scored = measured(&mut cubes)?;
         let mut trained_on = training.as_mut().map(&mut measured).transpose()?;
         let lists = (training.as_mut().zip(trained_on.as_mut()), (&mut cubes, &mut scored));
-        energy_axis::unify(comm, config, lists.0, lists.1, &mut set_aside)?;
+        energy_axis::unify(comm, config, lists.0, lists.1, energy.as_ref(), &mut set_aside)?;
         run.clock.lap("prepare");
         Ok(Prepared { cubes, training, statistics: trained_on.unwrap_or(scored), set_aside })
     }

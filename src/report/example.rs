@@ -48,6 +48,7 @@ pub fn report() -> Report {
             })
             .collect(),
         failed_inputs: vec![FailedInput {
+            stamp: String::new(),
             path: "session/broken.dm4".into(),
             reason: "the file ends within its third image".into(),
         }],

@@ -135,7 +135,12 @@ mod tests {
             }),
             regions: vec![(RegionSummary { y: 1.0, area: 2, ..RegionSummary::default() }, 3.25)],
         };
-        let page = ranking_html("t", &[cube], &[FailedInput { path: "<p>".into(), reason: "no".into() }]).unwrap();
+        let page = ranking_html(
+            "t",
+            &[cube],
+            &[FailedInput { path: "<p>".into(), reason: "no".into(), stamp: String::new() }],
+        )
+        .unwrap();
         frame::assert_self_contained(&page);
         assert!(page.contains("3.25") && page.trim_end().ends_with("</html>"));
         ranking_html("empty", &[], &[]).unwrap();

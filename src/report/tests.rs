@@ -53,7 +53,7 @@ fn hostile_words_stay_words() {
     report.version = hostile.into();
     report.config_yaml = hostile.into();
     report.facts = vec![(hostile.into(), hostile.into())];
-    report.failed_inputs = vec![FailedInput { path: hostile.into(), reason: hostile.into() }];
+    report.failed_inputs = vec![FailedInput { path: hostile.into(), reason: hostile.into(), stamp: String::new() }];
     let mut cubes = example::cubes();
     let cube = &mut cubes[0];
     cube.name = hostile.into();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::earlier::is_earlier;
 use super::summary::{CubeSummary, SCORING, Summary};
 use crate::comm::Comm;
 use crate::config::{Config, Stage, Work};
@@ -114,7 +115,11 @@ fn open_on_root(config: &Config, stage: Stage, start: Start) -> Result<State> {
     Ok(State::Open)
 }
 
-fn write_config(config: &Config) -> Result<()> {
+/// Writes the resolved configuration. Rank-local.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_config(config: &Config) -> Result<()> {
     let directory = &config.output.dir;
     durable::write(&directory.join("config.yaml"), config.to_yaml()).with_context(|| {
         format!(
@@ -173,12 +178,12 @@ pub fn run_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The results of cubes in `directory` and all folders below, of any run; not those of first looks. Rank-local.
+/// The results of cubes in `directory` and all folders below, of any run; not first looks and those set apart. Rank-local.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn result_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = files(directory, |folder| !folder.ends_with(FIRST_LOOK))?;
+    let mut found = files(directory, |folder| !folder.ends_with(FIRST_LOOK) && !is_earlier(folder))?;
     found.retain(|path| is_result(path));
     Ok(found)
 }

@@ -1,6 +1,7 @@
 //! What a run leaves in its output folder, and how it is read again.
 
 mod cube_file;
+pub mod earlier;
 mod energy_summary;
 pub mod folder;
 mod scored_pixels;
@@ -20,7 +21,7 @@ pub use folder::Start;
 pub use scored_cube::{Method, ScoredCube, WithoutNetwork, electrons};
 pub use scored_pixels::ScoredPixels;
 pub use set_aside::{FailedInput, Failure, SetAside};
-pub use stored::{check_name, cube_path, finished, read_json, read_map, scored_before};
+pub use stored::{check_name, cube_path, finished, is_of, read_json, read_map, scored_before};
 pub use summary::{CubeSummary, Difference, KindSummary, RegionSummary, ScoreSummary, Summary, region_columns};
 pub use thumbnail::{Thumbnail, read_thumbnail};
 pub use write_cube::write_cube;

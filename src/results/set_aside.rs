@@ -1,8 +1,11 @@
 //! Inputs that are passed over: a bad file among those of a glob must not cost the results of the others.
 
+use std::path::Path;
+
 use anyhow::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::stamp;
 use crate::comm::Comm;
 use crate::ending::Ending;
 use crate::stream::Cube;
@@ -28,6 +31,9 @@ impl From<Failure> for Error {
 pub struct FailedInput {
     pub path: String,
     pub reason: String,
+    /// Its size and time: when it has changed it is tried again.
+    #[serde(default)]
+    pub stamp: String,
 }
 
 /// The inputs that were passed over.
@@ -90,7 +96,7 @@ impl SetAside {
     pub fn add(&mut self, path: String, reason: &str) -> bool {
         let is_new = self.failed.iter().all(|failed| failed.path != path);
         if is_new {
-            self.failed.push(FailedInput { path, reason: reason.into() });
+            self.failed.push(FailedInput { stamp: stamp(Path::new(&path)), path, reason: reason.into() });
         }
         is_new
     }

@@ -10,7 +10,10 @@ use super::summary::{CubeSummary, SCORING};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::output::{read_signal_f32, read_text};
-use crate::stream::Cube;
+use crate::stream::{Cube, Identity, Use};
+
+/// The name of the [`Identity`] among the texts of a cube's results.
+pub(super) const IDENTITY: &str = "identity";
 
 /// Bytes of the longest name of a file.
 const LONGEST_NAME: usize = 255;
@@ -47,10 +50,23 @@ pub fn scored_before(config: &Config, cube: &Cube) -> Option<CubeSummary> {
     serde_json::from_str(&stored_summary(config, cube)?).ok()
 }
 
+/// Whether the results at `path` are of `cube` as it is now. Rank-local.
+///
+/// # Errors
+/// A cube that cannot be read any more.
+pub fn is_of(path: &Path, cube: &Cube, config: &Config) -> Result<bool> {
+    let identity = read_text(path, IDENTITY).ok().and_then(|text| serde_json::from_str::<Identity>(&text).ok());
+    match identity {
+        Some(identity) => identity.is_of(cube, config, Use::Scoring),
+        // Of an older version.
+        None => Ok(read_text(path, "fingerprint").ok() == Some(cube.fingerprint(config)?)),
+    }
+}
+
 /// The summary as text, if it is of this very input, scored as this version scores, and has the CVAE's scores.
 fn stored_summary(config: &Config, cube: &Cube) -> Option<String> {
     let path = cube_path(&config.output.dir, &cube.info().id);
-    if !path.exists() || read_text(&path, "fingerprint").ok()? != cube.fingerprint(config).ok()? {
+    if !path.exists() || !is_of(&path, cube, config).ok()? {
         return None;
     }
     if read_text(&path, "scoring").ok().as_deref() != Some(SCORING) {

@@ -6,19 +6,21 @@ use anyhow::Result;
 use ndarray::{Array2, s};
 
 use super::cube_file::CubeFile;
+use super::earlier::set_cube_apart;
 use super::energy_summary::EnergySummary;
 use super::region_spectra::write_region_spectra;
 use super::region_table::region_table;
 use super::score_maps::{flag_map, score_maps, summarise_score};
 use super::scored_cube::ScoredCube;
 use super::set_aside::Failure;
-use super::stored::cube_path;
+use super::stored::{IDENTITY, cube_path, is_of};
 use super::summary::{Choice, CubeSummary, SCORING, ScoreSummary};
 use super::titles::{COUNTS, ENERGY_SHIFT, REGIONS, SHIFT, THICKNESS, map_title, mask_title};
 use crate::archive;
 use crate::comm::Comm;
 use crate::config::{Config, Reconstruction};
 use crate::score::{Region, regions};
+use crate::stream::{Cube, Identity, Use};
 
 /// The scores of methods by name.
 type Methods = BTreeMap<String, BTreeMap<String, ScoreSummary>>;
@@ -35,7 +37,10 @@ pub fn write_cube(comm: &Comm, config: &Config, scored: &ScoredCube) -> Result<C
     let truth = comm.on_root(|| archive::truth(&cube.info().path, cube.size()));
     let truth: Option<Vec<i32>> = truth.map_err(Failure::Source)?.map(|truth| truth.into_iter().collect());
     let fingerprint = comm.agree(cube.fingerprint(config)).map_err(Failure::Source)?;
+    let identity = comm.from_root(|| Ok(serde_json::to_string(&Identity::of(cube, config, Use::Scoring)?)?));
+    let identity: String = identity.map_err(Failure::Source)?;
     let path = cube_path(&config.output.dir, &cube.info().id);
+    let is_stale = comm.on_root(|| Ok(path.exists() && !is_of(&path, cube, config)?)).map_err(Failure::Source)?;
     let mut file = CubeFile::create(comm, &path, scored).map_err(Failure::Fatal)?;
     let summary = match write_signals(comm, config, scored, truth.as_deref(), &mut file) {
         Ok(summary) => summary,
@@ -45,9 +50,18 @@ pub fn write_cube(comm: &Comm, config: &Config, scored: &ScoredCube) -> Result<C
     };
     // Root alone has seen whole maps. As text: the summary's maps have no fixed layout.
     let text = comm.broadcast(Some(serde_json::to_string(&summary).expect("a summary has plain types")));
-    let texts = comm.agree(provenance(comm, config, scored, fingerprint, &text)).map_err(Failure::Fatal)?;
+    let texts = comm.agree(provenance(comm, config, scored, [fingerprint, identity], &text)).map_err(Failure::Fatal)?;
+    comm.on_root(|| if is_stale { set_apart(config, cube) } else { Ok(()) }).map_err(Failure::Fatal)?;
     file.finish(texts).map_err(Failure::Fatal)?;
     serde_json::from_str(&text).map_err(|error| Failure::Source(error.into()))
+}
+
+/// Sets results apart that are of `cube` as it was before. Root only.
+fn set_apart(config: &Config, cube: &Cube) -> Result<()> {
+    let apart = set_cube_apart(&config.output.dir, &cube.info().id)?;
+    let path = cube.info().path.display();
+    log::warn!("{path} has changed since it was scored: what was found before is in {}", apart.display());
+    Ok(())
 }
 
 /// Writes maps, arrays and spectra; gives the summary, whole on root.
@@ -164,7 +178,7 @@ fn provenance(
     comm: &Comm,
     config: &Config,
     scored: &ScoredCube,
-    fingerprint: String,
+    [fingerprint, identity]: [String; 2],
     summary: &str,
 ) -> Result<BTreeMap<String, String>> {
     let cube = scored.band.cube;
@@ -177,6 +191,7 @@ fn provenance(
         ("seed", config.seed.to_string()),
         ("input", cube.info().path.display().to_string()),
         ("fingerprint", fingerprint),
+        (IDENTITY, identity),
         ("cube", serde_json::to_string(cube.info())?),
         ("microscope", serde_json::to_string(cube.microscope())?),
         ("windows", serde_json::to_string(&scored.windows)?),

@@ -1,6 +1,7 @@
 //! An open cube: any window of it is read and prepared (clean electrons, `[y, x, energy]`) when asked for.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, Array3, s};
@@ -244,14 +245,41 @@ impl Cube {
     pub fn fingerprint(&self, config: &Config) -> Result<String> {
         let own = self.reader.fingerprint()?;
         let maps = archive::digest(&archive::companions_identity(&self.info.path));
-        let preprocess = &config.preprocess;
-        if preprocess.align != Align::LowLoss && !preprocess.thickness {
+        if !self.uses_low_loss(config, true) {
             return Ok(format!("{own}-{maps}"));
         }
         Ok(match self.low_loss(config)? {
             Some(low_loss) => format!("{own}-{maps}-{}", low_loss.fingerprint()?),
             None => format!("{own}-{maps}"),
         })
+    }
+
+    /// The files behind its results, whether they exist or not: the cube, its mask, its low-loss spectra if they are used, and
+    /// its truth map if that is asked for. Rank-local.
+    ///
+    /// # Errors
+    /// Low-loss spectra that cannot be read.
+    pub(super) fn files(&self, config: &Config, with_truth: bool) -> Result<Vec<PathBuf>> {
+        let [mask, truth] = archive::companions(&self.info.path);
+        let mut files = self.reader.files();
+        files.push(mask);
+        if self.uses_low_loss(config, with_truth)
+            && let Some(low_loss) = self.low_loss(config)?
+        {
+            files.extend(low_loss.files());
+        }
+        files.extend(with_truth.then_some(truth));
+        Ok(files)
+    }
+
+    /// What is read of its file, and as what.
+    pub(super) fn stored_as(&self) -> String {
+        format!("{:?} {} {}", self.info.shape(), self.info.dtype, self.reader.dataset())
+    }
+
+    /// Whether its energies are aligned by its low-loss spectra or, where it is scored, its thickness is measured.
+    fn uses_low_loss(&self, config: &Config, scored: bool) -> bool {
+        config.preprocess.align == Align::LowLoss || scored && config.preprocess.thickness
     }
 
     /// Whether training takes the pixel, unless it is ignored.

@@ -1,6 +1,7 @@
 //! The low-loss spectra of a cube, streamed line by line: zero-loss peak and thickness of each pixel.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use ndarray::ArrayView2;
@@ -34,6 +35,11 @@ impl LowLoss {
     /// The path of its file, for messages.
     pub fn path(&self) -> String {
         self.reader.info().path.display().to_string()
+    }
+
+    /// As [`Reader::files`].
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.reader.files()
     }
 
     /// As [`Reader::fingerprint`]. Rank-local.

@@ -5,6 +5,7 @@
 
 mod band;
 mod cube;
+mod identity;
 mod low_loss;
 mod regions_of_interest;
 mod shifts;
@@ -12,6 +13,7 @@ mod statistics;
 
 pub use band::Band;
 pub use cube::{Cube, SAME_DISPERSION};
+pub use identity::{Identity, Use};
 pub use low_loss::LowLoss;
 pub use shifts::Shifts;
 pub use statistics::{CubeStatistics, MeanSpectrum, electron_bound, mean_spectrum, measure_statistics};

@@ -32,7 +32,7 @@ use crate::gpu::device;
 use crate::model::{Parameters, Spec};
 use crate::stream::{Cube, CubeStatistics};
 
-pub use checkpoint::{Checkpoint, LeftOut, Model, step_of};
+pub use checkpoint::{Checkpoint, LearnedFrom, LeftOut, Model, Training, step_of};
 pub use course::Course;
 
 pub use history::StepLine;
@@ -308,5 +308,6 @@ fn begin(
         best: None,
         config: config.clone(),
         left_out: LeftOut::of(config, cubes),
+        learned_from: LearnedFrom::of(comm, config, cubes)?,
     })
 }

@@ -3,6 +3,7 @@
 //! A checkpoint is written to a temporary name, synced and renamed. It carries a checksum; a damaged one is skipped with a
 //! warning, and the one before is taken.
 
+mod learned_from;
 mod left_out;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::invalid::Invalid;
 use crate::model::{Parameters, Spec};
 use crate::preprocess::noise::NoiseModel;
 
+pub use learned_from::{LearnedFrom, Training};
 pub use left_out::LeftOut;
 
 /// A trained 3D-CVAE, and what belongs to it of its data.
@@ -50,6 +52,8 @@ pub struct Checkpoint {
     pub config: Config,
     /// The pixels that the model is not trained on.
     pub left_out: LeftOut,
+    /// The cubes that it is trained on.
+    pub learned_from: LearnedFrom,
 }
 
 /// The name of the [`Header`] in the file's metadata.
@@ -74,6 +78,8 @@ struct Header {
     /// Missing in older files, like those below.
     #[serde(default)]
     left_out: LeftOut,
+    #[serde(default)]
+    learned_from: LearnedFrom,
     #[serde(default)]
     course: Course,
     #[serde(default)]
@@ -160,6 +166,7 @@ impl Checkpoint {
             noise: self.model.noise,
             config: self.config.clone(),
             left_out: self.left_out.clone(),
+            learned_from: self.learned_from.clone(),
             course: self.course.clone(),
             holds_best: self.best.is_some(),
         })?;
@@ -214,6 +221,7 @@ impl Checkpoint {
             step: header.step,
             config: header.config,
             left_out: header.left_out,
+            learned_from: header.learned_from,
             course: header.course,
             best: parts.get(TENSORS.len()).map(|part| to_values(part)),
         })

@@ -23,6 +23,7 @@ fn checkpoint(step: usize) -> Checkpoint {
         best: (step % 2 == 1).then(|| vec![0.5; count]),
         config: Config::default(),
         left_out: LeftOut::default(),
+        learned_from: LearnedFrom::default(),
     }
 }
 
