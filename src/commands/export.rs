@@ -115,6 +115,15 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
             Invalid("none of these is or holds a *.coreloss.hspy file: give the results of a run".into()).into()
         );
     }
+    for (path, _) in &files {
+        if path.exists() && read_text(path, "summary").is_err() {
+            return Err(Invalid(format!(
+                "{} holds no results: give a *.coreloss.hspy file, or the output folder of a run",
+                path.display()
+            ))
+            .into());
+        }
+    }
     check_names(&files)?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (path, name) in &files {

@@ -58,6 +58,9 @@ pub fn read_config(comm: &Comm, path: &Path, overrides: &Overrides) -> Result<Co
         std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
             match error.kind() {
+                ErrorKind::IsADirectory => Invalid(format!(
+                    "{path} is a folder, and a configuration a file: {path}/config.yaml is that of a run"
+                )),
                 ErrorKind::InvalidData => Invalid(format!(
                     "{path} is no text, and a configuration is: `coreloss init {path}` writes one for a cube"
                 )),

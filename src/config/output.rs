@@ -31,9 +31,15 @@ impl Output {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a folder, or a mapping with `dir` and `reconstruction: regions|window|none`")]
+#[serde(
+    untagged,
+    expecting = "output: a folder (in quotes if it looks like another type), or a mapping with `dir` and `reconstruction: \
+                 regions|window|none`"
+)]
 enum OutputForm {
     Dir(PathBuf),
+    /// A date, say.
+    Number(i64),
     Full(OutputFields),
 }
 
@@ -55,6 +61,7 @@ impl From<OutputForm> for Output {
     fn from(form: OutputForm) -> Self {
         match form {
             OutputForm::Dir(dir) => Output { dir, ..Output::default() },
+            OutputForm::Number(number) => Output { dir: number.to_string().into(), ..Output::default() },
             OutputForm::Full(OutputFields { dir, reconstruction }) => Output { dir, reconstruction },
         }
     }

@@ -20,7 +20,8 @@ impl Config {
         let mut config = if empty {
             Config::default()
         } else {
-            serde_yaml::from_str(text).map_err(|error| Invalid(format!("{name}: {}", in_words(&error))))?
+            let read = serde_yaml::from_str(text);
+            read.map_err(|error| Invalid(format!("{name}: {}{}", in_words(&error), mend(&error, text))))?
         };
         if !overrides.is_empty() {
             let mut value = if empty {
@@ -96,6 +97,19 @@ pub(super) fn in_words(error: &serde_yaml::Error) -> String {
     }
 }
 
+/// What to do about `error` of `text`, where that is known.
+fn mend(error: &serde_yaml::Error, text: &str) -> String {
+    let message = error.to_string();
+    let line = error.location().and_then(|place| text.lines().nth(place.line().saturating_sub(1)));
+    if message.contains("scanning an alias") {
+        return "; a glob that begins with * needs quotes, as in \"*.hspy\"".into();
+    }
+    if line.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        return "; the line begins with a tab, and YAML is indented by spaces".into();
+    }
+    String::new()
+}
+
 /// The first key below `path` of a configuration whose last part is `name`: who writes it in another place means it.
 fn key_that_ends(path: &str, tree: &Value, name: &str) -> Option<String> {
     tree.as_mapping()?.iter().find_map(|(key, value)| {
@@ -122,6 +136,24 @@ mod tests {
         assert!(message.contains("Did you mean `global_batch`?"), "{message}");
         let message = refused("inputs: a.hspy\n", &[]);
         assert!(message.contains("Did you mean `archive.inputs`?"), "{message}");
+    }
+
+    #[test]
+    fn common_slips_are_told_with_what_to_do() {
+        for (text, words) in [
+            ("archive:\n  inputs: *.hspy\n", "needs quotes, as in \"*.hspy\""),
+            ("archive:\n\tinputs: [a.hspy]\n", "YAML is indented by spaces"),
+            ("train:\n  steps: 1_000\n", "`1_000` is no number to YAML: leave out the _"),
+            ("train:\n  steps: -5\n", "not -5"),
+            ("train:\n  steps: 1.5\n", "not 1.5"),
+            ("output: [a]\n", "a folder (in quotes if it looks like another type)"),
+            ("archive:\n  inputs: [2024]\n", "in quotes"),
+        ] {
+            let message = refused(text, &[]);
+            assert!(message.contains(words) && message.contains("run.yaml"), "{message}");
+        }
+        let config = Config::parse("run.yaml", "output: 20240301\ntrain: {steps: 1e2}\n", &[]).unwrap();
+        assert_eq!((config.output.dir.to_str(), config.train.steps), (Some("20240301"), Auto::Given(100)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The inputs of a run, opened by all ranks; those that do not open are set aside.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 
 use super::energy_axis;
@@ -27,8 +29,22 @@ pub struct Inputs {
 /// An empty list; a named input that does not open, has too few energies in common with the first, or has no results in
 /// the run that `archive.train_without` names.
 pub fn open(comm: &Comm, config: &Config, learns: bool) -> Result<Inputs> {
-    let sources = list_inputs(comm, config.archive.inputs.as_slice())?;
+    let inputs = config.archive.inputs.as_slice();
+    let sources = list_inputs(comm, inputs).map_err(|error| match unmade(config, inputs) {
+        Some(command) => error.context(format!("`coreloss {command} CONFIG` makes these cubes first")),
+        None => error,
+    })?;
     open_listed(comm, config, &sources, learns)
+}
+
+/// The command that makes the cubes that `inputs` name, if none of them is made yet.
+fn unmade(config: &Config, inputs: &[String]) -> Option<&'static str> {
+    let made = [
+        ("simulate", &config.simulate.dir, config.simulate.cubes.len()),
+        ("inject", &config.inject.dir, config.inject.cubes.len()),
+    ];
+    let is_of = |dir: &Path| inputs.iter().any(|input| Path::new(input).starts_with(dir)) && !dir.exists();
+    made.into_iter().find(|(_, dir, count)| *count > 0 && is_of(dir)).map(|(command, ..)| command)
 }
 
 /// As [`open`], with `sources` in place of `archive.inputs`.

@@ -42,13 +42,15 @@ pub(crate) fn choose(images: &[Image], wanted: Option<usize>, format: &'static s
     eels.retain(|&index| Some(images[index].axes.len()) == most);
     let is_core = |index: &usize| energies[*index].as_ref().is_ok_and(|&dim| !images[*index].has_zero_loss(dim));
     let core: Vec<usize> = eels.iter().copied().filter(is_core).collect();
-    match (&core[..], &eels[..]) {
-        (&[index], _) | (_, &[index]) => {
+    // Both ranges of a dual acquisition may begin below 0: then the tags tell them apart.
+    let untagged: Vec<usize> = eels.iter().copied().filter(|&index| !images[index].is_low_loss).collect();
+    match (&core[..], &untagged[..], &eels[..]) {
+        (&[index], ..) | (_, &[index], _) | (.., &[index]) => {
             let mut chosen = take(index, &images[index], format)?;
             navigate(&mut chosen.layout);
             Ok(chosen)
         }
-        (_, []) => {
+        (.., []) => {
             // For `inspect`: the largest image of real numbers, else the refusal of the first.
             let is_real = |&index: &usize| matches!(images[index].values, Values::Real(_));
             let index = (0..images.len())

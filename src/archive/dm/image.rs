@@ -21,7 +21,7 @@ pub(crate) struct Image {
     format: Option<String>,
     /// `ImageTags:Meta Data:Signal`: `EELS`, `X-ray`, `CL`, ...
     signal: Option<String>,
-    is_low_loss: bool,
+    pub is_low_loss: bool,
     pub microscope: Microscope,
 }
 

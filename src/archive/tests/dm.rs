@@ -187,6 +187,10 @@ fn the_core_loss_image_is_chosen_by_its_tags() {
     let message = refusal(&path);
     assert!(message.contains("archive.image: 0 (\"a\"") && message.contains("1 (\"b\""), "{message}");
 
+    // Both ranges of a dual acquisition may begin below 0.
+    let path = write(&folder, FORM, vec![cube("dual low loss", -2.0), cube("core loss", -1.0)]);
+    assert_eq!(open(&path).microscope().title.as_deref(), Some("core loss"));
+
     // Without an EELS image the file is described, not read.
     let path = write(&folder, FORM, vec![survey(), x_rays()]);
     assert!(refusal(&path).contains("image 1: its Meta Data:Signal is X-ray, not EELS"));

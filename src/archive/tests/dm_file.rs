@@ -113,8 +113,14 @@ impl Spec {
         let brightness = vec![("Origin", Node::F32(2.0)), ("Scale", Node::F32(0.5)), ("Units", text("e-"))];
         let calibrations = vec![("Brightness", Node::Group(brightness)), ("Dimension", Node::Group(axes.collect()))];
         let meta = vec![("Format", text(self.format)), ("Signal", text(self.signal))];
-        let tags =
-            vec![("Meta Data", Node::Group(meta)), ("Microscope Info", Node::Group(vec![("Voltage", Node::F32(2e5))]))];
+        // As dual acquisitions tag their low-loss half.
+        let dual = ("Is dual acquire low-loss", Node::U32(u32::from(self.title == "dual low loss")));
+        let acquisition = vec![("Acquisition", Node::Group(vec![dual]))];
+        let tags = vec![
+            ("Meta Data", Node::Group(meta)),
+            ("Microscope Info", Node::Group(vec![("Voltage", Node::F32(2e5))])),
+            ("EELS", Node::Group(acquisition)),
+        ];
         let data = vec![
             ("Calibrations", Node::Group(calibrations)),
             ("Data", self.data),
