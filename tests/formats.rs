@@ -3,15 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use coreloss::archive::{Options, Reader, inspect};
+use coreloss::archive::{Options, Reader, catalogue, inspect, low_loss};
 use coreloss::comm::exit_code;
 use coreloss::cube::Axis;
 use ndarray::{Array3, s};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::common::{ask_python, files, measured_data};
+use crate::common::{ask_python, files, measured_data, mpirun, skip};
 
 /// What RosettaSciIO says for `command`; `None` where it is not installed.
 fn judge(command: &str, paths: &[PathBuf]) -> Option<String> {
@@ -145,6 +146,121 @@ fn measured_cubes_and_format_files_agree() {
     }
 }
 
+/// What the judge says for `command`, a list of images for each line; `None` where it is not installed.
+fn further(command: &str, paths: &[PathBuf]) -> Option<Vec<Vec<Value>>> {
+    let said = ask_python("tests/judges/formats_judge.py", &[&[command.into()], paths].concat())?;
+    let lines = said.lines().filter(|line| line.starts_with('['));
+    Some(lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
+}
+
+fn refusal(path: &Path) -> String {
+    let error = Reader::open(path, &Options::default()).err().expect("refused");
+    let described = inspect(path, &Options::default()).map(|summary| summary.problems.join("; "));
+    format!("{error:#}; {}", described.unwrap_or_default())
+}
+
+#[test]
+fn energy_ranges_of_velox_agree() {
+    let Some(data) = measured_data() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let packed = data.join("formats/velox_eels_eds.zip");
+    let Some(said) = further("velox", &[packed, folder.path().to_path_buf()]) else { return };
+    let path = folder.path().join("all.emd");
+    let mut ranges = said.into_iter().next().expect("a line for the file");
+    assert_eq!(ranges.len(), 3);
+    // We count them from the lowest energy, RosettaSciIO in the order of their random names.
+    let start = |range: &Value| range["axes"][2]["offset"].as_f64().expect("a number");
+    ranges.sort_by(|a, b| start(a).total_cmp(&start(b)));
+    for (i, range) in ranges.iter().enumerate() {
+        let options = Options { image: Some(i), ..Options::default() };
+        check(&path, &options, range);
+        // The same by its name.
+        let named = Reader::open(&path, &options).expect("opens").dataset().to_string();
+        check(&path, &Options { dataset: Some(named), ..Options::default() }, range);
+    }
+    let refused = refusal(&path);
+    for words in ["archive.image", "1 (480.0 to 826.4 eV", "2 (800.0 to 1146.4 eV"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+
+    let options = Options { image: Some(1), ..Options::default() };
+    let core = Reader::open(&path, &options).expect("opens");
+    let scope = core.microscope();
+    assert_eq!((scope.beam_energy_kev, scope.exposure_s), (Some(300.0), Some(0.005)));
+    assert!((scope.convergence_angle_mrad.expect("known") - 21.43).abs() < 0.01);
+    assert!((scope.gain_offset.expect("known") - 100.0).abs() < 1e-9);
+    assert_eq!(scope.instrument.as_deref(), Some("Titan Spectra"));
+    let low = low_loss(&core, &options, None).expect("is read").expect("is there");
+    assert_eq!(low.info().energy.offset, -21.5026);
+
+    let copies = folder.path().join("copies");
+    let text = |path: &Path| path.display().to_string();
+    let arguments =
+        ["import".into(), text(&path), "-o".into(), text(&copies), "--set".into(), "archive.image=1".into()];
+    mpirun(2, &arguments, Duration::from_secs(60)).succeeded();
+    let copy = Reader::open(&copies.join("all.hspy"), &Options::default()).expect("opens");
+    assert_eq!(read_all(&copy), read_all(&core));
+    assert_eq!((&copy.info().y, &copy.info().energy), (&core.info().y, &core.info().energy));
+    assert_eq!(copy.microscope().gain_offset, scope.gain_offset);
+
+    for (name, words) in [("eds", "X-ray (EDS)"), ("fft", "an FFT"), ("pictures", "a Velox file of pictures")] {
+        let refused = refusal(&folder.path().join(name).with_extension("emd"));
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+#[test]
+fn gatans_hdf5_files_agree() {
+    let Some(data) = measured_data() else { return };
+    let found = files(&data.join("formats/dm5"), ".dm5");
+    assert_eq!(found.len(), 7);
+    let Some(said) = further("dm5", &found) else { return };
+    for (path, images) in found.iter().zip(&said) {
+        let [image] = &images[..] else { panic!("one image") };
+        if image["signal_type"] == "EELS" {
+            check(path, &Options::default(), image);
+            let summary = inspect(path, &Options::default()).expect("is described");
+            assert_eq!((&summary.format[..], summary.images.len()), ("dm5", 1));
+        } else {
+            let refused = refusal(path);
+            assert!(refused.contains("no axis of it is in eV, and no Meta Data:Signal says EELS"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn hyperspys_zarr_files_agree() {
+    let Some(data) = measured_data() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = data.join("real/sto_lsmo_interface.dm3");
+    let arguments: [PathBuf; 3] = ["zspy".into(), source.clone(), folder.path().to_path_buf()];
+    let Some(said) = ask_python("tests/judges/formats_judge.py", &arguments) else { return };
+    let written: Vec<PathBuf> = said.lines().filter(|line| line.ends_with(".zspy")).map(PathBuf::from).collect();
+    if written.is_empty() {
+        skip("zarr is not installed");
+        return;
+    }
+    assert_eq!(written.len(), 7);
+    let source = Reader::open(&source, &Options::default()).expect("opens");
+    let said = further("hyperspy", &written).expect("it has just spoken");
+    for (path, images) in written.iter().zip(&said) {
+        check(path, &Options::default(), &images[0]);
+        let reader = Reader::open(path, &Options::default()).expect("opens");
+        assert_eq!(reader.info().format, "zspy");
+        assert_eq!(reader.microscope().collection_angle_mrad, source.microscope().collection_angle_mrad);
+        if reader.info().dtype == "float32" {
+            assert_eq!(read_all(&reader), read_all(&source));
+            assert_eq!(reader.info().chunk_rows, 7);
+        }
+    }
+    // A folder of a search, and found as one cube.
+    let found = catalogue(&[folder.path().display().to_string()]).expect("is searched");
+    assert_eq!(found.len(), 7);
+    assert!(found.iter().all(|source| !source.named && written.contains(&source.path)));
+    let one = catalogue(&[written[0].display().to_string()]).expect("is there");
+    assert!(one.len() == 1 && one[0].named);
+}
+
 #[test]
 fn the_nanocubes_are_the_same_in_every_format() {
     let Some(data) = measured_data() else { return };
@@ -234,5 +350,41 @@ fn a_converted_file_is_the_same_cube() {
         let (a, b) = (original.microscope(), converted.microscope());
         assert_eq!(a.exposure_s, b.exposure_s, "{name}");
         assert_eq!(a.collection_angle_mrad, b.collection_angle_mrad, "{name}");
+    }
+}
+
+#[test]
+fn files_of_other_programs_are_converted_with_their_calibration() {
+    let Some(data) = measured_data() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = data.join("real/sto_lsmo_interface.dm3");
+    if further("packed", &[source.clone(), folder.path().to_path_buf()]).is_none() {
+        return;
+    }
+    let original = Reader::open(&source, &Options::default()).expect("opens");
+    let values = read_all(&original);
+    let energy = ["--energy".into(), "350".into(), "0.5".into()];
+    let cases: [(&str, &[String]); 4] = [("n.ndata", &[]), ("n.h5", &[]), ("p.prz", &[]), ("s.tif", &energy)];
+    for (name, options) in cases {
+        let output = folder.path().join("converted").join(name.replace('.', "-"));
+        let mut arguments: Vec<String> = vec!["-o".into(), output.display().to_string()];
+        arguments.extend(options.iter().cloned());
+        arguments.push(folder.path().join(name).display().to_string());
+        ask_python("scripts/convert.py", &arguments).expect("it has just spoken");
+        let converted = files(&output, ".hspy");
+        assert_eq!(converted.len(), 1, "{name}: {converted:?}");
+        let reader =
+            Reader::open(&converted[0], &Options::default()).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let info = reader.info();
+        assert_eq!((info.energy.offset, info.energy.scale), (350.0, 0.5), "{name}");
+        assert_eq!(info.energy.units, "eV", "{name}");
+        assert_eq!(read_all(&reader), values, "{name}");
+        if name == "p.prz" {
+            assert_eq!((info.y.scale, info.x.scale), (0.25, 0.5));
+        }
+        if name.starts_with("n.") {
+            let scope = reader.microscope();
+            assert_eq!((scope.beam_energy_kev, scope.exposure_s), (Some(200.0), Some(0.25)), "{name}");
+        }
     }
 }

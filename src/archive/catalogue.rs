@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 use glob::{MatchOptions, Pattern};
 use serde::{Deserialize, Serialize};
 
+use super::zarr::is_zarr;
+
 /// Extensions of the files that a directory is searched for.
-pub(super) const READABLE: [&str; 7] = ["hspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4"];
+pub(super) const READABLE: [&str; 9] = ["hspy", "zspy", "h5", "hdf5", "nxs", "emd", "dm3", "dm4", "dm5"];
 
 /// Endings of files that lie beside cubes and are none themselves.
 const COMPANIONS: [&str; 6] =
@@ -77,7 +79,7 @@ fn leave_out_second_names(found: &mut BTreeMap<PathBuf, (PathBuf, bool)>) {
 /// The folder that `input` starts from, the files it stands for, and whether it names one.
 fn expand(input: &str) -> Result<(PathBuf, Vec<PathBuf>, bool)> {
     let path = Path::new(input);
-    if path.is_dir() {
+    if path.is_dir() && !is_zarr(path) {
         let folder = plain(path);
         let mut paths = without_companions(files_below(&folder, |_, _| true, input), &folder, false, input);
         let is_readable = |path: &PathBuf| {
@@ -129,7 +131,7 @@ fn matches(pattern: &str, input: &str) -> Result<Vec<PathBuf>> {
 fn without_companions(mut paths: Vec<PathBuf>, folder: &Path, hidden: bool, input: &str) -> Vec<PathBuf> {
     let has_hidden_part =
         |path: &Path| path.strip_prefix(folder).is_ok_and(|below| below.components().any(|c| is_hidden(&c)));
-    paths.retain(|path| !is_companion(path) && (hidden || !has_hidden_part(path)) && path.is_file());
+    paths.retain(|path| !is_companion(path) && (hidden || !has_hidden_part(path)) && (path.is_file() || is_zarr(path)));
     paths.retain(|path| {
         let is_text = path.to_str().is_some();
         if !is_text {
@@ -163,7 +165,7 @@ fn files_below(folder: &Path, enters: impl Fn(&str, usize) -> bool, input: &str)
             let path = folder.join(entry.file_name());
             let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
             let is_folder = if is_link { path.is_dir() } else { entry.file_type().is_ok_and(|kind| kind.is_dir()) };
-            match (is_folder, is_link) {
+            match (is_folder && !is_zarr(&path), is_link) {
                 (false, _) => files.push(path),
                 (true, _) if !enters(&entry.file_name().to_string_lossy(), level) => (),
                 (true, false) => folders.push((path, level + 1)),

@@ -33,6 +33,9 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
     if about.len() == 0 {
         bail!("{shown}: is empty (0 bytes); copy or export it again");
     }
+    if is_zip(path) && path.extension().is_some_and(|extension| extension == "zspy") {
+        bail!("{shown}: is packed; unpack it into a folder: unzip {shown} -d FOLDER.zspy");
+    }
     if !has_signature(path).with_context(|| format!("{shown}: cannot be read"))? {
         bail!(
             "{shown}: is no HDF5 file and none of Gatan's (DM3, DM4), whatever its name says; convert it with \
@@ -53,6 +56,12 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
                 about.len()
             )
         })
+}
+
+/// Whether `path` begins as zip archives do.
+fn is_zip(path: &Path) -> bool {
+    let mut found = [0; 4];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut found)).is_ok() && found == *b"PK\x03\x04"
 }
 
 /// Whether the HDF5 signature stands at one of the offsets that the format allows.

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::layout::Layout;
 use super::microscope::Microscope;
+use super::open::open;
 use super::reader::{Options, find, open_dataset};
-use super::{dm, external, hdf5_file};
+use super::{dm, external, hdf5_file, velox};
 use crate::cube::Axis;
 
 /// What a file holds, for `coreloss inspect`. Shape, chunks and axes are in the order y, x, energy; in stored order if
@@ -21,7 +22,7 @@ pub struct Description {
     pub dtype: String,
     pub chunks: Option<Vec<usize>>,
     pub axes: Vec<Axis>,
-    /// Every image of a Gatan file, in the order in which `archive.image` counts them.
+    /// Every image of a Gatan file, or energy range of a Velox file, in the order in which `archive.image` counts them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
     pub microscope: Microscope,
@@ -42,11 +43,16 @@ pub fn inspect(path: &Path, options: &Options) -> Result<Description> {
         let images = found.images;
         return Ok(Description { images, ..describe(path, found.layout, dtype, None) });
     }
-    let opened = hdf5_file::open(path, 0)?;
+    let opened = open(path, 0)?;
     let layout = find(&opened, path, options)?;
     let dataset = open_dataset(&opened, path, &layout)?;
     let dtype = hdf5_file::numeric_dtype(&dataset).with_context(shown)?;
     let mut description = describe(path, layout, dtype, dataset.chunk());
+    if description.format == "dm5" {
+        description.images = dm::described_images(path).with_context(shown)?;
+    } else if velox::has_eels(&opened) {
+        description.images = velox::images(&opened).with_context(shown)?;
+    }
     for check in [hdf5_file::check_filters(&dataset), external::check(&dataset, path)] {
         if let Err(error) = check {
             description.problems.push(format!("{error:#}"));

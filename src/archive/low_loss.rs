@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ndarray::s;
 
 use super::reader::{Options, Reader};
-use super::{catalogue, dm};
+use super::{catalogue, dm, hdf5_file, velox};
 
 /// The zero-loss peak lies below the first of these energies, eV, and exceeds the counts above the second by the factor; no
 /// background rises by as much.
@@ -19,8 +19,8 @@ const PIXELS: usize = 256;
 /// Opens the low-loss cube of `cube`; none if there is none. Rank-local.
 ///
 /// It is the first of: the file that `pattern` names relative to the cube's folder, `{}` standing for the cube's name
-/// without extension; `X.lowloss.hspy` (or another format) beside the cube `X`; the low-loss image of the same Gatan
-/// file; the cube itself, if it holds the zero-loss peak.
+/// without extension; `X.lowloss.hspy` (or another format) beside the cube `X`; the low-loss image of the same Gatan or
+/// Velox file; the cube itself, if it holds the zero-loss peak.
 ///
 /// # Errors
 /// A pattern that names no file; a low-loss cube that cannot be read, differs in pixels or holds no zero-loss peak.
@@ -33,11 +33,19 @@ pub fn low_loss(cube: &Reader, options: &Options, pattern: Option<&str>) -> Resu
             .with_context(|| format!("the low-loss cube of {}", path.display()))
             .map(Some);
     }
-    if dm::is_dm(path) {
+    if matches!(&cube.info().format[..], "dm3" | "dm4" | "dm5") {
         let [rows, columns, _] = cube.info().shape();
         let found = dm::low_loss_image(path, [rows, columns]).with_context(|| path.display().to_string())?;
         if let Some(image) = found {
             let chosen = Options { image: Some(image), ..options.clone() };
+            return Reader::open(path, &chosen).and_then(|low| fitting(low, cube)).map(Some);
+        }
+    }
+    if cube.info().format == "velox" {
+        let [rows, columns, _] = cube.info().shape();
+        let found = velox::low_loss(&hdf5_file::open(path, 0)?, [rows, columns]);
+        if let Some(dataset) = found.with_context(|| path.display().to_string())? {
+            let chosen = Options { dataset: Some(dataset), image: None, ..options.clone() };
             return Reader::open(path, &chosen).and_then(|low| fitting(low, cube)).map(Some);
         }
     }

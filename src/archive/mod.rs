@@ -1,14 +1,15 @@
 //! Cubes in: finds the files of an archive and reads windows of them as float32 `[y, x, energy]`.
 //!
 //! Rank-local throughout, through the POSIX driver; callers agree on the results. Each format finds its dataset and axes
-//! and describes them as a `Layout`, whatever the stored order: `hspy` HyperSpy, `dm` Gatan DM3 and DM4,
-//! `plain` all other HDF5, with the conventions of `nexus`, `emd` and `velox`. [`Reader`] does the rest.
+//! and describes them as a `Layout`, whatever the stored order: `hspy` HyperSpy, `zarr` its `.zspy`, `dm`
+//! Gatan DM3, DM4 and DM5, `velox` Thermo Fisher's EMD, `plain` all other HDF5, with the conventions of `nexus` and `emd`.
+//! [`Reader`] does the rest.
 
-mod attribute;
+pub(crate) mod attribute;
 mod catalogue;
 mod companion;
 mod dates;
-mod deflated_chunks;
+mod decoded_chunks;
 mod dimension_scales;
 mod dm;
 mod emd;
@@ -22,6 +23,7 @@ mod metadata;
 mod microscope;
 mod nexus;
 mod number_type;
+mod open;
 mod plain;
 mod raw_array;
 mod reader;
@@ -29,6 +31,7 @@ mod swift;
 mod unreadable;
 mod uncompressed_copy;
 mod velox;
+mod zarr;
 
 #[cfg(test)]
 mod tests;
@@ -43,4 +46,5 @@ pub use microscope::Microscope;
 pub use number_type::Number;
 pub use reader::{Options, Reader, digest};
 
-pub(crate) use hdf5_file::open as open_hdf5;
+pub(crate) use open::open as open_hdf5;
+pub(crate) use zarr::compress_blosc;

@@ -61,11 +61,11 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
         }
     }
     // A cube of complex numbers is refused for that, not for being absent.
-    if let Some((_, dataset)) = other.iter().find(is_cube) {
+    if let Some((_, dataset)) = other.iter().find(|cube| is_cube(cube) && !is_velox) {
         numeric_dtype(dataset)?;
     }
     let reason = match is_velox {
-        true => format!("{}, of: {listed}", velox::REFUSAL),
+        true => velox::refusal(file),
         false => format!("no three-dimensional numeric dataset; name one by archive.dataset, of: {listed}"),
     };
     // Described all the same, for `inspect`; the reader refuses it with the reason.

@@ -10,15 +10,17 @@ use hdf5::{Dataset, File};
 use ndarray::{Array3, ArrayD};
 use sha2::{Digest, Sha256};
 
-use super::deflated_chunks::DeflatedChunks;
+use super::decoded_chunks::DecodedChunks;
 use super::dm::Picture;
 use super::hdf5_file::{read_f32, read_stored};
 use super::layout::Layout;
 use super::metadata::{self, Metadata};
 use super::microscope::Microscope;
 use super::number_type::{Number, NumberType};
+use super::open::open;
 use super::raw_array::RawArray;
-use super::{dm, external, hdf5_file, hspy, plain, uncompressed_copy};
+use super::zarr::ZarrArray;
+use super::{dm, external, hdf5_file, hspy, plain, uncompressed_copy, velox, zarr};
 use crate::config::Config;
 use crate::cube::CubeInfo;
 use crate::with_number_type;
@@ -66,7 +68,8 @@ const SHARED_LINES: usize = 4;
 /// Where the values lie.
 enum Stored {
     /// The file closes with its last dataset.
-    Hdf5(Dataset, Option<DeflatedChunks>),
+    Hdf5(Dataset, Option<DecodedChunks>),
+    Zarr(DecodedChunks),
     /// Uncompressed: in a Gatan file or an uncompressed copy.
     Raw(RawArray),
 }
@@ -90,7 +93,7 @@ impl Reader {
                 stored: Stored::Raw(stored),
             });
         }
-        let opened = hdf5_file::open(path, 0)?;
+        let opened = open(path, 0)?;
         let layout = find(&opened, path, options)?;
         let dataset = open_dataset(&opened, path, &layout)?;
         let dtype = hdf5_file::numeric_dtype(&dataset).with_context(shown)?;
@@ -106,8 +109,13 @@ impl Reader {
         let cache = row.saturating_mul(touched).min(options.memory);
         drop(dataset);
         drop(opened);
-        let dataset = open_dataset(&hdf5_file::open(path, cache)?, path, &layout)?;
-        let chunks = DeflatedChunks::of(&dataset, cache);
+        if zarr::is_zarr(path) {
+            let array = ZarrArray::open(&path.join(&layout.dataset)).with_context(shown)?;
+            let stored = Stored::Zarr(DecodedChunks::of_zarr(array, cache));
+            return Ok(Reader { info, layout, energy, stored });
+        }
+        let dataset = open_dataset(&open(path, cache)?, path, &layout)?;
+        let chunks = DecodedChunks::of(&dataset, cache);
         Ok(Reader { info, layout, energy, stored: Stored::Hdf5(dataset, chunks) })
     }
 
@@ -133,7 +141,7 @@ impl Reader {
 
     /// The group of a HyperSpy file that holds the cube and its metadata; none in other formats.
     pub fn experiment(&self) -> Option<&str> {
-        let is_hspy = self.layout.format == "hspy";
+        let is_hspy = matches!(self.layout.format, "hspy" | "zspy");
         (self.layout.dataset.strip_suffix("/data")).filter(|_| is_hspy)
     }
 
@@ -185,14 +193,18 @@ impl Reader {
         if self.is_gatan() {
             return dm::metadata(path).with_context(|| path.display().to_string());
         }
-        Ok(match self.experiment() {
-            Some(_) => Metadata::default(),
-            None => metadata::of_hdf5(&*hdf5_file::open(path, 0)?),
+        if self.experiment().is_some() {
+            return Ok(Metadata::default());
+        }
+        let opened = open(path, 0)?;
+        Ok(match self.layout.format {
+            "velox" => velox::metadata(&opened, &self.layout.dataset),
+            _ => metadata::of_hdf5(&opened),
         })
     }
 
     fn is_gatan(&self) -> bool {
-        matches!(self.layout.format, "dm3" | "dm4")
+        matches!(self.layout.format, "dm3" | "dm4" | "dm5")
     }
 
     /// The small images beside the cube of a Gatan file, such as its survey image, and descriptions of the larger ones.
@@ -228,6 +240,11 @@ impl Reader {
                     None => read_f32(dataset, part)?,
                 })
             }
+            Stored::Zarr(chunks) => with_number_type!(
+                &self.info.dtype[..],
+                T => chunks.read_part(&part, T::to_f32),
+                else bail!("its values are {}", self.info.dtype)
+            ),
             Stored::Raw(stored) => stored.read(&part),
         })
     }
@@ -252,6 +269,7 @@ impl Reader {
                     None => read_stored(dataset, part)?,
                 })
             }
+            Stored::Zarr(chunks) => chunks.read_part(&part, |value: T| value),
             Stored::Raw(stored) => stored.read_stored(&part),
         })
     }
@@ -279,7 +297,7 @@ impl Reader {
         let path = &self.info.path;
         let others = match &self.stored {
             Stored::Hdf5(dataset, _) => external::files(dataset, path),
-            Stored::Raw(_) => Vec::new(),
+            Stored::Zarr(_) | Stored::Raw(_) => Vec::new(),
         };
         [path.clone()].into_iter().chain(others).collect()
     }
@@ -291,9 +309,14 @@ impl Reader {
     pub fn fingerprint(&self) -> Result<String> {
         let path = self.info.path.display();
         let about = fs::metadata(&self.info.path).with_context(|| format!("{path}: cannot be read any more"))?;
-        let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let identity =
-            format!("{} {changed} {:?} {} {}", about.len(), self.info.shape(), self.info.dtype, self.layout.dataset);
+        let (size, changed) = match &self.stored {
+            Stored::Zarr(_) => zarr::size_and_time(&self.info.path)?,
+            _ => {
+                let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+                (about.len(), changed.as_nanos())
+            }
+        };
+        let identity = format!("{size} {changed} {:?} {} {}", self.info.shape(), self.info.dtype, self.layout.dataset);
         Ok(digest(&identity))
     }
 }
@@ -322,8 +345,20 @@ fn energy_of(layout: &Layout, path: &Path) -> Result<usize> {
 pub(super) fn find(opened: &File, path: &Path, options: &Options) -> Result<Layout> {
     let wanted = options.dataset.as_deref().map(|name| name.trim_matches('/'));
     let is_hspy = opened.link_exists("Experiments") && wanted.is_none_or(|name| name.starts_with("Experiments/"));
-    let found = if is_hspy { hspy::find(opened, wanted) } else { plain::find(opened, wanted) };
-    Ok(found.with_context(|| path.display().to_string())?.checked())
+    // Other datasets of a Velox file are plain ones, for those who insist.
+    let is_eels_of_velox = velox::has_eels(opened) && wanted.is_none_or(|name| name.starts_with(velox::RANGES));
+    let found = if is_hspy {
+        hspy::find(opened, wanted)
+    } else if is_eels_of_velox {
+        velox::find(opened, wanted, options.image)
+    } else if wanted.is_none() && dm::is_dm5(opened) {
+        dm::find_dm5(opened, options.image)
+    } else {
+        plain::find(opened, wanted)
+    };
+    let found = found.with_context(|| path.display().to_string())?;
+    let format = if zarr::is_zarr(path) { "zspy" } else { found.format };
+    Ok(Layout { format, ..found }.checked())
 }
 
 pub(super) fn open_dataset(opened: &File, path: &Path, layout: &Layout) -> Result<Dataset> {

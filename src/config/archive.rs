@@ -23,16 +23,16 @@ pub struct Archive {
     pub train_without: Option<PathBuf>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
-    /// Which image of a Gatan file (`coreloss inspect` lists them from 0, thumbnails left out); the core-loss
-    /// spectrum image by default.
+    /// Which image of a Gatan file, or energy range of a Velox file (`coreloss inspect` lists them from 0, thumbnails
+    /// left out); the core-loss spectrum image by default.
     pub image: Option<usize>,
     /// `[low, high]` in eV; by default all energies, or those from 50 eV where core losses follow a zero-loss peak.
     pub energy_range_ev: Option<[f64; 2]>,
     /// Parts of the cubes to ignore, or the only parts to train on.
     pub regions: Vec<RegionOfInterest>,
     /// Path of the low-loss cube of each cube, relative to the cube; `{}` stands for the cube's name without extension.
-    /// By default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan file, else
-    /// the cube itself if it holds the zero-loss peak.
+    /// By default `X.lowloss.hspy` (or `.dm4`, ...) beside `X`, else the low-loss image of the same Gatan or Velox file,
+    /// else the cube itself if it holds the zero-loss peak.
     pub low_loss: Option<String>,
 }
 

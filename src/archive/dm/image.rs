@@ -15,8 +15,10 @@ pub(crate) struct Image {
     /// One per dimension, the slowest on disk first: the energy, in most spectrum images.
     pub axes: Vec<Axis>,
     pub values: Values,
-    /// Bytes from the file's start to the first value.
-    pub offset: u64,
+    /// Bytes from the file's start to the first value; see [`Array`].
+    pub offset: Option<u64>,
+    /// Its name in the list of images, which only DM5 gives.
+    pub member: String,
     /// `ImageTags:Meta Data:Format`: `Spectrum image`, `Spectrum`, `Image`, ...
     format: Option<String>,
     /// `ImageTags:Meta Data:Signal`: `EELS`, `X-ray`, `CL`, ...
@@ -43,12 +45,12 @@ pub(crate) fn images(tree: &Tree) -> Vec<Image> {
     let is_thumbnail = |index: usize| all.len() > 1 && thumbnails.contains(&(index as f64));
     (all.iter().enumerate())
         .filter(|&(index, _)| !is_thumbnail(index))
-        .filter_map(|(_, (_, tags))| image(tags))
+        .filter_map(|(_, (name, tags))| image(name, tags))
         .collect()
 }
 
-/// The image in `tags`; none if it has no data.
-fn image(tags: &Tag) -> Option<Image> {
+/// The image in `tags`, called `member` in its list; none if it has no data.
+fn image(member: &str, tags: &Tag) -> Option<Image> {
     let Some(Tag::Array(data)) = tags.get("ImageData:Data") else {
         return None;
     };
@@ -77,6 +79,7 @@ fn image(tags: &Tag) -> Option<Image> {
         title: of("Name").unwrap_or_default(),
         values: values(tags, data, &sizes),
         offset: data.offset,
+        member: member.to_string(),
         format: of("ImageTags:Meta Data:Format"),
         signal: of("ImageTags:Meta Data:Signal"),
         is_low_loss: tags.number("ImageTags:EELS:Acquisition:Is dual acquire low-loss") == Some(1.0),
@@ -109,7 +112,7 @@ fn values(tags: &Tag, data: &Array, sizes: &[f64]) -> Values {
     let number = match (codes::of_image(data_type), data.element) {
         (Some(number), _) => number,
         (None, _) if matches!(data_type as i64, 3 | 5 | 13 | 27 | 28) => return Values::Other("complex values"),
-        (None, _) if matches!(data_type as i64, 8 | 23) => return Values::Other("RGB colours"),
+        (None, _) if matches!(data_type as i64, 8 | 15..=26) => return Values::Other("RGB colours"),
         _ => return broken(format!("its ImageData:DataType is {data_type}, which is not known")),
     };
     let count = sizes.iter().try_fold(1u64, |count, &size| {

@@ -1,9 +1,10 @@
-//! Gatan DigitalMicrograph files (DM3, DM4): a tree of tags with a list of images, one of which is the cube.
+//! Gatan DigitalMicrograph files (DM3, DM4, and DM5, which is HDF5): a tree of tags with a list of images, one of which is the cube.
 //!
 //! Most cubes are stored energy first; `image` finds the energy, and [`RawArray`] reads any order as `[y, x, energy]`.
 
 mod choose;
 mod codes;
+mod dm5;
 mod image;
 mod picture;
 mod tags;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::hdf5_file;
 use super::layout::Layout;
 use super::metadata::Metadata;
 use super::number_type::NumberType;
@@ -21,6 +23,7 @@ use super::raw_array::RawArray;
 use image::Image;
 use tags::{Tag, Tree};
 
+pub(crate) use dm5::is_dm5;
 pub use picture::Picture;
 pub(crate) use picture::pictures;
 #[cfg(test)]
@@ -33,10 +36,10 @@ pub(crate) struct Found {
     pub images: Vec<String>,
     number: NumberType,
     little: bool,
-    offset: u64,
+    offset: Option<u64>,
 }
 
-/// Whether `path` is a file that begins as Gatan's do.
+/// Whether `path` is a file that begins as DM3 and DM4 do.
 pub(crate) fn is_dm(path: &Path) -> bool {
     // Reading a pipe would block.
     if !path.is_file() {
@@ -63,6 +66,31 @@ pub(crate) fn find(path: &Path, wanted: Option<usize>) -> Result<Found> {
     })
 }
 
+/// The core-loss spectrum image of the DM5 file `file`, or image `wanted`, with the path of its dataset; its energy is not
+/// checked yet. Rank-local.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn find_dm5(file: &hdf5::File, wanted: Option<usize>) -> Result<Layout> {
+    let tree = dm5::read(file)?;
+    let images = image::images(&tree);
+    let chosen = choose::choose(&images, wanted, tree.format())?;
+    let mut layout = Layout { dataset: dm5::dataset_of(&images[chosen.index].member), ..chosen.layout };
+    let (shape, stated) = (file.dataset(&layout.dataset)?.shape(), images[chosen.index].shape());
+    if shape != stated {
+        layout.energy = Err(format!("its data have shape {shape:?}, its tags tell {stated:?}"));
+    }
+    Ok(layout)
+}
+
+/// A description of every image of `path`. Rank-local.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn described_images(path: &Path) -> Result<Vec<String>> {
+    Ok(Parsed::of(path)?.images.iter().map(Image::describe).collect())
+}
+
 /// All tags of `path` except arrays. Rank-local.
 ///
 /// # Errors
@@ -83,7 +111,7 @@ fn kept(tag: &Tag) -> Option<Metadata> {
                     return None;
                 }
                 let name = match &name[..] {
-                    "" => format!("TagGroup{i}"),
+                    name if name.is_empty() || name.starts_with('[') => format!("TagGroup{i}"),
                     name => name.into(),
                 };
                 Some((name, kept(tag)?))
@@ -109,9 +137,13 @@ struct Parsed {
 
 impl Parsed {
     fn of(path: &Path) -> Result<Parsed> {
-        let file = File::open(path).context("cannot be read")?;
-        let length = file.metadata().context("cannot be read")?.len();
-        let tree = tags::read(file, length)?;
+        let tree = if is_dm(path) {
+            let file = File::open(path).context("cannot be read")?;
+            let length = file.metadata().context("cannot be read")?.len();
+            tags::read(file, length)?
+        } else {
+            dm5::read(&hdf5_file::open(path, 0)?)?
+        };
         Ok(Parsed { images: image::images(&tree), tree })
     }
 }
@@ -143,7 +175,7 @@ impl Found {
     pub fn open(&self, path: &Path, energy: usize) -> Result<RawArray> {
         Ok(RawArray {
             file: File::open(path).context("cannot be read")?,
-            offset: self.offset,
+            offset: self.offset.context("its values are not one run of bytes")?,
             shape: self.layout.axes.iter().map(|axis| axis.size).collect(),
             number: self.number,
             little: self.little,

@@ -51,9 +51,10 @@ pub(crate) fn pictures(path: &Path, wanted: Option<usize>) -> Result<(Vec<Pictur
 }
 
 fn picture(path: &Path, image: &Image, little: bool) -> Result<Option<Picture>> {
-    let Values::Real(number) = image.values else {
+    let (Values::Real(number), Some(offset)) = (&image.values, image.offset) else {
         return Ok(None);
     };
+    let number = *number;
     let shape = image.shape();
     if shape.len() > 2 || shape.iter().product::<usize>() * number.size() > SMALL {
         return Ok(None);
@@ -74,7 +75,7 @@ fn picture(path: &Path, image: &Image, little: bool) -> Result<Option<Picture>> 
         dtype: number.dtype(),
         stored: RawArray {
             file: File::open(path).context("cannot be read")?,
-            offset: image.offset,
+            offset,
             energy: axes.len() - 1,
             shape,
             number,

@@ -15,8 +15,8 @@ use super::codes;
 use crate::archive::number_type::NumberType;
 
 /// Real files nest about ten deep and hold some thousand tags.
-const DEEPEST: usize = 64;
-const MOST_TAGS: usize = 1 << 20;
+pub(super) const DEEPEST: usize = 64;
+pub(super) const MOST_TAGS: usize = 1 << 20;
 
 /// Most words that describe the encoding of a tag; real files have about twenty.
 const MOST_WORDS: u64 = 1 << 10;
@@ -46,18 +46,18 @@ pub(crate) enum Tag {
 pub(crate) struct Array {
     /// None if the elements are structures, texts or arrays.
     pub element: Option<NumberType>,
-    /// Bytes from the file's start.
-    pub offset: u64,
+    /// Bytes from the file's start; none if the values are not one run of bytes, which only HDF5 knows.
+    pub offset: Option<u64>,
     /// Never beyond the end of the file.
     pub bytes: u64,
     /// Texts are arrays of 16-bit numbers too: the short ones are read as both.
-    text: Option<String>,
+    pub(super) text: Option<String>,
 }
 
 /// A whole file except the values of its arrays.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    /// 3 or 4.
+    /// 3, 4 or 5.
     pub version: u32,
     /// Whether numbers and images are little-endian.
     pub little: bool,
@@ -65,9 +65,13 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// `dm3` or `dm4`.
+    /// `dm3`, `dm4` or `dm5`.
     pub fn format(&self) -> &'static str {
-        if self.version == 3 { "dm3" } else { "dm4" }
+        match self.version {
+            3 => "dm3",
+            4 => "dm4",
+            _ => "dm5",
+        }
     }
 }
 
@@ -236,7 +240,7 @@ impl<R: Read + Seek> Parser<R> {
     }
 
     fn array(&mut self, encoding: &[u64], bytes: u64) -> Result<Tag> {
-        let offset = self.at;
+        let offset = Some(self.at);
         let element = match encoding {
             [20, code, _] => codes::of_tag(*code),
             _ => None,

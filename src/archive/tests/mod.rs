@@ -1,6 +1,7 @@
 //! The readers, on made-up files of every kind that they promise to read or to refuse.
 
 mod dm;
+mod dm5;
 mod dm_file;
 mod dm_fuzz;
 mod dm_hostile;
@@ -9,6 +10,8 @@ mod hspy;
 mod low_loss;
 mod nexus_emd;
 mod plain;
+mod velox;
+mod zarr;
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Reads gzip-compressed chunks with all threads at once; HDF5 itself decompresses on one thread, and slower.
+//! Reads compressed chunks with all threads at once: HDF5's of gzip, which it would itself decompress on one thread and slower,
+//! and those of Zarr arrays.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,26 +17,40 @@ use ndarray::{ArrayD, ArrayViewMutD, Axis, IxDyn};
 use rayon::prelude::*;
 
 use super::hdf5_file;
-use super::number_type::Number;
+use super::number_type::{Number, NumberType};
+use super::zarr::ZarrArray;
 
 unsafe extern "C" {
     // hdf5-sys lacks it, and what it has instead walks through all chunks to find one.
     fn H5Dget_chunk_storage_size(dataset: hid_t, offset: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
 }
 
-/// A dataset of gzip-compressed chunks.
-pub(crate) struct DeflatedChunks {
-    dataset: Dataset,
+/// An array of compressed chunks.
+pub(crate) struct DecodedChunks {
+    source: Source,
     dtype: String,
     /// Bytes of a value.
     size: usize,
     chunk: Vec<usize>,
     shape: Vec<usize>,
-    /// Whether the bytes of all values are grouped by significance before compression (HDF5's shuffle filter).
-    is_shuffled: bool,
     /// Most bytes of decoded chunks that are kept.
     limit: usize,
     recent: Mutex<Recent>,
+}
+
+/// Where the chunks lie.
+enum Source {
+    Hdf5(Deflated),
+    Zarr(ZarrArray),
+}
+
+/// A dataset of gzip-compressed chunks.
+struct Deflated {
+    dataset: Dataset,
+    /// Bytes of a value.
+    size: usize,
+    /// Whether the bytes of all values are grouped by significance before compression (HDF5's shuffle filter).
+    is_shuffled: bool,
 }
 
 /// The chunks decoded last: streaming a cube reads the neighbours of each line again.
@@ -62,10 +77,10 @@ thread_local! {
     });
 }
 
-impl DeflatedChunks {
+impl DecodedChunks {
     /// The chunks of `dataset`, of which `limit` bytes are kept decoded; none if they are filtered in another way, or their
     /// numbers are not this machine's own.
-    pub fn of(dataset: &Dataset, limit: usize) -> Option<DeflatedChunks> {
+    pub fn of(dataset: &Dataset, limit: usize) -> Option<DecodedChunks> {
         let filters = dataset.filters();
         let is_shuffled = match filters[..] {
             [Filter::Deflate(_)] => false,
@@ -76,16 +91,31 @@ impl DeflatedChunks {
         let dtype = hdf5_file::numeric_dtype(dataset).ok()?;
         // Neither of another byte order nor with fewer bits than their bytes have.
         let is_native = stored == Datatype::from_descriptor(&stored.to_descriptor().ok()?).ok()?;
-        (is_native && cfg!(target_endian = "little")).then_some(DeflatedChunks {
+        (is_native && cfg!(target_endian = "little")).then_some(DecodedChunks {
             dtype,
             size: stored.size(),
             chunk: dataset.chunk()?,
             shape: dataset.shape(),
-            is_shuffled,
             limit,
             recent: Mutex::default(),
-            dataset: dataset.clone(),
+            source: Source::Hdf5(Deflated { dataset: dataset.clone(), size: stored.size(), is_shuffled }),
         })
+    }
+
+    /// The chunks of `array`, of which `limit` bytes are kept decoded.
+    pub fn of_zarr(array: ZarrArray, limit: usize) -> DecodedChunks {
+        let about = array.about();
+        // Booleans are read as bytes.
+        let number = if about.number == NumberType::Bool { NumberType::U8 } else { about.number };
+        DecodedChunks {
+            dtype: number.dtype().into(),
+            size: number.size(),
+            chunk: about.chunk.clone(),
+            shape: about.shape.clone(),
+            limit,
+            recent: Mutex::default(),
+            source: Source::Zarr(array),
+        }
     }
 
     /// Reads `part`, one range per stored dimension, every value through `convert`. Rank-local.
@@ -102,22 +132,39 @@ impl DeflatedChunks {
             let (range, chunk) = (&part[dim], self.chunk[dim]);
             range.start % chunk == 0 && (range.end % chunk == 0 || range.end == self.shape[dim])
         };
-        let fits = T::DTYPE == self.dtype && size_of::<T>() == self.size;
-        if !fits || !(0..part.len()).all(|dim| dim == energy || is_whole(dim)) {
+        if !(0..part.len()).all(|dim| dim == energy || is_whole(dim)) {
             return None;
         }
+        self.read_part(part, convert).ok()
+    }
+
+    /// As [`DecodedChunks::read`], but of any part, which may cut chunks. Rank-local.
+    ///
+    /// # Errors
+    /// A `T` that is not the stored type; a chunk that cannot be read or decoded.
+    pub fn read_part<T: Number, U: Clone + Default + Send>(
+        &self,
+        part: &[Range<usize>],
+        convert: impl Fn(T) -> U + Sync,
+    ) -> Result<ArrayD<U>> {
+        ensure!(
+            T::DTYPE == self.dtype && size_of::<T>() == self.size,
+            "its values are {}, not {}",
+            self.dtype,
+            T::DTYPE
+        );
         let shape: Vec<usize> = part.iter().map(Range::len).collect();
         let mut values = ArrayD::default(IxDyn(&shape));
         let tiles = self.tiles(part, values.view_mut());
-        let done = tiles.into_par_iter().try_for_each(|(start, tile)| {
+        tiles.into_par_iter().try_for_each(|(start, tile)| {
             let origin: Vec<u64> =
                 (start.iter().zip(&self.chunk)).map(|(&at, &chunk)| (at / chunk * chunk) as u64).collect();
             let bytes = self.decoded(&origin)?;
             self.copy(&bytes, &origin, &start, tile, &convert);
             self.recycle(bytes);
             anyhow::Ok(())
-        });
-        done.ok().map(|()| values)
+        })?;
+        Ok(values)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -137,7 +184,13 @@ impl DeflatedChunks {
             }
             recent.spare.pop().unwrap_or_default()
         };
-        SCRATCH.with_borrow_mut(|scratch| self.decode(scratch, origin, &mut bytes))?;
+        match &self.source {
+            Source::Hdf5(deflated) => {
+                let length = self.chunk.iter().product::<usize>() * self.size;
+                SCRATCH.with_borrow_mut(|scratch| deflated.decode(scratch, origin, length, &mut bytes))?;
+            }
+            Source::Zarr(array) => array.decode(origin, &mut bytes)?,
+        }
         let (size, bytes) = (bytes.len(), Arc::new(bytes));
         let mut recent = self.recent();
         recent.chunks.push_back((origin.to_vec(), Arc::clone(&bytes)));
@@ -181,32 +234,6 @@ impl DeflatedChunks {
         tiles
     }
 
-    /// Reads the chunk at `origin` and decodes it into `bytes`.
-    fn decode(&self, scratch: &mut Scratch, origin: &[u64], bytes: &mut Vec<u8>) -> Result<()> {
-        let size = self.chunk.iter().product::<usize>() * self.size;
-        let mask = self.fetch(origin, size, &mut scratch.compressed)?;
-        // Bit i of the mask: the writer skipped filter i of the pipeline for this chunk.
-        let deflated = mask & (1 << usize::from(self.is_shuffled)) == 0;
-        let shuffled = self.is_shuffled && mask & 1 == 0 && self.size > 1;
-        let first = match shuffled {
-            true => &mut scratch.shuffled,
-            false => &mut *bytes,
-        };
-        first.resize(size, 0);
-        if deflated {
-            let length = scratch.inflater.zlib_decompress(&scratch.compressed, first)?;
-            ensure!(length == size, "a chunk that is too short");
-        } else {
-            ensure!(scratch.compressed.len() == size, "a chunk of another size");
-            first.copy_from_slice(&scratch.compressed);
-        }
-        if shuffled {
-            bytes.resize(size, 0);
-            unshuffle(&scratch.shuffled, self.size, bytes);
-        }
-        Ok(())
-    }
-
     /// Fills `tile`, which begins at `start`, from the chunk at `origin`, in which it lies.
     fn copy<T: Number, U>(
         &self,
@@ -234,6 +261,33 @@ impl DeflatedChunks {
                 *value = convert(T::from_le(bytes));
             }
         }
+    }
+}
+
+impl Deflated {
+    /// Reads the chunk at `origin` and decodes it into `bytes`, `size` of them.
+    fn decode(&self, scratch: &mut Scratch, origin: &[u64], size: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        let mask = self.fetch(origin, size, &mut scratch.compressed)?;
+        // Bit i of the mask: the writer skipped filter i of the pipeline for this chunk.
+        let deflated = mask & (1 << usize::from(self.is_shuffled)) == 0;
+        let shuffled = self.is_shuffled && mask & 1 == 0 && self.size > 1;
+        let first = match shuffled {
+            true => &mut scratch.shuffled,
+            false => &mut *bytes,
+        };
+        first.resize(size, 0);
+        if deflated {
+            let length = scratch.inflater.zlib_decompress(&scratch.compressed, first)?;
+            ensure!(length == size, "a chunk that is too short");
+        } else {
+            ensure!(scratch.compressed.len() == size, "a chunk of another size");
+            first.copy_from_slice(&scratch.compressed);
+        }
+        if shuffled {
+            bytes.resize(size, 0);
+            unshuffle(&scratch.shuffled, self.size, bytes);
+        }
+        Ok(())
     }
 
     /// Reads the chunk at `origin` as it is in the file into `compressed`; returns the mask of the filters that it skipped.
@@ -331,7 +385,7 @@ mod tests {
     to_element!(u8, i16, u32, i64, f32, f64);
 
     fn agrees<T: Number + H5Type + PartialEq + std::fmt::Debug>(dataset: &Dataset) {
-        let chunks = DeflatedChunks::of(dataset, KEPT).expect("a known pipeline");
+        let chunks = DecodedChunks::of(dataset, KEPT).expect("a known pipeline");
         // Whole, chunks along the first two, and parts of the third.
         for part in [[0..7, 0..10, 0..37], [3..6, 4..8, 0..37], [3..7, 0..10, 5..33], [6..7, 8..10, 36..37]] {
             let found = chunks.read(&part, 2, |value: T| value).expect("is read");
@@ -367,15 +421,15 @@ mod tests {
         let path = folder.path().join("c.h5");
         let file = File::create(&path).unwrap();
         let dataset = stored::<i16>(&file, "cube", false);
-        let chunks = DeflatedChunks::of(&dataset, KEPT).unwrap();
+        let chunks = DecodedChunks::of(&dataset, KEPT).unwrap();
         let whole = [0..7, 0..10, 0..37];
         assert!(chunks.read(&whole, 2, |value: i32| value).is_none());
         let never_written = file.new_dataset::<i16>().deflate(4).chunk(CHUNK).shape(SHAPE);
         let never_written = never_written.create("fill").unwrap();
-        let fill = DeflatedChunks::of(&never_written, KEPT).unwrap();
+        let fill = DecodedChunks::of(&never_written, KEPT).unwrap();
         assert!(fill.read(&whole, 2, |value: i16| value).is_none());
         let plain = file.new_dataset::<i16>().shape(SHAPE).create("plain").unwrap();
-        assert!(DeflatedChunks::of(&plain, KEPT).is_none());
+        assert!(DecodedChunks::of(&plain, KEPT).is_none());
         drop((file, dataset, chunks, never_written, fill, plain));
 
         // A flipped bit, which zlib's checksum detects.
@@ -384,7 +438,7 @@ mod tests {
         bytes[at + 40] ^= 4;
         std::fs::write(&path, bytes).unwrap();
         let dataset = File::open(&path).unwrap().dataset("cube").unwrap();
-        let chunks = DeflatedChunks::of(&dataset, KEPT).unwrap();
+        let chunks = DecodedChunks::of(&dataset, KEPT).unwrap();
         assert!(chunks.read(&whole, 2, |value: i16| value).is_none());
     }
 }
