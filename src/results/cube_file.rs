@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3, ArrayView, Axis as Dim, IxDyn, s};
 
 use super::scored_cube::ScoredCube;
 use super::set_aside::Failure;
-use super::titles::{LATENT, MEAN, PCA, RECONSTRUCTION};
+use super::titles::{LATENT, MEAN, PCA, PCA_COMPONENTS, PCA_LOADINGS, RECONSTRUCTION};
 use crate::archive::Microscope;
 use crate::comm::Comm;
 use crate::cube::Axis;
@@ -121,6 +121,28 @@ impl<'c, 's> CubeFile<'c, 's> {
         let [y, x] = self.map_axes(true);
         let signal = Signal::new(PCA, vec![y, x, energy], "EELS", data);
         self.add(Signal { learning_results: Some(learning_results), ..signal });
+        self.components()
+    }
+
+    /// The components and loadings of the decomposition as signals of their own: HyperSpy 3 reads no `learning_results`.
+    ///
+    /// # Collective
+    fn components(&mut self) -> Result<()> {
+        let (factors, loadings) = (&self.scored.decomposition.factors, &self.scored.loadings);
+        let ([height, width], k) = (self.size(), loadings.ncols());
+        let component = Axis::of_indices("component", k, true);
+        let energy = self.scored.band.cube.energy.clone();
+        let spectra = Data::F64(factors.t().to_owned().into_dyn());
+        self.add(Signal::new(PCA_COMPONENTS, vec![component.clone(), energy], "EELS", spectra));
+
+        let name = signal_path(PCA_LOADINGS);
+        self.writer.create_dataset::<f64>(&name, &[k, height, width], &[1, self.chunk_rows, width])?;
+        let lines = loadings.nrows() / width;
+        let maps = loadings.view().into_shape_with_order((lines, width, k)).expect("a band holds whole lines");
+        let maps = maps.permuted_axes([2, 0, 1]);
+        self.writer.write(&name, &[0, self.scored.band.lines.start, 0], maps.into_dyn())?;
+        let [y, x] = self.map_axes(false);
+        self.signals.push(Signal::written(PCA_LOADINGS, vec![component, y, x], ""));
         Ok(())
     }
 

@@ -10,6 +10,9 @@ pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
 pub const SHIFT: &str = "33_estimated_shift_ev";
 pub const LATENT: &str = "40_latent";
 pub const PCA: &str = "50_pca";
+/// What `learning_results` of [`PCA`] holds, as signals of their own.
+pub const PCA_COMPONENTS: &str = "51_pca_components";
+pub const PCA_LOADINGS: &str = "52_pca_loadings";
 pub const RECONSTRUCTION: &str = "60_reconstruction";
 
 /// The map of one score.

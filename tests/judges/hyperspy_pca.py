@@ -32,7 +32,17 @@ def main(cube, result):
         ours = {name: learning[name][...] for name in ("factors", "loadings")}
         variance = learning["explained_variance"][...]
         ratio = learning["explained_variance_ratio"][...]
+        # HyperSpy 3 has no learning_results: the same as plain signals.
+        components = file["Experiments/51_pca_components/data"][...]
+        np.testing.assert_array_equal(components, ours["factors"].T)
+        maps = file["Experiments/52_pca_loadings/data"][...]
+        np.testing.assert_array_equal(maps.reshape(len(components), -1), ours["loadings"].T)
         poisson = bool(learning.attrs["poissonian_noise_normalized"])
+    signals = {signal.metadata.General.title: signal for signal in hs.load(result)}
+    spectra, maps = signals["51_pca_components"], signals["52_pca_loadings"]
+    assert spectra.metadata.Signal.signal_type == "EELS", spectra
+    assert (spectra.axes_manager.signal_dimension, maps.axes_manager.signal_dimension) == (1, 2)
+    assert spectra.axes_manager.signal_axes[0].units == "eV"
     components = ours["factors"].shape[1]
     signal = hs.load(cube)
     signal.change_dtype("float64")
