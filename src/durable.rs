@@ -49,9 +49,12 @@ impl Partial {
         Ok(())
     }
 
-    /// Removes what was written. Rank-local.
+    /// Removes what was written, a file or a folder. Rank-local.
     pub fn discard(&self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = match self.path.is_dir() {
+            true => fs::remove_dir_all(&self.path),
+            false => fs::remove_file(&self.path),
+        };
     }
 }
 

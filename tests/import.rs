@@ -124,6 +124,47 @@ fn copies_hold_the_values_of_the_source_on_any_number_of_ranks() {
     ask_python("tests/judges/import_judge.py", &pairs);
 }
 
+#[test]
+fn copies_as_zarr_hold_the_same_values_and_axes() {
+    let folder = folder("zarr");
+    let sources = folder.join("archive");
+    fs::create_dir_all(&sources).expect("folders");
+    let floats = counts([23, 9, 70], 1);
+    write_hspy(&sources.join("si.hspy"), &floats);
+    let integers = write_energy_first(&sources.join("first.nxs"), [37, 30, 512], None);
+    let mut checksums = Vec::new();
+    for ranks in [1, 2, 3] {
+        let output = folder.join(format!("out-{ranks}"));
+        let zarr = ["--zspy", "--set", "io.memory_mib=64"];
+        let ended = import(ranks, &[&sources], &output, &zarr);
+        let lines = lines(ended.succeeded());
+        assert!(lines.iter().all(|line| line["status"] == "imported"), "{}", ended.dump());
+        checksums.push(lines.iter().map(|line| line["checksum"].clone()).collect::<Vec<_>>());
+        assert_eq!(values::<f32>(&output.join("si.zspy")), floats);
+        assert_eq!(values::<u16>(&output.join("first.zspy")), integers);
+        let (copy, source) = (reader(&output.join("si.zspy")), reader(&sources.join("si.hspy")));
+        let (copy, source) = (copy.info(), source.info());
+        assert_eq!((&copy.y, &copy.x, &copy.energy), (&source.y, &source.x, &source.energy));
+        // Nothing is left of what lay in between.
+        assert_eq!(fs::read_dir(&output).expect("a folder").count(), 2);
+        let again = import(ranks, &[&sources], &output, &zarr);
+        assert!(self::lines(again.succeeded()).iter().all(|line| line["status"] == "skipped"));
+
+        // And back: the folder of the copies is searched for them.
+        let back = folder.join(format!("back-{ranks}"));
+        let ended = import(ranks, &[&output], &back, &[]);
+        let sums: Vec<Value> = self::lines(ended.succeeded()).iter().map(|line| line["checksum"].clone()).collect();
+        assert_eq!(sums, *checksums.last().expect("one"));
+    }
+    assert!(checksums.iter().all(|sums| *sums == checksums[0]), "{checksums:?}");
+    let pair = [folder.join("out-2/si.zspy"), folder.join("back-2/si.hspy")];
+    // The first is read by HyperSpy, where it has Zarr.
+    let has_zarr = ask_python("tests/judges/formats_judge.py", &["zarr".into(), PathBuf::new()]);
+    if has_zarr.is_some_and(|said| said.contains("yes")) {
+        ask_python("tests/judges/import_judge.py", &pair);
+    }
+}
+
 /// As cameras write: each chunk covers all pixels at a few energies, so every spectrum needs every chunk.
 #[test]
 fn chunks_that_span_the_cube_are_decoded_once() {

@@ -40,7 +40,7 @@ fn results_are_exported_told_and_gone_on_with() {
 
     said(&case, &["export", "out-2", "-o", "tables"]).exits(2).says("--csv");
     said(&case, &["export", "run.yaml", "--csv"]).exits(1).says("run.yaml");
-    let every = ["export", "out-2", "--csv", "--npy", "--png", "--nexus", "-o", "tables"];
+    let every = ["export", "out-2", "--csv", "--npy", "--png", "--nexus", "--zspy", "-o", "tables"];
     let exported = said(&case, &every);
     assert!(exported.succeeded().stdout.lines().count() > 20);
     assert!(files(&case.path("tables"), ".partial").is_empty());

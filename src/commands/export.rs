@@ -15,11 +15,11 @@ use crate::durable;
 use crate::ending::Ending;
 use crate::invalid::Invalid;
 use crate::output::{
-    NexusWriter, read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv,
+    NexusWriter, read_learning_results, read_signal_plane, read_text, signal_axes, signal_titles, write_csv, write_zspy,
 };
 use crate::report::{Quantity, picture_png};
 use crate::results::folder::result_files;
-use crate::results::titles::PCA;
+use crate::results::titles::{PCA, PCA_COMPONENTS, PCA_LOADINGS};
 use crate::results::{CubeSummary, RegionSummary, region_columns};
 
 #[derive(Args)]
@@ -45,6 +45,9 @@ pub struct ExportArguments {
     /// Writes one NeXus file (NXdata) for each cube.
     #[arg(long)]
     nexus: bool,
+    /// Writes one .zspy folder, HyperSpy's Zarr store, for each cube.
+    #[arg(long)]
+    zspy: bool,
 }
 
 impl ExportArguments {
@@ -78,19 +81,35 @@ struct StoredSignal<'a> {
 /// Prints the paths. Holds one plane of an array in memory at a time.
 ///
 /// # Collective
-/// Root works.
+/// Root works; all ranks write Zarr's chunks.
 /// # Errors
 /// No result file; two with the same name; one that cannot be read; a folder that cannot be written.
 pub fn export(comm: &Comm, arguments: &ExportArguments) -> Result<Ending> {
     let forms = arguments.forms();
-    if forms.is_empty() {
-        return Err(Invalid("say what to write: --csv, --npy, --png or --nexus".into()).into());
+    if forms.is_empty() && !arguments.zspy {
+        return Err(Invalid("say what to write: --csv, --npy, --png, --nexus or --zspy".into()).into());
     }
-    comm.on_root(|| export_all(&arguments.results, &arguments.output, &forms))?;
+    let folder = &arguments.output;
+    let files = comm.from_root(|| {
+        let files = list(&arguments.results)?;
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for (path, name) in &files {
+            for &form in &forms {
+                export_file(path, &folder.join(name), form).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(files)
+    })?;
+    for (path, name) in files.iter().filter(|_| arguments.zspy) {
+        let target = folder.join(format!("{name}.results.zspy"));
+        write_zspy(comm, path, &target, |_| Ok(()))?;
+        comm.on_root(|| say(&target))?;
+    }
     Ok(Ending::Done)
 }
 
-fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
+/// The result files that `inputs` are or hold, with the names under which they are exported.
+fn list(inputs: &[PathBuf]) -> Result<Vec<(PathBuf, String)>> {
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for input in inputs {
         let name = |path: &Path| {
@@ -125,13 +144,7 @@ fn export_all(inputs: &[PathBuf], folder: &Path, forms: &[Form]) -> Result<()> {
         }
     }
     check_names(&files)?;
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    for (path, name) in &files {
-        for &form in forms {
-            export_file(path, &folder.join(name), form).with_context(|| path.display().to_string())?;
-        }
-    }
-    Ok(())
+    Ok(files)
 }
 
 /// Refuses files that would be exported under the same name: the last would replace the others.
@@ -164,8 +177,12 @@ fn export_file(path: &Path, stem: &Path, form: Form) -> Result<()> {
         _ => None,
     };
     for title in signal_titles(path)? {
-        // Its data are zeros in target of the cube; the components are exported below.
+        // Its data are zeros in target of the cube.
         if title == PCA {
+            continue;
+        }
+        // Tables and arrays of the components are written below, those of HyperSpy's layout.
+        if [PCA_COMPONENTS, PCA_LOADINGS].contains(&&title[..]) && form != Form::Nexus {
             continue;
         }
         let signal = StoredSignal { axes: signal_axes(path, &title)?, path, title };

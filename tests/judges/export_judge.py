@@ -18,7 +18,29 @@ from rsciio.nexus import file_reader
 
 result, stem = sys.argv[1:]
 expected = {signal.metadata.General.title: signal for signal in hs.load(result)}
+try:
+    import zarr  # noqa: F401  (HyperSpy reads .zspy with it)
+except ImportError:
+    print("zarr is not installed: no .zspy is read", file=sys.stderr)
+else:
+    stored = {signal.metadata.General.title: signal for signal in hs.load(f"{stem}.results.zspy")}
+    assert list(stored) == list(expected)
+    for title, signal in expected.items():
+        np.testing.assert_array_equal(stored[title].data, signal.data, title)
+        assert stored[title].data.dtype == signal.data.dtype, title
+        assert stored[title].axes_manager.as_dictionary() == signal.axes_manager.as_dictionary(), title
+        metadata = [s.metadata.as_dictionary() for s in (stored[title], signal)]
+        for about in metadata:
+            about["General"].pop("FileIO", None)
+        assert metadata[0] == metadata[1], metadata
+    factors = [found["50_pca"].learning_results.factors for found in (stored, expected)]
+    np.testing.assert_array_equal(*factors)
 pca = expected.pop("50_pca")
+components, loadings = expected.pop("51_pca_components"), expected.pop("52_pca_loadings")
+with h5py.File(f"{stem}.results.nxs") as file:
+    plain = {group.attrs["title"]: group["data"][...] for group in file["entry"].values() if "title" in group.attrs}
+    np.testing.assert_array_equal(plain["51_pca_components"], components.data.astype("f4"))
+    np.testing.assert_array_equal(plain["52_pca_loadings"], loadings.data.astype("f4"))
 entries = {image["metadata"]["General"]["title"]: image for image in file_reader(f"{stem}.results.nxs")}
 for title, signal in expected.items():
     values = np.load(f"{stem}.{title}.npy")

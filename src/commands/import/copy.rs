@@ -16,7 +16,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
 use crate::durable::Partial;
-use crate::output::{Contents, HspyWriter, Measurement, Signal, signal_path};
+use crate::output::{Contents, HspyWriter, Measurement, Signal, before_zspy, signal_path, write_zspy};
 use crate::results::Failure;
 use crate::with_number_type;
 
@@ -105,7 +105,9 @@ impl Job<'_> {
         self.unpack_where_needed::<T>(&pieces).map_err(Failure::Source)?;
         let name = signal_path(&self.title);
         let fatal = Failure::Fatal;
-        let mut file = HspyWriter::create(comm, self.output).map_err(fatal)?;
+        let is_zspy = self.output.extension().is_some_and(|extension| extension == "zspy");
+        let hspy = if is_zspy { before_zspy(self.output) } else { self.output.to_path_buf() };
+        let mut file = HspyWriter::create(comm, &hspy).map_err(fatal)?;
         file.create_dataset::<T>(&name, &shape, &pieces.chunk).map_err(fatal)?;
 
         let mut sum = Checksum::default();
@@ -128,6 +130,14 @@ impl Job<'_> {
         let pictures = pictures.map_err(Failure::Source)?;
         let contents = Contents { signals: vec![self.signal()], texts };
         file.finish_checked(contents, |partial| self.compare::<T>(partial, &pieces, sum)).map_err(Failure::Source)?;
+        if is_zspy {
+            let check = |partial: &Path| self.compare::<T>(partial, &pieces, sum);
+            let written = write_zspy(comm, &hspy, self.output, check);
+            if comm.is_root() {
+                let _ = fs::remove_file(&hspy);
+            }
+            written.map_err(fatal)?;
+        }
         Ok((pieces.chunk, sum, pictures))
     }
 
@@ -249,6 +259,7 @@ impl Job<'_> {
     fn clear(&self) {
         if self.comm.is_root() {
             Partial::of(self.output).discard();
+            Partial::of(&before_zspy(self.output)).discard();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `coreloss import`: copies cubes of any readable format into chunked `.hspy` files, all ranks together.
+//! `coreloss import`: copies cubes of any readable format into chunked `.hspy` files or `.zspy` folders, all ranks together.
 
 mod checksum;
 mod copy;
@@ -27,13 +27,16 @@ use crate::results::{Failure, SetAside};
   mpirun -n 8 coreloss import session -o archive --set io.memory_mib=1024
   coreloss import file.h5 -o archive --set archive.dataset=entry/data/counts")]
 pub struct ImportArguments {
-    /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, DM3 and DM4.
+    /// Files, globs (quoted) and folders; HyperSpy, HDF5, NeXus, EMD, Velox, DM3, DM4, DM5 and zspy.
     #[arg(required = true)]
     files: Vec<String>,
     /// Folder for the copies: ID.hspy, with small images as ID.survey.hspy. IDs are paths below the inputs' common
     /// root.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Writes ID.zspy, HyperSpy's Zarr folders, instead.
+    #[arg(long)]
+    zspy: bool,
     /// One line of JSON for each file.
     #[arg(long)]
     json: bool,
@@ -74,7 +77,7 @@ enum Outcome {
     },
 }
 
-/// Copies cubes into a folder, each as `ID.hspy`; leaves whole copies that exist already alone.
+/// Copies cubes into a folder, each as `ID.hspy` or `ID.zspy`; leaves whole copies that exist already alone.
 ///
 /// # Collective
 /// # Errors
@@ -86,7 +89,7 @@ pub fn import(comm: &Comm, arguments: &ImportArguments) -> Result<Ending> {
     let mut set_aside = SetAside::default();
     let mut failed = None;
     for source in &sources {
-        let output = output_of(&arguments.output, source);
+        let output = output_of(&arguments.output, source, arguments.zspy);
         let outcome = match copy::copy(comm, config, &options, source, &output) {
             Ok(outcome) => outcome,
             Err(Failure::Fatal(error)) => return Err(error),
@@ -108,8 +111,8 @@ pub fn import(comm: &Comm, arguments: &ImportArguments) -> Result<Ending> {
 }
 
 /// Where the copy of `source` goes: its id is a path below the inputs' root, never a name from inside a file.
-fn output_of(folder: &Path, source: &Source) -> PathBuf {
-    folder.join(format!("{}.hspy", source.id))
+fn output_of(folder: &Path, source: &Source, zspy: bool) -> PathBuf {
+    folder.join(format!("{}.{}", source.id, if zspy { "zspy" } else { "hspy" }))
 }
 
 impl Line<'_> {
