@@ -6,19 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::folder::run_files;
+use super::folder::{EARLIER, run_files};
 use super::stored::cube_path;
 
 const CONFIG: &str = "config.yaml";
 
-/// Whether `folder` holds what was set apart.
-pub fn is_earlier(folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix("earlier-").is_some_and(|number| number.parse::<usize>().is_ok())
-}
-
 fn folders(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    (1..).map(move |number| directory.join(format!("earlier-{number}")))
+    (1..).map(move |number| directory.join(format!("{EARLIER}{number}")))
 }
 
 /// Moves all that the run of `directory` wrote into the next folder `earlier-N`, and gives that. Rank-local.
@@ -81,7 +75,7 @@ mod tests {
         write(directory, "notes.txt");
         let first = set_run_apart(directory).unwrap();
         assert!(own.iter().all(|name| first.join(name).exists() && !directory.join(name).exists()));
-        assert!(is_earlier(&first) && directory.join("notes.txt").exists() && !directory.join("checkpoints").exists());
+        assert!(directory.join("notes.txt").exists() && !directory.join("checkpoints").exists());
 
         // Not into the folder of the whole run; two of a kind into two folders.
         write(directory, "config.yaml");

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::earlier::is_earlier;
 use super::summary::{CubeSummary, SCORING, Summary};
 use crate::comm::Comm;
 use crate::config::{Config, Stage, Work};
@@ -20,6 +19,8 @@ const RESULT: &str = ".coreloss.hspy";
 
 /// The folder, inside that of a run, of what is seen before its network is trained.
 pub const FIRST_LOOK: &str = "first_look";
+/// The beginning of the names of the folders that hold what was set apart; a number follows.
+pub const EARLIER: &str = "earlier-";
 
 /// How a run treats what is in its output folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,6 +187,11 @@ pub fn result_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = files(directory, |folder| !folder.ends_with(FIRST_LOOK) && !is_earlier(folder))?;
     found.retain(|path| is_result(path));
     Ok(found)
+}
+
+fn is_earlier(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_prefix(EARLIER).is_some_and(|number| number.parse::<usize>().is_ok())
 }
 
 fn is_result(path: &Path) -> bool {
