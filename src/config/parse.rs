@@ -146,7 +146,7 @@ mod tests {
             ("train:\n  steps: 1_000\n", "`1_000` is no number to YAML: leave out the _"),
             ("train:\n  steps: -5\n", "not -5"),
             ("train:\n  steps: 1.5\n", "not 1.5"),
-            ("output: [a]\n", "a folder (in quotes if it looks like another type)"),
+            ("output: 1.5\n", "a folder (in quotes if it looks like another type)"),
             ("archive:\n  inputs: [2024]\n", "in quotes"),
         ] {
             let message = refused(text, &[]);
