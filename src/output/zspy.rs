@@ -207,9 +207,9 @@ fn save(path: &Path, value: &Value) -> Result<()> {
     fs::write(path, text).with_context(|| format!("{}: is the disk full?", path.display()))
 }
 
-/// The file that a `.zspy` is copied from: `X.zspy.hspy` for `X.zspy`.
+/// The file that a `.zspy` is copied from: `X.zspy.hspy.partial` for `X.zspy`, a name that no search for cubes finds.
 pub fn before_zspy(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
-    name.push(".hspy");
+    name.push(".hspy.partial");
     PathBuf::from(name)
 }

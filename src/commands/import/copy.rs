@@ -259,7 +259,9 @@ impl Job<'_> {
     fn clear(&self) {
         if self.comm.is_root() {
             Partial::of(self.output).discard();
-            Partial::of(&before_zspy(self.output)).discard();
+            let before = before_zspy(self.output);
+            Partial::of(&before).discard();
+            let _ = fs::remove_file(before);
         }
     }
 }
