@@ -90,29 +90,32 @@ impl<'c> HspyWriter<'c> {
     /// borders. Values that are never written are undefined.
     ///
     /// # Collective
-    /// Every rank with the same arguments.
+    /// Every rank with the same arguments. A full disk ends the job.
     /// # Errors
     /// An empty shape, or a name that exists already.
     pub fn create_dataset<T: H5Type>(&mut self, name: &str, shape: &[usize], chunk: &[usize]) -> Result<()> {
-        let make = || -> Result<Dataset> {
-            let _waiting = self.comm.waiting("making of a dataset");
-            let chunk = hspy::fitting_chunk(shape, chunk)?;
-            let dataset = self
-                .open()
-                .file
-                .new_dataset::<T>()
-                .shape(shape)
-                .chunk(chunk)
-                .shuffle()
-                .deflate(hspy::GZIP)
-                // Parallel HDF5 allocates at once; to fill as well would write everything twice.
-                .fill_time(FillTime::Never)
-                .create(name)?;
-            Ok(dataset)
+        let failed = || format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display());
+        let checked = || -> Result<Vec<usize>> {
+            ensure!(!self.open().datasets.contains_key(name), "there is one of this name");
+            hspy::fitting_chunk(shape, chunk)
         };
-        let made = make()
-            .with_context(|| format!("{}: dataset {name} of {shape:?} cannot be made", self.partial.path().display()));
-        let dataset = self.comm.agree(made)?;
+        let chunk = self.comm.agree(checked().with_context(failed))?;
+        let waiting = self.comm.waiting("making of a dataset");
+        let made = (self.open().file)
+            .new_dataset::<T>()
+            .shape(shape)
+            .chunk(chunk)
+            .shuffle()
+            .deflate(hspy::GZIP)
+            // Parallel HDF5 allocates at once; to fill as well would write everything twice.
+            .fill_time(FillTime::Never)
+            .create(name);
+        drop(waiting);
+        let dataset = match made.with_context(failed) {
+            Ok(dataset) => dataset,
+            // The others may still wait inside: on a full disk it may be this rank alone that fails.
+            Err(error) => self.comm.fail(&error),
+        };
         let open = self.open.as_mut().expect(CLOSED);
         open.datasets.insert(name.to_string(), dataset);
         Ok(())
