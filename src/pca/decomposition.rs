@@ -187,8 +187,8 @@ impl Decomposition {
             let edge = noise_edge(&self.left[k].map(|sum| sum / free.max(1.0)), channels / pixels);
             self.explained_variance[..k].iter().filter(|&&value| value > edge).count()
         };
-        // Those that turn out to be noise raise its level.
-        let mut found = self.num_components();
+        // Few spectra must leave something to tell the noise by. Components that turn out to be noise raise its level.
+        let mut found = self.num_components().min((channels.min(pixels) / 2.0) as usize);
         loop {
             let fewer = above(found);
             if fewer == found {

@@ -7,6 +7,9 @@ use super::linear_fit::LinearFit;
 use super::score_reconstruction::Scoring;
 use super::sum_cube::SpectrumSum;
 
+/// Of a field of a pixel or two nothing may be left to tell the noise by.
+const LEAST_NOISE: f64 = 1e-3;
+
 /// What a prediction was fitted to: with the very pixels that judge it, it looks better than it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fitted {
@@ -42,7 +45,7 @@ impl Floor {
         // The first component is the mean spectrum, which the total of a pixel takes with it.
         let others = k as f64 - 1.0;
         let freedom = ((channels - 1.0 - others) * (pixels - 1.0 - others) / pixels).max(1.0);
-        Ok(Floor { noise: (left / freedom).max(f64::MIN_POSITIVE), channels, pixels })
+        Ok(Floor { noise: (left / freedom).max(LEAST_NOISE), channels, pixels })
     }
 
     /// The excess, nats a pixel, of a prediction whose residuals have the mean sum of squares `squares` in units of its own
