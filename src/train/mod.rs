@@ -257,7 +257,7 @@ fn begin(
     if let Spec::Blind(spec) = &mut spec
         && config.archive.train_inputs.is_none()
     {
-        (spec.folds, spec.cell) = targets::folds(mean.pixels);
+        (spec.folds, spec.cell) = targets::folds(mean.pixels, cubes.len());
     }
     // Weights and two moments; on a CPU a gradient, and one for each micro-batch.
     let gradients = match device {

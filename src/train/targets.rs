@@ -14,15 +14,18 @@ const HALF: usize = PERIOD / 2;
 /// The most patches that validation looks at.
 const VALIDATION_PATCHES: usize = 9;
 
-/// How many networks learn the very `pixels` that they judge, and the side of the cells that each is trained without: what is
-/// seen often is learned by heart. Anomalies of larger fields may be larger.
-pub fn folds(pixels: f64) -> (usize, usize) {
+/// With more cubes to learn from, an anomaly of one is little of what a network learns, and scoring by one network is faster.
+const FEW_CUBES: usize = 8;
+
+/// How many networks learn the very `pixels` of `cubes` that they judge, and the side of the cells that each is trained without:
+/// what is seen often is learned by heart. Anomalies of larger fields may be larger.
+pub fn folds(pixels: f64, cubes: usize) -> (usize, usize) {
     match pixels {
         // Networks add nothing.
         ..600.0 => (1, CELL),
         ..2_000.0 => (4, CELL),
-        ..30_000.0 => (4, 2 * CELL),
-        // Each pixel is seen less than 50 times.
+        ..30_000.0 if cubes <= FEW_CUBES => (4, 2 * CELL),
+        // Each pixel is seen less than 50 times, or is one of a survey.
         _ => (1, CELL),
     }
 }
@@ -185,6 +188,7 @@ mod tests {
 
     #[test]
     fn fewer_pixels_have_more_folds_until_networks_add_nothing() {
-        assert_eq!([323.0, 1024.0, 2304.0, 1e6].map(folds), [(1, 6), (4, 6), (4, 12), (1, 6)]);
+        assert_eq!([323.0, 1024.0, 2304.0, 1e6].map(|pixels| folds(pixels, 3)), [(1, 6), (4, 6), (4, 12), (1, 6)]);
+        assert_eq!(folds(20_000.0, 32), (1, 6));
     }
 }
