@@ -90,7 +90,7 @@ pub fn stage(comm: &Comm, stage: Stage, arguments: &StageArguments) -> Result<En
             .into());
         }
     };
-    let ending = pipeline::run(comm, &config, stage, arguments.start(), &stop)?;
-    lease.end(comm, &Ok(ending))?;
-    Ok(ending)
+    let result = pipeline::run(comm, &config, stage, arguments.start(), &stop);
+    lease.end(comm, &result)?;
+    result
 }
