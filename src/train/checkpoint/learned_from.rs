@@ -12,6 +12,7 @@ use super::{Header, list};
 use crate::comm::Comm;
 use crate::config::Config;
 use crate::cube::Axis;
+use crate::shard::owned;
 use crate::stream::{Cube, Identity, Use};
 
 /// The identity of each cube, by its id. Empty in checkpoints of older versions.
@@ -28,17 +29,16 @@ pub struct Training {
 }
 
 impl LearnedFrom {
-    /// The `cubes` as they are now; root reads them.
+    /// The `cubes` as they are now; each rank reads its share of them.
     ///
     /// # Collective
     /// # Errors
     /// A cube that cannot be read any more.
     pub fn of(comm: &Comm, config: &Config, cubes: &[Cube]) -> Result<LearnedFrom> {
-        comm.from_root(|| {
-            let identities =
-                cubes.iter().map(|cube| Ok((cube.info().id.clone(), Identity::of(cube, config, Use::Training)?)));
-            Ok(LearnedFrom(identities.collect::<Result<_>>()?))
-        })
+        let mine = &cubes[owned(cubes.len(), comm.rank(), comm.size())];
+        let read = |cube: &Cube| Ok((cube.info().id.clone(), Identity::of(cube, config, Use::Training)?));
+        let mine = comm.agree(mine.iter().map(read).collect::<Result<Vec<(String, Identity)>>>())?;
+        Ok(LearnedFrom(comm.all_gather(&mine).into_iter().flatten().collect()))
     }
 
     /// Whether the cubes are known.
