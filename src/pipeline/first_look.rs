@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
@@ -39,8 +39,9 @@ impl FirstLook {
             return Ok(first);
         }
         let config = config_of(run.config);
-        // A training that goes on has shown it.
-        if comm.from_root(|| Ok(is_there(&config) && has_checkpoints(run.config)))? {
+        // A training that goes on has shown it; and a run of the user's may have that folder.
+        let is_shown = || is_there(&config) && has_checkpoints(run.config);
+        if comm.from_root(|| Ok(is_shown() || !is_free(&config.output.dir)))? {
             return Ok(first);
         }
         let statistics = CubeStatistics { noise, bound: electron_bound(&prepared.cubes, &noise) };
@@ -105,6 +106,13 @@ fn is_there(config: &Config) -> bool {
     directory.join("report.html").exists() && before.is_ok_and(|before| before == config.to_yaml())
 }
 
+/// Whether a first look may write into `directory`, and remove it: a run of its own would have trained or finished there.
+/// Rank-local.
+fn is_free(directory: &Path) -> bool {
+    let is_run = directory.join("summary.json").exists() || directory.join("checkpoints").exists();
+    !directory.exists() || directory.join("config.yaml").exists() && !is_run
+}
+
 fn has_checkpoints(config: &Config) -> bool {
     fs::read_dir(config.output.dir.join("checkpoints")).is_ok_and(|mut found| found.next().is_some())
 }
@@ -121,10 +129,27 @@ fn folder_of(config: &Config) -> PathBuf {
 pub fn remove(run: &Run) -> Result<()> {
     run.comm.on_root(|| {
         let directory = folder_of(run.config);
-        // It has a configuration if it was begun by a run.
-        if directory.join("config.yaml").exists() {
+        if directory.exists() && is_free(&directory) {
             fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_keep_in_the_folder_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let look = folder.path().join(folder::FIRST_LOOK);
+        assert!(is_free(&look));
+        fs::create_dir(&look).unwrap();
+        assert!(!is_free(&look), "a folder of the user's");
+        fs::write(look.join("config.yaml"), "").unwrap();
+        assert!(is_free(&look));
+        fs::write(look.join("summary.json"), "").unwrap();
+        assert!(!is_free(&look), "a run of the user's");
+    }
 }

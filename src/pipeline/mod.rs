@@ -1,8 +1,8 @@
 //! The pipeline of a run: prepare the cubes, learn from them, score each, summarise.
 //!
-//! Each phase is a file that takes one `Run`: `prepare` opens the inputs and brings them to one energy axis,
-//! `first_look` shows what can be seen without the network, `learn` trains it and fits the linear baselines, `score` scores each cube by every method and writes its
-//! file, `summarise` writes report and summary.
+//! Each phase is a file that takes one `Run`: `prepare` opens the inputs and brings them to one energy axis, `first_look`
+//! shows what can be seen without the network, `learn` trains it and fits the linear baselines, `score` scores each cube
+//! by every method and writes its file, `summarise` writes report and summary.
 
 mod averaged;
 mod changes;
