@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use crate::comm::{Comm, ExactSum};
 use crate::cube::neighbourhood;
 
+/// Maps that are best exchanged together by [`Bands::with_halos`]: fewer take more rounds, more take more memory.
+pub const AT_ONCE: usize = 16;
+
 /// Which lines of a cube's maps each rank holds.
 pub struct Bands<'a> {
     pub comm: &'a Comm,

@@ -64,12 +64,11 @@ pub fn score_cube<'a>(
         let fit = scoring.score_cvae(tiles, &mut codes)?;
         methods.push(method("cvae", fit, &floor, Fitted::Elsewhere));
         latent = Some(codes);
-        clock.lap("score");
     }
     let without_network = match earlier {
         Some(earlier) => earlier,
         None => {
-            let found = score_without_network(config, &scoring, &sum, &fits, &floor, clock)?;
+            let found = score_without_network(config, &scoring, &sum, &fits, &floor)?;
             log_excess(comm, cube, &found.methods);
             found
         }
@@ -101,9 +100,8 @@ fn score_without_network(
     sum: &SpectrumSum,
     fits: &LinearFits,
     floor: &Floor,
-    clock: &mut Clock,
 ) -> Result<WithoutNetwork> {
-    let linear = score_linear(config, scoring, sum, fits, floor, clock)?;
+    let linear = score_linear(config, scoring, sum, fits, floor)?;
     let mut methods = Vec::new();
     for (name, path) in &config.methods.given {
         let given = scoring.comm.agree(Given::open(path, scoring.band.cube))?;
@@ -114,7 +112,6 @@ fn score_without_network(
         methods.push(method("context", fit, floor, fitted));
     }
     methods.extend(linear.methods);
-    clock.lap("score");
     Ok(WithoutNetwork { methods, decomposition: linear.decomposition, loadings: linear.loadings })
 }
 

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, s};
 
-use super::clock::Clock;
 use super::excess::{Fitted, Floor};
 use super::linear_fit::{LinearFit, LinearFits, loadings};
 use super::score_reconstruction::Scoring;
@@ -32,7 +31,6 @@ pub fn score_linear(
     sum: &SpectrumSum,
     fits: &LinearFits,
     floor: &Floor,
-    clock: &mut Clock,
 ) -> Result<LinearMethods> {
     let Scoring { comm, band, .. } = *scoring;
     let fits = fits.named();
@@ -50,7 +48,6 @@ pub fn score_linear(
         let scored = score_fit(config, scoring, fit, own_loadings, &sum.totals, floor)?;
         methods.extend(scored.into_iter().map(|method| Method { name: method.name + suffix, ..method }));
     }
-    clock.lap("score");
     Ok(LinearMethods { methods, decomposition, loadings: kept_loadings })
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::discs::Disc;
 use super::sample::Sample;
-use crate::bands::Bands;
+use crate::bands::{AT_ONCE, Bands};
 
 /// Blocks of a field are a fifth of its shorter side, within these bounds; those of a scan a sixteenth of it.
 const SIDE_PX: [usize; 2] = [3, 6];
@@ -21,8 +21,6 @@ const MAX_BLOCKS: usize = 24;
 const RIDGE: f64 = 3.0;
 /// The least share of the pixels that a block is judged by, if its guard is to be kept.
 const LEAST_SHARE: f64 = 0.45;
-/// Maps that are exchanged between ranks at once: fewer take more rounds, more take more memory.
-const AT_ONCE: usize = 16;
 /// Bits of a sum of products that f64 holds exactly.
 const EXACT_BITS: i32 = 52;
 

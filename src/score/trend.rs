@@ -6,7 +6,7 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2, Zip, s};
 
 use super::quantile::medians;
-use crate::bands::{Bands, WithHalo, values_and_presence};
+use crate::bands::{AT_ONCE, Bands, WithHalo, values_and_presence};
 use crate::cube::neighbourhood;
 use crate::spectrum::MAD_OF_SD;
 
@@ -14,8 +14,6 @@ use crate::spectrum::MAD_OF_SD;
 const SIGMA_PX: f64 = 6.0;
 /// Pixels that the Gaussian averages over: the noise of a smoothed map has this much less variance.
 const KERNEL_PX: f64 = 4.0 * std::f64::consts::PI * SIGMA_PX * SIGMA_PX;
-/// Maps that are looked at together: fewer take more rounds between ranks, more take more memory.
-const AT_ONCE: usize = 16;
 /// A map must hold this many independent kernels: with fewer, an anomaly would pass for a trend.
 const MIN_KERNELS: f64 = 16.0;
 /// The smoothed map has a trend if its variance is this many times what noise alone leaves.
