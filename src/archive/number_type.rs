@@ -94,9 +94,14 @@ pub(crate) enum NumberType {
 impl NumberType {
     /// The type that holds values of `T`.
     pub fn of<T: Number>() -> NumberType {
+        NumberType::named(T::DTYPE).expect("every Rust type has its number type")
+    }
+
+    /// The type of this numpy name, if values of it are read.
+    pub fn named(dtype: &str) -> Option<NumberType> {
         use NumberType::*;
-        let all = [I8, U8, I16, U16, I32, U32, I64, U64, F32, F64];
-        all.into_iter().find(|number| number.dtype() == T::DTYPE).expect("every Rust type has its number type")
+        let all = [Bool, I8, U8, I16, U16, I32, U32, I64, U64, F32, F64];
+        all.into_iter().find(|number| number.dtype() == dtype)
     }
 
     /// Its numpy name.

@@ -76,10 +76,9 @@ fn describe(group: &Group, folder: &Path, depth: usize) -> Result<()> {
 /// The type of the values of `dataset` as [`with_number_type`] wants it; none if they are no plain numbers.
 fn dtype_of(dataset: &Dataset) -> Option<&'static str> {
     let stored = dataset.dtype().ok()?.to_descriptor().ok()?;
-    let known = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"];
     match stored {
         TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
-            known.into_iter().find(|known| *known == stored.to_string())
+            with_number_type!(&stored.to_string()[..], T => Some(T::DTYPE), else None)
         }
         _ => None,
     }

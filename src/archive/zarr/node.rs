@@ -104,20 +104,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value> {
 fn of_version_2(described: &Value) -> Result<ArrayMetadata> {
     let dtype = described["dtype"].as_str().unwrap_or("a structure");
     let (order, kind) = dtype.split_at_checked(1).unwrap_or_default();
-    let number = match kind {
-        "b1" => NumberType::Bool,
-        "i1" => NumberType::I8,
-        "u1" => NumberType::U8,
-        "i2" => NumberType::I16,
-        "u2" => NumberType::U16,
-        "i4" => NumberType::I32,
-        "u4" => NumberType::U32,
-        "i8" => NumberType::I64,
-        "u8" => NumberType::U64,
-        "f4" => NumberType::F32,
-        "f8" => NumberType::F64,
-        _ => return Err(refused_type(dtype)),
+    // A letter and a number of bytes.
+    let (letter, bytes) = kind.split_at_checked(1).unwrap_or_default();
+    let bits = bytes.parse::<usize>().unwrap_or(0).saturating_mul(8);
+    let name = match letter {
+        "b" if bits == 8 => "bool".to_string(),
+        "i" => format!("int{bits}"),
+        "u" => format!("uint{bits}"),
+        "f" => format!("float{bits}"),
+        _ => String::new(),
     };
+    let number = NumberType::named(&name).ok_or_else(|| refused_type(dtype))?;
     let filters = &described["filters"];
     ensure!(
         filters.is_null() || filters.as_array().is_some_and(Vec::is_empty),
@@ -135,20 +132,7 @@ fn of_version_2(described: &Value) -> Result<ArrayMetadata> {
 
 fn of_version_3(described: &Value) -> Result<ArrayMetadata> {
     let data_type = described["data_type"].as_str().unwrap_or("a structure");
-    let number = match data_type {
-        "bool" => NumberType::Bool,
-        "int8" => NumberType::I8,
-        "uint8" => NumberType::U8,
-        "int16" => NumberType::I16,
-        "uint16" => NumberType::U16,
-        "int32" => NumberType::I32,
-        "uint32" => NumberType::U32,
-        "int64" => NumberType::I64,
-        "uint64" => NumberType::U64,
-        "float32" => NumberType::F32,
-        "float64" => NumberType::F64,
-        _ => return Err(refused_type(data_type)),
-    };
+    let number = NumberType::named(data_type).ok_or_else(|| refused_type(data_type))?;
     let grid = &described["chunk_grid"];
     ensure!(grid["name"] == "regular", "its chunks are not regular: {}", grid["name"]);
     let (mut little, mut codec) = (true, None);
