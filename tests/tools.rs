@@ -39,7 +39,7 @@ fn results_are_exported_told_and_gone_on_with() {
     said(&case, &["status", "."]).exits(2).says("holds no run");
 
     said(&case, &["export", "out-2", "-o", "tables"]).exits(2).says("--csv");
-    said(&case, &["export", "run.yaml", "--csv"]).exits(1).says("run.yaml");
+    said(&case, &["export", "run.yaml", "--csv"]).exits(2).says("run.yaml holds no results");
     let every = ["export", "out-2", "--csv", "--npy", "--png", "--nexus", "--zspy", "-o", "tables"];
     let exported = said(&case, &every);
     assert!(exported.succeeded().stdout.lines().count() > 20);
