@@ -11,8 +11,10 @@ use super::problems::Problems;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Methods {
-    /// The linear blind spot, method `context`: up to four components of each pixel predicted from those of the pixels around
-    /// it, by a ridge regression that has not seen it.
+    /// The linear blind spot, method `context`: up to four components of each pixel, predicted from the rest of the field by what
+    /// has not seen it. In fields of up to 65536 pixels as a sum of plane waves, which a lattice is, or by a ridge regression on
+    /// the pixels around, whichever is nearer; in larger ones by the regression. Where it explains a cube better than the network,
+    /// its map is the default.
     pub context: bool,
     /// Reconstructions by other programs, by name: `{mine: "models/{}.npy"}`. Each is an array `[y, x, energy]` of electrons
     /// or of shares, in a `.npy` file or in any format that cubes are read from; `{}` stands for the id of the cube. It is

@@ -22,6 +22,8 @@ pub struct Components {
     shapes: Array2<f64>,
     /// By component: how many times larger than the loading of a pixel of one electron it is.
     scale: Vec<f64>,
+    /// By component, in units of the noise.
+    deviations: Vec<f64>,
 }
 
 impl Components {
@@ -46,6 +48,7 @@ impl Components {
             mean: electrons.iter().map(|sum| sum / total).collect(),
             shapes,
             scale: deviations.iter().map(|deviation| total.sqrt() / deviation).collect(),
+            deviations,
         }
     }
 
@@ -58,6 +61,11 @@ impl Components {
             pixel.iter_mut().zip(&self.scale).for_each(|(value, scale)| *value *= scale / root);
         }
         found
+    }
+
+    /// By component, how many deviations of the noise 1 is.
+    pub fn deviations(&self) -> &[f64] {
+        &self.deviations
     }
 
     /// The electrons `[x, E]` that spectra with so many electrons as those of `counts` `[x, E]` have where their components

@@ -8,8 +8,13 @@ mod blind_spot;
 mod components;
 mod field;
 mod normal;
+mod peaks;
+mod prediction;
+mod wave_fit;
+mod waves;
 mod window;
 
 pub use blind_spot::BlindSpot;
 pub use components::Components;
 pub use field::Field;
+pub use prediction::Prediction;

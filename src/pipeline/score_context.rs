@@ -1,7 +1,7 @@
 //! The linear blind spot of one cube.
 
 use anyhow::Result;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis as Dim};
 
 use super::excess::Fitted;
 use super::linear_fit::{LinearFit, LinearFits, loadings};
@@ -10,7 +10,7 @@ use super::score_reconstruction::{Fit, Scoring};
 use super::sum_cube::SpectrumSum;
 use crate::bands::Bands;
 use crate::config::{Auto, Config, OneOrMany};
-use crate::context::{BlindSpot, Components, Field};
+use crate::context::{Components, Prediction};
 
 /// Scores a cube, whose spectra add up to `sum`, by what the surroundings of each pixel predict.
 ///
@@ -28,10 +28,15 @@ pub fn score_context(
     let width = scoring.band.cube.size()[1];
     let valid = own.outer_iter().filter(|pixel| pixel.iter().all(|value| value.is_finite())).count();
     let bands = Bands::new(scoring.comm, width, scoring.band.lines.len(), valid);
-    let field = Field::new(&bands, own.view());
-    let blind_spot = BlindSpot::fit(scoring.comm, &field)?;
-    let fit = scoring
-        .score_rebuilt(|y, line: ArrayView2<f32>| components.electrons(blind_spot.predict(&field, y).view(), line))?;
+    let prediction = Prediction::new(&bands, own.view(), components.deviations())?;
+    if scoring.comm.is_root() {
+        let by = if prediction.by_waves { "the waves of the field" } else { "the pixels around" };
+        log::info!("{}: context predicts each pixel by {by}", scoring.band.cube.info().id);
+    }
+    let first = scoring.band.lines.start;
+    let fit = scoring.score_rebuilt(|y, line: ArrayView2<f32>| {
+        components.electrons(prediction.components.index_axis(Dim(0), y - first), line)
+    })?;
     Ok((fit, Fitted::Surroundings(own.ncols())))
 }
 
