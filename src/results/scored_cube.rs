@@ -21,7 +21,8 @@ pub struct ScoredCube<'a> {
     /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
     pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
-    /// The CVAE first, then what is given, `context` and the linear baselines; the first is the default.
+    /// The CVAE first, then what is given, `context` and the linear baselines; the first is the default. `context` comes before a
+    /// CVAE that explains the cube worse.
     pub methods: Vec<Method>,
     pub decomposition: Decomposition,
     /// `[lines * x, components]`, NaN where ignored.
