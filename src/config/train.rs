@@ -15,7 +15,7 @@ pub struct Train {
     pub epochs: Option<usize>,
     /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
     /// the archive; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted
-    /// better for it and all together are at most 1000. With the presets `compact` and `paper` two passes, but at least 800
+    /// better for it and all together are at most 1000, but not where four networks share the pixels. With the presets `compact` and `paper` two passes, but at least 800
     /// with patches of 12 x 12 pixels, or 200 with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
@@ -48,8 +48,7 @@ pub struct Train {
     /// presets `compact` and `paper` of the scan lines, in blocks as high as a patch, where that costs at most 12 % of the
     /// crops.
     pub validation: f64,
-    /// Epochs between checkpoints; `auto`: 10, or a twentieth of the steps if that is more, since small archives have
-    /// short epochs.
+    /// Epochs between checkpoints; `auto`: 10, but a quarter of the training at most, and a twentieth of it at least.
     pub checkpoint_epochs: Auto<usize>,
     /// Number of latest checkpoints that are kept, at least 1, in case one is damaged; the best is kept as well.
     pub keep_checkpoints: usize,
@@ -86,8 +85,10 @@ impl Default for Train {
 const AUTO_STEPS: [usize; 2] = [800, 20_000];
 
 const EPOCHS_BETWEEN_CHECKPOINTS: usize = 10;
+/// At least so many checkpoints where epochs are long.
+const FEWEST_CHECKPOINTS: usize = 4;
 /// At most so many checkpoints where epochs are short: one of a hundred MB takes as long as a few steps.
-const LEAST_CHECKPOINTS: usize = 20;
+const MOST_CHECKPOINTS: usize = 20;
 
 /// How often a blind spot predicts each pixel in the first cycle of `train.steps: auto`, in at most so many steps: more learns
 /// the noise of small fields by heart.
@@ -97,8 +98,9 @@ const BLIND_STEPS: usize = 700;
 const BLIND_MOST: usize = 1000;
 /// In fields of fewer pixels networks add nothing, and take one cycle.
 const BLIND_PIXELS: usize = 600;
-/// Epochs of a blind spot, of which a training has so many at most: a pass over a small field is a step or two.
-const BLIND_EPOCHS: usize = 14;
+/// Epochs of a blind spot, of which a cycle has so many at most: a pass over a small field is a step or two, and after each the
+/// network is judged.
+const BLIND_EPOCHS: usize = 4;
 
 /// What a step of training takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,7 +180,8 @@ impl Train {
         match self.checkpoint_epochs {
             Auto::Given(epochs) => epochs,
             Auto::Auto => {
-                (length.steps / LEAST_CHECKPOINTS).div_ceil(length.steps_per_epoch).max(EPOCHS_BETWEEN_CHECKPOINTS)
+                let usual = EPOCHS_BETWEEN_CHECKPOINTS.min(length.steps / length.steps_per_epoch / FEWEST_CHECKPOINTS);
+                (length.steps / MOST_CHECKPOINTS).div_ceil(length.steps_per_epoch).max(usual).max(1)
             }
         }
     }
@@ -254,8 +257,8 @@ mod tests {
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
         let blind = |pixels| auto.length(pixels, [32, 32], Preset::Blind);
-        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 49 });
-        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 6 });
+        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 169 });
+        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 19 });
         // Two passes in batches of 8 patches.
         assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 1000, steps_per_epoch: 400 });
     }

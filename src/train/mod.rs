@@ -75,7 +75,7 @@ pub fn train(
         None => begin(comm, config, cubes, statistics, device)?,
     };
     let pixels = cubes.iter().map(|cube| cube.ignored.len()).sum();
-    let length = config.train.length(pixels, checkpoint.model.spec.patch(), config.model.preset);
+    let length = length_of(config, pixels, &checkpoint.model.spec);
     if checkpoint.is_finished(length) {
         return Ok(Outcome::Finished(Box::new(checkpoint.model)));
     }
@@ -100,6 +100,13 @@ pub fn train(
         checkpoint = begin(comm, config, cubes, statistics, device)?;
         (checkpoint.step, checkpoint.course) = (step, Course::anew(step));
     }
+}
+
+/// How long a network of `spec` is trained on `pixels`. In folds it takes one cycle: another makes each pixel's surroundings known
+/// by heart, and what they predict worse.
+fn length_of(config: &Config, pixels: usize, spec: &Spec) -> TrainingLength {
+    let length = config.train.length(pixels, spec.patch(), config.model.preset);
+    if spec.folds() > 1 { TrainingLength { most: length.steps, ..length } } else { length }
 }
 
 /// The history, and the losses of the epoch in progress.
@@ -212,7 +219,7 @@ pub fn rehearse(
 ) -> Result<Rehearsal> {
     let device = device::choose(comm, config.train.device)?;
     let start = begin(comm, config, cubes, statistics, device)?;
-    let length = config.train.length(pixels, start.model.spec.patch(), config.model.preset);
+    let length = length_of(config, pixels, &start.model.spec);
     let mut crops = Crops::new(comm, config, cubes, &start.model)?;
     let mut trainer = Trainer::new(comm, config, device, length, start)?;
     if let Some(lines) = crops.lines_for_gpu(trainer.memory_for_lines()) {
