@@ -28,6 +28,47 @@ fn every_number_becomes_a_float32() {
 }
 
 #[test]
+fn axes_of_one_place_are_dropped_and_series_are_called_so() {
+    let folder = Folder::new();
+    let energy = (0..5).map(|e| 450.0 + 0.25 * f64::from(e)).collect::<Vec<_>>();
+    let write = |name: &str, data: ArrayD<f32>, dim: usize| {
+        let (path, file) = folder.file(name);
+        let axes: Vec<String> = (0..data.ndim()).map(|i| if i == dim { "energy".into() } else { ".".into() }).collect();
+        let group = file.create_group("data").unwrap();
+        group.new_dataset_builder().with_data(data.view()).create("counts").unwrap();
+        group.new_dataset_builder().with_data(&energy).create("energy").unwrap();
+        text(&group, "NX_class", "NXdata");
+        text(&group, "signal", "counts");
+        let axes: Vec<VarLenUnicode> = axes.iter().map(|axis| axis.parse().unwrap()).collect();
+        group.new_attr::<VarLenUnicode>().shape(axes.len()).create("axes").unwrap().write_raw(&axes).unwrap();
+        file.close().unwrap();
+        path
+    };
+    let shape = |shape: &[usize]| values().into_dyn().into_shape_with_order(IxDyn(shape)).unwrap();
+    for (i, sizes) in [&[1, 3, 4, 5][..], &[3, 1, 4, 5], &[3, 4, 1, 5], &[1, 3, 1, 4, 5]].iter().enumerate() {
+        let reader = open(&write(&format!("{i}.nxs"), shape(sizes), sizes.len() - 1));
+        assert_eq!(read_all(&reader), values(), "{sizes:?}");
+        assert_eq!(reader.info().energy.offset, 450.0);
+        let (path, file) = folder.file(&format!("{i}.h5"));
+        file.new_dataset_builder().with_data(shape(sizes).view()).create("counts").unwrap();
+        file.close().unwrap();
+        assert_eq!(read_all(&open(&path)), values(), "{sizes:?}");
+    }
+    let first = values().permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
+    let first = first.into_dyn().into_shape_with_order(IxDyn(&[5, 1, 3, 4])).unwrap();
+    assert_eq!(read_all(&open(&write("first.nxs", first, 0))), values());
+
+    let frames = ndarray::stack(Dimension(0), &[values().view(), values().view()]).unwrap().into_dyn();
+    let (path, file) = folder.file("series.h5");
+    file.new_dataset_builder().with_data(frames.view()).create("counts").unwrap();
+    file.close().unwrap();
+    for path in [path, write("series.nxs", frames, 3)] {
+        let message = refusal(&path);
+        assert!(message.contains("4 dimensions (2 x 3 x 4 x 5)") && message.contains("s.sum(axis=2)"), "{message}");
+    }
+}
+
+#[test]
 fn complex_and_colours_are_refused_in_words() {
     #[derive(H5Type, Clone)]
     #[repr(C)]
