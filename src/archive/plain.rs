@@ -8,6 +8,7 @@ use hdf5::{Dataset, File, Group, LocationType};
 use super::attribute::text;
 use super::hdf5_file::numeric_dtype;
 use super::layout::{Layout, in_ev, uniform};
+use super::likely_energy::likely_energy;
 use super::{dimension_scales, emd, microscope, nexus, swift, unreadable, velox};
 use crate::cube::Axis;
 
@@ -181,10 +182,19 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
     let energy = match (&in_ev[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
-        _ => {
-            problems.push("no axis tells that it is the energy: the last one is taken".into());
-            axes.len() - 1
-        }
+        _ => match likely_energy(dataset) {
+            Some(dim) => {
+                problems.push(format!(
+                    "no axis tells that it is the energy: dimension {dim} of {shape:?} is taken, by far the longest, along \
+                     which the counts fall"
+                ));
+                dim
+            }
+            None => {
+                problems.push("no axis tells that it is the energy: the last one is taken".into());
+                axes.len() - 1
+            }
+        },
     };
     for (dim, axis) in axes.iter_mut().enumerate() {
         axis.navigate = dim != energy;

@@ -1,5 +1,7 @@
 //! Plain HDF5 and NeXus, number types, and files that are refused whatever their format.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 
 #[test]
@@ -69,6 +71,30 @@ fn axes_of_one_place_are_dropped_and_series_are_called_so() {
 }
 
 #[test]
+fn an_energy_axis_that_nothing_names_is_known_by_its_length_and_fall() {
+    let folder = Folder::new();
+    let write = |name: &str, data: ArrayD<f32>| {
+        let (path, file) = folder.file(name);
+        file.new_dataset_builder().with_data(data.view()).create("counts").unwrap();
+        file.close().unwrap();
+        path
+    };
+    let cube = |fall: f64| {
+        let counts =
+            move |e: usize, y: usize, x: usize| (1e3 * (-fall * e as f64 / 200.0).exp()) as f32 + (y + x) as f32;
+        ArrayD::from_shape_fn(IxDyn(&[200, 12, 16]), |at| counts(at[0], at[1], at[2]))
+    };
+    let reader = open(&write("first.h5", cube(1.0)));
+    assert_eq!(reader.info().shape(), [12, 16, 200]);
+    assert_eq!(reader.read(3..4, 5..6, 0..1).unwrap()[[0, 0, 0]], 1008.0);
+    assert!(reader.problems()[0].contains("dimension 0 of [200, 12, 16] is taken"), "{:?}", reader.problems());
+    // A field of 200 lines: nothing falls along them.
+    let reader = open(&write("lines.h5", cube(0.0)));
+    assert_eq!(reader.info().shape(), [200, 12, 16]);
+    assert!(reader.problems()[0].contains("the last one is taken"));
+}
+
+#[test]
 fn complex_and_colours_are_refused_in_words() {
     #[derive(H5Type, Clone)]
     #[repr(C)]
@@ -108,6 +134,15 @@ fn files_that_are_no_files_are_named() {
     assert!(refusal(&path).contains("empty"));
     std::fs::write(&path, "not an HDF5 file at all").unwrap();
     assert!(refusal(&path).contains("no HDF5 file"));
+    let packed = folder.path("cube.dm3.gz");
+    std::fs::write(&packed, b"\x1f\x8b...").unwrap();
+    assert!(refusal(&packed).contains("unpack it"));
+    let named = folder.0.path().join(std::ffi::OsStr::from_bytes(b"b\xff.hspy"));
+    let (path_of_whole, file) = folder.file("named.hspy");
+    experiment(&file, "cube", &values().into_dyn(), &[Y, X, E], "EELS");
+    file.close().unwrap();
+    std::fs::rename(path_of_whole, &named).unwrap();
+    assert!(refusal(&named).contains("rename it"));
     assert!(refusal(&folder.path("missing.hspy")).contains("No such file"));
     assert!(refusal(folder.0.path()).contains("no regular file"));
 
