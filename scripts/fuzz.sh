@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Reads broken files by the million: Gatan files, Zarr's descriptions and chunks, Velox's JSON, configurations, sweeps and checkpoints
-# with changed bytes.
+# Reads broken files by the million: Gatan files, Zarr's descriptions and chunks, the JSON of Velox and Nion Swift, the axes of HDF5,
+# the tags of DM5, configurations, sweeps and checkpoints with changed bytes.
 #
-#   scripts/fuzz.sh [N] [SEED]        N mutants for each of eight readers (200000), drawn with SEED (1)
+#   scripts/fuzz.sh [N] [SEED]        N mutants for each of eleven readers (200000), drawn with SEED (1)
 #
 # There must be no panic, no hang, and at most 4 GiB of address space, most of it for libraries. A file that breaks a reader stays
 # in the folder for temporary files, and the message names it: make it a test beside the reader.

@@ -132,5 +132,8 @@ fn fresh_removes_nothing_where_it_finds_files_of_others() {
     let fresh = ["run", "run.yaml", "--fresh", "--set", "output=out-1"];
     finish(case.command(2, &fresh), LIMIT).exits(1).says("checkpoints/mine is of no run").says("Nothing was removed");
     fs::remove_file(case.output(1).join("checkpoints/mine")).expect("a file can go");
+    fs::create_dir(case.output(1).join("checkpoints/mine")).expect("a folder takes a folder");
+    finish(case.command(1, &fresh), LIMIT).exits(1).says("checkpoints/mine is of no run").says("Nothing was removed");
+    fs::remove_dir(case.output(1).join("checkpoints/mine")).expect("an empty folder can go");
     assert_eq!(found(), before);
 }

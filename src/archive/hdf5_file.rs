@@ -36,11 +36,19 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
     if is_zip(path) && path.extension().is_some_and(|extension| extension == "zspy") {
         bail!("{shown}: is packed; unpack it into a folder: unzip {shown} -d FOLDER.zspy");
     }
+    if is_zip(path)
+        || path.extension().is_some_and(|extension| ["gz", "bz2", "xz", "7z", "tar"].iter().any(|e| extension == *e))
+    {
+        bail!("{shown}: is packed; unpack it, and name the file inside");
+    }
     if !has_signature(path).with_context(|| format!("{shown}: cannot be read"))? {
         bail!(
             "{shown}: is no HDF5 file and none of Gatan's (DM3, DM4), whatever its name says; convert it with \
              scripts/convert.py, or open it in HyperSpy and save it as .hspy"
         );
+    }
+    if path.to_str().is_none() {
+        bail!("{shown}: its name is no UTF-8 in every letter; rename it");
     }
     File::with_options()
         .with_fapl(|fapl| {

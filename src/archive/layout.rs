@@ -73,10 +73,13 @@ impl Layout {
             ));
         } else if self.axes.len() > 3 && (0..self.axes.len()).filter(|&i| i != dim && self.axes[i].size > 1).count() > 2
         {
+            let shape: Vec<String> = self.axes.iter().map(|axis| axis.size.to_string()).collect();
+            // HyperSpy counts axes from x on.
             self.energy = Err(format!(
-                "it has {} dimensions, not y, x and energy: of a series save one frame, or the sum of all (in HyperSpy \
-                 `s.sum(axis=0)`), as .hspy",
-                self.axes.len()
+                "it has {} dimensions ({}), not y, x and energy: of a series save the sum of all frames (in HyperSpy \
+                 `s.sum(axis=2)`, where `print(s)` shows x, y, frames | energy) or one frame (`s.inav[:, :, 0]`), as .hspy",
+                self.axes.len(),
+                shape.join(" x ")
             ));
         } else if self.axes.iter().any(|axis| axis.size == 0) {
             let shape: Vec<usize> = self.axes.iter().map(|axis| axis.size).collect();

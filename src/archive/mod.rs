@@ -18,6 +18,7 @@ mod hdf5_file;
 pub(crate) mod hspy;
 mod inspect;
 mod layout;
+mod likely_energy;
 mod low_loss;
 mod metadata;
 mod microscope;

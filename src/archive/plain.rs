@@ -8,6 +8,7 @@ use hdf5::{Dataset, File, Group, LocationType};
 use super::attribute::text;
 use super::hdf5_file::numeric_dtype;
 use super::layout::{Layout, in_ev, uniform};
+use super::likely_energy::likely_energy;
 use super::{dimension_scales, emd, microscope, nexus, swift, unreadable, velox};
 use crate::cube::Axis;
 
@@ -45,7 +46,14 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
     }
     let is_velox = velox::is_velox(file);
     let is_cube = |(_, dataset): &&(String, Dataset)| dataset.ndim() == 3;
-    let cubes: Vec<&(String, Dataset)> = numeric.iter().filter(|cube| is_cube(cube) && !is_velox).collect();
+    let mut cubes: Vec<&(String, Dataset)> = numeric.iter().filter(|cube| is_cube(cube) && !is_velox).collect();
+    if cubes.is_empty() && !is_velox {
+        // One frame of a series.
+        let has_one_frame = |(_, dataset): &&(String, Dataset)| {
+            dataset.ndim() > 3 && dataset.shape().iter().filter(|&&size| size > 1).count() <= 3
+        };
+        cubes = numeric.iter().filter(has_one_frame).collect();
+    }
     let signals: Vec<&(String, Dataset)> =
         numeric.iter().filter(|(name, dataset)| is_signal(file, name, dataset, cubes.is_empty())).collect();
     match (&cubes[..], &signals[..]) {
@@ -59,6 +67,12 @@ pub(crate) fn find(file: &File, wanted: Option<&str>) -> Result<Layout> {
             }
             bail!("several three-dimensional datasets; choose one by archive.dataset, of: {listed}")
         }
+    }
+    let series: Vec<&(String, Dataset)> =
+        numeric.iter().filter(|(_, dataset)| dataset.ndim() > 3 && !is_velox).collect();
+    if let [(name, dataset)] = series[..] {
+        // Refused for what it is.
+        return describe(file, name, dataset);
     }
     // A cube of complex numbers is refused for that, not for being absent.
     if let Some((_, dataset)) = other.iter().find(|cube| is_cube(cube) && !is_velox) {
@@ -128,8 +142,8 @@ fn open_parent(file: &File, path: &str) -> Result<Group> {
     file.group(parent).with_context(|| format!("group {parent}"))
 }
 
-/// Whether attributes make `dataset` at `path` the spectra of its group: a cube, or with `flat` also a line scan or a
-/// lone spectrum with an axis in eV.
+/// Whether attributes make `dataset` at `path` the spectra of its group: a cube, or with `flat` also a series of
+/// them, or a line scan or a lone spectrum with an axis in eV.
 fn is_signal(file: &File, path: &str, dataset: &Dataset, flat: bool) -> bool {
     let Ok(parent) = open_parent(file, path) else {
         return false;
@@ -141,7 +155,7 @@ fn is_signal(file: &File, path: &str, dataset: &Dataset, flat: bool) -> bool {
                 .is_ok_and(|layout| layout.energy.is_ok_and(|dim| in_ev(&layout.axes[dim].units).is_some()))
     };
     (nexus::is_signal(&parent, name, dataset) || emd::is_signal(&parent, name))
-        && (dataset.ndim() == 3 || (flat && is_flat()))
+        && (dataset.ndim() == 3 || (flat && (dataset.ndim() > 3 || is_flat())))
 }
 
 /// Axes and energy of `dataset` at `path`.
@@ -168,10 +182,19 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     let called: Vec<usize> = (0..axes.len()).filter(|&dim| is_called_energy(&axes[dim].name)).collect();
     let energy = match (&in_ev[..], &called[..]) {
         (&[dim], _) | (_, &[dim]) => dim,
-        _ => {
-            problems.push("no axis tells that it is the energy: the last one is taken".into());
-            axes.len() - 1
-        }
+        _ => match likely_energy(dataset) {
+            Some(dim) => {
+                problems.push(format!(
+                    "no axis tells that it is the energy: dimension {dim} of {shape:?} is taken, by far the longest, along \
+                     which the counts fall"
+                ));
+                dim
+            }
+            None => {
+                problems.push("no axis tells that it is the energy: the last one is taken".into());
+                axes.len() - 1
+            }
+        },
     };
     for (dim, axis) in axes.iter_mut().enumerate() {
         axis.navigate = dim != energy;
@@ -179,7 +202,8 @@ fn describe(file: &File, path: &str, dataset: &Dataset) -> Result<Layout> {
     if axes[energy] == Axis::of_indices("", shape[energy], false) {
         axes[energy].units = "eV".into();
     }
-    let navigation = axes.iter().filter(|axis| axis.navigate);
+    let has_frames = axes.len() > 3;
+    let navigation = axes.iter().filter(|axis| axis.navigate && (!has_frames || axis.size > 1));
     let navigation: Vec<String> = navigation.map(|axis| axis.name.to_lowercase()).collect();
     Ok(Layout {
         format: if nexus::is_nexus(&parent) {

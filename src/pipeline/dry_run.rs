@@ -13,6 +13,7 @@ use crate::comm::Comm;
 use crate::config::{Align, Auto, Config, PcaFit, Reconstruction};
 use crate::ending::Ending;
 use crate::memory::LIBRARIES_MIB;
+use crate::results::folder;
 use crate::shard::{Extent, LanePlan};
 use crate::stream::{Cube, CubeStatistics, electron_bound, measure_statistics};
 use crate::train::{Rehearsal, rehearse};
@@ -30,6 +31,7 @@ const MOST_VOXELS: usize = 1 << 26;
 /// # Errors
 /// Whatever would end the run before its first result.
 pub fn dry_run(comm: &Comm, config: &Config) -> Result<Ending> {
+    comm.on_root(|| folder::check(&config.output.dir))?;
     let mut inputs = inputs::open(comm, config, true)?;
     let begun = Instant::now();
     let (smallest, statistics) = read_smallest(comm, config, &mut inputs)?;

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use rustix::fs::Access;
 
+use super::stored::LONGEST_NAME;
 use super::summary::{CubeSummary, SCORING, Summary};
 use crate::comm::Comm;
 use crate::config::{Config, Stage, Work};
@@ -49,6 +51,25 @@ pub enum State {
 /// A folder that cannot be written, or that holds a run with another configuration, or scores that `stage` would lose.
 pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<State> {
     comm.from_root(|| open_on_root(config, stage, start))
+}
+
+/// Refuses an output folder that a run could not make or write in; makes none. Rank-local.
+///
+/// # Errors
+/// A name that no file system takes; a file in the way; a folder without permission to write.
+pub fn check(directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    for name in directory.components().map(|part| part.as_os_str().len()) {
+        ensure!(
+            name <= LONGEST_NAME,
+            "{shown}: a name in it has {name} bytes, and file systems take {LONGEST_NAME}: choose another `output`"
+        );
+    }
+    let made = directory.ancestors().find(|folder| folder.exists()).filter(|folder| !folder.as_os_str().is_empty());
+    let made = made.unwrap_or(Path::new("."));
+    ensure!(made.is_dir(), "{shown}: {} is no folder: choose another `output`", made.display());
+    rustix::fs::access(made, Access::WRITE_OK | Access::EXEC_OK)
+        .with_context(|| format!("cannot write in {}: mend its permissions or choose another `output`", made.display()))
 }
 
 /// Removes what earlier runs wrote into the output folder, and nothing else, and writes the resolved configuration there.
@@ -220,9 +241,11 @@ fn remove_run_files(directory: &Path) -> Result<()> {
     let own = run_files(directory)?;
     let checkpoints = directory.join("checkpoints");
     if checkpoints.exists() {
-        let others = files(&checkpoints, |_| true)?.into_iter().find(|path| !own.contains(path));
-        if let Some(other) = others {
-            bail!(
+        // Folders too, which may be empty.
+        for entry in fs::read_dir(&checkpoints).with_context(|| checkpoints.display().to_string())? {
+            let other = entry?.path();
+            ensure!(
+                own.contains(&other),
                 "{} is of no run, and --fresh removes the folder: move it away or choose another `output`. Nothing was removed",
                 other.display()
             );
@@ -281,5 +304,16 @@ mod tests {
         remove_run_files(folder.path()).unwrap();
         assert!(own.iter().all(|name| !folder.path().join(name).exists()));
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_made_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        check(&folder.path().join("new/deep")).unwrap();
+        check(Path::new("new")).unwrap();
+        let refusal = |path: PathBuf| format!("{:#}", check(&path).unwrap_err());
+        assert!(refusal(folder.path().join("o".repeat(256))).contains("a name in it has 256 bytes"));
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(refusal(folder.path().join("file/out")).contains("is no folder"));
     }
 }

@@ -16,7 +16,7 @@ use crate::stream::{Cube, Identity, Use};
 pub(super) const IDENTITY: &str = "identity";
 
 /// Bytes of the longest name of a file.
-const LONGEST_NAME: usize = 255;
+pub(super) const LONGEST_NAME: usize = 255;
 
 /// The file with the results of the cube `id`, in the run of `directory`.
 pub fn cube_path(directory: &Path, id: &str) -> PathBuf {

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use super::quantile::{MAD_OF_SD, Middle, median};
+
 /// Slopes of the background of a mean spectrum: it falls, and no faster than this, even on a miscalibrated axis.
 pub const NATURAL_SLOPES: RangeInclusive<f64> = -6.0..=0.0;
 /// Slopes allowed where noise may bend the fit a little beyond the natural ones.
@@ -82,6 +84,14 @@ impl PowerLaw {
         let distance = energy.ln() - self.center_ln_energy;
         1.0 / self.num_points as f64 + distance * distance / self.spread
     }
+}
+
+/// Robust standard deviation of `ln counts` from channel to channel, by second differences.
+pub(super) fn channel_noise(counts: &[f64]) -> f64 {
+    let ln = |n: f64| n.max(f64::MIN_POSITIVE).ln();
+    let steps = counts.windows(3).map(|w| (ln(w[0]) - 2.0 * ln(w[1]) + ln(w[2])).abs());
+    // 6: the variance of a second difference of white noise.
+    median(steps, Middle::Upper) / MAD_OF_SD / 6f64.sqrt()
 }
 
 #[cfg(test)]

@@ -7,6 +7,15 @@ use crate::cube::{Axis, neighbourhood};
 pub const FIT_EV: f64 = 20.0;
 pub const RISE_EV: f64 = 8.0;
 pub const GAP_EV: f64 = 2.0;
+/// How far past the onset of a sharp edge its white lines are looked for, eV.
+pub const EDGE_EXTENT_EV: f64 = 40.0;
+/// Below this energy loss (eV) the zero-loss and plasmon tails hide or mimic edges.
+pub const LOWEST_EV: f64 = 50.0;
+
+/// Channels at either end of the axis that a detector often spoils.
+pub fn margin(num_channels: usize) -> usize {
+    (num_channels / 100).max(6)
+}
 
 /// How many channels `ev` spans, at least `least`.
 pub fn channels(energy: &Axis, ev: f64, least: usize) -> usize {

@@ -7,6 +7,8 @@ use super::elements::{ElementEdge, edges};
 
 /// Standard deviation of an onset read from a spectrum about the tabulated one, eV: valence, resolution, noise.
 const ONSET_SD_EV: f64 = 2.5;
+/// The same of a delayed one, whose start nobody sees.
+const DELAYED_SD_EV: f64 = 8.0;
 /// Standard deviations of the error of the energy axis, eV, and of its dispersion, as a fraction.
 const AXIS_SD_EV: f64 = 6.0;
 const DISPERSION_SD: f64 = 0.02;
@@ -15,8 +17,9 @@ const MAX_AXIS_ERROR_EV: f64 = 14.0;
 const AXIS_STEPS: i32 = 28;
 const MAX_DISPERSION_ERROR: f64 = 0.05;
 const DISPERSION_STEPS: i32 = 5;
-/// Edges further than this from an onset are no candidates, eV.
+/// Edges further than this from an onset, or from a delayed one, are no candidates, eV.
 const REACH_EV: f64 = 6.0;
+const DELAYED_REACH_EV: f64 = 16.0;
 /// Cost of an onset that is no edge of the table.
 const UNKNOWN: f64 = 12.0;
 /// The same for a gentle rise within `STRUCTURE_EV` after another onset: most are near-edge structure of that edge.
@@ -46,6 +49,8 @@ pub struct Onset {
     pub energy_ev: f64,
     /// Whether a narrow line follows at once, as the white lines of L3 and M5 do.
     pub is_sharp: bool,
+    /// Whether it rises over tens of eV.
+    pub is_delayed: bool,
 }
 
 /// What the onsets of one spectrum may be.
@@ -152,7 +157,11 @@ fn ranked(cost: impl Fn(&'static ElementEdge) -> Option<f64>) -> Vec<(f64, &'sta
 /// The cost of reading `onset` as `edge` where the axis reads `error` eV too high; none where it lies too far away.
 fn cost(edge: &ElementEdge, onset: &Onset, error: f64) -> Option<f64> {
     let misfit = onset.energy_ev - error - edge.onset_ev;
-    if misfit.abs() > REACH_EV {
+    let (sd, reach) = match onset.is_delayed {
+        true => (DELAYED_SD_EV, DELAYED_REACH_EV),
+        false => (ONSET_SD_EV, REACH_EV),
+    };
+    if misfit.abs() > reach {
         return None;
     }
     let is = |list: &str| list.split(' ').any(|element| element == edge.element);
@@ -170,7 +179,7 @@ fn cost(edge: &ElementEdge, onset: &Onset, error: f64) -> Option<f64> {
         (false, true) if edge.shell != "K" => TOO_SHARP,
         _ => 0.0,
     };
-    Some((misfit / ONSET_SD_EV).powi(2) + rarity + minor + shape)
+    Some((misfit / sd).powi(2) + rarity + minor + shape)
 }
 
 #[cfg(test)]
@@ -178,7 +187,8 @@ mod tests {
     use super::*;
 
     fn names(onsets: &[(f64, bool)]) -> Vec<String> {
-        let onsets: Vec<Onset> = (onsets.iter()).map(|&(energy_ev, is_sharp)| Onset { energy_ev, is_sharp }).collect();
+        let onsets: Vec<Onset> =
+            (onsets.iter()).map(|&(energy_ev, is_sharp)| Onset { energy_ev, is_sharp, is_delayed: false }).collect();
         let found = identify(&onsets);
         (found.candidates.iter().zip(&found.is_clear))
             .map(|(edges, &clear)| match edges.first() {

@@ -21,6 +21,7 @@
 //! gives the windows to score them in.
 
 mod background;
+mod delayed;
 mod edge_shift;
 mod edges;
 mod elements;

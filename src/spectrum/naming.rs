@@ -22,11 +22,20 @@ pub struct FoundEdge {
     pub axis_error_ev: Option<f64>,
 }
 
-/// Names `windows`, whose edges leave their backgrounds at `onsets_ev` in `mean` (`[E]` counts).
-pub fn named(energy: &Axis, mean: &[f64], onsets_ev: &[f64], windows: Vec<Window>) -> Vec<FoundEdge> {
+/// Names `windows`, whose edges leave their backgrounds at `onsets_ev` in `mean` (`[E]` counts), the last of them delayed.
+pub fn named(
+    energy: &Axis,
+    mean: &[f64],
+    onsets_ev: &[f64],
+    num_delayed: usize,
+    windows: Vec<Window>,
+) -> Vec<FoundEdge> {
     let energies = energy.values();
-    let rises: Vec<Onset> =
-        onsets_ev.iter().map(|&onset_ev| shape_of_rise(energy, &energies, mean, onset_ev)).collect();
+    let num_others = onsets_ev.len() - num_delayed;
+    let others = onsets_ev[..num_others].iter().map(|&onset_ev| shape_of_rise(energy, &energies, mean, onset_ev));
+    let delayed =
+        onsets_ev[num_others..].iter().map(|&energy_ev| Onset { energy_ev, is_sharp: false, is_delayed: true });
+    let rises: Vec<Onset> = others.chain(delayed).collect();
     let identified = identify(&rises);
     let mut found: Vec<FoundEdge> = Vec::new();
     for (i, mut window) in windows.into_iter().enumerate() {
@@ -48,7 +57,7 @@ fn shape_of_rise(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -
     let background = [onset_ev - GAP_EV - FIT_EV, onset_ev - GAP_EV];
     let reach = [onset_ev - GAP_EV, onset_ev + RISE_EV + LINE_WIDTH_EV];
     let rise = excess(energy, energies, mean, background, reach);
-    let flat = Onset { energy_ev: onset_ev, is_sharp: false };
+    let flat = Onset { energy_ev: onset_ev, is_sharp: false, is_delayed: false };
     let Some((start, excess)) = rise else {
         return flat;
     };
@@ -60,5 +69,9 @@ fn shape_of_rise(energy: &Axis, energies: &[f64], mean: &[f64], onset_ev: f64) -
     let half = excess[..peak].iter().rposition(|&v| v < 0.5 * highest);
     let after = peak..(peak + channels(energy, LINE_WIDTH_EV, 1) + 1).min(excess.len());
     let lowest = excess[after].iter().copied().fold(highest, f64::min);
-    Onset { energy_ev: energies[start + half.map_or(0, |i| i + 1)], is_sharp: lowest < LINE_DROP * highest }
+    Onset {
+        energy_ev: energies[start + half.map_or(0, |i| i + 1)],
+        is_sharp: lowest < LINE_DROP * highest,
+        is_delayed: false,
+    }
 }

@@ -148,16 +148,18 @@ impl Parsed {
     }
 }
 
-/// The only EELS image of `path` with `pixels` `[y, x]` that reaches the zero-loss peak; none if there is none, or several.
-/// Rank-local.
+/// The only EELS image of `path` with `pixels` `[y, x]` that reaches the zero-loss peak, or the only one of them that the tags
+/// call low-loss; none if there is none, or several. Rank-local.
 ///
 /// # Errors
 /// A damaged file.
 pub(crate) fn low_loss_image(path: &Path, pixels: [usize; 2]) -> Result<Option<usize>> {
     let images = Parsed::of(path)?.images;
-    let mut found = (0..images.len()).filter(|&index| choose::is_low_loss(&images[index], pixels));
-    Ok(match (found.next(), found.next()) {
-        (Some(index), None) => Some(index),
+    let reaching: Vec<usize> = (0..images.len()).filter(|&index| choose::is_low_loss(&images[index], pixels)).collect();
+    // Both ranges of a dual acquisition may begin below 0.
+    let tagged: Vec<usize> = reaching.iter().copied().filter(|&index| images[index].is_low_loss).collect();
+    Ok(match (&reaching[..], &tagged[..]) {
+        (&[index], _) | (_, &[index]) => Some(index),
         _ => None,
     })
 }

@@ -200,6 +200,20 @@ fn the_core_loss_image_is_chosen_by_its_tags() {
 }
 
 #[test]
+fn a_series_is_called_so() {
+    let folder = Folder::new();
+    let frames = |frames: u32| Spec {
+        sizes: vec![4, 3, 5, frames],
+        axes: vec![(0.0, 1.0, "nm"), (0.0, 1.0, "nm"), (-900.0, 0.5, "eV"), (0.0, 1.0, "s")],
+        ..energy_first(FORM, "series", [5 * frames, 3, 4], 450.0)
+    };
+    let message = refusal(&write(&folder, FORM, vec![frames(2)]));
+    assert!(message.contains("4 dimensions (2 x 5 x 3 x 4)") && message.contains("one frame"), "{message}");
+    let reader = open(&write(&folder, FORM, vec![frames(1)]));
+    assert_eq!(read_all(&reader), expected([5, 3, 4]));
+}
+
+#[test]
 fn units_or_the_signal_alone_make_an_eels_image() {
     let folder = Folder::new();
     let by_units = Spec { signal: "", format: "", ..energy_first(FORM, "units", [5, 3, 4], 450.0) };

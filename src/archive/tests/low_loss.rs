@@ -37,6 +37,10 @@ fn the_companion_goes_before_the_image_and_the_image_before_the_cube() {
     assert_eq!(found(&path, None).as_deref(), Some("image"));
     let path = write(&folder, "x.dm4", vec![low(), low(), core()]);
     assert_eq!(found(&path, None), None);
+    // Both ranges of a dual acquisition may begin below 0: then the tags tell them apart.
+    let path = write(&folder, "x.dm4", vec![cube("dual low loss", [3, 2], -2.0), cube("core", [3, 2], -1.0)]);
+    assert_eq!(open(&path).microscope().title.as_deref(), Some("core"));
+    assert_eq!(found(&path, None).as_deref(), Some("dual low loss"));
     let path = write(&folder, "x.dm4", vec![low(), core()]);
     write(&folder, "x.lowloss.dm4", vec![cube("beside", [3, 2], -1.0)]);
     assert_eq!(found(&path, None).as_deref(), Some("beside"));

@@ -6,6 +6,7 @@ mod dm_file;
 mod dm_fuzz;
 mod dm_hostile;
 mod external;
+mod hdf5_fuzz;
 mod hspy;
 mod low_loss;
 mod nexus_emd;

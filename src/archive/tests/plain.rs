@@ -1,5 +1,7 @@
 //! Plain HDF5 and NeXus, number types, and files that are refused whatever their format.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 
 #[test]
@@ -25,6 +27,71 @@ fn every_number_becomes_a_float32() {
     check(&folder, "float32", f32::NEG_INFINITY, 0.1, [f32::NEG_INFINITY, 0.1]);
     check(&folder, "float64", 0.1f64, 1e300, [0.1, f32::INFINITY]);
     check(&folder, "float16", half::f16::MIN, half::f16::EPSILON, [-65504.0, 0.0009765625]);
+}
+
+#[test]
+fn axes_of_one_place_are_dropped_and_series_are_called_so() {
+    let folder = Folder::new();
+    let energy = (0..5).map(|e| 450.0 + 0.25 * f64::from(e)).collect::<Vec<_>>();
+    let write = |name: &str, data: ArrayD<f32>, dim: usize| {
+        let (path, file) = folder.file(name);
+        let axes: Vec<String> = (0..data.ndim()).map(|i| if i == dim { "energy".into() } else { ".".into() }).collect();
+        let group = file.create_group("data").unwrap();
+        group.new_dataset_builder().with_data(data.view()).create("counts").unwrap();
+        group.new_dataset_builder().with_data(&energy).create("energy").unwrap();
+        text(&group, "NX_class", "NXdata");
+        text(&group, "signal", "counts");
+        let axes: Vec<VarLenUnicode> = axes.iter().map(|axis| axis.parse().unwrap()).collect();
+        group.new_attr::<VarLenUnicode>().shape(axes.len()).create("axes").unwrap().write_raw(&axes).unwrap();
+        file.close().unwrap();
+        path
+    };
+    let shape = |shape: &[usize]| values().into_dyn().into_shape_with_order(IxDyn(shape)).unwrap();
+    for (i, sizes) in [&[1, 3, 4, 5][..], &[3, 1, 4, 5], &[3, 4, 1, 5], &[1, 3, 1, 4, 5]].iter().enumerate() {
+        let reader = open(&write(&format!("{i}.nxs"), shape(sizes), sizes.len() - 1));
+        assert_eq!(read_all(&reader), values(), "{sizes:?}");
+        assert_eq!(reader.info().energy.offset, 450.0);
+        let (path, file) = folder.file(&format!("{i}.h5"));
+        file.new_dataset_builder().with_data(shape(sizes).view()).create("counts").unwrap();
+        file.close().unwrap();
+        assert_eq!(read_all(&open(&path)), values(), "{sizes:?}");
+    }
+    let first = values().permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
+    let first = first.into_dyn().into_shape_with_order(IxDyn(&[5, 1, 3, 4])).unwrap();
+    assert_eq!(read_all(&open(&write("first.nxs", first, 0))), values());
+
+    let frames = ndarray::stack(Dimension(0), &[values().view(), values().view()]).unwrap().into_dyn();
+    let (path, file) = folder.file("series.h5");
+    file.new_dataset_builder().with_data(frames.view()).create("counts").unwrap();
+    file.close().unwrap();
+    for path in [path, write("series.nxs", frames, 3)] {
+        let message = refusal(&path);
+        assert!(message.contains("4 dimensions (2 x 3 x 4 x 5)") && message.contains("s.sum(axis=2)"), "{message}");
+    }
+}
+
+#[test]
+fn an_energy_axis_that_nothing_names_is_known_by_its_length_and_fall() {
+    let folder = Folder::new();
+    let write = |name: &str, data: ArrayD<f32>| {
+        let (path, file) = folder.file(name);
+        file.new_dataset_builder().with_data(data.view()).create("counts").unwrap();
+        file.close().unwrap();
+        path
+    };
+    let cube = |fall: f64| {
+        let counts =
+            move |e: usize, y: usize, x: usize| (1e3 * (-fall * e as f64 / 200.0).exp()) as f32 + (y + x) as f32;
+        ArrayD::from_shape_fn(IxDyn(&[200, 12, 16]), |at| counts(at[0], at[1], at[2]))
+    };
+    let reader = open(&write("first.h5", cube(1.0)));
+    assert_eq!(reader.info().shape(), [12, 16, 200]);
+    assert_eq!(reader.read(3..4, 5..6, 0..1).unwrap()[[0, 0, 0]], 1008.0);
+    assert!(reader.problems()[0].contains("dimension 0 of [200, 12, 16] is taken"), "{:?}", reader.problems());
+    // A field of 200 lines: nothing falls along them.
+    let reader = open(&write("lines.h5", cube(0.0)));
+    assert_eq!(reader.info().shape(), [200, 12, 16]);
+    assert!(reader.problems()[0].contains("the last one is taken"));
 }
 
 #[test]
@@ -67,6 +134,15 @@ fn files_that_are_no_files_are_named() {
     assert!(refusal(&path).contains("empty"));
     std::fs::write(&path, "not an HDF5 file at all").unwrap();
     assert!(refusal(&path).contains("no HDF5 file"));
+    let packed = folder.path("cube.dm3.gz");
+    std::fs::write(&packed, b"\x1f\x8b...").unwrap();
+    assert!(refusal(&packed).contains("unpack it"));
+    let named = folder.0.path().join(std::ffi::OsStr::from_bytes(b"b\xff.hspy"));
+    let (path_of_whole, file) = folder.file("named.hspy");
+    experiment(&file, "cube", &values().into_dyn(), &[Y, X, E], "EELS");
+    file.close().unwrap();
+    std::fs::rename(path_of_whole, &named).unwrap();
+    assert!(refusal(&named).contains("rename it"));
     assert!(refusal(&folder.path("missing.hspy")).contains("No such file"));
     assert!(refusal(folder.0.path()).contains("no regular file"));
 
