@@ -5,7 +5,6 @@ use std::f64::consts::TAU;
 use ndarray::Array1;
 
 use super::peaks::Spectra;
-use super::waves::mean_of_most;
 
 /// Waves at most.
 const MOST: usize = 60;
@@ -15,6 +14,8 @@ const PATIENCE: usize = 12;
 const LEAST_GAIN: f64 = 6.0;
 /// The least part of a wave's power that those before it do not hold.
 const LEAST_OWN: f64 = 0.02;
+/// The largest share of a field that is taken for anomalous.
+pub const MOST_LEFT_OUT: f64 = 0.15;
 
 /// What predicts the pixels of one fold.
 pub struct WaveFit<'a> {
@@ -106,4 +107,14 @@ impl<'a> WaveFit<'a> {
         self.waves.push(wave);
         gain
     }
+}
+
+/// The mean of `values`, of which the largest count as the largest of the others: anomalies are not to be predicted.
+pub fn mean_of_most(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    let most = values[((1.0 - MOST_LEFT_OUT) * (values.len() - 1) as f64) as usize];
+    values.iter().map(|value| value.min(most)).sum::<f64>() / values.len() as f64
 }

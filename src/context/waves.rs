@@ -8,7 +8,7 @@ use ndarray::Array1;
 use rayon::prelude::*;
 
 use super::peaks::Spectra;
-use super::wave_fit::{Prefix, WaveFit};
+use super::wave_fit::{MOST_LEFT_OUT, Prefix, WaveFit, mean_of_most};
 use crate::comm::Comm;
 use crate::cube::neighbourhood;
 use crate::shard::owned;
@@ -22,11 +22,9 @@ const FOLDS: usize = 4;
 /// in larger ones, of which anomalies are a small part.
 const ROUNDS: [usize; 2] = [3, 1];
 const SMALL_FIELD: usize = 1 << 14;
-/// Badly predicted pixels are so many deviations above the median, on average over a square of this reach, and no more than
-/// such a share of all.
+/// Badly predicted pixels are so many deviations above the median, on average over a square of this reach.
 const FAR: f64 = 3.0;
 const REACH: usize = 1;
-const MOST_LEFT_OUT: f64 = 0.15;
 /// A deviation is this times the distance from the lower quartile to the median.
 const NORMAL: f64 = 1.4826;
 
@@ -145,14 +143,4 @@ impl Maps {
         let most = far.max(at(1.0 - MOST_LEFT_OUT));
         means.iter().zip(&self.valid).map(|(&mean, &valid)| valid && mean <= most).collect()
     }
-}
-
-/// The mean of `values`, of which the largest count as the largest of the others: anomalies are not to be predicted.
-pub fn mean_of_most(mut values: Vec<f64>) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    values.sort_unstable_by(f64::total_cmp);
-    let most = values[((1.0 - MOST_LEFT_OUT) * (values.len() - 1) as f64) as usize];
-    values.iter().map(|value| value.min(most)).sum::<f64>() / values.len() as f64
 }
