@@ -132,6 +132,13 @@ impl<'a> Bands<'a> {
         Array2::from_shape_vec(self.shape(), part).expect("a value for each pixel")
     }
 
+    /// The whole map, in C order, on all ranks.
+    ///
+    /// # Collective
+    pub fn whole(&self, own: &[f32]) -> Vec<f32> {
+        self.comm.all_gather(&own.to_vec()).concat()
+    }
+
     /// A value for each pixel of this rank, as its band of a map.
     pub fn map(&self, values: Vec<f32>) -> Array2<f32> {
         Array2::from_shape_vec(self.shape(), values).expect("a value for each pixel")

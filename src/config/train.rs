@@ -98,9 +98,8 @@ const BLIND_STEPS: usize = 700;
 const BLIND_MOST: usize = 1000;
 /// In fields of fewer pixels networks add nothing, and take one cycle.
 const BLIND_PIXELS: usize = 600;
-/// Epochs of a blind spot, of which a cycle has so many at most: a pass over a small field is a step or two, and after each the
-/// network is judged.
-const BLIND_EPOCHS: usize = 4;
+/// Epochs of a blind spot, of which a training has so many at most: a pass over a small field is a step or two.
+const BLIND_EPOCHS: usize = 14;
 
 /// What a step of training takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -257,8 +256,8 @@ mod tests {
         let epochs = Train { epochs: Some(3), ..given };
         assert_eq!(steps(&epochs, 576 * 16 * 300, [24, 24]), 900);
         let blind = |pixels| auto.length(pixels, [32, 32], Preset::Blind);
-        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 169 });
-        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 19 });
+        assert_eq!(blind(96 * 96), TrainingLength { steps: 675, most: 1000, steps_per_epoch: 49 });
+        assert_eq!(blind(17 * 19), TrainingLength { steps: 75, most: 75, steps_per_epoch: 6 });
         // Two passes in batches of 8 patches.
         assert_eq!(blind(1024 * 8 * 400), TrainingLength { steps: 800, most: 1000, steps_per_epoch: 400 });
     }

@@ -2,7 +2,7 @@
 //! the pixels around.
 
 use anyhow::Result;
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis as Dim, s};
+use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, Axis as Dim, s};
 use rayon::prelude::*;
 
 use super::blind_spot::BlindSpot;
@@ -39,15 +39,14 @@ impl Prediction {
         if height * width > MOST_PIXELS || components.ncols() == 0 {
             return Ok(Prediction { components: around, by_waves: false });
         }
-        let whole = |values: Array1<f64>, deviation: f64| {
-            let map = bands.map(values.iter().map(|&value| (value * deviation) as f32).collect());
-            let whole = bands.with_halo(map.view(), height).map;
-            Array1::from_iter(whole.into_iter().map(f64::from))
+        let whole = |values: ArrayView1<f64>, deviation: f64| {
+            let own: Vec<f32> = values.iter().map(|&value| (value * deviation) as f32).collect();
+            Array1::from_iter(bands.whole(&own).into_iter().map(f64::from))
         };
         let mut maps: Vec<Array1<f64>> = components
             .axis_iter(Dim(1))
             .zip(deviations)
-            .map(|(component, &deviation)| whole(component.to_owned(), deviation))
+            .map(|(component, &deviation)| whole(component, deviation))
             .collect();
         let valid: Vec<bool> = (0..height * width).map(|i| maps.iter().all(|map| !map[i].is_nan())).collect();
         for map in &mut maps {
@@ -55,7 +54,10 @@ impl Prediction {
         }
         let maps = Maps { size: [height, width], maps, valid };
         let waves = maps.predicted_by_waves(bands.comm);
-        let of_component = |k: usize| whole(around.slice(s![.., .., k]).iter().copied().collect(), deviations[k]);
+        let of_component = |k: usize| {
+            let own: Array1<f64> = around.slice(s![.., .., k]).iter().copied().collect();
+            whole(own.view(), deviations[k])
+        };
         let regressed: Vec<Array1<f64>> = (0..deviations.len()).map(of_component).collect();
         if maps.error(&regressed) <= maps.error(&waves) {
             return Ok(Prediction { components: around, by_waves: false });

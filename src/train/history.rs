@@ -40,7 +40,7 @@ pub struct EpochLine {
     pub step: usize,
     /// Mean loss of the epoch's steps.
     pub train: f64,
-    /// Mean loss of the validation patches.
+    /// Mean loss of the validation patches, in epochs that are judged.
     pub validation: Option<f64>,
 }
 
@@ -52,8 +52,8 @@ pub struct History {
 struct Root {
     path: PathBuf,
     file: BufWriter<File>,
-    /// As [`History::epochs`].
-    epochs: Vec<(usize, f64)>,
+    /// Of each epoch its last step, and its losses of the validation patches and of the training.
+    epochs: Vec<(usize, Option<f64>, f64)>,
     bar: ProgressBar,
     last_logged: Instant,
     terminal: bool,
@@ -77,7 +77,7 @@ impl History {
         let epoch_began = step - step % length.steps_per_epoch;
         let losses =
             kept.iter().filter(|(_, line)| line.step > epoch_began).filter_map(|(_, line)| line.loss).collect();
-        let epochs = kept.iter().filter_map(|(_, line)| Some((line.step, line.validation.unwrap_or(line.train?))));
+        let epochs = kept.iter().filter_map(|(_, line)| Some((line.step, line.validation, line.train?)));
         let text: String = kept.iter().map(|(text, _)| &text[..]).collect();
         // Replaced as a whole, so that a run killed right here keeps its history.
         durable::write(&path, &text).with_context(|| unwritable(&path))?;
@@ -138,7 +138,7 @@ impl History {
         match &mut self.root {
             Some(root) => {
                 root.write(line)?;
-                root.epochs.push((line.step, line.validation.unwrap_or(line.train)));
+                root.epochs.push((line.step, line.validation, line.train));
                 // So that a run can be watched epoch by epoch.
                 self.flush()
             }
@@ -146,10 +146,16 @@ impl History {
         }
     }
 
-    /// On root, for each epoch, its last step and its loss: of the validation patches, or without these of the training.
-    /// Rank-local.
-    pub fn epochs(&self) -> &[(usize, f64)] {
-        self.root.as_ref().map_or(&[], |root| &root.epochs)
+    /// On root, for each epoch that was judged, its last step and its loss: of the validation patches, or where there are none
+    /// of the training. Rank-local.
+    pub fn epochs(&self) -> Vec<(usize, f64)> {
+        let epochs = self.root.as_ref().map_or(&[][..], |root| &root.epochs);
+        let is_validated = epochs.iter().any(|(_, validation, _)| validation.is_some());
+        let judged = |&(step, validation, train): &(usize, Option<f64>, f64)| match is_validated {
+            true => Some((step, validation?)),
+            false => Some((step, train)),
+        };
+        epochs.iter().filter_map(judged).collect()
     }
 
     /// Writes what is buffered, as is due before a checkpoint. Rank-local.

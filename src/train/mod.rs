@@ -161,7 +161,9 @@ fn trained(
         let epoch = done.div_ceil(length.steps_per_epoch);
         let mut held = None;
         if epoch_over {
-            held = trainer.validate(crops, false)?;
+            if cycle_over || trainer.is_judged_in(epoch) {
+                held = trainer.validate(crops, false)?;
+            }
             comm.agree(history.epoch(&EpochLine {
                 epoch,
                 step: done,
@@ -185,7 +187,7 @@ fn trained(
             comm.agree(history.flush())?;
             trainer.write_checkpoint(directory)?;
             let kept = config.train.keep_checkpoints;
-            comm.on_root(|| checkpoint::remove_old(directory, done, kept, history.epochs()))?;
+            comm.on_root(|| checkpoint::remove_old(directory, done, kept, &history.epochs()))?;
         }
         if stopping && !finished {
             return Ok(Attempt::Stopped);

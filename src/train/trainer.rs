@@ -21,6 +21,9 @@ use crate::config::{Config, TrainingLength};
 use crate::model::{Loss, Network, Spec, Weights};
 use crate::shard::Lines;
 
+/// Epochs from one judgement of a blind spot to the next.
+const BLIND_JUDGED: usize = 4;
+
 /// The state of a training, and what this rank needs to take its steps.
 pub struct Trainer<'a> {
     pub(super) comm: &'a Comm,
@@ -195,6 +198,15 @@ impl<'a> Trainer<'a> {
             mean.kl += f64::from_bits(pair[1] as u64) / pace.global_batch as f64;
         }
         mean
+    }
+
+    /// Whether the network is judged at the end of an epoch that ends no cycle: that of a blind spot, whose epochs are short and
+    /// which looks at each patch in many ways, in every fourth.
+    pub fn is_judged_in(&self, epoch: usize) -> bool {
+        match self.state.model.spec {
+            Spec::Blind(_) => epoch.is_multiple_of(BLIND_JUDGED),
+            Spec::Patchwise(_) => true,
+        }
     }
 
     /// The mean loss per pixel of the validation patches at the latent mean, at the pixels that are not trained on, or of a
