@@ -92,7 +92,7 @@ fn a_run_that_is_killed_and_signalled_ends_as_the_unbroken_one() {
     let demo = demo();
     let output = folder("broken");
     let first_look = output.join("first_look");
-    // With the default, every ten epochs, a kill loses up to ten. How often checkpoints are written changes no result.
+    // With the default, every third epoch, a kill loses up to three. How often checkpoints are written changes no result.
     let often = ["--set", "train.checkpoint_epochs=1"];
     let start = |ranks: usize| Job::of(coreloss(ranks, &arguments(demo, "run", &output, &often)));
     let epochs = || {

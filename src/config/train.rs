@@ -15,8 +15,8 @@ pub struct Train {
     pub epochs: Option<usize>,
     /// Optimiser steps; `auto`: as many as it takes to predict each pixel 150 times, at most 700, but at least two passes over
     /// the archive; then, of 600 pixels or more, twice as many more, as long as pixels that are not trained on are predicted
-    /// better for it and all together are at most 1000, but not where four networks share the pixels. With the presets `compact` and `paper` two passes, but at least 800
-    /// with patches of 12 x 12 pixels, or 200 with 24 x 24.
+    /// better for it and all together are at most 1000, but not where four networks share the pixels. With the presets
+    /// `compact` and `paper` two passes, but at least 800 with patches of 12 x 12 pixels, or 200 with 24 x 24.
     pub steps: Auto<usize>,
     /// Patches per optimiser step over all ranks; `auto`: 8, with the presets `compact` and `paper` 16.
     pub global_batch: Auto<usize>,
