@@ -76,7 +76,7 @@ impl Maps {
     /// # Collective
     fn round(&self, comm: &Comm, spectra: &Spectra, folds: &[usize], kept: &[bool]) -> Vec<Array1<f64>> {
         let mine = owned(FOLDS, comm.rank(), comm.size());
-        let fitted = mine.clone().into_par_iter().map(|fold| {
+        let fitted = mine.into_par_iter().map(|fold| {
             let weights =
                 (0..folds.len()).map(|i| f64::from(u8::from(kept[i] && !self.is_near(i, folds, fold)))).collect();
             let own: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
@@ -84,17 +84,18 @@ impl Maps {
             WaveFit::new(weights, &self.maps).grown(self.size[1], spectra, &own, &judged)
         });
         let fitted: Vec<Vec<Prefix>> = fitted.collect();
-        // A fit that has ended goes on as it is.
-        let at = |prefixes: &[Prefix], count: usize| count.min(prefixes.len() - 1);
         let errors: Vec<Vec<f64>> =
-            fitted.iter().map(|some| some.iter().map(|prefix| prefix.error).collect()).collect();
-        let errors: Vec<Vec<f64>> = comm.all_gather(&errors).into_iter().flatten().collect();
-        let longest = errors.iter().map(Vec::len).max().unwrap_or(1);
+            fitted.iter().map(|prefixes| prefixes.iter().map(|prefix| prefix.error).collect()).collect();
+        let errors: Vec<Vec<f64>> = comm.all_gather(&errors).concat();
+        // A fit that has ended goes on as it is.
         let error = |count: usize| errors.iter().map(|of_fold| of_fold[count.min(of_fold.len() - 1)]).sum::<f64>();
+        let longest = errors.iter().map(Vec::len).max().unwrap_or(1);
         let best = (0..longest).min_by(|&a, &b| error(a).total_cmp(&error(b))).unwrap_or(0);
-        let chosen: Vec<&Vec<f32>> = fitted.iter().map(|some| &some[at(some, best)].predicted).collect();
-        let chosen: Vec<Vec<f32>> =
-            comm.all_gather(&chosen.into_iter().cloned().collect::<Vec<_>>()).into_iter().flatten().collect();
+        let chosen: Vec<Vec<f32>> = fitted
+            .into_iter()
+            .map(|mut prefixes| prefixes.swap_remove(best.min(prefixes.len() - 1)).predicted)
+            .collect();
+        let chosen: Vec<Vec<f32>> = comm.all_gather(&chosen).concat();
         let mut next = [0; FOLDS];
         let mut predicted = vec![Array1::zeros(folds.len()); self.maps.len()];
         for (i, &fold) in folds.iter().enumerate() {
