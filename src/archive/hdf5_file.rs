@@ -48,7 +48,7 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<File> {
         );
     }
     if path.to_str().is_none() {
-        bail!("{shown}: its name is no UTF-8 in every letter; rename it");
+        bail!("{shown}: its name is not UTF-8; rename it");
     }
     File::with_options()
         .with_fapl(|fapl| {
