@@ -25,10 +25,16 @@ const COUNT: usize = 2;
 
 /// Components of all pixels, `[y * x, components]`: waves and noise, and a few pixels that are not valid.
 fn waves() -> Array2<f64> {
+    waves_with(|_| 0.0)
+}
+
+/// The same with each line as far to the right as `offset` says, pixels.
+fn waves_with(offset: impl Fn(f64) -> f64) -> Array2<f64> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut noise = || -> f64 { StandardNormal.sample(&mut random) };
     Array2::from_shape_fn((SIZE[0] * SIZE[1], COUNT), |(i, k)| {
-        let (y, x) = ((i / SIZE[1]) as f64, (i % SIZE[1]) as f64);
+        let y = (i / SIZE[1]) as f64;
+        let x = (i % SIZE[1]) as f64 + offset(y);
         if i % 97 == 5 { f64::NAN } else { (0.9 * x + 0.4 * y + k as f64).sin() + 0.3 * noise() }
     })
 }
@@ -99,6 +105,24 @@ fn waves_go_on_below_an_anomaly() {
 }
 
 #[test]
+fn waves_go_on_in_lines_that_lie_out_of_their_places() {
+    if told().is_some() {
+        let session = comm::init().expect("MPI starts");
+        let comm = session.comm();
+        tch::set_num_threads(1);
+        // A drift over four pixels, of waves that are seven long, and a jitter of the probe.
+        let components = waves_with(|y| 2.0 * (y / 7.0).sin() + 0.3 * (y * 2.1).cos());
+        let found = by_waves(&comm, &components);
+        let known = found.iter().zip(&components).filter(|(_, truth)| truth.is_finite());
+        let left = known.map(|(found, truth)| (found - truth).powi(2)).sum::<f64>() / components.len() as f64;
+        // The waves have a variance of .5, the noise of .09.
+        assert!((0.08..0.12).contains(&left), "{left}");
+        return;
+    }
+    finish(this_test(1, "context::waves_go_on_in_lines_that_lie_out_of_their_places", "go"), LIMIT).succeeded();
+}
+
+#[test]
 fn no_bit_depends_on_the_number_of_ranks() {
     if told().is_some() {
         let session = comm::init().expect("MPI starts");
@@ -107,7 +131,7 @@ fn no_bit_depends_on_the_number_of_ranks() {
         let components = waves();
         let field = field(&comm, &components);
         let blind_spot = BlindSpot::fit(&comm, &field).expect("a fit");
-        let by_waves = by_waves(&comm, &components);
+        let by_waves = by_waves(&comm, &waves_with(|y| (y / 5.0).sin()));
         if let Some(found) = comm.gather_bands(&by_waves) {
             println!("\nFIGURE waves {:x?}", Sha256::digest(bytes(&found)));
         }

@@ -17,6 +17,8 @@ const MOST_PIXELS: usize = 1 << 16;
 pub struct Prediction {
     /// `[lines, x, components]`.
     pub components: Array3<f64>,
+    /// By component, how many deviations of the noise 1 is.
+    deviations: Vec<f64>,
     /// Whether waves are what predicts them.
     pub by_waves: bool,
 }
@@ -36,8 +38,9 @@ impl Prediction {
         let mut around = Array3::zeros((height, width, components.ncols()));
         around.outer_iter_mut().zip(&lines).for_each(|(mut line, predicted)| line.assign(predicted));
         let [height, _] = bands.field();
+        let deviations = deviations.to_vec();
         if height * width > MOST_PIXELS || components.ncols() == 0 {
-            return Ok(Prediction { components: around, by_waves: false });
+            return Ok(Prediction { components: around, deviations, by_waves: false });
         }
         let whole = |values: ArrayView1<f64>, deviation: f64| {
             let own: Vec<f32> = values.iter().map(|&value| (value * deviation) as f32).collect();
@@ -45,7 +48,7 @@ impl Prediction {
         };
         let mut maps: Vec<Array1<f64>> = components
             .axis_iter(Dim(1))
-            .zip(deviations)
+            .zip(&deviations)
             .map(|(component, &deviation)| whole(component, deviation))
             .collect();
         let valid: Vec<bool> = (0..height * width).map(|i| maps.iter().all(|map| !map[i].is_nan())).collect();
@@ -60,12 +63,18 @@ impl Prediction {
         };
         let regressed: Vec<Array1<f64>> = (0..deviations.len()).map(of_component).collect();
         if maps.error(&regressed) <= maps.error(&waves) {
-            return Ok(Prediction { components: around, by_waves: false });
+            return Ok(Prediction { components: around, deviations, by_waves: false });
         }
-        for (k, (wave, deviation)) in waves.iter().zip(deviations).enumerate() {
+        for (k, (wave, deviation)) in waves.iter().zip(&deviations).enumerate() {
             let own = bands.own_part(wave.as_slice().expect("in C order"));
             around.slice_mut(s![.., .., k]).assign(&(own / *deviation));
         }
-        Ok(Prediction { components: around, by_waves: true })
+        Ok(Prediction { components: around, deviations, by_waves: true })
+    }
+
+    /// By component: `[lines, x]` in units of the noise. Rank-local.
+    pub fn in_noise(&self) -> Vec<Array2<f32>> {
+        let maps = self.components.axis_iter(Dim(2)).zip(&self.deviations);
+        maps.map(|(map, deviation)| map.mapv(|value| (value * deviation) as f32)).collect()
     }
 }

@@ -2,8 +2,10 @@
 
 use std::f64::consts::TAU;
 
-use ndarray::Array1;
+use nalgebra::DMatrix;
+use ndarray::{Array1, Array2, Axis as Dim};
 
+use super::line_offsets::{LineOffsets, LineSums};
 use super::peaks::Spectra;
 
 /// Waves at most.
@@ -16,12 +18,25 @@ const LEAST_GAIN: f64 = 6.0;
 const LEAST_OWN: f64 = 0.02;
 /// The largest share of a field that is taken for anomalous.
 pub const MOST_LEFT_OUT: f64 = 0.15;
+/// Lines are put in their places by so many of the strongest waves, fewer at first: while lines are out of place, weak waves are
+/// but the blur of strong ones. How often by each number.
+const PLACED_BY: [usize; 4] = [2, 4, 8, 16];
+const STEPS: usize = 3;
+/// Waves longer than this, in pixels, are no lattice: they do not tell where a line lies.
+const LONGEST_PX: f64 = 20.0;
+/// Ridge of the regression of maps on waves, pixels.
+const RIDGE: f64 = 1.0;
 
 /// What predicts the pixels of one fold.
 pub struct WaveFit<'a> {
     maps: &'a [Array1<f64>],
     /// 1 for the pixels that are fitted to, else 0.
     weights: Array1<f64>,
+    /// Pixels of a line.
+    width: usize,
+    offsets: LineOffsets,
+    /// `[y, x]`, waves a pixel.
+    frequencies: Vec<[f64; 2]>,
     /// Each is orthogonal to those before it over the pixels that are fitted to, and of unit power there.
     waves: Vec<Array1<f64>>,
     /// What is left of each map.
@@ -37,20 +52,42 @@ pub struct Prefix {
 }
 
 impl<'a> WaveFit<'a> {
-    /// Of `maps` without their mean, fitted where `weights` are 1.
-    pub fn new(weights: Array1<f64>, maps: &'a [Array1<f64>]) -> WaveFit<'a> {
+    /// Of `maps` without their mean, in lines of `width`, fitted where `weights` are 1; the lines have these `offsets`.
+    pub fn new(weights: Array1<f64>, maps: &'a [Array1<f64>], width: usize, offsets: LineOffsets) -> WaveFit<'a> {
         let ones = Array1::ones(weights.len());
-        let mut fit = WaveFit { maps, weights, waves: Vec::new(), left: maps.to_vec() };
+        let (frequencies, waves) = (Vec::new(), Vec::new());
+        let mut fit = WaveFit { maps, weights, width, offsets, frequencies, waves, left: maps.to_vec() };
         fit.take(ones);
         fit
     }
 
-    /// What no, one, two and more waves predict of the pixels `own`, in lines of `width`, until more do not help those that are
-    /// `judged`. Rank-local.
-    pub fn grown(mut self, width: usize, spectra: &Spectra, own: &[usize], judged: &[bool]) -> Vec<Prefix> {
+    /// The offsets of the lines that make the strongest waves strongest, from those that they have on: by as many waves as fits
+    /// `from_scratch`, or a small correction. Rank-local.
+    pub fn placed(mut self, spectra: &Spectra, from_scratch: bool) -> LineOffsets {
+        if self.weights.len() == self.width {
+            return self.offsets;
+        }
+        let numbers = if from_scratch { &PLACED_BY[..] } else { &PLACED_BY[PLACED_BY.len() - 1..] };
+        for &number in numbers {
+            while self.frequencies.len() < number && self.grow(spectra) {}
+            for _ in 0..STEPS {
+                let mut moved = WaveFit::new(self.weights.clone(), self.maps, self.width, self.improved());
+                self.frequencies.iter().for_each(|&frequency| _ = moved.take_frequency(frequency));
+                if moved.power_left() >= self.power_left() {
+                    break;
+                }
+                self = moved;
+            }
+            self = WaveFit::new(self.weights, self.maps, self.width, self.offsets);
+        }
+        self.offsets
+    }
+
+    /// What no, one, two and more waves predict of the pixels `own`, until more do not help those that are `judged`. Rank-local.
+    pub fn grown(mut self, spectra: &Spectra, own: &[usize], judged: &[bool]) -> Vec<Prefix> {
         let mut prefixes = vec![self.prefix(own, judged)];
         let mut best = 0;
-        while prefixes.len() <= MOST.min(best + PATIENCE) && self.grow(width, spectra) {
+        while prefixes.len() <= MOST.min(best + PATIENCE) && self.grow(spectra) {
             prefixes.push(self.prefix(own, judged));
             let last = prefixes.len() - 1;
             if prefixes[last].error < prefixes[best].error {
@@ -71,15 +108,25 @@ impl<'a> WaveFit<'a> {
     }
 
     /// Takes away one more wave; whether it is above the noise.
-    fn grow(&mut self, width: usize, spectra: &Spectra) -> bool {
+    fn grow(&mut self, spectra: &Spectra) -> bool {
         let maps: Vec<Vec<f64>> = self.left.iter().map(|map| (map * &self.weights).to_vec()).collect();
-        let [fy, fx] = spectra.strongest(&maps);
-        let phase = |i: usize| TAU * (fy * (i / width) as f64 + fx * (i % width) as f64);
-        let phases = Array1::from_shape_fn(self.weights.len(), phase);
-        let gain = self.take(phases.mapv(f64::cos)) + self.take(phases.mapv(f64::sin));
+        let gain = self.take_frequency(spectra.strongest(&maps, &self.offsets));
         // Of unit noise; the strongest of as many waves as there are pixels has more by chance.
         let by_chance = 2.0 * self.left.len() as f64 + 2.0 * self.weights.sum().max(1.0).ln();
         gain > by_chance + LEAST_GAIN
+    }
+
+    fn take_frequency(&mut self, frequency: [f64; 2]) -> f64 {
+        self.frequencies.push(frequency);
+        let phases = self.phases(frequency);
+        self.take(phases.mapv(f64::cos)) + self.take(phases.mapv(f64::sin))
+    }
+
+    fn phases(&self, [fy, fx]: [f64; 2]) -> Array1<f64> {
+        Array1::from_shape_fn(self.weights.len(), |i| {
+            let [down, right] = self.offsets.of(i / self.width);
+            TAU * (fy * ((i / self.width) as f64 + down) + fx * ((i % self.width) as f64 + right))
+        })
     }
 
     /// Takes `wave` away from what is left; the power that it had over the pixels that are fitted to.
@@ -106,6 +153,62 @@ impl<'a> WaveFit<'a> {
         }
         self.waves.push(wave);
         gain
+    }
+
+    fn power_left(&self) -> f64 {
+        self.left.iter().map(|map| (map * &self.weights).dot(map)).sum()
+    }
+
+    /// Offsets with which these waves leave less.
+    fn improved(&self) -> LineOffsets {
+        let gradients = self.gradients();
+        let mut sums = vec![LineSums::default(); self.weights.len() / self.width];
+        for (left, [along_y, along_x]) in self.left.iter().zip(&gradients) {
+            for (i, &weight) in self.weights.iter().enumerate() {
+                let (sum, [y, x]) = (&mut sums[i / self.width], [along_y[i] * weight, along_x[i] * weight]);
+                sum.gradients = [sum.gradients[0] + y * y, sum.gradients[1] + y * x, sum.gradients[2] + x * x];
+                sum.left = [sum.left[0] + y * left[i], sum.left[1] + x * left[i]];
+            }
+        }
+        let fitted = (0..self.weights.len()).filter(|&i| self.weights[i] > 0.0);
+        let squares = fitted.map(|i| self.left.iter().map(|map| map[i] * map[i]).sum());
+        let noise = mean_of_most(squares.collect()) / self.left.len().max(1) as f64;
+        self.offsets.improved(&sums, noise)
+    }
+
+    /// The gradients along y and x of what the waves of a lattice predict of each map, for a move by a pixel.
+    fn gradients(&self) -> Vec<[Array1<f64>; 2]> {
+        let pixels = self.weights.len();
+        // The mean, then cosine and sine of each wave.
+        let mut columns = Array2::ones((pixels, 1 + 2 * self.frequencies.len()));
+        for (k, &frequency) in self.frequencies.iter().enumerate() {
+            let phases = self.phases(frequency);
+            columns.column_mut(1 + 2 * k).assign(&phases.mapv(f64::cos));
+            columns.column_mut(2 + 2 * k).assign(&phases.mapv(f64::sin));
+        }
+        let fitted = &columns * &self.weights.view().insert_axis(Dim(1));
+        let products = fitted.t().dot(&columns);
+        let size = products.nrows();
+        let ridge = |i: usize, k: usize| if i == k { RIDGE } else { 0.0 };
+        let factors = DMatrix::from_fn(size, size, |i, k| products[[i, k]] + ridge(i, k)).cholesky();
+        let gradient = |map: &Array1<f64>| {
+            let right = fitted.t().dot(map);
+            let amounts =
+                factors.as_ref().map(|factors| factors.solve(&DMatrix::from_column_slice(size, 1, &right.to_vec())));
+            let mut found = [0, 1].map(|_| Array1::zeros(pixels));
+            for (k, frequency) in self.frequencies.iter().enumerate() {
+                let (Some(amounts), true) = (&amounts, frequency[0].hypot(frequency[1]) * LONGEST_PX > 1.0) else {
+                    continue;
+                };
+                let (cosine, sine) = (amounts[(1 + 2 * k, 0)], amounts[(2 + 2 * k, 0)]);
+                for (gradient, f) in found.iter_mut().zip(frequency) {
+                    gradient.scaled_add(TAU * f * sine, &columns.column(1 + 2 * k));
+                    gradient.scaled_add(-TAU * f * cosine, &columns.column(2 + 2 * k));
+                }
+            }
+            found
+        };
+        self.maps.iter().map(gradient).collect()
     }
 }
 

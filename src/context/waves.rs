@@ -2,11 +2,13 @@
 //!
 //! Cells of pixels come in folds. What predicts a fold has seen neither its pixels nor those within an anomaly's reach: not for
 //! the choice of the waves, nor for their amounts. The number of waves is the one that predicts all folds best. Pixels that are
-//! predicted badly are then left out for the others' sake, and all is done again.
+//! predicted badly are then left out for the others' sake, and all is done again. A fold takes the lines to lie where they were
+//! scanned, or where the waves say that they do, whichever predicts it better.
 
 use ndarray::Array1;
 use rayon::prelude::*;
 
+use super::line_offsets::LineOffsets;
 use super::peaks::Spectra;
 use super::wave_fit::{MOST_LEFT_OUT, Prefix, WaveFit, mean_of_most};
 use crate::comm::Comm;
@@ -49,13 +51,22 @@ impl Maps {
         let spectra = Spectra::new(self.size);
         let folds: Vec<usize> = (0..self.valid.len()).map(|i| self.fold(i)).collect();
         let [few, many] = ROUNDS;
+        let rounds = if self.valid.len() <= SMALL_FIELD { few } else { many };
         let mut kept = self.valid.clone();
         let mut predicted = Vec::new();
-        for _ in 0..if self.valid.len() <= SMALL_FIELD { few } else { many } {
-            predicted = self.round(comm, &spectra, &folds, &kept);
+        // From the whole field: a fold sees half of some lines, which is too little to tell a line from one a period away.
+        let places = WaveFit::new(self.weights(|i| kept[i]), &self.maps, self.size[1], LineOffsets::none(self.size[0]));
+        let mut places = vec![places.placed(&spectra, true); FOLDS];
+        for round in 0..rounds {
+            predicted = self.round(comm, &spectra, &folds, &kept, (&mut places, round == 0));
             kept = self.well_predicted(&predicted);
         }
         predicted
+    }
+
+    /// 1 for the pixels that are `fitted` to, else 0.
+    fn weights(&self, fitted: impl Fn(usize) -> bool) -> Array1<f64> {
+        (0..self.valid.len()).map(|i| f64::from(u8::from(fitted(i)))).collect()
     }
 
     fn fold(&self, i: usize) -> usize {
@@ -71,19 +82,36 @@ impl Maps {
         neighbourhood(i / width, GUARD, height).any(|y| columns.clone().any(|x| folds[y * width + x] == fold))
     }
 
-    /// Predictions by the waves that are fitted to the pixels that are `kept`.
+    /// Predictions by the waves that are fitted to the pixels that are `kept`. `places` are where the lines lie for each fold, and
+    /// whether they are to be compared with those as scanned.
     ///
     /// # Collective
-    fn round(&self, comm: &Comm, spectra: &Spectra, folds: &[usize], kept: &[bool]) -> Vec<Array1<f64>> {
+    fn round(
+        &self,
+        comm: &Comm,
+        spectra: &Spectra,
+        folds: &[usize],
+        kept: &[bool],
+        (places, are_new): (&mut [LineOffsets], bool),
+    ) -> Vec<Array1<f64>> {
+        let [height, width] = self.size;
         let mine = owned(FOLDS, comm.rank(), comm.size());
-        let fitted = mine.into_par_iter().map(|fold| {
-            let weights =
-                (0..folds.len()).map(|i| f64::from(u8::from(kept[i] && !self.is_near(i, folds, fold)))).collect();
+        let fitted = mine.clone().into_par_iter().map(|fold| {
+            let weights = self.weights(|i| kept[i] && !self.is_near(i, folds, fold));
             let own: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
             let judged: Vec<bool> = own.iter().map(|&i| kept[i]).collect();
-            WaveFit::new(weights, &self.maps).grown(self.size[1], spectra, &own, &judged)
+            let fit = |offsets: &LineOffsets| WaveFit::new(weights.clone(), &self.maps, width, offsets.clone());
+            let grown = |offsets: LineOffsets| (fit(&offsets).grown(spectra, &own, &judged), offsets);
+            let scanned = LineOffsets::none(height);
+            if places[fold].are_none() {
+                return grown(scanned);
+            }
+            let placed = grown(fit(&places[fold]).placed(spectra, false));
+            let as_scanned = are_new.then(|| grown(scanned));
+            as_scanned.filter(|scanned| least(&scanned.0) < least(&placed.0)).unwrap_or(placed)
         });
-        let fitted: Vec<Vec<Prefix>> = fitted.collect();
+        let (fitted, found): (Vec<Vec<Prefix>>, Vec<LineOffsets>) = fitted.collect::<Vec<_>>().into_iter().unzip();
+        places[mine].clone_from_slice(&found);
         let errors: Vec<Vec<f64>> =
             fitted.iter().map(|prefixes| prefixes.iter().map(|prefix| prefix.error).collect()).collect();
         let errors: Vec<Vec<f64>> = comm.all_gather(&errors).concat();
@@ -144,4 +172,9 @@ impl Maps {
         let most = far.max(at(1.0 - MOST_LEFT_OUT));
         means.iter().zip(&self.valid).map(|(&mean, &valid)| valid && mean <= most).collect()
     }
+}
+
+/// The least error of all numbers of waves.
+fn least(prefixes: &[Prefix]) -> f64 {
+    prefixes.iter().map(|prefix| prefix.error).fold(f64::INFINITY, f64::min)
 }
