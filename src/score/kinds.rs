@@ -33,7 +33,7 @@ const SURE: f32 = 2.944_439;
 const BLUR_PX: usize = 2;
 /// Misfit has no known law: a start along it has to exceed what chance reaches by the first factor; less, if the kind is a
 /// small one that exceeds all else along it by the second.
-const MISFIT_FACTORS: [(f64, f64); 3] = [(2.25, 0.0), (1.3, 2.5), (1.0, 5.0)];
+const MISFIT_FACTORS: [(f64, f64); 4] = [(2.25, 0.0), (1.7, 2.5), (1.3, 3.5), (1.0, 5.0)];
 /// The largest share of the pixels of a small kind.
 const SMALL_SHARE: f64 = 0.1;
 /// A kind that does not exceed all else along it by this factor has to exceed what chance reaches by the margin, unless one of
