@@ -140,7 +140,7 @@ fn scores(
     let lines = scene.lines(comm);
     let features: Vec<LineFeatures> =
         lines.map(|y| basis.line(scene.line(y), reconstruct(scene.line(y)).view(), &valid(), &[1.0; WIDTH])).collect();
-    basis.scores(comm, WIDTH, features).unwrap()
+    basis.scores(comm, WIDTH, features, &[]).unwrap()
 }
 
 /// Adds root's line about one map to `out`: how well it finds the truth, and its digest.
@@ -206,7 +206,7 @@ fn one_rank(num_cases: usize) {
         report(&comm, &format!("{name} mean/shift"), &of_model.shift, truth, &mut out);
         report(&comm, &format!("{name} mean/composition"), &of_model.composition, truth, &mut out);
         report(&comm, &format!("{name} mean/combined"), &of_model.combined, truth, &mut out);
-        report(&comm, &format!("{name} mean/pcc"), &of_model.pcc, truth, &mut out);
+        report(&comm, &format!("{name} mean/pcc"), of_model.pcc.as_ref().unwrap(), truth, &mut out);
         if let Some(map) = comm.gather_bands(&of_model.estimated_shift_ev()) {
             let found: Vec<f32> =
                 (0..map.len()).filter(|&i| truth[i] > 0).map(|i| map[i]).filter(|shift| shift.is_finite()).collect();

@@ -34,7 +34,7 @@ impl Default for Pca {
             fit: PcaFit::Cube,
             solver: PcaSolver::Exact,
             robust: false,
-            mean: false,
+            mean: true,
         }
     }
 }

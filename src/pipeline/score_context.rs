@@ -12,7 +12,8 @@ use crate::bands::Bands;
 use crate::config::{Auto, Config, OneOrMany};
 use crate::context::{Components, Prediction};
 
-/// Scores a cube, whose spectra add up to `sum`, by what the surroundings of each pixel predict.
+/// Scores a cube, whose spectra add up to `sum`, by what the surroundings of each pixel predict. Gives this too, by component:
+/// this rank's `[lines, x]` in units of noise.
 ///
 /// # Collective
 /// # Errors
@@ -23,7 +24,7 @@ pub fn score_context(
     sum: &SpectrumSum,
     fits: &LinearFits,
     linear: &LinearMethods,
-) -> Result<(Fit, Fitted)> {
+) -> Result<(Fit, Fitted, Vec<Array2<f32>>)> {
     let (components, own) = components(config, scoring, sum, fits, linear)?;
     let width = scoring.band.cube.size()[1];
     let valid = own.outer_iter().filter(|pixel| pixel.iter().all(|value| value.is_finite())).count();
@@ -34,10 +35,10 @@ pub fn score_context(
         log::info!("{}: context predicts each pixel by {by}", scoring.band.cube.info().id);
     }
     let first = scoring.band.lines.start;
-    let fit = scoring.score_rebuilt(|y, line: ArrayView2<f32>| {
-        components.electrons(prediction.components.index_axis(Dim(0), y - first), line)
-    })?;
-    Ok((fit, Fitted::Surroundings(own.ncols())))
+    let rebuild =
+        |y, line: ArrayView2<f32>| components.electrons(prediction.components.index_axis(Dim(0), y - first), line);
+    let fit = scoring.score_rebuilt(rebuild)?;
+    Ok((fit, Fitted::Surroundings(own.ncols()), prediction.in_noise()))
 }
 
 /// The components of the cube, and those of this rank's pixels, NaN where a pixel is ignored.

@@ -16,8 +16,8 @@ use crate::comm::Comm;
 use crate::config::{Config, Window, Windows};
 use crate::gpu::device;
 use crate::model::Tiles;
-use crate::results::{Method, ScoredCube, WithoutNetwork};
-use crate::score::Basis;
+use crate::results::{ENSEMBLE, Method, ScoredCube, WithoutNetwork};
+use crate::score::{Basis, Scores};
 use crate::spectrum::{whole_axis, windows_of};
 use crate::stream::{Band, Cube, CubeStatistics};
 use crate::train::Model;
@@ -57,14 +57,6 @@ pub fn score_cube<'a>(
 
     let scoring = Scoring { comm, basis: &basis, band: &band };
     let floor = Floor::new(&scoring, fits.named()[0].0, &sum)?;
-    let mut methods = Vec::new();
-    let mut latent = None;
-    if let (Some(tiles), Some(model)) = (&tiles, model) {
-        let mut codes = Array3::from_elem((model.spec.latent(), band.lines.len(), cube.size()[1]), f32::NAN);
-        let fit = scoring.score_cvae(tiles, &mut codes)?;
-        methods.push(method("cvae", fit, &floor, Fitted::Elsewhere));
-        latent = Some(codes);
-    }
     let without_network = match earlier {
         Some(earlier) => earlier,
         None => {
@@ -73,9 +65,20 @@ pub fn score_cube<'a>(
             found
         }
     };
+    let mut methods = Vec::new();
+    let mut latent = None;
+    if let (Some(tiles), Some(model)) = (&tiles, model) {
+        let mut codes = Array3::from_elem((model.spec.latent(), band.lines.len(), cube.size()[1]), f32::NAN);
+        let fit = scoring.score_cvae(tiles, &mut codes, &without_network.surroundings)?;
+        methods.push(method("cvae", fit, &floor, Fitted::Elsewhere));
+        latent = Some(codes);
+    }
     log_excess(comm, cube, &methods);
     methods.extend(without_network.methods);
-    put_first(&mut methods);
+    if config.methods.ensemble {
+        let ensemble = ensemble(config, &methods);
+        methods.splice(0..0, ensemble);
+    }
     clock.lap("score");
     Ok(ScoredCube {
         mean,
@@ -83,6 +86,7 @@ pub fn score_cube<'a>(
         thickness,
         windows,
         methods,
+        surroundings: without_network.surroundings,
         decomposition: without_network.decomposition,
         loadings: without_network.loadings,
         latent,
@@ -108,26 +112,27 @@ fn score_without_network(
         let given = scoring.comm.agree(Given::open(path, scoring.band.cube))?;
         methods.push(method(name, scoring.score_given(&given)?, floor, Fitted::Elsewhere));
     }
+    let mut surroundings = Vec::new();
     if config.methods.context {
-        let (fit, fitted) = score_context(config, scoring, sum, fits, &linear)?;
+        let (fit, fitted, predicted) = score_context(config, scoring, sum, fits, &linear)?;
         methods.push(method("context", fit, floor, fitted));
+        surroundings = predicted;
     }
     methods.extend(linear.methods);
-    Ok(WithoutNetwork { methods, decomposition: linear.decomposition, loadings: linear.loadings })
+    Ok(WithoutNetwork { methods, surroundings, decomposition: linear.decomposition, loadings: linear.loadings })
 }
 
-/// Puts `context` first, whose map is then the default, where it explains the cube better than the network in front.
-fn put_first(methods: &mut [Method]) {
-    let place = methods.iter().position(|method| method.name == "context");
-    let Some(place) = place.filter(|_| methods[0].name == "cvae") else { return };
-    if methods[place].excess_nats < methods[0].excess_nats {
-        methods[..=place].rotate_right(1);
-    }
+/// All of `methods` but those given from outside, which are to be compared, as one; none of a single one.
+fn ensemble(config: &Config, methods: &[Method]) -> Option<Method> {
+    let own = methods.iter().filter(|method| !config.methods.given.contains_key(&method.name));
+    let scores: Vec<&Scores> = own.map(|method| &method.scores).collect();
+    let several = scores.len() > 1;
+    several.then(|| Method { name: ENSEMBLE.into(), scores: Scores::ensemble(&scores), excess_nats: None, rx: None })
 }
 
 /// A method that has no scores of its own.
 fn method(name: &str, fit: Fit, floor: &Floor, fitted: Fitted) -> Method {
-    Method { name: name.into(), excess_nats: floor.excess(fit.squares, fitted), scores: fit.scores, rx: None }
+    Method { name: name.into(), excess_nats: Some(floor.excess(fit.squares, fitted)), scores: fit.scores, rx: None }
 }
 
 /// The network on its device, to reconstruct `cube` tile by tile.
@@ -166,7 +171,9 @@ fn windows(comm: &Comm, config: &Config, band: &Band, bound: f64, mean: &[f64]) 
 
 fn log_excess(comm: &Comm, cube: &Cube, methods: &[Method]) {
     for Method { name, excess_nats, .. } in methods.iter().filter(|_| comm.is_root()) {
-        log::info!("{}: {name} is {excess_nats:.1} nats a pixel above the noise floor", cube.info().id);
+        if let Some(nats) = excess_nats {
+            log::info!("{}: {name} is {nats:.1} nats a pixel above the noise floor", cube.info().id);
+        }
     }
 }
 

@@ -76,12 +76,12 @@ fn score_fit(
         let found = scoring.score_rebuilt(|_, line: ArrayView2<f32>| fit.decomposition.reconstruct(line, k))?;
         let shares = loadings_per_electron(loadings, totals, k);
         let rx = rx(comm, shares.view(), band.cube.size()[1], band.lines.start)?;
-        let excess_nats = floor.excess(found.squares, fitted(Fitted::Components(k)));
+        let excess_nats = Some(floor.excess(found.squares, fitted(Fitted::Components(k))));
         methods.push(Method { name, excess_nats, scores: found.scores, rx: Some(rx) });
     }
     if config.pca.mean {
         let found = scoring.score_rebuilt(|_, line: ArrayView2<f32>| scaled_mean(&fit.mean, line))?;
-        let excess_nats = floor.excess(found.squares, fitted(Fitted::Mean));
+        let excess_nats = Some(floor.excess(found.squares, fitted(Fitted::Mean)));
         methods.push(Method { name: "mean".into(), excess_nats, scores: found.scores, rx: None });
     }
     Ok(methods)

@@ -89,12 +89,12 @@ impl<'a> Collector<'a> {
     }
 
     /// # Collective
-    fn fit(mut self, comm: &Comm) -> Result<Fit> {
+    fn fit(mut self, comm: &Comm, beside: &[Array2<f32>]) -> Result<Fit> {
         self.flush();
         let valid = self.features.iter().flat_map(|line| &line.valid).filter(|valid| **valid).count();
         let pixels = comm.sum_u64(valid as u64).max(1) as f64;
         let squares = self.squares.total(comm)?[0] / pixels;
-        Ok(Fit { scores: self.basis.scores(comm, self.width, self.features)?, squares })
+        Ok(Fit { scores: self.basis.scores(comm, self.width, self.features, beside)?, squares })
     }
 }
 
@@ -111,12 +111,13 @@ impl Pair {
 }
 
 impl Scoring<'_> {
-    /// Scores of this rank's lines against the CVAE; their latent codes go to `codes` `[latent, lines, x]`.
+    /// Scores of this rank's lines against the CVAE; their latent codes go to `codes` `[latent, lines, x]`. `beside` is what
+    /// their surroundings predict of them.
     ///
     /// # Collective
     /// # Errors
     /// Unreadable data.
-    pub fn score_cvae(&self, tiles: &Tiles, codes: &mut Array3<f32>) -> Result<Fit> {
+    pub fn score_cvae(&self, tiles: &Tiles, codes: &mut Array3<f32>, beside: &[Array2<f32>]) -> Result<Fit> {
         let band = self.band;
         let mut collector = Collector::new(self);
         let done = tiles.reconstruct(
@@ -140,7 +141,7 @@ impl Scoring<'_> {
             },
         );
         self.comm.agree(done)?;
-        collector.fit(self.comm)
+        collector.fit(self.comm, beside)
     }
 
     /// Scores of this rank's lines against a reconstruction by another program.
@@ -168,7 +169,7 @@ impl Scoring<'_> {
             Ok(())
         });
         self.comm.agree(done)?;
-        collector.fit(self.comm)
+        collector.fit(self.comm, &[])
     }
 
     /// Scores of this rank's lines against the reconstruction that `rebuild` gives of each from its place y and its counts,
@@ -181,7 +182,7 @@ impl Scoring<'_> {
         let mut collector = Collector::new(self);
         let done = self.each_rebuilt(rebuild, |pairs| pairs.into_iter().for_each(|pair| collector.push(pair)));
         self.comm.agree(done)?;
-        collector.fit(self.comm)
+        collector.fit(self.comm, &[])
     }
 
     /// As [`score_rebuilt`](Self::score_rebuilt), but gives only the squares of the [`Fit`].

@@ -18,7 +18,7 @@ mod write_cube;
 
 pub use energy_summary::EnergySummary;
 pub use folder::Start;
-pub use scored_cube::{Method, ScoredCube, WithoutNetwork, electrons};
+pub use scored_cube::{ENSEMBLE, Method, ScoredCube, WithoutNetwork, electrons};
 pub use scored_pixels::ScoredPixels;
 pub use set_aside::{FailedInput, Failure, SetAside};
 pub use stored::{check_name, cube_path, finished, is_of, read_json, read_map, scored_before};

@@ -15,8 +15,10 @@ pub fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
         ("combined", Meaning::Odds, &scores.combined),
         ("shift", Meaning::Odds, &scores.shift),
         ("composition", Meaning::Odds, &scores.composition),
-        ("pcc", Meaning::Distance, &scores.pcc),
     ];
+    if let Some(pcc) = &scores.pcc {
+        maps.push(("pcc", Meaning::Distance, pcc));
+    }
     if let Some(rx) = &method.rx {
         maps.push(("rx", Meaning::Distance, &rx.global));
         maps.push(("rx_local", Meaning::Distance, &rx.local));

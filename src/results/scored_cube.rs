@@ -11,6 +11,9 @@ use crate::pca::Decomposition;
 use crate::score::{Rx, Scores};
 use crate::stream::Band;
 
+/// The name of several methods as one.
+pub const ENSEMBLE: &str = "ensemble";
+
 /// Everything found in one cube; maps are this rank's band of whole lines.
 pub struct ScoredCube<'a> {
     pub band: Band<'a>,
@@ -21,9 +24,10 @@ pub struct ScoredCube<'a> {
     /// t/lambda of each pixel `[lines, x]`, NaN where ignored; none without a zero-loss peak.
     pub thickness: Option<Vec<f32>>,
     pub windows: Vec<Window>,
-    /// The CVAE first, then what is given, `context` and the linear baselines; the first is the default. `context` comes before a
-    /// CVAE that explains the cube worse.
+    /// The ensemble of several, the CVAE, what is given, `context` and the linear baselines; the first is the default.
     pub methods: Vec<Method>,
+    /// What the surroundings of each pixel predict, by component: `[lines, x]` in units of noise; none without `context`.
+    pub surroundings: Vec<Array2<f32>>,
     pub decomposition: Decomposition,
     /// `[lines * x, components]`, NaN where ignored.
     pub loadings: Array2<f64>,
@@ -37,8 +41,9 @@ pub struct ScoredCube<'a> {
 /// What is found in one cube by the methods that need no network; maps are this rank's band of whole lines.
 pub struct WithoutNetwork {
     pub methods: Vec<Method>,
+    /// These three as those of a [`ScoredCube`].
+    pub surroundings: Vec<Array2<f32>>,
     pub decomposition: Decomposition,
-    /// As those of a [`ScoredCube`].
     pub loadings: Array2<f64>,
 }
 
@@ -47,8 +52,8 @@ pub struct Method {
     /// `cvae`, `pca3`, `pca_auto`, `mean`, ...
     pub name: String,
     pub scores: Scores,
-    /// How much worse it explains spectra than their noise allows, nats a pixel.
-    pub excess_nats: f64,
+    /// How much worse it explains spectra than their noise allows, nats a pixel; an ensemble explains none.
+    pub excess_nats: Option<f64>,
     /// Reed-Xiaoli scores, of principal components alone.
     pub rx: Option<Rx>,
 }
@@ -62,7 +67,12 @@ impl ScoredCube<'_> {
 
     /// What needs no network of a cube that was scored without one.
     pub fn without_network(self) -> WithoutNetwork {
-        WithoutNetwork { methods: self.methods, decomposition: self.decomposition, loadings: self.loadings }
+        WithoutNetwork {
+            methods: self.methods.into_iter().filter(|method| method.name != ENSEMBLE).collect(),
+            surroundings: self.surroundings,
+            decomposition: self.decomposition,
+            loadings: self.loadings,
+        }
     }
 
     /// Passes the CVAE's reconstruction of `lines` to `emit`, in order: line and electrons `[x, energy]`. Rank-local.

@@ -17,7 +17,7 @@ use crate::memory::peak_rss_mib;
 use crate::output::{Column, Values};
 
 /// Which way of scoring results are of: another number for every change that moves scores or flags.
-pub const SCORING: &str = "4";
+pub const SCORING: &str = "5";
 
 /// What a run found, as in `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -98,7 +98,11 @@ fn write_signals(
         problems: cube.problems().to_vec(),
         ignored: cube.ignored.iter().filter(|&&ignored| ignored).count(),
         methods,
-        excess_nats: scored.methods.iter().map(|method| (method.name.clone(), method.excess_nats)).collect(),
+        excess_nats: scored
+            .methods
+            .iter()
+            .filter_map(|method| Some((method.name.clone(), method.excess_nats?)))
+            .collect(),
         default,
         regions: region_table(&regions, &labels, kinds, &energies_ev, cube.size()[1]),
     })

@@ -69,6 +69,8 @@ pub struct Trust {
     pub as_it_is: bool,
     /// Whether what is left is regressed on the prediction's components.
     pub regressed: bool,
+    /// Whether it is regressed on what stands beside the prediction.
+    pub beside: bool,
 }
 
 /// What judges one block.
@@ -141,7 +143,7 @@ impl LeftOut {
     ) -> LeftOut {
         let bands = sample.bands;
         let (lines, width) = bands.shape();
-        let regressors = if trust.regressed { &sample.regressors[..] } else { &[] };
+        let regressors = sample.regressors_of(trust);
         let known = 1 + regressors.len();
         let unpooled = |k: usize| {
             let mut map = match k.checked_sub(regressors.len()) {

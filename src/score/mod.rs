@@ -17,7 +17,7 @@
 //! 8. `spread.rs`: how much normal pixels vary along a kind: it is kept if its start exceeds that, or if it stands out: the scores;
 //! 9. `flag.rs` ([`flag()`], root): keeps areas (`regions.rs`) of likely pixels, or of those above a `threshold.rs`.
 //!
-//! Off that path: `pcc.rs`, the paper's score; `rx.rs` (`covariance.rs`), the RX detector on principal components; `drift.rs`
+//! Off that path: `ensemble.rs`, the surest of several methods at each pixel; `pcc.rs`, the paper's score; `rx.rs` (`covariance.rs`), the RX detector on principal components; `drift.rs`
 //! (`line_shift.rs`, `features.rs`), drift without a model; `quantile.rs`, quantiles of values spread
 //! over ranks.
 
@@ -27,6 +27,7 @@ mod covariance;
 mod discs;
 mod drift;
 mod edge_profile;
+mod ensemble;
 mod features;
 mod flag;
 mod grow;

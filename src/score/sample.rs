@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::basis::{Basis, LineFeatures};
 use super::discs::Disc;
+use super::left_out::Trust;
 use super::quantile::medians;
 use super::trend::remove_trends;
 use crate::bands::Bands;
@@ -36,6 +37,8 @@ pub struct Sample<'a> {
     pub predicted: Vec<Array2<f32>>,
     /// The prediction along its own principal components.
     pub regressors: Vec<Array2<f32>>,
+    /// What another model predicts, in few components.
+    pub beside: Vec<Array2<f32>>,
     /// Electrons of each pixel.
     pub electrons: Array2<f32>,
     /// By template of the [`Basis`]: `[coordinates]`, for a pixel of one electron.
@@ -61,7 +64,7 @@ impl Turn {
 }
 
 impl<'a> Sample<'a> {
-    /// Of the `lines` of this rank.
+    /// Of the `lines` of this rank, with what another model predicts of them `beside`, in units of noise.
     ///
     /// The coordinates are those of `basis` that are fixed, and the directions in the others along which neighbours are
     /// misfit alike.
@@ -69,7 +72,12 @@ impl<'a> Sample<'a> {
     /// # Collective
     /// # Errors
     /// Features that are not finite.
-    pub fn new(bands: &'a Bands<'a>, basis: &Basis, lines: &[LineFeatures]) -> Result<Sample<'a>> {
+    pub fn new(
+        bands: &'a Bands<'a>,
+        basis: &Basis,
+        lines: &[LineFeatures],
+        beside: &[Array2<f32>],
+    ) -> Result<Sample<'a>> {
         let size = basis.num_coordinates();
         let regression = Regression::new(bands, lines, size)?;
         let matrix = coordinates(bands, basis, lines, &regression)?;
@@ -86,6 +94,7 @@ impl<'a> Sample<'a> {
             counted,
             predicted,
             regressors,
+            beside: beside.to_vec(),
             electrons: bands.map(lines.iter().flat_map(|line| line.electrons.iter().copied()).collect()),
             templates: basis.templates.iter().map(|template| turn.turned(&template.residual)).collect(),
             turn,
@@ -97,7 +106,7 @@ impl<'a> Sample<'a> {
     /// # Collective
     pub fn without_trends(&self) -> Option<Sample<'a>> {
         let mut sample = self.clone();
-        let maps = [&mut sample.counted, &mut sample.predicted, &mut sample.regressors];
+        let maps = [&mut sample.counted, &mut sample.predicted, &mut sample.regressors, &mut sample.beside];
         let had = maps.map(|maps| remove_trends(self.bands, maps));
         had.contains(&true).then_some(sample)
     }
@@ -105,6 +114,12 @@ impl<'a> Sample<'a> {
     /// Number of coordinates.
     pub fn dimensions(&self) -> usize {
         self.counted.len()
+    }
+
+    /// The maps that residuals are regressed on.
+    pub fn regressors_of(&self, trust: Trust) -> Vec<&Array2<f32>> {
+        let predicted = self.regressors.iter().filter(|_| trust.regressed);
+        predicted.chain(self.beside.iter().filter(|_| trust.beside)).collect()
     }
 }
 

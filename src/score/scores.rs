@@ -19,8 +19,8 @@ const BELOW_EVEN: f32 = 2.0;
 /// All but `pcc` are `ln(1 + odds)` that a pixel is anomalous, in nats: `ln 2` means even odds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// 1 - Pearson correlation of spectrum and reconstruction (the paper's).
-    pub pcc: Vec<f32>,
+    /// 1 - Pearson correlation of spectrum and reconstruction (the paper's); none of an ensemble.
+    pub pcc: Option<Vec<f32>>,
     /// For an edge that has moved or changed its fine structure.
     pub shift: Vec<f32>,
     /// For an edge of another height.
@@ -48,18 +48,25 @@ impl Scores {
 impl Basis {
     /// Scores every pixel of a cube with lines of `width` pixels, from the features of its lines.
     ///
-    /// `lines` are this rank's, in the order of the cube.
+    /// `lines` are this rank's, in the order of the cube. `beside` is what another model predicts of its pixels: few maps
+    /// `[lines, x]` in units of noise, which are believed as far as they help.
     ///
     /// # Collective
     /// Every rank of `comm`; a rank may have no line.
     ///
     /// # Errors
     /// Features that are not finite, on every rank.
-    pub fn scores(&self, comm: &Comm, width: usize, lines: Vec<LineFeatures>) -> Result<Scores> {
+    pub fn scores(
+        &self,
+        comm: &Comm,
+        width: usize,
+        lines: Vec<LineFeatures>,
+        beside: &[Array2<f32>],
+    ) -> Result<Scores> {
         let valid = lines.iter().flat_map(|line| &line.valid).filter(|valid| **valid).count();
         let bands = Bands::new(comm, width, lines.len(), valid);
         let pcc = lines.iter().flat_map(|line| line.pcc.iter().copied()).collect();
-        let sample = Sample::new(&bands, self, &lines)?;
+        let sample = Sample::new(&bands, self, &lines, beside)?;
         drop(lines);
         let (sample, setting) = best_setting(sample);
         if comm.is_root() {
@@ -77,7 +84,7 @@ impl Basis {
         }
         let family = |family: Family| move |kind: &Kind| kind.family == family;
         Ok(Scores {
-            pcc,
+            pcc: Some(pcc),
             shift: score(&surprise.energies, &kinds, &odds, family(Family::Shift)),
             composition: score(&surprise.heights, &kinds, &odds, family(Family::Composition)),
             combined: score(&surprise.any, &kinds, &odds, |_| true),

@@ -57,12 +57,17 @@ pub fn best_setting(sample: Sample) -> (Sample, Setting) {
 /// # Collective
 fn best_trust(sample: &Sample) -> Setting {
     let mut best: Option<Setting> = None;
-    for (as_it_is, regressed) in [(false, false), (false, true), (true, true), (true, false)] {
-        if (as_it_is || regressed) && sample.regressors.is_empty() {
+    let trusts = [false, true].into_iter().flat_map(|beside| {
+        let ways = [(false, false), (false, true), (true, true), (true, false)];
+        ways.map(|(as_it_is, regressed)| Trust { as_it_is, regressed, beside })
+    });
+    for trust in trusts {
+        let is_known = !(trust.as_it_is || trust.regressed) || !sample.regressors.is_empty();
+        if !is_known || trust.beside && sample.beside.is_empty() {
             continue;
         }
-        let setting = Setting::new(sample, Trust { as_it_is, regressed });
-        let gain = if as_it_is && !regressed { LEAST_GAIN } else { 1e-3 };
+        let setting = Setting::new(sample, trust);
+        let gain = if trust.as_it_is && !trust.regressed { LEAST_GAIN } else { 1e-3 };
         if best.as_ref().is_none_or(|best| setting.likelihood > best.likelihood + gain) {
             best = Some(setting);
         }
