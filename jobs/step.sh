@@ -6,23 +6,36 @@
 # Slurm sends the signal of --signal=B:USR1@120 to this script alone, and srun passes it on to the ranks. They finish the
 # training step, write a checkpoint and exit with 75. When coreloss is started again, it continues from there.
 step() {
-    local cancelled=no code=0 srun
-    # From Slurm 22.05 on, srun no longer takes --cpus-per-task from the job.
-    srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores "$@" &
-    srun=$!
-    trap 'kill -USR1 "$srun"' USR1
+    local cancelled=no code srun began=$SECONDS
     # When Slurm cancels or preempts a job, it sends SIGTERM to all its processes and decides itself whether to queue it again.
     trap 'cancelled=yes' TERM
-    # A signal ends `wait` early, so wait until srun has ended. `|| true` keeps `set -e` from ending the script.
-    while kill -0 "$srun" 2>/dev/null; do
-        wait "$srun" || true
-    done
-    wait "$srun" || code=$?
+    launch "$@"
+    # What PMIx left on a node that lost its power keeps the job, queued again, from being launched there: Slurm kills the ranks
+    # that it has launched elsewhere. Another step has names of its own.
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ "$cancelled" = no ] && [ "$code" -gt 128 ] && [ "$code" != 138 ] &&
+        [ "$((SECONDS - began))" -lt 60 ]; then
+        echo "the job failed at its launch, with exit code $code: it is launched once more" >&2
+        launch "$@"
+    fi
     # 138: SIGUSR1 came before coreloss handled it. Nothing is lost.
     if [ "$cancelled" = no ] && { [ "$code" = 75 ] || [ "$code" = 138 ]; }; then
         queue_again
     fi
     exit "$code"
+}
+
+# Runs its arguments on every rank, and sets `code` to their exit code.
+launch() {
+    code=0
+    # From Slurm 22.05 on, srun no longer takes --cpus-per-task from the job.
+    srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores "$@" &
+    srun=$!
+    trap 'kill -USR1 "$srun"' USR1
+    # A signal ends `wait` early, so wait until srun has ended. `|| true` keeps `set -e` from ending the script.
+    while kill -0 "$srun" 2>/dev/null; do
+        wait "$srun" || true
+    done
+    wait "$srun" || code=$?
 }
 
 # Queues this job, or this task of an array, again, unless that happened too often.

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What slurm_sandbox.sh and slurm_nodes.sh share: packages, keys and configuration of a Slurm in one folder. They source it, and
-# bring `say`, `die` and the seconds of `patience`.
+# bring `say` and `die`.
+
+# Seconds that daemons and nodes have to start, and to stop.
+patience=30
 
 have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
@@ -29,6 +32,7 @@ munge_key() {
     local munge=$1/munge
     (umask 077 && head -c 1024 /dev/urandom >"$munge/key")
     # --force: munged objects that others may write to the folder's parents. On one's own machine that does not matter.
+    # shellcheck disable=SC2034  # those who source this file use it
     munge_options=(--force --num-threads=2 --key-file="$munge/key" --socket="$munge/socket" --pid-file="$munge/pid"
         --seed-file="$munge/seed" --log-file="$munge/log")
 }

@@ -17,8 +17,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=${CORELOSS_NODES_STATE:-${TMPDIR:-/tmp}/coreloss-nodes}
 net=10.66.0
-# Seconds that nodes and daemons have to start, and to stop.
-patience=30
 export PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$state/slurm.conf
 
 say() { echo "slurm_nodes: $*" >&2; }
@@ -67,6 +65,11 @@ live() {
         done
         mount --rbind "$state/$node/tmp" /tmp
         mount -t tmpfs tmpfs /dev/shm
+        # Else /sys would have the interfaces of this machine. Slurm wants its control groups there too.
+        mkdir -p "$state/$node/cgroup"
+        mount --rbind /sys/fs/cgroup "$state/$node/cgroup"
+        mount -t sysfs sysfs /sys
+        mount --rbind "$state/$node/cgroup" /sys/fs/cgroup
     fi
     touch "$state/$node/ready"
     # Nobody waits for the processes that it inherits.
@@ -78,7 +81,7 @@ boot() {
     local node=$1 folder=$state/$1 kinds=(--net --uts --mount) outer
     [ ! -e "$folder/pid" ] || die "$node is up already"
     [ "$node" = head ] || kinds+=(--ipc --pid --mount-proc)
-    rm -rf "$folder/ready" "$folder/tmp"
+    rm -rf "$folder/ready" "$folder/tmp" "$folder/slurmd.pid"
     mkdir -p "$folder/tmp" "$folder/spool"
     setsid unshare "${kinds[@]}" --fork --kill-child "$BASH" "$here/slurm_nodes.sh" live "$node" </dev/null >>"$folder/log" 2>&1 &
     outer=$!
@@ -95,6 +98,7 @@ boot() {
     in_network "$node" ip addr add "$(address "$node")/24" dev eth0
     in_network "$node" ip link set eth0 up
     (on "$node" slurmd -f "$SLURM_CONF") </dev/null >>"$folder/log" 2>&1
+    wait_until test -e "$folder/slurmd.pid" || die "$node has no Slurm; see $folder/slurmd.log"
 }
 
 write_configuration() {

@@ -10,8 +10,6 @@
 set -euo pipefail
 
 state=${CORELOSS_SLURM_STATE:-${TMPDIR:-/tmp}/coreloss-slurm}
-# Seconds that the daemons have to start, and to stop.
-patience=30
 
 say() { echo "slurm_sandbox: $*" >&2; }
 

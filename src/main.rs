@@ -34,6 +34,6 @@ fn main() -> ExitCode {
             comm.barrier();
             ExitCode::from(ending.exit_code())
         }
-        Err(error) => comm.fail(&error),
+        Err(error) => ExitCode::from(session.fail(&comm, &error)),
     }
 }
