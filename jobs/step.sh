@@ -10,11 +10,11 @@ step() {
     # When Slurm cancels or preempts a job, it sends SIGTERM to all its processes and decides itself whether to queue it again.
     trap 'cancelled=yes' TERM
     launch "$@"
-    # What PMIx left on a node that lost its power keeps the job, queued again, from being launched there: Slurm kills the ranks
-    # that it has launched elsewhere. Another step has names of its own.
-    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ "$cancelled" = no ] && [ "$code" -gt 128 ] && [ "$code" != 138 ] &&
-        [ "$((SECONDS - began))" -lt 60 ]; then
-        echo "the job failed at its launch, with exit code $code: it is launched once more" >&2
+    # What PMIx left on a node that lost its power keeps the job, queued again, from being launched there. Another step has names
+    # of its own. srun ends with 1 then, or with 137 where it has killed the ranks on other nodes.
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ "$cancelled" = no ] && [ "$((SECONDS - began))" -lt 120 ] &&
+        { [ "$code" = 1 ] || [ "$code" = 137 ]; }; then
+        echo "the job failed soon after its launch, with exit code $code: it is launched once more" >&2
         launch "$@"
     fi
     # 138: SIGUSR1 came before coreloss handled it. Nothing is lost.

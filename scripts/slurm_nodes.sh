@@ -18,6 +18,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=${CORELOSS_NODES_STATE:-${TMPDIR:-/tmp}/coreloss-nodes}
 net=10.66.0
 export PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$state/slurm.conf
+# Nodes share the machine's cores, which none of them knows: a rank that waits gives its core away.
+export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
 
 say() { echo "slurm_nodes: $*" >&2; }
 

@@ -5,14 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::result::{assert_equal, metrics};
-use crate::common::send;
+use crate::common::Ended;
+use crate::common::result::{assert_equal, maps, metrics, weights};
 use crate::common::slurm::Sandbox;
-use crate::common::{Ended, result};
 
-/// Seconds until a job that cannot go on ends itself, and the option that says so.
-const PATIENCE: &str = "comm.abort_s=5";
-/// Time in which such a job has ended.
+/// Time in which a job that cannot go on has said why.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
@@ -21,11 +18,11 @@ fn a_run_and_a_survey_on_two_and_three_nodes_equal_those_on_one() {
         return;
     };
     slurm.simulate();
-    let one = slurm.path("one");
-    slurm.coreloss(["-N1", "-n1"], "run", &[&output(&one)]).succeeded();
+    let (one, input) = (slurm.path("one"), format!("archive.inputs=[{}]", slurm.path("archive/cube.hspy").display()));
+    slurm.coreloss(["-N1", "-n1"], "run", &[&input, &output(&one)]).succeeded();
     for nodes in ["2", "3"] {
         let out = slurm.path(nodes);
-        slurm.coreloss([&format!("-N{nodes}"), &format!("-n{nodes}")], "run", &[&output(&out)]).succeeded();
+        slurm.coreloss([&format!("-N{nodes}"), &format!("-n{nodes}")], "run", &[&input, &output(&out)]).succeeded();
         assert_equal(&out, &one);
     }
     // Without Slurm: mpirun reaches the nodes through an agent, as it would through ssh.
@@ -34,16 +31,14 @@ fn a_run_and_a_survey_on_two_and_three_nodes_equal_those_on_one() {
     let agent = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/slurm_nodes.sh rsh");
     let mpirun = "mpirun --allow-run-as-root -H node1:2,node3:1 --bind-to none --mca plm_rsh_agent";
     let mpirun: Vec<&str> = mpirun.split(' ').chain([agent, env!("CARGO_BIN_EXE_coreloss"), "run", &config]).collect();
-    slurm.run(&[&mpirun[..], &["--set", &output(&out)]].concat()).succeeded();
+    slurm.run(&[&mpirun[..], &["--set", &input, "--set", &output(&out)]].concat()).succeeded();
     assert_equal(&out, &one);
 
-    // A survey's groups of ranks lie on one node each, and its results do not tell.
-    let survey = |nodes: [&str; 2], name: &str| {
-        let out = slurm.path(name);
-        slurm.coreloss(nodes, "survey", &[&output(&out)]).succeeded();
-        ["cube", "other"].map(|cube| result::datasets(&out.join(format!("{cube}.survey.hspy"))))
-    };
-    assert!(survey(["-N2", "-n2"], "survey2") == survey(["-N1", "-n1"], "survey1"), "surveys differ");
+    // Groups of a survey's ranks work on a cube each.
+    for (name, ranks) in [("survey1", ["-N1", "-n1"]), ("survey2", ["-N2", "-n2"])] {
+        slurm.coreloss(ranks, "survey", &[&output(&slurm.path(name))]).succeeded();
+    }
+    assert!(maps(&slurm.path("survey1")) == maps(&slurm.path("survey2")), "surveys differ");
 }
 
 #[test]
@@ -59,12 +54,17 @@ fn what_a_rank_says_last_arrives() {
         ended.exits(2).says("none.hspy");
         // A report, and then an error.
         let ended = slurm.coreloss(["-N2", "-n3"], "doctor", &["output=/proc/none"]);
-        ended.exits(1).says("BAD      output").says("2 on node1, 1 on node2").says("checks are bad");
+        ended
+            .exits(1)
+            .says("BAD      output")
+            .says("2, with unequal numbers of ranks: 2 on node1, 1 on node2")
+            .says("checks are bad");
     }
     // Interfaces of one address on every node, as docker0 is: Open MPI would connect the ranks to themselves.
     for node in ["node1", "node2"] {
         for line in ["link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up"] {
-            let words: Vec<&str> = ["scripts/slurm_nodes.sh", "on", node, "ip"].into_iter().chain(line.split(' ')).collect();
+            let words: Vec<&str> =
+                ["scripts/slurm_nodes.sh", "on", node, "ip"].into_iter().chain(line.split(' ')).collect();
             slurm.ask(&words);
         }
     }
@@ -82,54 +82,48 @@ fn what_a_rank_says_last_arrives() {
 }
 
 #[test]
-fn a_node_that_lost_its_power_a_cable_or_a_message_ends_the_job_and_it_goes_on() {
+fn a_lost_node_rank_or_cable_ends_the_job_which_goes_on_to_the_same_result() {
     let Some(slurm) = Sandbox::of_nodes(2) else {
         return;
     };
     slurm.simulate();
     let (steps, out) = ("train.steps=60", slurm.path("broken"));
-    let config = slurm.path("config.yaml").display().to_string();
-    let arguments = [&config[..], "--set", &output(&out), "--set", steps, "--set", PATIENCE].map(str::to_string);
-    let arguments = arguments.each_ref().map(|word| &word[..]);
-    let nodes = |what: &str, node: &str| slurm.ask(&["scripts/slurm_nodes.sh", what, node]);
-    let step = || if out.join("metrics.jsonl").exists() { metrics(&out).len() } else { 0 };
-    let submit = || slurm.sbatch("train", &["--nodes=2"], &arguments);
-    let ends = |job: &str, since: Instant, said: &str| {
-        slurm.wait_until("end of the job's part", || slurm.show(job, "Restarts") != "0");
-        assert!(since.elapsed() < LIMIT, "{:?}: {}", since.elapsed(), slurm.log(job));
-        let log = slurm.log(job);
-        assert!(log.contains(said) && log.contains("comm.abort_s"), "not {said:?}: {log}");
+    let script =
+        |words: &str| slurm.ask(&[&["scripts/slurm_nodes.sh"][..], &words.split(' ').collect::<Vec<_>>()].concat());
+    let submit = |out: &Path, options: &[&str]| {
+        let config = slurm.path("config.yaml").display().to_string();
+        let arguments = [&config[..], "--set", &output(out), "--set", steps, "--set", "comm.abort_s=4"];
+        slurm.sbatch("train", &[&["--nodes=2"], options].concat(), &arguments)
+    };
+    let count = |job: &str, what: &str| slurm.log(job).matches(what).count();
+    // Does `fault` to node2 once the job trains for the `times`-th time, and waits until the job says so.
+    let strike = |job: &str, times: usize, fault: &[&str]| {
+        slurm.wait_until("training", || count(job, "steps_per_epoch=") == times);
+        let since = Instant::now();
+        fault.iter().for_each(|words| drop(script(words)));
+        slurm.wait_until("word of it", || count(job, "no sign for 4 s of rank 1 on node2") == times);
+        assert!(since.elapsed() < LIMIT, "{fault:?} was told after {:?}: {}", since.elapsed(), slurm.log(job));
+        println!("{fault:?} was told after {:?}", since.elapsed());
     };
 
-    // A node without power that comes back before Slurm gives it up. What PMIx left there would stop the next start.
-    let job = submit();
-    slurm.wait_until("training", || step() > 3);
-    let since = Instant::now();
-    nodes("kill", "node2");
-    nodes("boot", "node2");
-    ends(&job, since, "no sign for 5 s of rank 1 on node2");
-    let before = step();
-    slurm.wait_until("a launch after all", || slurm.log(&job).contains("launched once more") && step() > before + 3);
-
-    // A rank that stops without a word.
-    let ranks = slurm.ask(&["scontrol", "listpids", &job]);
-    println!("{ranks}");
-    slurm.ask(&["scancel", &job]);
-    slurm.wait_for(&job, "CANCELLED");
-
-    // A cable.
-    let job = submit();
-    let before = step();
-    slurm.wait_until("training", || step() > before + 3);
-    let since = Instant::now();
-    nodes("unplug", "node2");
-    ends(&job, since, "no sign for 5 s of rank 1 on node2");
-    nodes("plug", "node2");
+    // The node is back before Slurm gives it up. What PMIx left there keeps the job from being launched, once.
+    let job = submit(&out, &[]);
+    strike(&job, 1, &["kill node2", "boot node2"]);
+    slurm.wait_until("another launch", || count(&job, "launched once more") == 1);
+    strike(&job, 2, &["on node2 pkill -STOP -x coreloss"]);
     slurm.finish(&job);
+    assert_eq!(slurm.show(&job, "Restarts"), "2", "{}", slurm.log(&job));
 
     let unbroken = slurm.path("unbroken");
     slurm.coreloss(["-N1", "-n1"], "train", &[&output(&unbroken), steps]).succeeded();
     assert!(metrics(&out) == metrics(&unbroken), "the losses differ");
+    assert!(weights(&out) == weights(&unbroken), "the weights differ");
+
+    let job = submit(&slurm.path("unplugged"), &["--export=ALL,CORELOSS_MAX_REQUEUES=0"]);
+    strike(&job, 1, &["unplug node2"]);
+    script("plug node2");
+    slurm.wait_for(&job, "FAILED");
+    assert_eq!(slurm.show(&job, "ExitCode"), "75:0", "{}", slurm.log(&job));
 }
 
 fn output(folder: &Path) -> String {
@@ -146,9 +140,9 @@ impl Nodes for Sandbox {
     /// Writes an archive of two small cubes, and a configuration.
     fn simulate(&self) {
         let archive = self.path("archive").display().to_string();
-        let scene = "scene: {shape: [32, 32, 64], dispersion_ev: 3.3, anomalies: [{kind: shift, amount: 8, discs: 1}]}";
+        let scene = "scene: {shape: [24, 24, 48], dispersion_ev: 3.3, anomalies: [{kind: shift, amount: 8, discs: 1}]}";
         let config = format!(
-            "archive: {{inputs: ['{archive}/*.hspy']}}\ntrain: {{device: cpu, steps: 4}}\npca: {{components: [3]}}\n\
+            "archive: {{inputs: ['{archive}/*.hspy']}}\ntrain: {{device: cpu, steps: 3}}\npca: {{components: [3]}}\n\
              simulate:\n  dir: '{archive}'\n  cubes:\n    - {{name: cube, {scene}}}\n    - {{name: other, {scene}}}\n"
         );
         fs::write(self.path("config.yaml"), config).expect("a configuration");

@@ -30,13 +30,19 @@ pub(super) struct Heard {
     pub last: Beat,
 }
 
+/// What this rank knows of all.
+pub(super) struct Ranks {
+    rank: usize,
+    /// The node of each rank.
+    nodes: Vec<String>,
+    /// Of every rank on root, of root alone on the others; by rank.
+    heard: Vec<Heard>,
+}
+
 /// The watchdogs' own communicator.
 pub(super) struct Line {
     comm: SimpleCommunicator,
-    /// The node of each rank.
-    pub nodes: Vec<String>,
-    /// Of every rank on root, of root alone on the others; by rank.
-    pub heard: Vec<Heard>,
+    pub ranks: Ranks,
     /// Whether root has yet to answer.
     unanswered: bool,
     since_sent: u32,
@@ -49,7 +55,8 @@ impl Line {
     /// # Collective
     pub fn new(comm: &SimpleCommunicator, nodes: Vec<String>) -> Line {
         let heard = vec![Heard::default(); nodes.len()];
-        Line { comm: comm.duplicate(), nodes, heard, unanswered: false, since_sent: 0 }
+        let ranks = Ranks { rank: comm.rank() as usize, nodes, heard };
+        Line { comm: comm.duplicate(), ranks, unanswered: false, since_sent: 0 }
     }
 
     /// Bytes that MPI has to be given for messages on their way.
@@ -58,20 +65,16 @@ impl Line {
         ranks * (BYTES + 256)
     }
 
-    pub fn rank(&self) -> usize {
-        self.comm.rank() as usize
-    }
-
     /// Tells and hears, once a second: to be called each time that one has passed. Rank-local.
     pub fn exchange(&mut self, mine: &Beat) {
-        for heard in &mut self.heard {
+        let rank = self.ranks.rank;
+        for heard in &mut self.ranks.heard {
             heard.silent_s += 1;
         }
-        let rank = self.rank();
-        self.heard[rank] = Heard { silent_s: 0, last: mine.clone() };
+        self.ranks.heard[rank] = Heard { silent_s: 0, last: mine.clone() };
         self.since_sent += 1;
         // Root hears at most 64 ranks a second.
-        if rank != ROOT && !self.unanswered && self.since_sent > self.nodes.len() as u32 / 64 {
+        if rank != ROOT && !self.unanswered && self.since_sent > self.ranks.nodes.len() as u32 / 64 {
             self.send(mine, ROOT);
             (self.unanswered, self.since_sent) = (true, 0);
         }
@@ -79,7 +82,7 @@ impl Line {
             let mut bytes = [0u8; BYTES];
             message.matched_receive_into(&mut bytes[..]);
             let from = status.source_rank() as usize;
-            self.heard[from] = Heard { silent_s: 0, last: decode(&bytes) };
+            self.ranks.heard[from] = Heard { silent_s: 0, last: decode(&bytes) };
             match rank {
                 ROOT => self.send(mine, from),
                 _ => self.unanswered = false,
@@ -97,22 +100,24 @@ impl Line {
         // Copied by MPI, which never waits for the other side here.
         self.comm.process_at_rank(to as i32).buffered_send(&bytes[..]);
     }
+}
 
+impl Ranks {
     /// Why the job cannot go on, if that has been so for `limit` seconds: a rank is out of reach, or none does any work.
     pub fn lost(&self, limit: u32) -> Option<String> {
-        let known = || self.heard.iter().enumerate().filter(|&(rank, _)| self.rank() == ROOT || rank == ROOT);
-        let mine = self.heard[self.rank()].last.operation.as_deref().unwrap_or("no operation");
+        let known = || self.heard.iter().enumerate().filter(|&(rank, _)| self.rank == ROOT || rank == ROOT);
+        let mine = self.heard[self.rank].last.operation.as_deref().unwrap_or("no operation");
         let silent: Vec<String> =
             known().filter(|(_, heard)| heard.silent_s >= limit).map(|(rank, heard)| self.name(rank, heard)).collect();
         if !silent.is_empty() {
             return Some(format!(
                 "no sign for {limit} s of {}; rank {} waits in: {mine}; is that node, or its network, down?",
                 silent.join("; "),
-                self.rank()
+                self.rank
             ));
         }
         // Only root hears of all.
-        if self.rank() != ROOT || !known().all(|(_, heard)| heard.last.idle_s >= limit) {
+        if self.rank != ROOT || !known().all(|(_, heard)| heard.last.idle_s >= limit) {
             return None;
         }
         let others = known().filter(|(_, heard)| heard.last.operation.as_deref() != Some(mine));
@@ -127,7 +132,7 @@ impl Line {
 
     /// Which other ranks are not in `operation`, where this is root, which alone hears of all.
     pub fn elsewhere(&self, operation: &str) -> Option<String> {
-        let heard = self.heard.iter().enumerate().skip(1).filter(|_| self.rank() == ROOT);
+        let heard = self.heard.iter().enumerate().skip(1).filter(|_| self.rank == ROOT);
         let others = heard.filter(|(_, heard)| heard.last.operation.as_deref() != Some(operation));
         let others: Vec<String> = others.map(|(rank, heard)| self.name(rank, heard)).collect();
         (!others.is_empty()).then(|| format!("elsewhere are: {}", others.join("; ")))
@@ -139,5 +144,52 @@ impl Line {
             None => "in no collective operation".into(),
         };
         format!("rank {rank} on {} ({at})", self.nodes[rank])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds of silence and of idleness of each rank, and the operation that it is in.
+    fn lost(rank: usize, ranks: &[(u32, u32, &str)]) -> Option<String> {
+        let heard = ranks.iter().map(|&(silent_s, idle_s, operation)| {
+            let operation = Some(operation.to_string()).filter(|name| !name.is_empty());
+            Heard { silent_s, last: Beat { idle_s, operation } }
+        });
+        let nodes = (0..ranks.len()).map(|rank| format!("node{rank}")).collect();
+        Ranks { rank, nodes, heard: heard.collect() }.lost(300)
+    }
+
+    #[test]
+    fn a_silent_rank_is_lost_and_one_that_computes_is_not() {
+        assert_eq!(lost(0, &[(0, 900, "sum"), (1, 0, ""), (1, 900, "sum")]), None);
+        let said = lost(0, &[(0, 900, "sum"), (300, 2, ""), (1, 900, "sum")]).unwrap();
+        assert!(
+            said.starts_with(
+                "no sign for 300 s of rank 1 on node1 (in no collective operation); rank 0 waits in: sum;"
+            )
+        );
+        // The other ranks hear of root alone.
+        assert_eq!(lost(2, &[(1, 900, "sum"), (900, 0, ""), (0, 900, "sum")]), None);
+        assert!(lost(2, &[(300, 0, "sum"), (900, 0, ""), (0, 900, "sum")]).unwrap().contains("of rank 0 on node0"));
+    }
+
+    #[test]
+    fn ranks_of_which_none_works_have_lost_a_message() {
+        let said = lost(0, &[(0, 300, "sum"), (1, 300, "sum")]).unwrap();
+        assert!(said.contains("all wait in: sum"), "{said}");
+        let said = lost(0, &[(0, 300, "sum"), (1, 300, "broadcast")]).unwrap();
+        assert!(said.contains("rank 0 waits in: sum, and rank 1 on node1 (last in: broadcast)"), "{said}");
+        assert_eq!(lost(0, &[(0, 300, "sum"), (1, 299, "sum")]), None);
+    }
+
+    #[test]
+    fn a_message_holds_the_longest_name() {
+        let beat = Beat { idle_s: u32::MAX, operation: Some("x".repeat(MOST_OF_NAME)) };
+        let mut bytes = encode(&beat);
+        assert!(bytes.len() <= BYTES);
+        bytes.resize(BYTES, 0);
+        assert_eq!(decode::<Beat>(&bytes), beat);
     }
 }

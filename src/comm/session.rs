@@ -3,7 +3,9 @@
 //! What a rank prints has a way to go, on many nodes, and an abort may overtake it. So a job in which all ranks fail together
 //! ends as one that is done does, and before any other end there is a pause.
 
+use std::io::Write;
 use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use super::heartbeat::Line;
 use super::launch::choose_parameters;
 use super::watchdog::{Patience, Watchdog};
-use super::{AgreedError, Comm, exit_code};
+use super::{AgreedError, Comm, ROOT, exit_code};
 
 /// Time in which what was printed here arrives at the launcher.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -105,6 +107,29 @@ impl Session {
         }
         u8::try_from(code).unwrap_or(1)
     }
+
+    /// Ends MPI, and returns what `main` does for the exit code on which all ranks agree. On the other ranks than root it ends
+    /// the process.
+    ///
+    /// A launcher kills what is left of a job when a rank ends with another code than 0, and then tells of the kill. So only
+    /// root has the code, and leaves last.
+    ///
+    /// # Collective
+    pub fn end(self, code: u8) -> ExitCode {
+        let world = self.universe.world();
+        let (is_root, is_alone) = (world.rank() == ROOT as i32, world.size() == 1);
+        drop(self);
+        if !is_root {
+            // What a library does when a process ends takes time, in which root could leave first.
+            let _ = std::io::stdout().flush();
+            // SAFETY: it ends the process; files are closed, and MPI is finalised.
+            unsafe { libc::_exit(0) }
+        }
+        if code != 0 && !is_alone {
+            std::thread::sleep(PAUSE);
+        }
+        ExitCode::from(code)
+    }
 }
 
 impl Drop for Session {
@@ -137,7 +162,9 @@ impl Meeting {
 impl Drop for Meeting {
     fn drop(&mut self) {
         // A request that is dropped while it is under way would panic; the job ends without it.
-        self.0.take().map(std::mem::forget);
+        if let Some(request) = self.0.take() {
+            std::mem::forget(request);
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl Watch {
         let limit = u32::try_from(self.patience.end_s).unwrap_or(u32::MAX);
         let lost = match (&self.line, operation) {
             _ if limit == 0 => None,
-            (Some(line), _) => line.lost(limit),
+            (Some(line), _) => line.ranks.lost(limit),
             (None, Some(operation)) if self.idle_s >= limit => Some(format!(
                 "waited {limit} s for the other ranks in: {operation}; if no job ever gets further, nodes may not reach each \
                  other by the network that Open MPI chose: name another, as in `export OMPI_MCA_btl_tcp_if_include=eth0`"
@@ -167,7 +167,7 @@ impl Watch {
             return;
         }
         self.logged = Instant::now();
-        let others = self.line.as_ref().and_then(|line| line.elsewhere(operation));
+        let others = self.line.as_ref().and_then(|line| line.ranks.elsewhere(operation));
         let others = others.unwrap_or("most likely a rank that logs no such line is the one waited for".into());
         log::warn!("waited {} s for the other ranks in: {operation}; {others}", waited.as_secs());
     }

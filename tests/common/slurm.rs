@@ -90,7 +90,8 @@ impl Sandbox {
     fn shared(&self) -> OsString {
         let libtorch = std::env::var_os("LIBTORCH").map(PathBuf::from);
         let built = Path::new(env!("CARGO_BIN_EXE_coreloss")).parent();
-        let ours = [self.folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")), built.expect("a program lies in a folder")];
+        let ours =
+            [self.folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")), built.expect("a program lies in a folder")];
         let folders = ours.map(Path::to_path_buf).into_iter().chain(libtorch);
         std::env::join_paths(folders).expect("no colon in a path")
     }
