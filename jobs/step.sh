@@ -6,15 +6,14 @@
 # Slurm sends the signal of --signal=B:USR1@120 to this script alone, and srun passes it on to the ranks. They finish the
 # training step, write a checkpoint and exit with 75. When coreloss is started again, it continues from there.
 step() {
-    local cancelled=no code srun began=$SECONDS
+    local cancelled=no code launched srun
     # When Slurm cancels or preempts a job, it sends SIGTERM to all its processes and decides itself whether to queue it again.
     trap 'cancelled=yes' TERM
     launch "$@"
     # What PMIx left on a node that lost its power keeps the job, queued again, from being launched there. Another step has names
-    # of its own. srun ends with 1 then, or with 137 where it has killed the ranks on other nodes.
-    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ "$cancelled" = no ] && [ "$((SECONDS - began))" -lt 120 ] &&
-        { [ "$code" = 1 ] || [ "$code" = 137 ]; }; then
-        echo "the job failed soon after its launch, with exit code $code: it is launched once more" >&2
+    # of its own.
+    if [ "$launched" = no ] && [ "$cancelled" = no ]; then
+        echo "the job could not be launched on all nodes: it is launched once more" >&2
         launch "$@"
     fi
     # 138: SIGUSR1 came before coreloss handled it. Nothing is lost.
@@ -24,11 +23,14 @@ step() {
     exit "$code"
 }
 
-# Runs its arguments on every rank, and sets `code` to their exit code.
+# Runs its arguments on every rank; sets `code` to their exit code, and `launched` to whether they were all started.
 launch() {
-    code=0
-    # From Slurm 22.05 on, srun no longer takes --cpus-per-task from the job.
-    srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores "$@" &
+    local said
+    code=0 launched=yes
+    said=$(mktemp)
+    # From Slurm 22.05 on, srun no longer takes --cpus-per-task from the job. What it says is kept; no signal ends the keeper.
+    srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores "$@" \
+        2> >(trap '' TERM USR1 && exec tee "$said" >&2) &
     srun=$!
     trap 'kill -USR1 "$srun"' USR1
     # A signal ends `wait` early, so wait until srun has ended. `|| true` keeps `set -e` from ending the script.
@@ -36,6 +38,12 @@ launch() {
         wait "$srun" || true
     done
     wait "$srun" || code=$?
+    if grep -q '^srun: error: task.* launch failed' "$said"; then
+        launched=no
+        # srun may call that a success.
+        [ "$code" != 0 ] || code=1
+    fi
+    rm -f "$said"
 }
 
 # Queues this job, or this task of an array, again, unless that happened too often.
