@@ -12,6 +12,7 @@
 //!    ranks: agreed, broadcast or reduced. No collective call depends on the rank or follows a rank-local return.
 //! 4. What no rank can know from inside, a lost node or message, the watchdog finds ([`Comm::watch`]), and ends the job.
 
+mod abort;
 mod exact;
 mod gradient;
 mod heartbeat;
@@ -30,9 +31,10 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use abort::node_name;
 pub use exact::ExactSum;
 pub use gradient::{GradientSum, PER_SCALE};
-pub use session::{Session, init, node_name};
+pub use session::{Session, init};
 pub use watchdog::Waiting;
 use watchdog::Watchdog;
 

@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,17 +15,14 @@ use mpi::environment::Universe;
 use mpi::request::{Request, StaticScope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
+use super::abort::{self, PAUSE, abort, abort_after_pause, node_name};
 use super::heartbeat::Line;
 use super::launch::choose_parameters;
 use super::watchdog::{Patience, Watchdog};
 use super::{AgreedError, Comm, ROOT, exit_code};
 
-/// Time in which what was printed here arrives at the launcher.
-const PAUSE: Duration = Duration::from_millis(300);
 /// Time in which all ranks meet that return the same error.
 const MEETING: Duration = Duration::from_secs(5);
-
-static MPI_RUNS: AtomicBool = AtomicBool::new(false);
 
 /// MPI from initialisation to finalisation; dropping it finalises, so it must outlive every [`Comm`].
 pub struct Session {
@@ -50,7 +46,7 @@ pub fn init() -> Result<Session> {
     let starts = watchdog.enter("the start of MPI");
     let (mut universe, threading) =
         mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;
-    MPI_RUNS.store(true, Ordering::Relaxed);
+    abort::mpi_runs();
     if threading != Threading::Multiple {
         bail!(
             "MPI grants {threading:?} but THREAD_MULTIPLE is needed: load an MPI built with thread support \
@@ -213,30 +209,4 @@ impl Comm {
         let line = (self.size() > 1).then(|| Line::new(&self.inner, self.all_gather(&node_name())));
         self.watchdog.watch(Patience { log_s, end_s }, line);
     }
-}
-
-/// The name of this node.
-pub fn node_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("?".into(), |name| name.trim().to_string())
-}
-
-/// Ends the job on every rank, from any thread, also while MPI starts.
-pub(super) fn end_job(why: &str, code: i32) -> ! {
-    let node = node_name();
-    if !MPI_RUNS.load(Ordering::Relaxed) {
-        eprintln!("coreloss: error on {node}: {why}");
-        std::process::exit(code);
-    }
-    let world = SimpleCommunicator::world();
-    eprintln!("coreloss: error on rank {} of {}, {node}: {why}", world.rank(), world.size());
-    abort_after_pause(code)
-}
-
-fn abort_after_pause(code: i32) -> ! {
-    std::thread::sleep(PAUSE);
-    abort(code)
-}
-
-fn abort(code: i32) -> ! {
-    SimpleCommunicator::world().abort(code)
 }

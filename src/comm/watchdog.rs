@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::abort::end_job;
 use super::heartbeat::{Beat, Line};
-use super::session::end_job;
 
 /// The exit code of a job that cannot go on: the job scripts queue it again, and it continues from its checkpoint.
 const TRY_AGAIN: i32 = 75;
