@@ -10,8 +10,6 @@
 set -euo pipefail
 
 state=${CORELOSS_SLURM_STATE:-${TMPDIR:-/tmp}/coreloss-slurm}
-# Seconds that the daemons have to start, and to stop.
-patience=30
 
 say() { echo "slurm_sandbox: $*" >&2; }
 
@@ -20,16 +18,8 @@ die() {
     exit 1
 }
 
-have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
-
-# Runs the arguments every 0.2 s until they succeed; fails after $patience.
-wait_until() {
-    local tries=$((patience * 5))
-    until "$@"; do
-        [ "$((tries -= 1))" -gt 0 ] || return 1
-        sleep 0.2
-    done
-}
+# shellcheck source=scripts/slurm_daemons.sh
+. "$(dirname "${BASH_SOURCE[0]}")/slurm_daemons.sh"
 
 not() { ! "$@"; }
 
@@ -37,17 +27,6 @@ not() { ! "$@"; }
 ask() { SLURM_CONF=$state/slurm.conf timeout 5 "$@"; }
 
 node_is_up() { ask sinfo -h -o %T 2>/dev/null | grep -Eqx 'idle|mixed|allocated|completing'; }
-
-install_packages() {
-    local missing=()
-    { have slurmctld && have slurmd && have sbatch; } || missing+=(slurm-wlm)
-    have munged || missing+=(munge)
-    [ "${#missing[@]}" -gt 0 ] || return 0
-    have apt-get || die "missing: ${missing[*]} (Debian's names); install Slurm and munge"
-    say "installing ${missing[*]}"
-    apt-get update -q >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
-}
 
 # A port that nobody listens on, below those that the kernel uses for outgoing connections.
 free_port() {
@@ -65,39 +44,14 @@ write_configuration() {
     # At least four, so that arrays and jobs of two tasks run on a small machine too.
     cpus=$(nproc)
     [ "$cpus" -ge 4 ] || cpus=4
-    cat >"$state/slurm.conf" <<CONF
-ClusterName=coreloss
-SlurmctldHost=$node(127.0.0.1)
+    slurm_configuration "$state" "$node" 127.0.0.1
+    cat <<CONF
 SlurmctldPort=$(free_port)
 SlurmdPort=$(free_port)
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-CredType=cred/munge
-# cred_expire is also how long a requeued job waits; Slurm's default is 120 s.
-AuthInfo=socket=$state/munge/socket,cred_expire=5
-StateSaveLocation=$state/slurmctld
 SlurmdSpoolDir=$state/slurmd
-SlurmctldPidFile=$state/slurmctld.pid
 SlurmdPidFile=$state/slurmd.pid
-SlurmctldLogFile=$state/slurmctld.log
 SlurmdLogFile=$state/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MailProg=/bin/true
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-MpiDefault=pmix
-JobRequeue=1
-OverTimeLimit=0
-KillWait=10
-ReturnToService=2
-SchedulerParameters=batch_sched_delay=1,sched_interval=5,bf_interval=5
-# Do not drain the node because it has fewer real cores than CPUs.
-SlurmdParameters=config_overrides
-NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1024))
-PartitionName=sandbox Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(memory_mib)
 CONF
 }
 
@@ -128,11 +82,9 @@ start() {
     end_all
     find "$state" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
     mkdir "$state/munge" "$state/slurmctld" "$state/slurmd"
-    (umask 077 && head -c 1024 /dev/urandom >"$state/munge/key")
-    write_configuration
-    # --force: munged objects that others may write to the folder's parents. On one's own machine that does not matter.
-    daemon munged --force --num-threads=2 --key-file="$state/munge/key" --socket="$state/munge/socket" \
-        --pid-file="$state/munge/pid" --seed-file="$state/munge/seed" --log-file="$state/munge/log"
+    munge_key "$state"
+    write_configuration >"$state/slurm.conf"
+    daemon munged "${munge_options[@]}"
     daemon slurmctld -f "$state/slurm.conf"
     daemon slurmd -f "$state/slurm.conf"
     wait_until node_is_up || die_with_log "the node did not come up in $patience s" "$state/slurmctld.log"

@@ -58,6 +58,7 @@ mod fuzz;
 // What the user asked for, and who works on it.
 pub mod config;
 pub mod comm;
+pub mod shared;
 
 // Cubes in.
 pub mod cube;

@@ -26,14 +26,16 @@ fn main() -> ExitCode {
         }
     };
     let comm = session.comm();
-    match execute(&comm, &cli.command) {
+    let code = match execute(&comm, &cli.command) {
         Ok(ending) => {
             if ending == Ending::Stopped && comm.is_root() {
                 log::warn!("stopped by a signal; what was done is kept: start it again to go on");
             }
             comm.barrier();
-            ExitCode::from(ending.exit_code())
+            ending.exit_code()
         }
-        Err(error) => comm.fail(&error),
-    }
+        Err(error) => session.fail(&comm, &error),
+    };
+    drop(comm);
+    session.end(code)
 }

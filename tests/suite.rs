@@ -33,11 +33,12 @@ mod energy;
 mod folders;
 mod survey;
 
-// What goes wrong: bad input, closed pipes, dead ranks, kills at random, Slurm's limits, too little memory.
+// What goes wrong: bad input, closed pipes, dead ranks and nodes, kills at random, Slurm's limits, too little memory.
 mod chaos;
 mod everyday;
 mod failures;
 mod memory;
+mod nodes;
 mod slurm;
 
 // The source tree itself: which module imports which.

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::comm::node_name;
+
 /// A lease ends this long after its last heartbeat. Longer than network file systems keep old attributes.
 pub const EXPIRY: Duration = Duration::from_secs(100);
 
@@ -72,10 +74,9 @@ impl Record {
         let variable = |name: &str| std::env::var(name).ok();
         let task = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
         let pids = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Record {
-            host: host.trim().into(),
+            host: node_name(),
             pid: std::process::id(),
             pids: pids.display().to_string(),
             job: task().or_else(|| variable("SLURM_JOB_ID")),

@@ -4,14 +4,19 @@
 //!
 //! # How no rank hangs
 //!
-//! 1. A rank that panics or ends with an error aborts the whole job ([`init`], [`Comm::fail`]). It never finalises MPI.
+//! 1. A rank that panics or ends with an error of its own aborts the whole job ([`init`], [`Session::fail`], [`Comm::fail`]).
+//!    It never finalises MPI.
 //! 2. A rank-local result on which all ranks depend goes through [`Comm::agree`]: then either all have theirs, or all return
 //!    the same error.
 //! 3. A function is rank-local or collective, and says which. In a collective one, `?` is only for what is the same on all
 //!    ranks: agreed, broadcast or reduced. No collective call depends on the rank or follows a rank-local return.
+//! 4. What no rank can know from inside, a lost node or message, the watchdog finds ([`Comm::watch`]), and ends the job.
 
+mod abort;
 mod exact;
 mod gradient;
+mod heartbeat;
+mod launch;
 mod session;
 mod watchdog;
 
@@ -26,10 +31,12 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use abort::node_name;
 pub use exact::ExactSum;
 pub use gradient::{GradientSum, PER_SCALE};
 pub use session::{Session, init};
-use watchdog::{Waiting, Watchdog};
+pub use watchdog::Waiting;
+use watchdog::Watchdog;
 
 use crate::invalid::Invalid;
 

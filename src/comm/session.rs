@@ -1,18 +1,35 @@
 //! The start and end of the MPI job: a rank that fails ends it on all ranks.
+//!
+//! What a rank prints has a way to go, on many nodes, and an abort may overtake it. So a job in which all ranks fail together
+//! ends as one that is done does, and before any other end there is a pause.
 
+use std::io::Write;
 use std::panic::{self, PanicHookInfo};
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mpi::Threading;
+use mpi::collective::CommunicatorCollectives;
 use mpi::environment::Universe;
-use mpi::topology::Communicator;
+use mpi::request::{Request, StaticScope};
+use mpi::topology::{Communicator, SimpleCommunicator};
 
-use super::watchdog::Watchdog;
-use super::{AgreedError, Comm, exit_code};
+use super::abort::{self, PAUSE, abort, abort_after_pause, node_name};
+use super::heartbeat::Line;
+use super::launch::choose_parameters;
+use super::watchdog::{Patience, Watchdog};
+use super::{AgreedError, Comm, ROOT, exit_code};
+
+/// Time in which all ranks meet that return the same error.
+const MEETING: Duration = Duration::from_secs(5);
 
 /// MPI from initialisation to finalisation; dropping it finalises, so it must outlive every [`Comm`].
 pub struct Session {
+    /// On which ranks that fail meet.
+    meeting: SimpleCommunicator,
+    watchdog: Watchdog,
+    /// The last to be dropped.
     universe: Universe,
 }
 
@@ -24,27 +41,12 @@ pub struct Session {
 /// # Source
 /// MPI 3.1 sec. 12.4.3
 pub fn init() -> Result<Session> {
-    let given = |name: &str| std::env::var(name).ok();
-    if given("OMPI_MCA_pml").is_none() && is_on_one_node(given) {
-        // Ranks of one node communicate through its memory. For `cm` Open MPI would load libraries for clusters' fabrics, of
-        // which libpsm and libpsm2 spend 0.1 s each on timing the processor's clock.
-        // SAFETY: MPI is not started, and no other thread runs yet.
-        unsafe { std::env::set_var("OMPI_MCA_pml", "^cm") };
-    }
-    if given("OMPI_MCA_sharedfp").is_none() {
-        // Open MPI's files of shared pointers end the job where a path is long, and nothing here uses them.
-        // SAFETY: as above.
-        unsafe { std::env::set_var("OMPI_MCA_sharedfp", "^lockedfile") };
-    }
-    // SAFETY: a query that takes a plain number.
-    let cores = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(usize::MAX);
-    if given("OMPI_MCA_mpi_yield_when_idle").is_none() && local_ranks(given).is_some_and(|ranks| ranks > cores) {
-        // A rank that waits would keep its core from the one that it waits for. mpirun sees to that itself, srun does not.
-        // SAFETY: as above.
-        unsafe { std::env::set_var("OMPI_MCA_mpi_yield_when_idle", "1") };
-    }
-    let (universe, threading) =
+    choose_parameters();
+    let watchdog = Watchdog::start();
+    let starts = watchdog.enter("the start of MPI");
+    let (mut universe, threading) =
         mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice in one process")?;
+    abort::mpi_runs();
     if threading != Threading::Multiple {
         bail!(
             "MPI grants {threading:?} but THREAD_MULTIPLE is needed: load an MPI built with thread support \
@@ -55,9 +57,12 @@ pub fn init() -> Result<Session> {
     panic::set_hook(Box::new(move |info| {
         end_if_output_fails(info);
         print(info);
-        abort(1);
+        abort_after_pause(1);
     }));
-    Ok(Session { universe })
+    universe.set_buffer_size(Line::buffer_bytes(universe.world().size() as usize));
+    let meeting = universe.world().duplicate();
+    drop(starts);
+    Ok(Session { meeting, watchdog, universe })
 }
 
 /// Ends the program as command-line tools do where `println!` panics because nobody reads its output, or a disk is full.
@@ -67,28 +72,9 @@ fn end_if_output_fails(info: &PanicHookInfo) {
     if !reason.starts_with("Broken pipe") {
         eprintln!("coreloss: error: cannot print: {reason}");
     }
-    match mpi::topology::SimpleCommunicator::world().size() {
+    match SimpleCommunicator::world().size() {
         1 => std::process::exit(1),
-        _ => abort(1),
-    }
-}
-
-/// The ranks of this node, by the launcher's environment variables, which `given` looks up; of Slurm's first node.
-fn local_ranks(given: impl Fn(&str) -> Option<String>) -> Option<usize> {
-    let text = given("OMPI_COMM_WORLD_LOCAL_SIZE").or(given("SLURM_STEP_TASKS_PER_NODE"))?;
-    // As `2(x3),1`: two on each of three nodes, then one.
-    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Whether all ranks of the job share a node, by the launcher's environment variables, which `given` looks up.
-fn is_on_one_node(given: impl Fn(&str) -> Option<String>) -> bool {
-    if let Some(ranks) = given("OMPI_COMM_WORLD_SIZE") {
-        return given("OMPI_COMM_WORLD_LOCAL_SIZE") == Some(ranks);
-    }
-    match given("SLURM_STEP_NUM_NODES") {
-        Some(nodes) => nodes == "1",
-        // Without a launcher there is one process.
-        None => given("PMIX_RANK").or(given("PMI_RANK")).is_none(),
+        _ => abort_after_pause(1),
     }
 }
 
@@ -97,72 +83,130 @@ impl Session {
     ///
     /// # Collective
     pub fn comm(&self) -> Comm {
-        Comm::new(self.universe.world().duplicate(), Watchdog::default())
+        let _waiting = self.watchdog.enter("the first exchange of all ranks");
+        Comm::new(self.universe.world().duplicate(), self.watchdog.clone())
+    }
+
+    /// Prints the error that a command ended with, and returns its exit code if every rank ends with one; else ends the job.
+    ///
+    /// Root prints an agreed error; one that only this rank knows is printed here.
+    pub fn fail(&self, comm: &Comm, error: &anyhow::Error) -> u8 {
+        let code = exit_code(error);
+        let agreed = error.is::<AgreedError>();
+        let mut meeting = Meeting::of(&self.meeting);
+        // All ranks may have met it at once: then root prints it.
+        if comm.is_root() || !agreed && !meeting.is_complete_within(PAUSE) {
+            comm.print(error);
+        }
+        if !meeting.is_complete_within(if agreed { MEETING } else { PAUSE }) {
+            abort(code);
+        }
+        u8::try_from(code).unwrap_or(1)
+    }
+
+    /// Ends MPI, and returns what `main` does for the exit code on which all ranks agree. On the other ranks than root it ends
+    /// the process.
+    ///
+    /// A launcher kills what is left of a job when a rank ends with another code than 0, and then tells of the kill. So only
+    /// root has the code, and leaves last.
+    ///
+    /// # Collective
+    pub fn end(self, code: u8) -> ExitCode {
+        let world = self.universe.world();
+        let (is_root, is_alone) = (world.rank() == ROOT as i32, world.size() == 1);
+        drop(self);
+        if !is_root {
+            // What a library does when a process ends takes time, in which root could leave first.
+            let _ = std::io::stdout().flush();
+            // SAFETY: it ends the process; files are closed, and MPI is finalised.
+            unsafe { libc::_exit(0) }
+        }
+        if code != 0 && !is_alone {
+            std::thread::sleep(PAUSE);
+        }
+        ExitCode::from(code)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.watchdog.stop();
+    }
+}
+
+/// Waits for all ranks that can be given up.
+struct Meeting(Option<Request<'static, (), StaticScope>>);
+
+impl Meeting {
+    fn of(comm: &SimpleCommunicator) -> Meeting {
+        Meeting(Some(comm.immediate_barrier()))
+    }
+
+    fn is_complete_within(&mut self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        while let Some(request) = self.0.take() {
+            self.0 = request.test().err();
+            if Instant::now() > end {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.0.is_none()
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        // A request that is dropped while it is under way would panic; the job ends without it.
+        if let Some(request) = self.0.take() {
+            std::mem::forget(request);
+        }
     }
 }
 
 impl Comm {
-    /// Prints the error and ends the job on every rank.
+    /// Prints the error and ends the job on every rank, at once: for what leaves other ranks inside a collective call.
     ///
     /// Root prints an agreed error; one that only this rank knows is printed here.
     pub fn fail(&self, error: &anyhow::Error) -> ! {
-        if mpi::topology::SimpleCommunicator::world().size() == 1 {
+        self.fail_with(error, || ())
+    }
+
+    /// As [`Comm::fail`]; the rank that prints calls `last_words` before it ends the job.
+    pub fn fail_with(&self, error: &anyhow::Error, last_words: impl FnOnce()) -> ! {
+        if SimpleCommunicator::world().size() == 1 {
             // No rank waits, and MPI's words on an abort would only hide the error.
-            eprintln!("coreloss: error: {error:#}");
+            self.print(error);
+            last_words();
             std::process::exit(exit_code(error));
         }
-        let agreed = error.downcast_ref::<AgreedError>();
-        if agreed.is_none() && !self.is_root() {
-            // All ranks may have met it at once: then root prints it, and the job ends during this pause.
-            std::thread::sleep(Duration::from_millis(300));
+        let agreed = error.is::<AgreedError>();
+        if !self.is_root() {
+            // Root may have met it too: then it prints it and ends the job during this pause.
+            std::thread::sleep(if agreed { MEETING } else { PAUSE });
         }
-        if agreed.is_none() || self.is_root() {
-            let rank = agreed.map_or(self.rank(), |agreed| agreed.rank);
-            eprintln!("coreloss: error on rank {rank} of {}: {error:#}", self.size());
-        } else {
-            // Root prints it and ends the job; this rank only makes sure of the end.
-            std::thread::sleep(Duration::from_secs(5));
+        if self.is_root() || !agreed {
+            self.print(error);
+            last_words();
         }
-        abort(exit_code(error))
+        abort_after_pause(exit_code(error))
     }
 
-    /// Logs the operation that this rank waits in, every `seconds` that the wait lasts; 0 turns it off.
-    pub fn watch(&self, seconds: u64) {
-        self.watchdog.start(self.rank(), seconds);
-    }
-}
-
-fn abort(code: i32) -> ! {
-    mpi::topology::SimpleCommunicator::world().abort(code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(variables: &[(&str, &str)]) -> bool {
-        is_on_one_node(|name| {
-            let found = variables.iter().find(|(variable, _)| *variable == name);
-            found.map(|(_, value)| value.to_string())
-        })
+    fn print(&self, error: &anyhow::Error) {
+        if SimpleCommunicator::world().size() == 1 {
+            return eprintln!("coreloss: error: {error:#}");
+        }
+        let rank = error.downcast_ref::<AgreedError>().map_or(self.rank(), |agreed| agreed.rank);
+        eprintln!("coreloss: error on rank {rank} of {}: {error:#}", self.size());
     }
 
-    #[test]
-    fn the_ranks_of_a_node_are_counted() {
-        let of = |name: &'static str, value: &'static str| local_ranks(|asked| (asked == name).then(|| value.into()));
-        assert_eq!(of("OMPI_COMM_WORLD_LOCAL_SIZE", "4"), Some(4));
-        assert_eq!(of("SLURM_STEP_TASKS_PER_NODE", "12(x2),3"), Some(12));
-        assert_eq!(of("PMIX_RANK", "0"), None);
-    }
-
-    #[test]
-    fn one_node_is_distinguished_from_many() {
-        assert!(with(&[]));
-        let mpirun = |local| [("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_LOCAL_SIZE", local)];
-        assert!(with(&mpirun("4")));
-        assert!(!with(&mpirun("2")));
-        assert!(with(&[("SLURM_STEP_NUM_NODES", "1"), ("PMIX_RANK", "0")]));
-        assert!(!with(&[("SLURM_STEP_NUM_NODES", "2"), ("PMIX_RANK", "0")]));
-        assert!(!with(&[("PMI_RANK", "3")]));
+    /// Has the watchdog know the other ranks. It logs the operation that this rank waits in, every `log_s` seconds that the
+    /// wait lasts, and ends the job when for `end_s` seconds a rank is out of reach or none does any work; 0 turns either off.
+    ///
+    /// # Collective
+    /// Called once, with all ranks of the job.
+    pub fn watch(&self, log_s: u64, end_s: u64) {
+        let line = (self.size() > 1).then(|| Line::new(&self.inner, self.all_gather(&node_name())));
+        self.watchdog.watch(Patience { log_s, end_s }, line);
     }
 }

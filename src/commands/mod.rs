@@ -45,7 +45,7 @@ Exit codes:
    1  failed
    2  bad configuration or usage
    3  done, but some inputs were set aside
-  75  stopped by a signal after a checkpoint: start it again to go on"
+  75  stopped by a signal after a checkpoint, or a node was lost: start it again to go on"
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -78,7 +78,7 @@ pub fn read_config(comm: &Comm, path: &Path, overrides: &Overrides) -> Result<Co
 /// # Errors
 /// A number of threads that is not valid.
 pub fn begin(comm: &Comm, config: &Config) -> Result<()> {
-    comm.watch(config.comm.watchdog_s);
+    comm.watch(config.comm.watchdog_s, config.comm.abort_s);
     start_threads(comm)
 }
 

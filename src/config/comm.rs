@@ -12,11 +12,13 @@ pub struct CommOptions {
     pub backend: Backend,
     /// Seconds after which a waiting rank logs what it waits for; 0 for never.
     pub watchdog_s: u64,
+    /// Seconds after which the job ends, with exit code 75, when a rank is out of reach or no rank does any work; 0 for never.
+    pub abort_s: u64,
 }
 
 impl Default for CommOptions {
     fn default() -> Self {
-        CommOptions { backend: Backend::Auto, watchdog_s: 120 }
+        CommOptions { backend: Backend::Auto, watchdog_s: 120, abort_s: 300 }
     }
 }
 

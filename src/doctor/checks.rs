@@ -1,10 +1,11 @@
 //! Checks of ranks, threads, memory, GPUs and libtorch, from what the processes themselves know.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
 
 use super::{Finding, Verdict};
-use crate::comm::Comm;
+use crate::comm::{Comm, node_name};
 use crate::config::{self, Config};
 use crate::gpu::device;
 use crate::memory::LIBRARIES_MIB;
@@ -93,13 +94,17 @@ pub fn threads(comm: &Comm) -> Finding {
 pub fn memory(comm: &Comm, config: &Config) -> Finding {
     let local = comm.local_size();
     let wanted = (config.io.memory_mib + LIBRARIES_MIB) * local as u64;
+    // Of every rank: ranks, memory, and the share of it that is wanted, in thousandths.
     let limit = memory_limit_mib();
-    let most = comm.max_u64(wanted * 1000 / limit.max(1));
+    let all: Vec<(usize, u64, u64)> = comm.all_gather(&(local, limit, wanted * 1000 / limit.max(1)));
+    let worst = (0..all.len()).max_by_key(|&rank| (all[rank].2, Reverse(rank))).unwrap_or(0);
+    let (local, limit, share) = all[worst];
+    let node = &comm.all_gather(&node_name())[worst];
     let found = format!(
-        "io.memory_mib {} and {LIBRARIES_MIB} MiB of libraries on {local} ranks of a node that has {limit} MiB for them",
+        "io.memory_mib {} and {LIBRARIES_MIB} MiB of libraries on {local} ranks of {node}, which has {limit} MiB for them",
         config.io.memory_mib
     );
-    if most > 1000 {
+    if share > 1000 {
         Finding::of(
             Verdict::Warning,
             "memory",
@@ -108,6 +113,40 @@ pub fn memory(comm: &Comm, config: &Config) -> Finding {
         )
     } else {
         Finding::good("memory", found)
+    }
+}
+
+/// How many ranks each node has, whatever was asked for.
+///
+/// # Collective
+pub fn nodes(comm: &Comm) -> Finding {
+    verdict_on_nodes(&comm.all_gather(&node_name()))
+}
+
+/// `nodes` has the node of each rank.
+fn verdict_on_nodes(nodes: &[String]) -> Finding {
+    let mut ranks: Vec<(&str, usize)> = Vec::new();
+    for node in nodes {
+        match ranks.iter_mut().find(|(name, _)| name == node) {
+            Some((_, count)) => *count += 1,
+            None => ranks.push((node, 1)),
+        }
+    }
+    let counts = || ranks.iter().map(|(_, count)| *count);
+    let (fewest, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    if fewest == most {
+        return Finding::good("nodes", format!("{}, with {most} ranks each", ranks.len()));
+    }
+    let names: Vec<String> = ranks.iter().take(8).map(|(node, count)| format!("{count} on {node}")).collect();
+    let more = if ranks.len() > names.len() { ", ..." } else { "" };
+    // A number of ranks that the nodes cannot share evenly is no oversight.
+    let verdict = if most - fewest > 1 { Verdict::Warning } else { Verdict::Good };
+    let found = format!("{}, with unequal numbers of ranks: {}{more}", ranks.len(), names.join(", "));
+    match verdict {
+        Verdict::Warning => {
+            Finding::of(verdict, "nodes", found, "give --ntasks-per-node to sbatch, which -n alone does not")
+        }
+        _ => Finding::good("nodes", found),
     }
 }
 
@@ -238,6 +277,18 @@ fn loaded_libtorch() -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_with_unequal_numbers_of_ranks_are_told() {
+        let nodes = |text: &str| verdict_on_nodes(&text.split(' ').map(String::from).collect::<Vec<_>>());
+        assert_eq!(nodes("a b a b").found, "2, with 2 ranks each");
+        let uneven = nodes("a a a b");
+        assert_eq!(
+            (uneven.verdict, &uneven.found[..]),
+            (Verdict::Warning, "2, with unequal numbers of ranks: 3 on a, 1 on b")
+        );
+        assert_eq!(nodes("a b a").verdict, Verdict::Good);
+    }
 
     #[test]
     fn ranks_that_did_not_find_each_other_are_bad() {

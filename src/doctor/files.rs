@@ -5,33 +5,34 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use ndarray::Array2;
+use anyhow::{Result, ensure};
+use ndarray::Array3;
 
 use super::{Finding, Verdict};
-use crate::archive::catalogue;
 use crate::comm::Comm;
 use crate::config::Config;
-use crate::output::{Contents, HspyWriter, signal_path};
+use crate::cube::Axis;
+use crate::output::{Contents, HspyWriter, Signal, read_signal_plane, signal_path};
+use crate::pipeline::list_inputs;
+use crate::shared;
 
-/// Checks the output folder and the inputs.
+/// Checks the inputs and the output folder, which comes last: where the ranks cannot write one file together the job ends,
+/// and `report` is given all findings before.
 ///
 /// # Collective
-/// # Errors
-/// None: what fails is a finding.
-pub fn checks(comm: &Comm, config: &Config) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+pub fn checks(comm: &Comm, config: &Config, mut findings: Vec<Finding>, report: impl Fn(&[Finding])) -> Vec<Finding> {
+    if !config.archive.inputs.as_slice().is_empty() {
+        findings.push(inputs(comm, config));
+    }
     let (finding, folder) = writable(comm, &config.output.dir);
     findings.push(finding);
     if let Some(folder) = folder {
         findings.push(locking(comm, &folder));
-        findings.push(parallel(comm, &folder));
+        let finding = parallel(comm, &folder, |finding| report(&[&findings[..], &[finding]].concat()));
+        findings.push(finding);
         remove(comm, &folder);
     }
-    if !config.archive.inputs.as_slice().is_empty() {
-        findings.push(inputs(comm, config));
-    }
-    Ok(findings)
+    findings
 }
 
 /// Makes a folder for the other checks where the output would be.
@@ -50,18 +51,10 @@ fn writable(comm: &Comm, output: &Path) -> (Finding, Option<PathBuf>) {
         let found = format!("cannot write in {there}: {error:#}");
         return (Finding::of(Verdict::Bad, check, found, mend), None);
     }
-    let blind = comm.any(!folder.is_dir());
-    if blind {
+    if let Err(error) = shared::check_folder(comm, &folder) {
         remove(comm, &folder);
-        return (
-            Finding::of(
-                Verdict::Bad,
-                check,
-                format!("{there} is not the same folder on all nodes"),
-                "put `output` on a file system that all nodes share",
-            ),
-            None,
-        );
+        let found = format!("{there} is not the same for all ranks: {error:#}");
+        return (Finding::of(Verdict::Bad, check, found, "put `output` on a file system that all nodes share"), None);
     }
     (Finding::good(check, format!("{there} can be written")), Some(folder))
 }
@@ -108,36 +101,68 @@ fn locking(comm: &Comm, folder: &Path) -> Finding {
     }
 }
 
-/// Whether all ranks can write one compressed dataset together.
+/// Whether all ranks can write compressed datasets together, and read what the others wrote. Where they cannot, the job ends,
+/// and `report` is given the finding before.
 ///
 /// # Collective
-fn parallel(comm: &Comm, folder: &Path) -> Finding {
-    let write = || -> Result<()> {
-        let mut file = HspyWriter::create(comm, &folder.join("parallel.hspy"))?;
-        let name = signal_path("ranks");
-        file.create_dataset::<i32>(&name, &[comm.size(), 8], &[1, 8])?;
-        let mine = Array2::from_elem((1, 8), comm.rank() as i32);
-        file.write(&name, &[comm.rank(), 0], mine.view().into_dyn())?;
-        file.finish(Contents::default())
-    };
-    match write() {
-        Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),
-        Err(error) => Finding::of(
+fn parallel(comm: &Comm, folder: &Path, report: impl Fn(Finding)) -> Finding {
+    let bad = |error: &anyhow::Error| {
+        Finding::of(
             Verdict::Bad,
             "hdf5",
             format!("the ranks cannot write one file together: {error:#}"),
             "build with a parallel HDF5 1.10.2 or later of the same MPI (scripts/setup.sh finds one), and put `output` on \
-             a file system that all nodes share",
-        ),
+             a file system that all nodes share, and that MPI-IO can write to",
+        )
+    };
+    match write_and_read(comm, &folder.join("parallel.hspy"), &|error| report(bad(error))) {
+        Ok(()) => Finding::good("hdf5", format!("{}, all ranks write one file", crate::output::hdf5_version())),
+        Err(error) => bad(&error),
     }
+}
+
+/// Writes an array of the shape of the latent codes, `[latent, y, x]`, once with chunks of one rank and once with chunks that
+/// ranks share, and reads it.
+///
+/// # Collective
+fn write_and_read(comm: &Comm, path: &Path, last_words: &dyn Fn(&anyhow::Error)) -> Result<()> {
+    const LATENT: usize = 8;
+    const LINES: usize = 4;
+    const WIDTH: usize = 256;
+    let (lines, first) = (comm.size() * LINES, comm.rank() * LINES);
+    let value = |(i, y, x): (usize, usize, usize)| ((i * lines + y) * WIDTH + x) as f32;
+    let titles = [("own chunks", LINES), ("shared chunks", LINES + LINES / 2)];
+    let mut file = HspyWriter::create_with(comm, path, last_words)?;
+    for (title, chunk) in titles {
+        let name = signal_path(title);
+        file.create_dataset::<f32>(&name, &[LATENT, lines, WIDTH], &[1, chunk, WIDTH])?;
+        let mine = Array3::from_shape_fn((LATENT, LINES, WIDTH), |(i, y, x)| value((i, first + y, x)));
+        file.write(&name, &[0, first, 0], mine.view().into_dyn())?;
+    }
+    let axes = || ["latent dimension", "y", "x"].into_iter().zip([LATENT, lines, WIDTH]);
+    let signal = |(title, _)| {
+        Signal::written(title, axes().map(|(name, size)| Axis::of_indices(name, size, true)).collect(), "")
+    };
+    file.finish(Contents { signals: titles.map(signal).into(), ..Contents::default() })?;
+    let read = || -> Result<()> {
+        for (title, _) in titles {
+            for i in 0..LATENT {
+                let plane = read_signal_plane(path, title, i)?;
+                let same = plane.indexed_iter().all(|(at, &found)| found == value((i, at[0], at[1])));
+                ensure!(same, "{title}: what is read differs from what was written");
+            }
+        }
+        Ok(())
+    };
+    comm.agree(read())
 }
 
 /// Whether there are files to read.
 ///
 /// # Collective
 fn inputs(comm: &Comm, config: &Config) -> Finding {
-    match comm.from_root(|| Ok(catalogue(config.archive.inputs.as_slice())?.len())) {
-        Ok(count) => Finding::good("inputs", format!("{count} files")),
+    match list_inputs(comm, config.archive.inputs.as_slice()) {
+        Ok(sources) => Finding::good("inputs", format!("{} files", sources.len())),
         Err(error) => Finding::of(
             Verdict::Bad,
             "inputs",

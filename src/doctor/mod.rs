@@ -66,15 +66,11 @@ pub fn doctor(comm: &Comm, config: &Config, json: bool) -> Result<Ending> {
     let mut findings = cheap(comm, config);
     findings.push(checks::gpus(comm, config));
     findings.push(checks::libtorch(comm));
-    findings.extend(files::checks(comm, config)?);
-    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
+    // Before a check that ends the job the rank that it fails on prints.
+    let findings = files::checks(comm, config, findings, |findings| print(findings, json));
+    let bad = count_bad(&findings);
     if comm.is_root() && checks::is_first_of_many_alone() {
-        if json {
-            let told = serde_json::json!({"ok": bad == 0, "checks": findings});
-            println!("{told}");
-        } else {
-            findings.iter().for_each(print);
-        }
+        print(&findings, json);
     }
     if bad > 0 {
         bail!("{bad} of {} checks are bad", findings.len());
@@ -82,15 +78,24 @@ pub fn doctor(comm: &Comm, config: &Config, json: bool) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn print(finding: &Finding) {
-    let word = match finding.verdict {
-        Verdict::Good => "ok",
-        Verdict::Warning => "warning",
-        Verdict::Bad => "BAD",
-    };
-    println!("{word:<8} {:<10} {}", finding.check, finding.found);
-    if !finding.mend.is_empty() {
-        println!("{:19} -> {}", "", finding.mend);
+fn count_bad(findings: &[Finding]) -> usize {
+    findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count()
+}
+
+fn print(findings: &[Finding], json: bool) {
+    if json {
+        return println!("{}", serde_json::json!({"ok": count_bad(findings) == 0, "checks": findings}));
+    }
+    for finding in findings {
+        let word = match finding.verdict {
+            Verdict::Good => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Bad => "BAD",
+        };
+        println!("{word:<8} {:<10} {}", finding.check, finding.found);
+        if !finding.mend.is_empty() {
+            println!("{:19} -> {}", "", finding.mend);
+        }
     }
 }
 
@@ -113,9 +118,9 @@ pub fn at_start(comm: &Comm, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Checks ranks, threads and memory.
+/// Checks ranks, nodes, threads and memory.
 ///
 /// # Collective
 fn cheap(comm: &Comm, config: &Config) -> Vec<Finding> {
-    vec![checks::ranks(comm), checks::threads(comm), checks::memory(comm, config)]
+    vec![checks::ranks(comm), checks::nodes(comm), checks::threads(comm), checks::memory(comm, config)]
 }

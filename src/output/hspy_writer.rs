@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use super::measurement::Measurement;
 use super::transfer::{blocks, write_block};
 use crate::comm::Comm;
 use crate::durable::Partial;
+use crate::shared;
 
 /// Most bytes that a rank writes in one collective call: MPI-IO counts in C ints.
 const ROUND_BYTES: usize = 1 << 30;
@@ -32,15 +34,19 @@ const CLOSING_BYTES: u64 = 4 << 20;
 ///
 /// If dropped before, the partial file stays, and the next attempt replaces it; dropping is collective.
 ///
-/// A rank that cannot write must not close the file: it would leave the others waiting inside the collective close for ever. So
-/// the job ends where a write fails, and where there is no room for closing.
+/// Where one rank fails inside a collective call of HDF5, the others may wait in it for ever: nothing can be agreed any more, and
+/// the file cannot be closed, which is collective too. So the job ends where the file cannot be made, written or closed.
 pub struct HspyWriter<'c> {
     comm: &'c Comm,
     partial: Partial,
     measurement: Measurement,
+    /// What a rank does before it ends the job.
+    last_words: LastWords<'c>,
     /// None once it is closed.
     open: Option<Open>,
 }
+
+type LastWords<'c> = &'c dyn Fn(&anyhow::Error);
 
 struct Open {
     // Sorted, as all ranks must close datasets in the same order; and dropped before the file.
@@ -52,13 +58,25 @@ impl<'c> HspyWriter<'c> {
     /// Starts `path`, replacing an older partial file, and at the end an older file.
     ///
     /// # Collective
+    /// A file that HDF5 cannot make ends the job.
     /// # Errors
-    /// A folder or file that cannot be made.
+    /// A folder that cannot be written, or that nodes do not share.
     pub fn create(comm: &'c Comm, path: &Path) -> Result<HspyWriter<'c>> {
+        HspyWriter::create_with(comm, path, &|_| ())
+    }
+
+    /// As [`HspyWriter::create`]; a rank that has to end the job, also later, calls `last_words` with the reason before.
+    ///
+    /// # Collective
+    /// # Errors
+    /// As [`HspyWriter::create`].
+    pub fn create_with(comm: &'c Comm, path: &Path, last_words: LastWords<'c>) -> Result<HspyWriter<'c>> {
         let partial = Partial::of(path);
-        comm.on_root(|| prepare(partial.path()))?;
+        let mark = comm.broadcast(Some(shared::mark()));
+        comm.on_root(|| prepare(partial.path(), &mark))?;
+        shared::check_file(comm, partial.path(), &mark)?;
         let waiting = comm.waiting("making of a file");
-        let file = File::with_options()
+        let made = File::with_options()
             .with_fapl(|fapl| {
                 fapl.mpio(comm.raw(), None)
                     .all_coll_metadata_ops(true)
@@ -74,14 +92,12 @@ impl<'c> HspyWriter<'c> {
                 )
             });
         drop(waiting);
-        let on_some = comm.any(file.is_ok());
-        match comm.agree(file.as_ref().map(|_| ()).map_err(|error| anyhow!("{error:#}"))) {
-            // The ranks that have it cannot close it without the others.
-            Err(error) if on_some => comm.fail(&error),
-            agreed => agreed?,
+        let mut writer = HspyWriter { comm, partial, measurement: Measurement::default(), last_words, open: None };
+        match made {
+            Ok(file) => writer.open = Some(Open { datasets: BTreeMap::new(), file }),
+            Err(error) => writer.give_up(&error),
         }
-        let open = Some(Open { datasets: BTreeMap::new(), file: file? });
-        Ok(HspyWriter { comm, partial, measurement: Measurement::default(), open })
+        Ok(writer)
     }
 
     /// Creates a compressed dataset of `shape`, such as `Experiments/TITLE/data` ([`super::signal_path`]).
@@ -113,8 +129,7 @@ impl<'c> HspyWriter<'c> {
         drop(waiting);
         let dataset = match made.with_context(failed) {
             Ok(dataset) => dataset,
-            // The others may still wait inside: on a full disk it may be this rank alone that fails.
-            Err(error) => self.comm.fail(&error),
+            Err(error) => self.give_up(&error),
         };
         let open = self.open.as_mut().expect(CLOSED);
         open.datasets.insert(name.to_string(), dataset);
@@ -143,7 +158,7 @@ impl<'c> HspyWriter<'c> {
             let waiting = self.comm.waiting("writing");
             let written = write_block(dataset, start, &local.view(), block);
             drop(waiting);
-            if let Err(error) = self.comm.agree(written) {
+            if let Err(error) = written {
                 self.give_up(&error);
             }
         }
@@ -231,17 +246,14 @@ impl<'c> HspyWriter<'c> {
         let path = self.partial.path().display();
         let closed = file.close().with_context(|| format!("{path}: cannot be closed; is the disk full?"));
         if let Err(error) = closed {
-            // The others may still wait inside the collective close: nothing can be agreed any more.
-            self.comm.fail(&error);
+            self.give_up(&error);
         }
     }
 
-    /// Ends the job with `error`, which all ranks met, without closing the file; gives its room back.
+    /// Ends the job without closing the file; gives its room back.
     fn give_up(&self, error: &anyhow::Error) -> ! {
-        if self.comm.is_root() {
-            self.partial.discard();
-        }
-        self.comm.fail(error)
+        self.partial.discard();
+        self.comm.fail_with(error, || (self.last_words)(error))
     }
 }
 
@@ -264,8 +276,8 @@ fn has_room(partial: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folder and an empty partial file, whose mode MPI-IO would otherwise choose. Root only.
-fn prepare(partial: &Path) -> Result<()> {
+/// Creates the folder, and a partial file that holds `mark`; its mode MPI-IO would otherwise choose. Root only.
+fn prepare(partial: &Path, mark: &str) -> Result<()> {
     if let Some(folder) = partial.parent() {
         fs::create_dir_all(folder).with_context(|| format!("folder {} cannot be made", folder.display()))?;
     }
@@ -278,8 +290,8 @@ fn prepare(partial: &Path) -> Result<()> {
         .create_new(true)
         .mode(0o664)
         .open(partial)
-        .with_context(|| format!("{}: cannot be made; is its folder writable?", partial.display()))?;
-    Ok(())
+        .and_then(|mut file| file.write_all(mark.as_bytes()))
+        .with_context(|| format!("{}: cannot be made; is its folder writable?", partial.display()))
 }
 
 /// Adds `contents` to the closed file. Root only.

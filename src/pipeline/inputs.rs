@@ -11,6 +11,7 @@ use crate::comm::Comm;
 use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::results::{SetAside, check_name};
+use crate::shared;
 use crate::stream::Cube;
 
 /// The cubes of a run.
@@ -76,9 +77,13 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
 ///
 /// # Collective
 /// # Errors
-/// As [`catalogue`]; they count as bad usage.
+/// As [`catalogue`], and files that nodes do not share; they count as bad usage.
 pub fn list_inputs(comm: &Comm, inputs: &[String]) -> Result<Vec<Source>> {
-    comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))
+    let sources: Vec<Source> =
+        comm.from_root(|| catalogue(inputs).map_err(|error| Invalid(format!("{error:#}")).into()))?;
+    let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
+    shared::check_inputs(comm, &paths)?;
+    Ok(sources)
 }
 
 fn open_all(comm: &Comm, config: &Config, sources: &[Source], set_aside: &mut SetAside) -> Result<Vec<Cube>> {

@@ -13,6 +13,7 @@ use crate::config::{Config, Stage, Work};
 use crate::durable;
 use crate::invalid::Invalid;
 use crate::output::read_text;
+use crate::shared;
 
 /// The files of a run with a fixed name.
 const FIXED: [&str; 4] = ["config.yaml", "metrics.jsonl", "summary.json", "report.html"];
@@ -48,9 +49,11 @@ pub enum State {
 ///
 /// # Collective
 /// # Errors
-/// A folder that cannot be written, or that holds a run with another configuration, or scores that `stage` would lose.
+/// A folder that cannot be written or that nodes do not share, or that holds a run with another configuration, or scores that `stage` would lose.
 pub fn open(comm: &Comm, config: &Config, stage: Stage, start: Start) -> Result<State> {
-    comm.from_root(|| open_on_root(config, stage, start))
+    let state = comm.from_root(|| open_on_root(config, stage, start))?;
+    shared::check_folder(comm, &config.output.dir)?;
+    Ok(state)
 }
 
 /// Refuses an output folder that a run could not make or write in; makes none. Rank-local.

@@ -1,5 +1,6 @@
-//! A real Slurm of one node, started by `scripts/slurm_sandbox.sh`, and what tests ask of it.
+//! A real Slurm, of one node by `scripts/slurm_sandbox.sh` or of several by `scripts/slurm_nodes.sh`, and what tests ask of it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::cores::Cores;
-use super::{is_root, skip, without_open_files};
+use super::{Ended, is_root, skip, without_open_files};
 
 /// Limit of a single wait, also on a slow machine that others use.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -19,32 +20,46 @@ pub struct Sandbox {
     /// Stops the Slurm when its stdin is closed: by this process, or by its death.
     keeper: Child,
     folder: tempfile::TempDir,
+    /// What runs a command where jobs are submitted.
+    access: &'static str,
     cores: Option<Cores>,
 }
 
 impl Sandbox {
-    /// For jobs on all cores of the machine; [`skip`]s where there cannot be one.
+    /// One node, for jobs on all cores of the machine; [`skip`]s where there cannot be one.
     pub fn start() -> Option<Sandbox> {
+        let access = r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#;
+        Sandbox::started_by("scripts/slurm_sandbox.sh", &[], access)
+    }
+
+    /// As many rehearsed nodes, whose names are `node1` and so on; [`skip`]s where there cannot be any.
+    pub fn of_nodes(nodes: usize) -> Option<Sandbox> {
+        let access = r#"exec scripts/slurm_nodes.sh on head "$@""#;
+        Sandbox::started_by("scripts/slurm_nodes.sh", &[&nodes.to_string()], access)
+    }
+
+    fn started_by(script: &str, arguments: &[&str], access: &'static str) -> Option<Sandbox> {
         if !is_root() {
-            skip("scripts/slurm_sandbox.sh needs root");
+            skip(&format!("{script} needs root"));
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state = folder.path().join("slurm");
         let keeper = without_open_files(&mut Command::new("bash"))
-            .args(["-c", "read -r; exec scripts/slurm_sandbox.sh stop"])
+            .args(["-c", r#"read -r; exec "$0" stop"#, script])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("CORELOSS_SLURM_STATE", state)
+            .env("CORELOSS_SLURM_STATE", &state)
+            .env("CORELOSS_NODES_STATE", &state)
             .stdin(Stdio::piped())
             // Ctrl-C must end the tests alone: the keeper has yet to stop Slurm.
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let mut sandbox = Sandbox { keeper, folder, cores: None };
+        let mut sandbox = Sandbox { keeper, folder, access, cores: None };
         // The first to start installs Slurm, while the others wait. Neither needs cores.
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        sandbox.ask(&["scripts/slurm_sandbox.sh", "start"]);
+        sandbox.ask(&[&[script, "start"], arguments].concat());
         drop(turn);
         sandbox.cores = Some(Cores::all());
         Some(sandbox)
@@ -63,19 +78,37 @@ impl Sandbox {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("CORELOSS_SLURM_STATE", self.path("slurm"))
+            .env("CORELOSS_NODES_STATE", self.path("slurm"))
+            // A node that lost its power comes back before Slurm gives it up.
+            .env("CORELOSS_NODES_PATIENCE", "60")
+            .env("CORELOSS_NODES_SHARED", self.shared())
             .env_remove("CORELOSS_THREADS");
         command
     }
 
-    /// Runs the words of `command` with the exports of `scripts/slurm_sandbox.sh env`; returns its stdout.
+    /// The folders that nodes share even where they lie below /tmp.
+    fn shared(&self) -> OsString {
+        let libtorch = std::env::var_os("LIBTORCH").map(PathBuf::from);
+        let built = Path::new(env!("CARGO_BIN_EXE_coreloss")).parent();
+        let ours =
+            [self.folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")), built.expect("a program lies in a folder")];
+        let folders = ours.map(Path::to_path_buf).into_iter().chain(libtorch);
+        std::env::join_paths(folders).expect("no colon in a path")
+    }
+
+    /// Runs the words of `command` where jobs are submitted, or a script of this repository here; returns its stdout.
     pub fn ask(&self, command: &[&str]) -> String {
-        let script = match command[0] {
-            "scripts/slurm_sandbox.sh" => r#"exec "$@""#,
-            _ => r#"eval "$(scripts/slurm_sandbox.sh env)" && exec "$@""#,
-        };
+        self.run(command).succeeded().stdout.trim().to_string()
+    }
+
+    /// As [`Sandbox::ask`], for a command that may fail.
+    pub fn run(&self, command: &[&str]) -> Ended {
+        let script = if command[0].starts_with("scripts/") { r#"exec "$@""# } else { self.access };
+        let began = Instant::now();
         let output = self.command("bash").args(["-c", script, "slurm"]).args(command).output().expect("bash runs");
-        assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_string()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ended { status: output.status, stdout, stderr, took: began.elapsed(), shown: command.join(" ") }
     }
 
     /// Submits `jobs/NAME.sbatch` with two tasks of one thread; returns its number.
