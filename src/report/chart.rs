@@ -138,20 +138,30 @@ pub fn mean_spectrum(cube: &Cube) -> Result<Markup> {
     })
 }
 
+/// The spectra of a region, counts by channel.
+pub struct RegionLines<'a> {
+    pub label: i32,
+    pub measured: ArrayView1<'a, f32>,
+    pub explained: Option<ArrayView1<'a, f32>>,
+}
+
 /// A region's mean spectrum (counts by eV) with the shaded `windows`; where there is a reconstruction, that over it and
-/// the residual below.
+/// the residual below. Only energies in `shown` are drawn, where that is given.
 pub fn region(
     energy_ev: &[f64],
-    label: i32,
-    spectrum: ArrayView1<f32>,
-    reconstruction: Option<ArrayView1<f32>>,
+    lines: &RegionLines,
     windows: &[(String, [f64; 2])],
+    shown: Option<[f64; 2]>,
 ) -> Result<Markup> {
-    let measured = points(energy_ev, spectrum.iter().map(|&v| v as f64));
-    let modelled = reconstruction.map_or(Vec::new(), |values| points(energy_ev, values.iter().map(|&v| v as f64)));
+    let in_view = |&(energy, _): &(f64, f64)| shown.is_none_or(|[low, high]| low <= energy && energy <= high);
+    let line = |values: ArrayView1<f32>| -> Vec<(f64, f64)> {
+        points(energy_ev, values.iter().map(|&v| v as f64)).into_iter().filter(in_view).collect()
+    };
+    let measured = line(lines.measured);
+    let modelled = lines.explained.map_or(Vec::new(), line);
     let x = energy_scale(&measured);
     let y = counts_scale("counts", &[&measured, &modelled]);
-    let label = format!("Spectrum of region {label}");
+    let label = format!("Spectrum of region {}", lines.label);
     if modelled.is_empty() {
         return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }

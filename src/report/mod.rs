@@ -5,7 +5,9 @@
 mod chart;
 mod compare;
 mod contents;
+mod explore;
 mod figure;
+mod folds;
 mod frame;
 mod gather;
 mod models;
@@ -15,7 +17,10 @@ mod plot;
 mod ranking;
 mod scale;
 mod section;
+mod spectra;
 mod text;
+mod verdict;
+mod words;
 mod write;
 
 #[cfg(test)]

@@ -6,8 +6,12 @@ use ndarray::Array2;
 
 use super::figure::{self, Overlay};
 use super::frame;
-use super::picture::Quantity;
+use super::picture::{Quantity, READABLE_SIDE};
 use super::text::{counted, number};
+use super::verdict::{self, Judgeable, choice};
+use super::words::difference;
+use crate::config::ResidualSpectrum;
+use crate::results::verdicts::Recognised;
 use crate::results::{FailedInput, RegionSummary, Thumbnail};
 
 /// A cube of the ranking.
@@ -20,10 +24,15 @@ pub struct RankedCube {
     pub shape: [usize; 3],
     /// Decimal logarithm; up to 0 where nothing is flagged.
     pub surprise: f64,
+    pub fingerprint: String,
+    /// Residual spectra of its first regions; none where the page shows no maps of the cube.
+    pub residuals: Vec<ResidualSpectrum>,
     /// None where the page shows no maps of the cube.
     pub maps: Option<Thumbnail>,
     /// Each with its surprise.
     pub regions: Vec<(RegionSummary, f64)>,
+    /// Those that verdicts set apart, with the reasons.
+    pub apart: Vec<(RegionSummary, Recognised)>,
 }
 
 /// Regions of a cube that the page lists.
@@ -35,6 +44,13 @@ const LISTED: usize = 5;
 /// Maps that cannot be drawn.
 pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[FailedInput]) -> Result<String> {
     let flagged = cubes.iter().filter(|cube| !cube.regions.is_empty()).count();
+    let mut judgeable = Judgeable::default();
+    let mut sections = Vec::new();
+    for (i, cube) in cubes.iter().enumerate().filter(|(_, cube)| cube.maps.is_some()) {
+        let regions = cube.regions.iter().take(LISTED).map(|(region, _)| region);
+        let first = judgeable.add((&cube.name, &cube.fingerprint), regions, &cube.residuals);
+        sections.push(section(i, cube, first)?);
+    }
     let body = html! {
         p.found { (counted(cubes.len(), "cube")) ", " (flagged) " of them flagged, " (set_aside.len()) " set aside." }
         p.note {
@@ -55,13 +71,38 @@ pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[FailedInput]
             }
             tbody { @for (i, cube) in cubes.iter().enumerate() { (row(i, cube)) } }
         }
-        @for (i, cube) in cubes.iter().enumerate() { (section(i, cube)?) }
+        (judgeable.panel())
+        @for section in &sections { (section) }
+        (set_apart(cubes))
         @if !set_aside.is_empty() {
             h2 { "Set aside" }
             table { tbody { @for failed in set_aside { tr { td { (failed.path) } td { (failed.reason) } } } } }
         }
     };
-    Ok(frame::page(title, &body))
+    Ok(frame::page(title, &body, &[verdict::SCRIPT]))
+}
+
+/// All regions that verdicts set apart.
+fn set_apart(cubes: &[RankedCube]) -> Markup {
+    html! {
+        @if cubes.iter().any(|cube| !cube.apart.is_empty()) {
+            h2 { "Regions set apart by verdicts" }
+            table {
+                thead { tr { th { "cube" } th { "where" } th { "what differs" } th { "verdict" } th { "why" } } }
+                tbody {
+                    @for (cube, (region, found)) in cubes.iter().flat_map(|cube| cube.apart.iter().map(move |r| (cube, r))) {
+                        tr {
+                            td { (cube.name) }
+                            td { "y " (format!("{:.0}", region.y)) ", x " (format!("{:.0}", region.x)) }
+                            td { (difference(region)) " in " (counted(region.area, "pixel")) }
+                            td { (found.verdict) }
+                            td { (found.reason) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn row(i: usize, cube: &RankedCube) -> Markup {
@@ -78,14 +119,23 @@ fn row(i: usize, cube: &RankedCube) -> Markup {
     }
 }
 
-/// The section of one cube; nothing where its maps are not shown.
-fn section(i: usize, cube: &RankedCube) -> Result<Markup> {
+/// The section of one cube, whose regions have the places from `first` on among those of the page; nothing where its maps are
+/// not shown.
+fn section(i: usize, cube: &RankedCube, first: usize) -> Result<Markup> {
     let Some(maps) = &cube.maps else {
         return Ok(html! {});
     };
     let overlay = Overlay::outlines(&maps.labels);
     let map = |values: &Array2<f32>, quantity: Quantity, words: &str| {
-        figure::map(values, quantity, None, &overlay, &format!("{words} of {}", cube.name), html! { (words) })
+        figure::map(
+            values,
+            quantity,
+            None,
+            &overlay,
+            READABLE_SIDE,
+            &format!("{words} of {}", cube.name),
+            html! { (words) },
+        )
     };
     Ok(html! {
         section id={ "cube-" (i) } {
@@ -93,19 +143,20 @@ fn section(i: usize, cube: &RankedCube) -> Result<Markup> {
             p.note { (cube.input) " → " (cube.output) }
             .maps {
                 (map(&maps.mean_image, Quantity::Intensity, "Mean counts")?)
-                (map(&maps.score, Quantity::Score, "Score")?)
+                (map(&maps.score, Quantity::Odds, "Score")?)
             }
             @if !cube.regions.is_empty() {
                 table {
-                    thead { tr { @for name in ["y", "x", "pixels", "surprise", "shift, eV"] { th.n { (name) } } } }
+                    thead { tr { @for name in ["y", "x", "pixels", "surprise"] { th.n { (name) } } th { "what differs" } th { "verdict" } } }
                     tbody {
-                        @for (region, surprise) in cube.regions.iter().take(LISTED) {
+                        @for (place, (region, surprise)) in (first..).zip(cube.regions.iter().take(LISTED)) {
                             tr {
                                 td.n { (format!("{:.0}", region.y)) }
                                 td.n { (format!("{:.0}", region.x)) }
                                 td.n { (region.area) }
                                 td.n { (number(*surprise)) }
-                                td.n { (region.estimated_shift_ev.map_or("–".into(), number)) }
+                                td { (difference(region)) }
+                                td { (choice(region, place)) }
                             }
                         }
                     }
@@ -118,6 +169,7 @@ fn section(i: usize, cube: &RankedCube) -> Result<Markup> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Judgement;
 
     #[test]
     fn hostile_names_stay_words_and_nothing_is_loaded() {
@@ -128,12 +180,18 @@ mod tests {
             output: "c".into(),
             shape: [2, 3, 4],
             surprise: f64::NEG_INFINITY,
+            fingerprint: "ab".into(),
+            residuals: vec![],
             maps: Some(Thumbnail {
                 mean_image: Array2::zeros((2, 3)),
                 score: Array2::from_elem((2, 3), f32::NAN),
                 labels: Array2::zeros((2, 3)),
             }),
-            regions: vec![(RegionSummary { y: 1.0, area: 2, ..RegionSummary::default() }, 3.25)],
+            regions: vec![(RegionSummary { label: 1, y: 1.0, area: 2, ..RegionSummary::default() }, 3.25)],
+            apart: vec![(
+                RegionSummary::default(),
+                Recognised { verdict: Judgement::Artefact, reason: "<b>like</b>".into() },
+            )],
         };
         let page = ranking_html(
             "t",
@@ -141,7 +199,7 @@ mod tests {
             &[FailedInput { path: "<p>".into(), reason: "no".into(), stamp: String::new() }],
         )
         .unwrap();
-        frame::assert_self_contained(&page);
+        frame::assert_self_contained(&page, &[verdict::SCRIPT]);
         assert!(page.contains("3.25") && page.trim_end().ends_with("</html>"));
         ranking_html("empty", &[], &[]).unwrap();
     }
