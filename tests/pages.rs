@@ -1,6 +1,7 @@
 //! The pages that people read: they tell what `summary.json` tells, and a browser uses them as a reader would.
 
 use std::fs;
+use std::process::Command;
 
 use ndarray::s;
 use serde_json::Value;
@@ -72,7 +73,8 @@ fn a_cube_that_is_gone_costs_only_its_page_to_explore() {
 
 #[test]
 fn a_reader_explores_and_judges_in_a_browser() {
-    if std::process::Command::new("chromium").arg("--version").output().is_err() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    if names.iter().all(|name| Command::new(name).arg("--version").output().is_err()) {
         skip("no chromium to look at the pages with (scripts/setup.sh --test installs it)");
         return;
     }

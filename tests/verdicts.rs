@@ -107,6 +107,13 @@ fn one_verdict_on_an_artefact_brings_the_real_ones_to_the_top() {
     };
     assert!(places(&first).iter().sum::<usize>() > 3, "the artefacts do not lead: {first:?}");
 
+    // All artefacts are one kind, and told as the instrument's.
+    let kinds = fs::read_to_string(case.join("out/kinds.csv")).expect("a table");
+    let of_first: usize = kinds.lines().nth(1).and_then(|row| row.split(',').nth(3)?.parse().ok()).expect("a kind");
+    assert!((45..=47).contains(&of_first) && kinds.lines().count() == 5, "{kinds}");
+    let page = fs::read_to_string(case.join("out/ranking.html")).expect("a page");
+    assert!(page.contains("rather of the instrument"));
+
     // One verdict, on the most surprising artefact.
     let judged = first.iter().find(|cube| cube.starts_with("cube")).expect("an artefact");
     fs::write(case.join("verdicts.yaml"), verdict_on(&case, judged)).expect("a file");

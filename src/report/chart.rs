@@ -8,9 +8,12 @@ use super::contents::{Cube, LossPoint, Map};
 use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
+use super::words::probability;
+use crate::config::ResidualSpectrum;
 
 // Narrower than on the page: two side by side stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
+const SMALL: [u32; 2] = [380, 170];
 const TALL: [u32; 2] = [430, 320];
 const WIDE: [u32; 2] = [860, 240];
 
@@ -47,10 +50,12 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
             counts[anomalous as usize][bin] += 1.0;
         }
     }
-    let words = if gathers {
-        format!("{} score (last bar: this and above)", map.score)
-    } else {
-        format!("{} score", map.score)
+    let unit = if map.is_odds() { ", ln(1 + odds)" } else { "" };
+    let last = if gathers { " (last bar: this and above)" } else { "" };
+    let words = format!("{} score{unit}{last}", map.score);
+    let mark = match map.is_odds() {
+        true => format!("flagged above {}", probability(threshold)),
+        false => format!("threshold {}", number(threshold)),
     };
     let x = Scale::linear(&words, edges.iter().copied(), 0.01);
     // The axis begins below one, so that a bar of a single pixel has a height.
@@ -63,7 +68,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
         if truth.is_some() {
             panel.bars(&edges, &counts[1], VERMILLION)?;
         }
-        panel.marker(threshold, &format!("threshold {}", number(threshold)))
+        panel.marker(threshold, &mark)
     })
     .map(Some)
 }
@@ -117,6 +122,19 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
         panel.rule(0.0)?;
         panel.line(&points, BLUE)?;
         panel.shade_names(windows)
+    })
+}
+
+/// A residual spectrum, in units of its noise.
+pub fn residual(spectrum: &ResidualSpectrum) -> Result<Markup> {
+    let energy = |i: usize| spectrum.first_ev + spectrum.step_ev * i as f64;
+    let points: Vec<(f64, f64)> = spectrum.values.iter().enumerate().map(|(i, &value)| (energy(i), value)).collect();
+    let x = energy_scale(&points);
+    let y = Scale::linear("residual", points.iter().map(|p| p.1).chain([0.0]), 0.1);
+    svg(SMALL, "Mean residual spectrum of the kind", &x, |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.rule(0.0)?;
+        panel.line(&points, GREEN)
     })
 }
 

@@ -103,11 +103,12 @@
 
   // What is chosen.
   const strongest = about.regions[0];
+  const windowOf = (region) => about.windows.find(([name]) => name === region?.window)?.[1].map(channelAt);
   const state = {
     region: strongest ? strongest.label : 0,
     a: strongest ? [Math.floor(strongest.y / bin), Math.floor(strongest.x / bin)] : [rows >> 1, columns >> 1],
     b: null, comparing: false, zoomed: false,
-    window: about.windows.length ? about.windows[0][1].map(channelAt) : [0, channels - 1],
+    window: windowOf(strongest) ?? about.windows[0]?.[1].map(channelAt) ?? [0, channels - 1],
   };
   const lines = () => {
     const [y, x] = state.a;
@@ -368,8 +369,8 @@
     const region = about.regions.find((region) => region.label === label);
     state.region = label;
     state.a = [Math.floor(region.y / bin), Math.floor(region.x / bin)];
-    drawChart();
-    drawMap();
+    state.window = windowOf(region) ?? state.window;
+    drawWindow();
   };
   const setWindow = (from, to) => {
     const clip = (channel) => Math.min(channels - 1, Math.max(0, channel));

@@ -16,7 +16,7 @@ use super::spectra::{Modelled, Spectra};
 use super::text::{counted, number};
 use super::words::difference;
 
-const SCRIPT: &str = include_str!("explore.js");
+pub const SCRIPT: &str = include_str!("explore.js");
 /// Step of the square root of counts. It is .5 where counts differ by their noise: the error is a quarter of that at most.
 const STEP: f32 = 0.25;
 /// Colours given of each palette.
@@ -53,7 +53,14 @@ pub fn explore_html(cube: &Cube, report: &str) -> Result<Option<String>> {
         }
     };
     let regions = cube.regions.iter().map(|region| {
-        json!({"label": region.label, "y": region.y, "x": region.x, "area": region.area, "words": difference(region)})
+        json!({
+            "label": region.label,
+            "y": region.y,
+            "x": region.x,
+            "area": region.area,
+            "words": difference(region),
+            "window": region.kind.as_ref().map(|kind| &kind.window),
+        })
     });
     let tables = [&cube.region_spectra, &cube.region_reconstructions];
     let region_rows = tables.map(|table| table.as_ref().map_or(0, |table| table.nrows()));

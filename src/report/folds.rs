@@ -5,10 +5,10 @@ use maud::{Markup, html};
 
 use super::chart;
 use super::contents::{Cube, Map};
+use super::cube_figures::{View, region_spectrum, score_map};
 use super::figure::{Overlay, chart_figure, css, key, property_figure};
 use super::models::{components, latent};
 use super::plot::{BLUE, VERMILLION};
-use super::section::{View, region_spectrum, score_map};
 use super::text::number;
 use super::verdict::choice;
 use super::words::{difference, probability, with_error};

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use maud::{Markup, html};
 use ndarray::Array2;
+use serde_json::{Value, json};
 
+use super::across::{RankedKind, kinds_section};
 use super::figure::{self, Overlay};
 use super::frame;
 use super::picture::{Quantity, READABLE_SIDE};
@@ -35,6 +37,8 @@ pub struct RankedCube {
     pub apart: Vec<(RegionSummary, Recognised)>,
 }
 
+const SCRIPT: &str = include_str!("ranking.js");
+
 /// Regions of a cube that the page lists.
 const LISTED: usize = 5;
 
@@ -42,7 +46,12 @@ const LISTED: usize = 5;
 ///
 /// # Errors
 /// Maps that cannot be drawn.
-pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[FailedInput]) -> Result<String> {
+pub fn ranking_html(
+    title: &str,
+    cubes: &[RankedCube],
+    kinds: &[RankedKind],
+    set_aside: &[FailedInput],
+) -> Result<String> {
     let flagged = cubes.iter().filter(|cube| !cube.regions.is_empty()).count();
     let mut judgeable = Judgeable::default();
     let mut sections = Vec::new();
@@ -58,19 +67,9 @@ pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[FailedInput]
              against the normal pixels of all cubes of its group, so cubes of any size and kind compare. Up to 0 nothing \
              is flagged."
         }
-        table {
-            thead {
-                tr {
-                    th.n { "rank" }
-                    th { "cube" }
-                    th.n { "surprise" }
-                    th.n { "regions" }
-                    th.n { "y × x × energy" }
-                    th { "group" }
-                }
-            }
-            tbody { @for (i, cube) in cubes.iter().enumerate() { (row(i, cube)) } }
-        }
+        @if !kinds.is_empty() { p { a href="#kinds" { (counted(kinds.len(), "kind")) " of differences" } " are told below." } }
+        (table(cubes))
+        #kinds { (kinds_section(kinds, sections.len())?) }
         (judgeable.panel())
         @for section in &sections { (section) }
         (set_apart(cubes))
@@ -79,7 +78,7 @@ pub fn ranking_html(title: &str, cubes: &[RankedCube], set_aside: &[FailedInput]
             table { tbody { @for failed in set_aside { tr { td { (failed.path) } td { (failed.reason) } } } } }
         }
     };
-    Ok(frame::page(title, &body, &[verdict::SCRIPT]))
+    Ok(frame::page(title, &body, &[SCRIPT, verdict::SCRIPT]))
 }
 
 /// All regions that verdicts set apart.
@@ -105,18 +104,39 @@ fn set_apart(cubes: &[RankedCube]) -> Markup {
     }
 }
 
-fn row(i: usize, cube: &RankedCube) -> Markup {
-    let [rows, columns, channels] = cube.shape;
+/// The table of all cubes, which the script fills: a row for each would take a browser seconds.
+fn table(cubes: &[RankedCube]) -> Markup {
+    let heads = ["rank", "cube", "strongest difference", "surprise", "regions", "set apart", "y × x × energy", "group"];
+    let rows: Vec<Value> = cubes.iter().enumerate().map(|(i, cube)| row(i, cube)).collect();
     html! {
-        tr {
-            td.n { (i + 1) }
-            td { @if cube.maps.is_some() { a href={ "#cube-" (i) } { (cube.name) } } @else { (cube.name) } }
-            td.n { (number(cube.surprise)) }
-            td.n { (cube.regions.len()) }
-            td.n { (rows) " × " (columns) " × " (channels) }
-            td { (cube.group) }
+        p {
+            label { "Filter " input #filter type="search" placeholder="Fe L3 shifted"; }
+            " " span #count .note aria-live="polite" {}
         }
+        table #ranking {
+            thead { tr { @for head in heads { th aria-sort="none" { button type="button" { (head) } } } } }
+            tbody {}
+        }
+        div #end {}
+        div #cubes hidden { (Value::from(rows).to_string()) }
+        noscript { p.warning { "The table needs its script; ranking.csv holds the same." } }
     }
+}
+
+/// What the script shows of a cube: words, numbers, or a word that leads to a place of the page.
+fn row(i: usize, cube: &RankedCube) -> Value {
+    let [rows, columns, channels] = cube.shape;
+    let name = if cube.maps.is_some() { json!([cube.name, format!("#cube-{i}")]) } else { json!(cube.name) };
+    json!([
+        i + 1,
+        name,
+        cube.regions.first().map_or(String::new(), |(region, _)| difference(region)),
+        (cube.surprise * 10.0).round() / 10.0,
+        cube.regions.len(),
+        cube.apart.len(),
+        format!("{rows} × {columns} × {channels}"),
+        cube.group,
+    ])
 }
 
 /// The section of one cube, whose regions have the places from `first` on among those of the page; nothing where its maps are
@@ -138,7 +158,7 @@ fn section(i: usize, cube: &RankedCube, first: usize) -> Result<Markup> {
         )
     };
     Ok(html! {
-        section id={ "cube-" (i) } {
+        section.ranked id={ "cube-" (i) } {
             h2 { (i + 1) ". " (cube.name) }
             p.note { (cube.input) " → " (cube.output) }
             .maps {
@@ -170,6 +190,38 @@ fn section(i: usize, cube: &RankedCube, first: usize) -> Result<Markup> {
 mod tests {
     use super::*;
     use crate::config::Judgement;
+    use crate::report::across::KindMember;
+
+    #[test]
+    fn ten_thousand_cubes_are_one_page() {
+        let region = |i: usize| RegionSummary { label: 1, area: i % 50 + 4, ..RegionSummary::default() };
+        let cube = |i: usize| RankedCube {
+            name: format!("session-{:02}/cube-{i:05}", i % 40),
+            group: "2048x0.25000eV_from_420.00eV".into(),
+            input: String::new(),
+            output: String::new(),
+            shape: [64, 64, 2048],
+            surprise: 300.0 - 0.03 * i as f64,
+            fingerprint: format!("{i:032x}"),
+            residuals: vec![],
+            maps: (i < 100).then(|| Thumbnail {
+                mean_image: Array2::from_shape_fn((64, 64), |(y, x)| ((y * 64 + x) * (i + 7) % 97) as f32),
+                score: Array2::from_shape_fn((64, 64), |(y, x)| ((y + x + i) % 9) as f32),
+                labels: Array2::from_shape_fn((64, 64), |(y, x)| {
+                    i32::from((10..16).contains(&y) && (20..26).contains(&x))
+                }),
+            }),
+            regions: vec![(region(i), 1.0); usize::from(i < 4000)],
+            apart: vec![],
+        };
+        let cubes: Vec<RankedCube> = (0..10_000).map(cube).collect();
+        let page = ranking_html("10 000 cubes", &cubes, &[], &[]).unwrap();
+        // For looking at it in a browser.
+        if let Ok(kept) = std::env::var("CORELOSS_RANKING_EXAMPLE") {
+            std::fs::write(kept, &page).unwrap();
+        }
+        assert!(page.len() < 8_000_000, "{}", page.len());
+    }
 
     #[test]
     fn hostile_names_stay_words_and_nothing_is_loaded() {
@@ -193,14 +245,25 @@ mod tests {
                 Recognised { verdict: Judgement::Artefact, reason: "<b>like</b>".into() },
             )],
         };
+        let strongest = KindMember { rank: 0, cube: "<i>".into(), region: RegionSummary::default(), surprise: 3.25 };
+        let kind = RankedKind {
+            cubes: 1,
+            share: 1.0,
+            regions: 1,
+            is_everywhere: true,
+            first_seen: Some("<b>".into()),
+            mean: ResidualSpectrum { step_ev: 1.0, values: vec![1.0, f64::NAN], ..ResidualSpectrum::default() },
+            strongest: vec![strongest],
+        };
         let page = ranking_html(
             "t",
             &[cube],
+            &[kind],
             &[FailedInput { path: "<p>".into(), reason: "no".into(), stamp: String::new() }],
         )
         .unwrap();
-        frame::assert_self_contained(&page, &[verdict::SCRIPT]);
+        frame::assert_self_contained(&page, &[SCRIPT, verdict::SCRIPT]);
         assert!(page.contains("3.25") && page.trim_end().ends_with("</html>"));
-        ranking_html("empty", &[], &[]).unwrap();
+        ranking_html("empty", &[], &[], &[]).unwrap();
     }
 }

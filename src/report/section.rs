@@ -3,12 +3,11 @@
 use anyhow::Result;
 use maud::{Markup, PreEscaped, html};
 
-use super::chart::{self, RegionLines};
 use super::contents::{Cube, Map};
-use super::figure::{self, NUMBERED, Overlay, chart_figure, css, key, outline_legend};
+use super::cube_figures::{View, region_spectrum, score_map};
+use super::figure::{self, NUMBERED, Overlay, outline_legend};
 use super::folds::{LISTED, folds};
 use super::picture::Quantity;
-use super::plot::{INK, VERMILLION};
 use super::text::{counted, number, percent};
 use super::verdict::choice;
 use super::words::{by_chance, difference, probability};
@@ -18,8 +17,6 @@ use crate::results::RegionSummary;
 const SIDE: usize = 280;
 /// Regions whose spectra are on the first screen.
 const DRAWN: usize = 3;
-/// Energies shown on either side of a region's window, in widths of that.
-const AROUND: f64 = 0.6;
 
 /// What was found in `cube`, one sentence.
 pub fn sentence(cube: &Cube) -> Markup {
@@ -79,7 +76,7 @@ pub fn section(cube: &Cube, index: usize, explore: Option<&str>, first: usize) -
             @for problem in &cube.problems { p.note { "Doubtful: " (problem) "." } }
             .first {
                 (maps(cube, &overlay)?)
-                @if !cube.regions.is_empty() { (regions(cube, first)) }
+                @if !cube.regions.is_empty() { (regions(cube, first, explore)) }
             }
             .charts.strongest {
                 @for region in cube.new_regions().take(DRAWN) { (region_spectrum(cube, region, View::Window)?) }
@@ -115,23 +112,14 @@ fn maps(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
     })
 }
 
-/// The figure of a score map, `side` CSS pixels long.
-pub fn score_map(map: &Map, cube: &Cube, overlay: &Overlay, side: usize) -> Result<Markup> {
-    let caption = html! {
-        b { (map.title()) }
-        @if map.is_default { " " em { "default" } }
-        br;
-        (counted(map.found.flagged, "pixel")) " flagged"
-    };
-    let quantity = if map.is_odds() { Quantity::Odds } else { Quantity::Score };
-    let label = format!("{} score of {}", map.title(), cube.name);
-    figure::map(&map.values, quantity, Some(map.threshold()), overlay, side, &label, caption)
-}
-
 /// The table of the regions that have their number on the maps; below it those that verdicts set apart.
-fn regions(cube: &Cube, first: usize) -> Markup {
+fn regions(cube: &Cube, first: usize, explore: Option<&str>) -> Markup {
     let count = cube.new_regions().count();
     let place_of = |region: &RegionSummary| cube.regions.iter().position(|other| other.label == region.label);
+    let number_of = |region: &RegionSummary| match explore {
+        Some(page) => html! { a href={ (page) "#region-" (region.label) } { (region.label) } },
+        None => html! { (region.label) },
+    };
     let judged = |region: &RegionSummary| match place_of(region) {
         Some(place) if place < LISTED => choice(region, first + place),
         _ => html! {},
@@ -144,7 +132,7 @@ fn regions(cube: &Cube, first: usize) -> Markup {
                     tbody {
                         @for region in cube.new_regions().take(NUMBERED) {
                             tr {
-                                td { b { (region.label) } br; span.note { (place(region)) } }
+                                td { b { (number_of(region)) } br; span.note { (place(region)) } }
                                 td {
                                     b { (difference(region)) } br;
                                     span.note { "in " (counted(region.area, "pixel")) } " "
@@ -184,39 +172,4 @@ fn set_apart(cube: &Cube, judged: impl Fn(&RegionSummary) -> Markup) -> Markup {
             }
         }
     }
-}
-
-/// How much of a region's spectrum is drawn.
-#[derive(Clone, Copy, PartialEq)]
-pub enum View {
-    /// The window of its kind and what lies around.
-    Window,
-    Whole,
-}
-
-/// The mean spectrum of one region with its reconstruction; nothing where it was not kept.
-pub fn region_spectrum(cube: &Cube, region: &RegionSummary, view: View) -> Result<Markup> {
-    let Some(measured) = cube.region_row(&cube.region_spectra, region.label) else {
-        return Ok(html! {});
-    };
-    let explained = cube.region_row(&cube.region_reconstructions, region.label);
-    let keys = html! {
-        @if explained.is_some() {
-            (key(&css(INK), "", "measured"))
-            (key(&css(VERMILLION), "", &format!("as {} reconstructs it", cube.reconstructed_by)))
-        }
-    };
-    let title = match view {
-        View::Window => format!("Region {}: {}", region.label, difference(region)),
-        View::Whole => format!("Region {}, mean of {}", region.label, counted(region.area, "pixel")),
-    };
-    let kind = region.kind.as_ref().filter(|_| view == View::Window);
-    let window = kind.and_then(|kind| cube.windows.iter().find(|(name, _)| *name == kind.window));
-    let shown = window.map(|(_, [low, high])| {
-        let around = AROUND * (high - low);
-        [low - around, high + around]
-    });
-    let lines = RegionLines { label: region.label, measured, explained };
-    let svg = chart::region(&cube.energy_ev, &lines, &cube.windows, shown)?;
-    Ok(chart_figure(&title, keys, svg))
 }

@@ -7,6 +7,7 @@ use ndarray::Array2;
 
 use super::contents::{Cube, Report};
 use super::example;
+use super::explore;
 use super::frame::assert_self_contained;
 use super::page::MOST_CUBES;
 use super::verdict;
@@ -43,7 +44,14 @@ fn a_full_report_is_self_contained_and_whole() {
     assert!(names.contains(&"session__sto-01.cvae.combined.png".into()), "{names:?}");
     assert!(names.iter().all(|name| !name.ends_with(".partial")));
     let maps: usize = cubes.iter().map(|cube| cube.maps.len()).sum();
-    assert_eq!(names.len(), maps + 1);
+    let explored = "session__sto-01.explore.html";
+    assert!(names.contains(&explored.into()), "{names:?}");
+    assert_eq!(names.len(), maps + 2);
+    let explored = fs::read_to_string(directory.path().join(explored)).unwrap();
+    assert_self_contained(&explored, &[explore::SCRIPT]);
+    assert!(explored.contains("href=\"report.html#cube-0\"") && page.contains("sto-01.explore.html#region-1"));
+    // What a verdict sets apart is told with its reason, and does not lead.
+    assert!(page.contains("Set apart by verdicts") && page.contains("like region 1 of another"));
 }
 
 #[test]

@@ -29,6 +29,33 @@ pub fn difference(region: &RegionSummary) -> String {
     }
 }
 
+/// How regions of a kind differ, without amounts: `O K edge lower`.
+pub fn kind_words(region: &RegionSummary) -> String {
+    let Some(kind) = &region.kind else {
+        return "differs in no single edge".into();
+    };
+    let how = match (kind.differs, region.change, region.estimated_shift_ev) {
+        (Difference::Energy, _, Some(shift)) => {
+            if shift < 0.0 {
+                "shifted down"
+            } else {
+                "shifted up"
+            }
+        }
+        (Difference::Energy, ..) => "shifted",
+        (Difference::Height, Some(change), _) => {
+            if change.percent < 0.0 {
+                "lower"
+            } else {
+                "higher"
+            }
+        }
+        (Difference::Height, ..) => "of another height",
+        (Difference::Shape, ..) => "of another shape",
+    };
+    format!("{} {how}", edge(&kind.window))
+}
+
 /// The edge that a window is named after.
 pub fn edge(window: &str) -> String {
     let found = window.strip_prefix("edge_").and_then(|rest| rest.strip_suffix("eV"));
@@ -116,6 +143,8 @@ mod tests {
         let mut unclear = region(Difference::Height);
         unclear.change = Some(EdgeChange { percent: 3.0, error_percent: 2.4 });
         assert_eq!(difference(&unclear), "O K edge of another height");
+        assert_eq!(kind_words(&unclear), "O K edge higher");
+        assert_eq!(kind_words(&region(Difference::Energy)), "O K edge shifted down");
         unclear.kind = None;
         assert_eq!(difference(&unclear), "differs in no single edge");
         assert_eq!([edge("edge_532eV"), edge("all")], ["edge at 532 eV", "spectrum"]);

@@ -37,9 +37,14 @@ pub fn write(directory: &Path, report: &Report, cubes: impl Iterator<Item = Resu
         if let (Some(text), Some(name)) = (explore, &beside) {
             durable::write(&directory.join(name), text)?;
         }
-        page.add(&cube, beside.as_deref())?;
+        page.add(&cube, beside.as_deref().map(address).as_deref())?;
     }
     durable::write(&directory.join("report.html"), page.html(report)?)
+}
+
+/// A file name as a page leads to it.
+fn address(name: &str) -> String {
+    name.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
 }
 
 /// Refuses a cube whose maps differ in shape: they are drawn over one another.

@@ -23,7 +23,7 @@ mod write_cube;
 pub use edge_change::EdgeChange;
 pub use energy_summary::EnergySummary;
 pub use folder::Start;
-pub use residual::read_residuals;
+pub use residual::{Along, likeness, read_residuals};
 pub use score_maps::meaning_of;
 pub use scored_cube::{Method, ScoredCube, WithoutNetwork, electrons};
 pub use scored_pixels::ScoredPixels;

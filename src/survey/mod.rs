@@ -6,10 +6,13 @@
 mod catalogue;
 mod cost;
 mod distribute;
+mod kinds;
 mod models;
+mod ranked;
 mod ranking;
 mod schedule;
 mod score;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
