@@ -11,7 +11,7 @@ use super::models::{components, latent};
 use super::plot::{BLUE, VERMILLION};
 use super::text::number;
 use super::verdict::choice;
-use super::words::{difference, probability, with_error};
+use super::words::{difference, odds, probability, with_error};
 use crate::results::RegionSummary;
 
 /// Longest side of a map, CSS pixels.
@@ -170,7 +170,7 @@ fn regions(cube: &Cube, first: usize) -> Result<Markup> {
         table {
             thead {
                 tr {
-                    @for name in ["region", "y", "x", "pixels", "highest score", "mean score"] { th.n { (name) } }
+                    @for name in ["region", "y", "x", "pixels", "highest odds", "mean odds"] { th.n { (name) } }
                     th { "what differs" }
                     th.n { "shift (eV)" }
                     th.n { "change (%)" }
@@ -198,8 +198,8 @@ fn region_row(region: &RegionSummary, index: usize) -> Markup {
             td.n { (format!("{:.1}", region.y)) }
             td.n { (format!("{:.1}", region.x)) }
             td.n { (region.area) }
-            td.n { (number(region.max_score.into())) }
-            td.n { (number(region.mean_score)) }
+            td.n { (odds(region.max_score.into())) }
+            td.n { (odds(region.mean_score)) }
             td { (difference(region)) }
             td.n { (amount(shift)) }
             td.n { (amount(change)) }

@@ -35,6 +35,7 @@
     count.textContent = `${shown.length} of ${cubes.length} cubes`;
     made = 0;
     body.replaceChildren();
+    table.parentElement.scrollTop = 0;
     more();
   };
   const heads = [...table.tHead.rows[0].cells];
@@ -46,6 +47,6 @@
     fill();
   }));
   filter.addEventListener("input", fill);
-  new IntersectionObserver((seen) => { if (seen[0].isIntersecting) more(); }, { rootMargin: "600px" }).observe(document.querySelector("#end"));
+  new IntersectionObserver((seen) => { if (seen[0].isIntersecting) more(); }, { root: document.querySelector(".scroll"), rootMargin: "600px" }).observe(document.querySelector("#end"));
   fill();
 })();

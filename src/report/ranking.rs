@@ -113,11 +113,13 @@ fn table(cubes: &[RankedCube]) -> Markup {
             label { "Filter " input #filter type="search" placeholder="Fe L3 shifted"; }
             " " span #count .note aria-live="polite" {}
         }
-        table #ranking {
-            thead { tr { @for head in heads { th aria-sort="none" { button type="button" { (head) } } } } }
-            tbody {}
+        .scroll tabindex="0" role="region" aria-label="Cubes" {
+            table #ranking {
+                thead { tr { @for head in heads { th aria-sort="none" { button type="button" { (head) } } } } }
+                tbody {}
+            }
+            div #end {}
         }
-        div #end {}
         div #cubes hidden { (Value::from(rows).to_string()) }
         noscript { p.warning { "The table needs its script; ranking.csv holds the same." } }
     }

@@ -68,7 +68,7 @@ pub fn edge(window: &str) -> String {
 
 /// `value ± error`, both to the last place that the error leaves.
 pub fn with_error(value: f64, error: f64) -> String {
-    if !error.is_finite() || error <= 0.0 {
+    if !value.is_finite() || !error.is_finite() || error <= 0.0 {
         return number(value);
     }
     // One digit of the error, two where it begins with 1.
@@ -99,6 +99,9 @@ fn figure(value: f64) -> String {
 /// The probability that a score `ln(1 + odds)` stands for, as `50 %`.
 pub fn probability(score: f64) -> String {
     let normal = (-score).exp();
+    if normal.is_nan() || normal == 0.0 {
+        return if normal == 0.0 { "100 %".into() } else { number(score) };
+    }
     if normal >= 0.1 {
         return format!("{} %", digits(100.0 * (1.0 - normal), 2));
     }
@@ -155,7 +158,8 @@ mod tests {
         let even = std::f64::consts::LN_2;
         assert_eq!([probability(even), probability(4.0), probability(19.0)], ["50 %", "98 %", "99.999999 %"]);
         assert_eq!([odds(0.0), odds(0.05), odds(even), odds(7.0)], ["no sign", "1 : 20", "even", "1000 : 1"]);
-        assert_eq!(odds(f64::NAN), "n/a");
+        assert_eq!([odds(f64::NAN), probability(f64::NAN), with_error(f64::NAN, 1.0)], ["n/a", "n/a", "n/a"]);
+        assert_eq!(probability(f64::INFINITY), "100 %");
         assert_eq!([odds(13.65), odds(48.35)], ["800000 : 1", "10²¹ : 1"]);
         assert_eq!(by_chance(Some(40.0)), "less than once in a million maps");
         assert_eq!([by_chance(Some(3.6)), by_chance(Some(-2.0))], ["once in about 4000 maps", "may well be chance"]);
