@@ -117,7 +117,9 @@ fn non_finite_figures_are_drawn() {
     cube.windows[0].1 = [f64::NAN, f64::NAN];
     let (_directory, page) = written(&report, &cubes);
     assert_self_contained(&page, &[verdict::SCRIPT]);
-    assert!(!page.contains("NaN"));
+    // Not in the pictures, whose base64 may hold any three letters.
+    let words = page.split("base64,").map(|part| part.split_once('"').map_or(part, |(_, rest)| rest));
+    assert!(words.clone().count() > 10 && words.skip(1).all(|part| !part.contains("NaN")));
 }
 
 #[test]
