@@ -14,6 +14,7 @@ mod inspect;
 // Writing: the parallel writer, and what HyperSpy, a browser and other tools make of the results.
 mod hyperspy;
 mod output_ranks;
+mod pages;
 mod tools;
 
 // The science: noise of measured cubes, scores of made ones, injected anomalies, the experiments in small.
@@ -32,6 +33,7 @@ mod demo;
 mod energy;
 mod folders;
 mod survey;
+mod verdicts;
 
 // What goes wrong: bad input, closed pipes, dead ranks and nodes, kills at random, Slurm's limits, too little memory.
 mod chaos;

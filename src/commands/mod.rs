@@ -16,6 +16,7 @@ mod startup;
 mod status;
 mod survey;
 mod sweep;
+mod verdict;
 
 use std::path::PathBuf;
 
@@ -77,6 +78,8 @@ pub enum Command {
     Survey(ConfigArguments),
     /// Checks this machine or cluster for common traps and says how to fix them; alone, under mpirun or srun.
     Doctor(doctor::DoctorArguments),
+    /// Lists, merges and checks what people said of regions in the pages of reports.
+    Verdict(verdict::VerdictArguments),
     /// Writes results in formats that other programs read.
     Export(export::ExportArguments),
     /// Shows how far a run is: step, loss, time left, cubes scored.
@@ -123,6 +126,7 @@ pub fn execute(comm: &Comm, command: &Command) -> Result<Ending> {
         Command::Sweep(command) => sweep::sweep(comm, command),
         Command::Survey(arguments) => survey::survey(comm, arguments),
         Command::Doctor(arguments) => doctor::doctor(comm, arguments),
+        Command::Verdict(arguments) => verdict::verdict(comm, arguments),
         Command::Export(arguments) => export::export(comm, arguments),
         Command::Status(arguments) => status::status(comm, arguments),
         Command::Init(arguments) => init::init(comm, arguments),

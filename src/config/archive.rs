@@ -21,6 +21,9 @@ pub struct Archive {
     /// left out of the training, so that a second run finds anomalies that the first one learned as normal. This needs
     /// small patches: few large ones are free of flagged pixels.
     pub train_without: Option<PathBuf>,
+    /// Files of verdicts, as the report saves them. Regions called real are left out of the training, with the pixels around
+    /// them; those recognised as an artefact or as known are set apart in the report, and in the ranking of a survey.
+    pub verdicts: Vec<PathBuf>,
     /// Path of the dataset inside the HDF5 files; found when there is one candidate.
     pub dataset: Option<String>,
     /// Which image of a Gatan file, or energy range of a Velox file (`coreloss inspect` lists them from 0, thumbnails
@@ -42,6 +45,7 @@ impl Default for Archive {
             inputs: OneOrMany::Many(Vec::new()),
             train_inputs: None,
             train_without: None,
+            verdicts: Vec::new(),
             dataset: None,
             image: None,
             energy_range_ev: None,

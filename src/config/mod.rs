@@ -33,6 +33,7 @@ mod sweep;
 mod train;
 mod tree;
 mod values;
+mod verdicts;
 
 pub use anomaly::{Anomaly, AnomalyKind};
 pub use archive::Archive;
@@ -58,3 +59,4 @@ pub use survey::{ModelScope, SurveyOptions};
 pub use sweep::{METRICS, Made, Plot, Point, Sweep, SweepFile};
 pub use train::{Device, Pace, Precision, Reduction, Train, TrainingLength};
 pub use values::{Auto, OneOrMany};
+pub use verdicts::{Judgement, Place, ResidualSpectrum, Verdict, VerdictFile, VerdictKind};

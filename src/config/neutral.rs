@@ -34,6 +34,7 @@ impl Config {
             Work::Run => own.survey = other.survey.clone(),
             Work::Survey => {
                 own.survey.shown = other.survey.shown;
+                own.survey.verdicts = other.survey.verdicts.clone();
                 own.archive.inputs = other.archive.inputs.clone();
             }
             Work::Training => {
@@ -72,6 +73,8 @@ mod tests {
             ("score.threshold=otsu", [true, true, false]),
             ("archive.inputs=[b.hspy]", [true, false, false]),
             ("survey.train_cubes=3", [false, true, false]),
+            ("survey.verdicts=[v.yaml]", [false, false, false]),
+            ("archive.verdicts=[v.yaml]", [true, true, true]),
             ("survey.tags={steel: [\"a*\"]}", [false, true, false]),
         ] {
             assert_eq!(all.map(|work| differs(change, work)), expected, "{change}");

@@ -1,6 +1,7 @@
 //! `survey`: how many cubes are scored by shared models.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use glob::Pattern;
 use schemars::JsonSchema;
@@ -22,6 +23,9 @@ pub struct SurveyOptions {
     pub tags: BTreeMap<String, OneOrMany<String>>,
     /// Most cubes of a group that its model learns from; they are spread over the group.
     pub train_cubes: usize,
+    /// Files of verdicts that count for the ranking alone: regions recognised as an artefact or as known are set apart. They
+    /// may be added at any time.
+    pub verdicts: Vec<PathBuf>,
     /// Number of cubes that the page shows with their maps.
     pub shown: usize,
 }
@@ -33,6 +37,7 @@ impl Default for SurveyOptions {
             pretrained: None,
             tags: BTreeMap::new(),
             train_cubes: 32,
+            verdicts: Vec::new(),
             shown: 100,
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::energy_axis;
-use super::leave_out::leave_out;
+use super::leave_out::{leave_out, leave_out_real};
 use crate::archive::{Source, catalogue};
 use crate::comm::Comm;
 use crate::config::Config;
@@ -23,7 +23,8 @@ pub struct Inputs {
     pub set_aside: SetAside,
 }
 
-/// Lists and opens the inputs; if a stage `learns` from them, `archive.train_without` is applied.
+/// Lists and opens the inputs; if a stage `learns` from them, `archive.train_without` and `archive.verdicts` are
+/// applied.
 ///
 /// # Collective
 /// # Errors
@@ -66,6 +67,9 @@ pub fn open_listed(comm: &Comm, config: &Config, sources: &[Source], learns: boo
     if let (Some(earlier), true) = (&config.archive.train_without, learns) {
         let learned = training.as_mut().unwrap_or(&mut cubes);
         leave_out(comm, config, earlier, learned, &mut set_aside)?;
+    }
+    if !config.archive.verdicts.is_empty() && learns {
+        leave_out_real(comm, config, training.as_mut().unwrap_or(&mut cubes))?;
     }
     // From the headers, so that cubes which do not belong together are told before anything is read.
     let rebin = config.preprocess.rebin;

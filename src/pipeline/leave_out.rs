@@ -1,4 +1,5 @@
-//! `archive.train_without`: leaves out of the training what an earlier run flagged.
+//! `archive.train_without` and `archive.verdicts`: leaves out of the training what an earlier run flagged, and what people
+//! called real.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::output::read_text;
 use crate::results::titles::REGIONS;
+use crate::results::verdicts::Verdicts;
 use crate::results::{SetAside, cube_path, read_map};
 use crate::stream::Cube;
 
@@ -87,20 +89,68 @@ fn mark(comm: &Comm, config: &Config, earlier: &Path, cube: &mut Cube) -> Result
         path.display(),
         labels.dim()
     );
-    let untrained = cube.untrained.get_or_insert_with(|| Array2::from_elem(size, false));
-    grow(labels.view(), untrained);
+    let shown = earlier.display();
+    let advice = format!(
+        "archive.train_without: {shown} leaves none of its pixels to train on: choose another score.threshold there, or leave the \
+         key out"
+    );
+    exclude(comm, &input, labels.view(), cube, &advice, &format!("the flags in {shown}"))
+}
+
+/// Excludes from the training the regions of `cubes` that `archive.verdicts` calls real, and the pixels around them.
+///
+/// # Collective
+/// # Errors
+/// Files that are no verdicts; a verdict that does not tell the place of its region; a cube without a pixel left.
+pub fn leave_out_real(comm: &Comm, config: &Config, cubes: &mut [Cube]) -> Result<()> {
+    let verdicts = Verdicts::on_all(comm, "archive.verdicts", &config.archive.verdicts)?;
+    for cube in cubes {
+        let fingerprint = comm.agree(cube.fingerprint(config))?;
+        let input = cube.info().path.display().to_string();
+        let id = cube.info().id.clone();
+        let mut labels = Array2::<f32>::zeros(cube.ignored.dim());
+        for verdict in verdicts.real_in(&id, &fingerprint) {
+            let Some((rows, columns)) = verdict.rows.zip(verdict.columns) else {
+                let which = verdict.region.map_or(String::new(), |region| format!(" {region}"));
+                return Err(Invalid(format!(
+                    "archive.verdicts: {id}: region{which} is called real, and no rows and columns tell which pixels to leave \
+                     out of the training"
+                ))
+                .into());
+            };
+            let inside = |[first, last]: [usize; 2], size: usize| first.min(size)..(last + 1).min(size);
+            let (height, width) = labels.dim();
+            labels.slice_mut(s![inside(rows, height), inside(columns, width)]).fill(1.0);
+        }
+        if labels.iter().any(|&label| label > 0.0) {
+            let advice = "archive.verdicts leaves none of its pixels to train on: leave the key out";
+            exclude(comm, &input, labels.view(), cube, advice, "the verdicts")?;
+        }
+    }
+    Ok(())
+}
+
+/// Excludes the labelled pixels of `cube`, and those around them. Rank-local; root logs how many they are.
+///
+/// # Errors
+/// A cube without a pixel left, with `advice`.
+fn exclude(
+    comm: &Comm,
+    input: &str,
+    labels: ArrayView2<f32>,
+    cube: &mut Cube,
+    advice: &str,
+    flags: &str,
+) -> Result<()> {
+    let untrained = cube.untrained.get_or_insert_with(|| Array2::from_elem(labels.dim(), false));
+    grow(labels, untrained);
     let count = untrained.iter().filter(|&&left_out| left_out).count();
     let mut kept = untrained.iter().zip(&cube.ignored);
-    ensure!(
-        kept.any(|(&left_out, &ignored)| !left_out && !ignored),
-        "{input}: archive.train_without: {} leaves none of its pixels to train on: choose another score.threshold there, or \
-         leave the key out",
-        earlier.display()
-    );
+    ensure!(kept.any(|(&left_out, &ignored)| !left_out && !ignored), "{input}: {advice}");
     if comm.is_root() {
         let told = format!("{input}: {count} of {} pixels are left out of the training", untrained.len());
         if count as f64 > MUCH * untrained.len() as f64 {
-            log::warn!("{told}, of which little is left: look at the flags in {}", earlier.display());
+            log::warn!("{told}, of which little is left: look at {flags}");
         } else {
             log::info!("{told}");
         }

@@ -8,9 +8,12 @@ use super::contents::{Cube, LossPoint, Map};
 use super::plot::{Area, BLUE, GREEN, INK, Panel, Rgb, VERMILLION, svg};
 use super::scale::Scale;
 use super::text::number;
+use super::words::probability;
+use crate::config::ResidualSpectrum;
 
 // Narrower than on the page: two side by side stay readable on paper.
 const SIZE: [u32; 2] = [430, 235];
+const SMALL: [u32; 2] = [380, 170];
 const TALL: [u32; 2] = [430, 320];
 const WIDE: [u32; 2] = [860, 240];
 
@@ -47,10 +50,12 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
             counts[anomalous as usize][bin] += 1.0;
         }
     }
-    let words = if gathers {
-        format!("{} score (last bar: this and above)", map.score)
-    } else {
-        format!("{} score", map.score)
+    let unit = if map.is_odds() { ", ln(1 + odds)" } else { "" };
+    let last = if gathers { " (last bar: this and above)" } else { "" };
+    let words = format!("{} score{unit}{last}", map.score);
+    let mark = match map.is_odds() {
+        true => format!("flagged above {}", probability(threshold)),
+        false => format!("threshold {}", number(threshold)),
     };
     let x = Scale::linear(&words, edges.iter().copied(), 0.01);
     // The axis begins below one, so that a bar of a single pixel has a height.
@@ -63,7 +68,7 @@ pub fn histogram(map: &Map, truth: Option<&Array2<i32>>) -> Result<Option<Markup
         if truth.is_some() {
             panel.bars(&edges, &counts[1], VERMILLION)?;
         }
-        panel.marker(threshold, &format!("threshold {}", number(threshold)))
+        panel.marker(threshold, &mark)
     })
     .map(Some)
 }
@@ -120,6 +125,19 @@ pub fn factor(energy_ev: &[f64], factor: &[f64], windows: &[(String, [f64; 2])])
     })
 }
 
+/// A residual spectrum, in units of its noise.
+pub fn residual(spectrum: &ResidualSpectrum) -> Result<Markup> {
+    let energy = |i: usize| spectrum.first_ev + spectrum.step_ev * i as f64;
+    let points: Vec<(f64, f64)> = spectrum.values.iter().enumerate().map(|(i, &value)| (energy(i), value)).collect();
+    let x = energy_scale(&points);
+    let y = Scale::linear("residual", points.iter().map(|p| p.1).chain([0.0]), 0.1);
+    svg(SMALL, "Mean residual spectrum of the kind", &x, |area| {
+        let mut panel = Panel::new(area, &x, &y)?;
+        panel.rule(0.0)?;
+        panel.line(&points, GREEN)
+    })
+}
+
 /// A figure of the training by step, on a log axis.
 pub fn training(words: &str, points: &[(f64, f64)]) -> Result<Markup> {
     let x = Scale::linear("step", points.iter().map(|p| p.0), 0.01);
@@ -138,20 +156,30 @@ pub fn mean_spectrum(cube: &Cube) -> Result<Markup> {
     })
 }
 
+/// The spectra of a region, counts by channel.
+pub struct RegionLines<'a> {
+    pub label: i32,
+    pub measured: ArrayView1<'a, f32>,
+    pub explained: Option<ArrayView1<'a, f32>>,
+}
+
 /// A region's mean spectrum (counts by eV) with the shaded `windows`; where there is a reconstruction, that over it and
-/// the residual below.
+/// the residual below. Only energies in `shown` are drawn, where that is given.
 pub fn region(
     energy_ev: &[f64],
-    label: i32,
-    spectrum: ArrayView1<f32>,
-    reconstruction: Option<ArrayView1<f32>>,
+    lines: &RegionLines,
     windows: &[(String, [f64; 2])],
+    shown: Option<[f64; 2]>,
 ) -> Result<Markup> {
-    let measured = points(energy_ev, spectrum.iter().map(|&v| v as f64));
-    let modelled = reconstruction.map_or(Vec::new(), |values| points(energy_ev, values.iter().map(|&v| v as f64)));
+    let in_view = |&(energy, _): &(f64, f64)| shown.is_none_or(|[low, high]| low <= energy && energy <= high);
+    let line = |values: ArrayView1<f32>| -> Vec<(f64, f64)> {
+        points(energy_ev, values.iter().map(|&v| v as f64)).into_iter().filter(in_view).collect()
+    };
+    let measured = line(lines.measured);
+    let modelled = lines.explained.map_or(Vec::new(), line);
     let x = energy_scale(&measured);
     let y = counts_scale("counts", &[&measured, &modelled]);
-    let label = format!("Spectrum of region {label}");
+    let label = format!("Spectrum of region {}", lines.label);
     if modelled.is_empty() {
         return svg(SIZE, &label, &x, |area| spectra(area, [&x, &y], &[(&measured, INK)], windows).map(|_| ()));
     }

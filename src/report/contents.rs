@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
-use crate::results::{FailedInput, RegionSummary, ScoreSummary};
+use super::spectra::Spectra;
+use crate::config::ResidualSpectrum;
+use crate::results::verdicts::Recognised;
+use crate::results::{FailedInput, RegionSummary, ScoreSummary, meaning_of};
+use crate::score::Meaning;
 
 /// What a report shows of a run beside its cubes.
 #[derive(Clone, Debug, Default)]
@@ -72,12 +76,21 @@ pub struct Cube {
     pub truth: Option<Array2<i32>>,
     /// Regions of the default map, the strongest first.
     pub regions: Vec<RegionSummary>,
+    /// Of the cube's file and what was read with it.
+    pub fingerprint: String,
+    /// Residual spectra of the first regions.
+    pub residuals: Vec<ResidualSpectrum>,
+    /// By label: what verdicts say of a region.
+    pub recognised: BTreeMap<i32, Recognised>,
     /// Mean counts of the first regions, `[region, energy]`.
     pub region_spectra: Option<Array2<f32>>,
-    /// The same as the default method reconstructs them.
+    /// The same as one method reconstructs them, and the name of that; it need not be the default one.
     pub region_reconstructions: Option<Array2<f32>>,
+    pub reconstructed_by: String,
     /// Label of the region of each pixel, 0 for none, `[y, x]`.
     pub labels: Array2<i32>,
+    /// For the page to explore the cube.
+    pub spectra: Option<Spectra>,
     /// Explained variance ratio by component; empty without PCA.
     pub scree: Vec<f64>,
     /// The first principal components.
@@ -129,6 +142,11 @@ impl Map {
         self.found.threshold.unwrap_or(f32::INFINITY)
     }
 
+    /// Whether its values are odds, `ln(1 + odds)`.
+    pub fn is_odds(&self) -> bool {
+        meaning_of(&self.score) == Meaning::Odds
+    }
+
     /// `METHOD SCORE`.
     pub fn title(&self) -> String {
         format!("{} {}", self.method, self.score)
@@ -139,6 +157,36 @@ impl Cube {
     /// The default map, or the first where none is marked so.
     pub fn default_map(&self) -> Option<&Map> {
         self.maps.iter().find(|map| map.is_default).or(self.maps.first())
+    }
+
+    /// The regions that no verdict sets apart, the strongest first.
+    pub fn new_regions(&self) -> impl Iterator<Item = &RegionSummary> {
+        self.regions.iter().filter(|region| self.set_apart(region).is_none())
+    }
+
+    /// Why a verdict sets a region apart, if one does.
+    pub fn set_apart(&self, region: &RegionSummary) -> Option<&Recognised> {
+        self.recognised.get(&region.label).filter(|found| found.is_set_apart())
+    }
+
+    /// The map to hold the default one against: the same score of the linear blind spot or, where that is the default, of the
+    /// principal components that explain the cube best.
+    pub fn rival_map(&self) -> Option<&Map> {
+        let default = self.default_map()?;
+        let others = || self.maps.iter().filter(|map| map.score == default.score && map.method != default.method);
+        let excess = |map: &&Map| self.excess_nats.get(&map.method).copied().unwrap_or(f64::INFINITY);
+        let linear = others().filter(|map| map.method.starts_with("pca"));
+        others()
+            .find(|map| map.method == "context")
+            .or_else(|| linear.min_by(|a, b| excess(a).total_cmp(&excess(b))))
+            .or_else(|| others().next())
+    }
+
+    /// The row of the region `label`, which counts from 1, if the `table` reaches so far.
+    pub fn region_row<'a>(&self, table: &'a Option<Array2<f32>>, label: i32) -> Option<ArrayView1<'a, f32>> {
+        let table = table.as_ref()?;
+        let index = usize::try_from(label - 1).ok().filter(|&index| index < table.nrows())?;
+        Some(table.row(index))
     }
 
     /// The scores that the maps have, each once, the default first.
@@ -155,7 +203,8 @@ impl Cube {
     /// The maps of one score: CVAE first, then the other methods in their order.
     pub fn maps_of(&self, score: &str) -> Vec<&Map> {
         let mut maps: Vec<&Map> = self.maps.iter().filter(|map| map.score == score).collect();
-        maps.sort_by_key(|map| map.method != "cvae");
+        let default = self.default_map().map(|map| &map.method);
+        maps.sort_by_key(|map| (Some(&map.method) != default, map.method != "cvae"));
         maps
     }
 }

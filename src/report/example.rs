@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use super::contents::{Component, Cube, LossPoint, Map, Property, Report, StepPoint};
+use super::spectra::{Modelled, Spectra};
+use crate::config::{Judgement, ResidualSpectrum};
+use crate::results::verdicts::Recognised;
 use crate::results::{Difference, FailedInput, KindSummary, RegionSummary, ScoreSummary};
 
 /// Noise in 0..1 that is the same on every run.
@@ -78,9 +81,14 @@ pub fn blank(name: &str, shape: (usize, usize), value: f32) -> Cube {
         problems: vec!["no energy calibration".into()],
         excess_nats: BTreeMap::new(),
         regions: vec![],
+        fingerprint: "ab".into(),
+        residuals: vec![],
+        recognised: BTreeMap::new(),
         region_spectra: None,
         region_reconstructions: None,
+        reconstructed_by: "cvae".into(),
         labels: Array2::zeros(shape),
+        spectra: None,
         scree: vec![],
         components: vec![],
         latent: vec![],
@@ -156,6 +164,8 @@ fn planted() -> Cube {
         shift_error_ev: (i != 1).then_some(0.1),
         kind: Some(KindSummary { window: "Ti L".into(), differs: Difference::Energy, sigma: 6.0 }),
         energies_ev: vec![[456.0, 459.5], [462.0, 464.0]],
+        change: None,
+        surprise: Some(12.0 - 8.0 * i as f64),
     };
     Cube {
         name: "session/sto-01".into(),
@@ -194,8 +204,23 @@ fn planted() -> Cube {
         problems: vec![],
         excess_nats: [("cvae", 2.4), ("context", 3.1), ("pca3", 2.9)].map(|(name, nats)| (name.into(), nats)).into(),
         regions: CENTERS.iter().enumerate().map(region).collect(),
+        fingerprint: "ab-cd".into(),
+        residuals: vec![ResidualSpectrum { step_ev: 1.0, step_channels: 1.0, ..ResidualSpectrum::default() }],
+        recognised: [(3, Recognised { verdict: Judgement::Artefact, reason: "like region 1 of another".into() })]
+            .into(),
         region_spectra: table(3, 9.0),
         region_reconstructions: table(2, 0.0),
+        spectra: Some(Spectra {
+            counts: Array3::from_shape_fn((shape.0, shape.1, 1024), |(y, x, e)| {
+                (50.0 + (y + x) as f64 - e as f64 / 30.0 + 8.0 * noise(e + 1024 * (x + 96 * y))) as f32
+            }),
+            bin: 1,
+            model: Modelled::Components {
+                factors: Array2::from_elem((2, 1024), 0.02),
+                loadings: Array3::from_elem((shape.0, shape.1, 2), 1000.0),
+            },
+        }),
+        reconstructed_by: "cvae".into(),
         labels,
         scree: (1..20).map(|i| 0.8 / (i as f64).powi(3) + 1e-4).collect(),
         energy_ev,

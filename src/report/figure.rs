@@ -6,9 +6,10 @@ use maud::{Markup, html};
 use ndarray::Array2;
 
 use super::contents::{Cube, Map, Property};
-use super::picture::{Picture, Quantity, REGION_COLOR, SHADES, Span, TRUTH_COLOR};
+use super::picture::{Picture, Quantity, READABLE_SIDE, REGION_COLOR, SHADES, Span, TRUTH_COLOR};
 use super::picture::{marks, shrink_factor, shrink_marks, shrink_values};
 use super::text::{number, round_down};
+use super::words::{odds, probability};
 use crate::results::RegionSummary;
 
 /// Longest side of a map on the page, in map pixels: the page stays small whatever the cube.
@@ -46,13 +47,14 @@ impl<'a> Overlay<'a> {
 /// The PNG of a whole score map of `cube`, not shrunk, outlines drawn in.
 pub fn map_png(map: &Map, cube: &Cube) -> Result<Vec<u8>> {
     let threshold = map.threshold();
-    let span = Span::of(&map.values, Some(threshold));
+    let quantity = if map.is_odds() { Quantity::Odds } else { Quantity::Score };
+    let span = span_of(&map.values, quantity, Some(threshold));
     let range = span.map_or("no finite value".into(), |span| {
         let [low, high, threshold] = [span.low, span.high, threshold].map(|value| number(value.into()));
         format!("colours from {low} to {high}, threshold {threshold}")
     });
     let note = format!("{} score of {}; {range}", map.title(), cube.name);
-    Picture::draw(&map.values, &marks(&cube.labels, cube.truth.as_ref()), span).png(Quantity::Score, &note)
+    Picture::draw(&map.values, &marks(&cube.labels, cube.truth.as_ref()), span, READABLE_SIDE).png(quantity, &note)
 }
 
 /// The PNG of values `[y, x]`, not shrunk, in the colours of `quantity`; `note` is kept in it.
@@ -61,29 +63,35 @@ pub fn map_png(map: &Map, cube: &Cube) -> Result<Vec<u8>> {
 /// A map without pixels.
 pub fn picture_png(values: &Array2<f32>, quantity: Quantity, note: &str) -> Result<Vec<u8>> {
     let marks = Array2::zeros(values.dim());
-    Picture::draw(values, &marks, Span::of(values, None)).png(quantity, note)
+    Picture::draw(values, &marks, Span::of(values, None), READABLE_SIDE).png(quantity, note)
+}
+
+fn span_of(values: &Array2<f32>, quantity: Quantity, threshold: Option<f32>) -> Option<Span> {
+    if quantity == Quantity::Odds { Span::of_odds(values) } else { Span::of(values, threshold) }
 }
 
 /// The figure of a property of `cube`.
 pub fn property_figure(property: &Property, cube: &Cube, overlay: &Overlay) -> Result<Markup> {
     let label = format!("{} of {}", property.name, cube.name);
     let caption = html! { b { (property.name) } br; (property.note) };
-    map(&property.values, Quantity::Property, None, overlay, &label, caption)
+    map(&property.values, Quantity::Property, None, overlay, READABLE_SIDE, &label, caption)
 }
 
-/// A figure of `values` `[y, x]` under `caption`, with colour bar; `threshold` is marked on it.
+/// A figure of `values` `[y, x]` under `caption`, with colour bar; `threshold` is marked on it. Small maps are magnified to
+/// `side` CSS pixels.
 pub fn map(
     values: &Array2<f32>,
     quantity: Quantity,
     threshold: Option<f32>,
     overlay: &Overlay,
+    side: usize,
     label: &str,
     caption: Markup,
 ) -> Result<Markup> {
     let factor = shrink_factor(values.dim(), MOST_SIDE);
     // From all values, so that page and PNG have the same colours.
-    let span = Span::of(values, threshold);
-    let picture = Picture::draw(&shrink_values(values, factor), &shrink_marks(&overlay.marks, factor), span);
+    let span = span_of(values, quantity, threshold);
+    let picture = Picture::draw(&shrink_values(values, factor), &shrink_marks(&overlay.marks, factor), span, side);
     let width = picture.width.max(LEAST_WIDTH) + 2 * MARGIN;
     let data = BASE64_STANDARD.encode(picture.png(quantity, label)?);
     let mut height = picture.height + 8;
@@ -99,7 +107,7 @@ pub fn map(
         figure.map {
             figcaption { (caption) }
             svg role="img" aria-label=(label) width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) }
-                data-pixel={ (high) " " (wide) " " (factor) } data-shades=(SHADES) data-span=[ends]
+                data-pixel={ (high) " " (wide) " " (factor) } data-shades=(SHADES) data-span=[ends] data-odds[quantity == Quantity::Odds]
             {
                 image x=(MARGIN) y="0" width=(picture.width) height=(picture.height)
                     href={ "data:image/png;base64," (data) } {}
@@ -153,6 +161,10 @@ fn color_bar(span: Span, quantity: Quantity, threshold: Option<f32>, width: usiz
     let at = |place: f64| MARGIN as f64 + place * width as f64;
     let (low, high) = (f64::from(span.low), f64::from(span.high));
     let [below, above] = span.clipped;
+    let is_odds = quantity == Quantity::Odds;
+    // What is next to nothing beside the width of the bar is nothing.
+    let within = |value: f64| number(if value.abs() < 1e-3 * (high - low) { 0.0 } else { value });
+    let words = |value: f64| if is_odds { odds(value) } else { within(value) };
     let mut numbers = vec![(0.0, low, "start", if below { "≤ " } else { "" })];
     if high > low {
         numbers.push((0.5, 0.5 * (low + high), "middle", ""));
@@ -166,12 +178,15 @@ fn color_bar(span: Span, quantity: Quantity, threshold: Option<f32>, width: usiz
                 place if place > 0.7 => ("end", x + 4.0),
                 _ => ("middle", x),
             };
-            text x=(tenths(words_x)) y=(top + 10) text-anchor=(anchor) { "threshold " (number(threshold.into())) }
+            text x=(tenths(words_x)) y=(top + 10) text-anchor=(anchor) {
+                @if is_odds { "flagged above " (probability(threshold.into())) }
+                @else { "threshold " (within(threshold.into())) }
+            }
             path d={ "M" (tenths(x - 4.0)) " " (top + 14) "h8l-4 6z" } fill="#222b36" {}
         }
         rect x=(MARGIN) y=(bar_top) width=(width) height=(BAR) fill={ "url(#" (gradient_id(quantity)) ")" } {}
         @for (place, value, anchor, beyond) in numbers {
-            text x=(tenths(at(place))) y=(bar_top + BAR + 13) text-anchor=(anchor) { (beyond) (number(value)) }
+            text x=(tenths(at(place))) y=(bar_top + BAR + 13) text-anchor=(anchor) { (beyond) (words(value)) }
         }
     }
 }
@@ -201,7 +216,7 @@ pub fn gradients() -> Markup {
 
 fn gradient_id(quantity: Quantity) -> &'static str {
     match quantity {
-        Quantity::Score => "score-colors",
+        Quantity::Score | Quantity::Odds => "score-colors",
         Quantity::Property => "property-colors",
         Quantity::Intensity => "intensity-colors",
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use ndarray::{Array2, Ix2};
 
 use super::contents::{Component, Cube, LossPoint, Map, Property, Report, StepPoint};
+use super::spectra::Spectra;
 use super::write::write;
 use crate::archive::{self, Microscope};
 use crate::config::{Config, Window};
@@ -15,9 +16,11 @@ use crate::output::{
     LearningResults, read_learning_results, read_signal_f32, read_signal_plane, read_text, signal_axes, signal_titles,
 };
 use crate::results::titles::{
-    COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, REGION_RECONSTRUCTIONS, REGION_SPECTRA, REGIONS, THICKNESS, map_title,
+    COUNTS, ENERGY_SHIFT, LATENT, MEAN, PCA, RECONSTRUCTION, REGION_RECONSTRUCTIONS, REGION_SPECTRA, REGIONS,
+    THICKNESS, map_title,
 };
-use crate::results::{CubeSummary, Summary, cube_path, read_json, read_map};
+use crate::results::verdicts::{Judged, Verdicts};
+use crate::results::{CubeSummary, Summary, cube_path, read_json, read_map, read_residuals};
 use crate::spectrum::find_edges;
 
 /// Writes `report.html` and its pictures into the output folder. Rank-local.
@@ -47,6 +50,7 @@ fn write_noted(config: &Config, summary: &Summary, note: Option<&'static str>) -
         scores.fold(0.0, f32::max)
     };
     cubes.sort_by(|a, b| highest(b).total_cmp(&highest(a)));
+    let verdicts = Verdicts::read("archive.verdicts", &config.archive.verdicts)?;
     let (loss, steps) = read_training(&directory.join("metrics.jsonl"))?;
     write(
         directory,
@@ -60,7 +64,7 @@ fn write_noted(config: &Config, summary: &Summary, note: Option<&'static str>) -
             failed_inputs: summary.failed_inputs.clone(),
             config_yaml: config.to_yaml(),
         },
-        cubes.into_iter().map(|cube| read_cube(config, cube)),
+        cubes.into_iter().map(|cube| read_cube(config, cube, &verdicts)),
     )
 }
 
@@ -79,7 +83,7 @@ fn facts(config: &Config, summary: &Summary) -> Vec<(String, String)> {
 }
 
 /// What a report shows of one cube. Rank-local.
-fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
+fn read_cube(config: &Config, summary: &CubeSummary, verdicts: &Verdicts) -> Result<Cube> {
     let path = cube_path(&config.output.dir, &summary.name);
     let titles = signal_titles(&path)?;
     let optional = |title: &str| -> Result<Option<Array2<f32>>> {
@@ -104,7 +108,17 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
     let edges = find_edges(energy, &mean).into_iter();
     // A truth that is gone or no longer fits must not cost the report.
     let truth = archive::truth(&info.path, [summary.shape[0], summary.shape[1]]).unwrap_or(None);
+    let fingerprint = read_text(&path, "fingerprint")?;
+    let residuals = read_residuals(&path)?;
+    let recognised = summary.regions.iter().enumerate().filter_map(|(i, region)| {
+        let judged = Judged { cube: &summary.name, fingerprint: &fingerprint, region, residual: residuals.get(i) };
+        Some((region.label, verdicts.on(&judged)?))
+    });
+    let recognised = recognised.collect();
     Ok(Cube {
+        fingerprint,
+        residuals,
+        recognised,
         name: summary.name.clone(),
         shape: summary.shape,
         pixel_size: (!info.x.units.is_empty()).then(|| (info.x.scale, info.x.units.clone())),
@@ -122,12 +136,28 @@ fn read_cube(config: &Config, summary: &CubeSummary) -> Result<Cube> {
         regions: summary.regions.clone(),
         region_spectra: optional(REGION_SPECTRA)?,
         region_reconstructions: optional(REGION_RECONSTRUCTIONS)?,
+        // Only the network reconstructs regions.
+        reconstructed_by: "cvae".into(),
+        spectra: spectra(config, &path, energy, &titles, (&learning_results, &loadings)),
         labels: read_map(&path, REGIONS)?.mapv(|label| label as i32),
         components: components(&learning_results, &loadings, summary.shape),
         scree: learning_results.explained_variance_ratio,
         latent: if titles.iter().any(|title| title == LATENT) { latent(&path)? } else { Vec::new() },
         provenance: provenance(&path, &info)?,
     })
+}
+
+/// The spectra of the cube whose results are at `path`; none, with a word in the log, where they cannot be read any more.
+fn spectra(
+    config: &Config,
+    path: &Path,
+    energy: &Axis,
+    titles: &[String],
+    (results, loadings): (&LearningResults, &Array2<f64>),
+) -> Option<Spectra> {
+    let is_reconstructed = titles.iter().any(|title| title == RECONSTRUCTION);
+    let read = Spectra::read(config, path, energy, is_reconstructed, (results.factors.view(), loadings.view()));
+    read.inspect_err(|error| log::warn!("no page to explore {}: {error:#}", path.display())).ok()
 }
 
 /// The maps of all scores. Rank-local.

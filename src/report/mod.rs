@@ -2,10 +2,14 @@
 //!
 //! `gather` reads what a run left into `contents`, which all else draws without knowing HDF5 or MPI.
 
+mod across;
 mod chart;
 mod compare;
 mod contents;
+mod cube_figures;
+mod explore;
 mod figure;
+mod folds;
 mod frame;
 mod gather;
 mod models;
@@ -15,7 +19,10 @@ mod plot;
 mod ranking;
 mod scale;
 mod section;
+mod spectra;
 mod text;
+mod verdict;
+mod words;
 mod write;
 
 #[cfg(test)]
@@ -23,6 +30,7 @@ mod example;
 #[cfg(test)]
 mod tests;
 
+pub use across::{KindMember, RankedKind};
 pub use compare::{Line, comparison};
 pub use figure::picture_png;
 pub use gather::{write_first_look, write_run};

@@ -8,8 +8,8 @@ use super::contents::{Component, Cube, Property};
 use super::figure::{Overlay, chart_figure, property_figure};
 use super::text::percent;
 
-/// Factors with their loadings, then latent maps; nothing where there are none.
-pub fn models(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
+/// The principal components: variance explained, factors, loadings.
+pub fn components(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
     let factor = |(i, component): (usize, &Component)| -> Result<Markup> {
         let svg = chart::factor(&cube.energy_ev, &component.factor, &cube.windows)?;
         let title = format!("Factor {}, {} of the variance", i + 1, percent(component.share));
@@ -25,17 +25,15 @@ pub fn models(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
     };
     let components = || cube.components.iter().enumerate();
     Ok(html! {
-        @if !cube.components.is_empty() {
-            h3 { "Principal components" }
-            .charts {
-                @if !cube.scree.is_empty() { (chart_figure("Variance explained", html! {}, chart::scree(&cube.scree)?)) }
-                @for component in components() { (factor(component)?) }
-            }
-            .maps { @for component in components() { (loading(component)?) } }
+        .charts {
+            @if !cube.scree.is_empty() { (chart_figure("Variance explained", html! {}, chart::scree(&cube.scree)?)) }
+            @for component in components() { (factor(component)?) }
         }
-        @if !cube.latent.is_empty() {
-            h3 { "Latent code of the 3D-CVAE" }
-            .maps { @for dimension in &cube.latent { (property_figure(dimension, cube, overlay)?) } }
-        }
+        .maps { @for component in components() { (loading(component)?) } }
     })
+}
+
+/// The maps of the latent code.
+pub fn latent(cube: &Cube, overlay: &Overlay) -> Result<Markup> {
+    Ok(html! { .maps { @for dimension in &cube.latent { (property_figure(dimension, cube, overlay)?) } } })
 }

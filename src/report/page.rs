@@ -6,10 +6,13 @@ use maud::{Markup, html};
 use super::chart;
 use super::contents::{Cube, Report, StepPoint};
 use super::figure::{chart_figure, css, key};
+use super::folds::{LISTED, fold};
 use super::frame;
 use super::plot::{BLUE, VERMILLION};
 use super::section;
-use super::text::{counted, number};
+use super::text::counted;
+use super::verdict::{self, Judgeable};
+use super::words::{by_chance, difference};
 
 /// Cubes that the page shows in full: it must open in a browser for an archive of thousands too.
 pub const MOST_CUBES: usize = 40;
@@ -19,15 +22,24 @@ pub const MOST_CUBES: usize = 40;
 pub struct Page {
     /// A row of the overview for each cube.
     rows: Vec<Markup>,
-    /// A list item for each of the first cubes.
-    found: Vec<Markup>,
+    /// The regions that have a choice of verdicts.
+    judgeable: Judgeable,
     /// A section for each of the first cubes.
     sections: Vec<Markup>,
 }
 
 impl Page {
-    /// Shows one more cube.
-    pub fn add(&mut self, cube: &Cube) -> Result<()> {
+    /// Where the section of the next cube will be, from a page beside.
+    pub fn link(&self) -> String {
+        if self.rows.len() < MOST_CUBES {
+            format!("report.html#cube-{}", self.rows.len())
+        } else {
+            "report.html".into()
+        }
+    }
+
+    /// Shows one more cube, which `explore` beside the page explores.
+    pub fn add(&mut self, cube: &Cube, explore: Option<&str>) -> Result<()> {
         let index = self.rows.len();
         if index >= MOST_CUBES {
             self.rows.push(row(cube, &html! { (cube.name) }));
@@ -35,8 +47,9 @@ impl Page {
         }
         let link = html! { a href={ "#cube-" (index) } { (cube.name) } };
         self.rows.push(row(cube, &link));
-        self.found.push(html! { li { (link) ": " (section::sentence(cube)) } });
-        let section = section::section(cube, index);
+        let first =
+            self.judgeable.add((&cube.name, &cube.fingerprint), cube.regions.iter().take(LISTED), &cube.residuals);
+        let section = section::section(cube, index, explore, first);
         self.sections.push(section.with_context(|| format!("drawing the report's section on {}", cube.name))?);
         Ok(())
     }
@@ -47,32 +60,34 @@ impl Page {
         let body = html! {
             @if let Some(note) = report.note { p.note { (note) } }
             (self.found(report))
-            @if !report.facts.is_empty() {
-                dl.facts {
-                    @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } }
-                }
-            }
-            @if self.rows.len() > 1 { (self.overview()) }
+            (self.judgeable.panel())
             @for section in &self.sections { (section) }
-            @if !report.loss.is_empty() { (training(report)?) }
             @if !report.failed_inputs.is_empty() { (failed_inputs(report)) }
+            h2 { "The run" }
+            @if !report.facts.is_empty() {
+                (fold("Facts", "What it ran on, and how long it took.", html! {
+                    dl.facts {
+                        @for (name, value) in &report.facts { div { dt { (name) } dd { (value) } } }
+                    }
+                }))
+            }
+            @if !report.loss.is_empty() {
+                (fold("Training", "Whether the network had learned enough: the loss should level off.", training(report)?))
+            }
             @if !report.config_yaml.is_empty() {
-                details { summary { "Configuration" } pre { (report.config_yaml) } }
+                (fold("Configuration", "All keys, to run it again.", html! { pre { (report.config_yaml) } }))
             }
             footer { "coreloss " (report.version) ". Each map lies beside this page as a PNG." }
         };
-        Ok(frame::page(title, &body))
+        Ok(frame::page(title, &body, &[verdict::SCRIPT]))
     }
 
     /// What was found, one sentence for each cube.
     fn found(&self, report: &Report) -> Markup {
         let cubes = self.rows.len();
         html! {
-            @if cubes == 0 {
-                p.found { "No cube was scored." }
-            } @else {
-                ul.found { @for item in &self.found { (item) } }
-            }
+            @if cubes == 0 { p.found { "No cube was scored." } }
+            @if cubes > 1 { (self.overview()) }
             @if cubes > MOST_CUBES {
                 p.note {
                     "The first " (MOST_CUBES) " of " (cubes) " cubes are shown in full; the table has all of them."
@@ -87,15 +102,9 @@ impl Page {
     /// The table of all cubes.
     fn overview(&self) -> Markup {
         html! {
-            h2 { "Cubes" }
             table {
                 thead {
-                    tr {
-                        th { "cube" }
-                        @for name in
-                            ["y × x × energy", "regions", "flagged", "strongest region", "threshold", "AUROC"]
-                        { th.n { (name) } }
-                    }
+                    tr { th { "cube" } th.n { "regions" } th.n { "pixels" } th { "the strongest region" } th { "by chance" } }
                 }
                 tbody { @for row in &self.rows { (row) } }
             }
@@ -105,19 +114,14 @@ impl Page {
 
 /// A cube's row of the overview.
 fn row(cube: &Cube, name: &Markup) -> Markup {
-    let [rows, columns, channels] = cube.shape;
-    let highest = cube.regions.iter().map(|region| f64::from(region.max_score));
-    let map = cube.default_map();
-    let dash_unless_finite = |value: Option<f64>| value.filter(|value| value.is_finite()).map_or("–".into(), number);
+    let strongest = cube.new_regions().next();
     html! {
         tr {
             td { (name) }
-            td.n { (rows) " × " (columns) " × " (channels) }
-            td.n { (cube.regions.len()) }
-            td.n { (map.map_or("–".into(), |map| map.found.flagged.to_string())) }
-            td.n { (dash_unless_finite(highest.reduce(f64::max))) }
-            td.n { (dash_unless_finite(map.map(|map| map.threshold().into()))) }
-            td.n { (dash_unless_finite(map.and_then(|map| map.found.auroc))) }
+            td.n { (cube.new_regions().count()) }
+            td.n { (cube.default_map().map_or("–".into(), |map| map.found.flagged.to_string())) }
+            td { (strongest.map_or("–".into(), difference)) }
+            td { (strongest.map_or("–".into(), |region| by_chance(region.surprise))) }
         }
     }
 }
@@ -133,14 +137,11 @@ fn training(report: &Report) -> Result<Markup> {
         Ok(chart_figure(title, html! {}, chart::training(words, &points)?))
     };
     Ok(html! {
-        section {
-            h2 { "Training" }
-            (chart_figure("Loss", keys, chart::loss(&report.loss)?))
-            @if report.steps.len() > 1 {
-                .charts {
-                    (steps("Latent information", "nats per pixel", |point| point.kl)?)
-                    (steps("Gradient", "norm of the gradient", |point| point.grad_norm)?)
-                }
+        (chart_figure("Loss", keys, chart::loss(&report.loss)?))
+        @if report.steps.len() > 1 {
+            .charts {
+                (steps("Latent information", "nats per pixel", |point| point.kl)?)
+                (steps("Gradient", "norm of the gradient", |point| point.grad_norm)?)
             }
         }
     })

@@ -5,8 +5,8 @@
 use anyhow::{Context, Result};
 use ndarray::{Array2, s};
 
-/// Length of the longer side of a small map, in picture pixels.
-const READABLE_SIDE: usize = 340;
+/// Length of the longer side of a small map in a file of its own, in picture pixels.
+pub const READABLE_SIDE: usize = 340;
 /// Least length of the shorter side: a single scan line is drawn thicker than its pixels are wide.
 const LEAST_SIDE: usize = 24;
 /// Largest magnification.
@@ -30,6 +30,8 @@ const IN_TRUTH: u8 = 2;
 pub enum Quantity {
     /// Inferno: perceptually uniform and safe for the colour-blind.
     Score,
+    /// A score `ln(1 + odds)`, in the colours of one, told as odds.
+    Odds,
     /// Viridis: as safe, and not mistaken for a score.
     Property,
     /// Greys, as is usual for images from a detector.
@@ -44,7 +46,7 @@ impl Quantity {
             [color.r, color.g, color.b]
         };
         match self {
-            Quantity::Score => of(colorous::INFERNO),
+            Quantity::Score | Quantity::Odds => of(colorous::INFERNO),
             Quantity::Property => of(colorous::VIRIDIS),
             Quantity::Intensity => [(20.0 + 235.0 * t.clamp(0.0, 1.0)).round() as u8; 3],
         }
@@ -65,6 +67,9 @@ impl Quantity {
 pub const REGION_COLOR: [u8; 3] = [0x00, 0xd8, 0xff];
 /// Dashed outline of the truth: light enough for inferno, and not a grey.
 pub const TRUTH_COLOR: [u8; 3] = [0x9d, 0xff, 0x3c];
+
+/// `ln(1 + odds)` of odds of 100 to 1: the least that the brightest colour stands for.
+const CLEAR_ODDS: f32 = 4.615_12;
 
 /// The values at the ends of the gradient; values beyond take the colour of the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,6 +100,14 @@ impl Span {
         }
         let clipped = [values.iter().any(|&v| v < low), values.iter().any(|&v| v > high)];
         Some(Span { low, high, clipped })
+    }
+
+    /// Of `values` that are `ln(1 + odds)`: from 0, and at least up to [`CLEAR_ODDS`], so that a map without even odds is a dark
+    /// one.
+    pub fn of_odds(values: &Array2<f32>) -> Option<Span> {
+        let span = Span::of(values, None)?;
+        let high = span.high.max(CLEAR_ODDS);
+        Some(Span { low: 0.0, high, clipped: [false, values.iter().any(|&v| v > high)] })
     }
 
     /// Where `value` lies between the ends, 0..1; NaN stays NaN.
@@ -160,10 +173,10 @@ fn shrink<T: Copy>(array: &Array2<T>, factor: usize, zero: T, join: fn(T, T) -> 
 }
 
 impl Picture {
-    /// Draws `values` `[y, x]`, magnified by a whole number, with the outlines of `marks` `[y, x]`; NaN is hatched grey.
-    pub fn draw(values: &Array2<f32>, marks: &Array2<u8>, span: Option<Span>) -> Picture {
+    /// Draws `values` `[y, x]`, magnified by a whole number to at most `side` picture pixels or not at all, with the outlines of `marks` `[y, x]`; NaN is hatched grey.
+    pub fn draw(values: &Array2<f32>, marks: &Array2<u8>, span: Option<Span>, side: usize) -> Picture {
         let (rows, columns) = values.dim();
-        let scale = magnification(rows, columns);
+        let scale = magnification(rows, columns, side);
         let (height, width) = (rows * scale[0], columns * scale[1]);
         let mut picture = Picture { width, height, scale, indices: vec![HATCH_LIGHT; height * width] };
         for ((y, x), &value) in values.indexed_iter() {
@@ -247,8 +260,8 @@ fn on_stripe(py: usize, px: usize) -> bool {
 const NEIGHBOURS: [(isize, isize); 8] = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)];
 
 /// Picture pixels along a map pixel, `[y, x]`: equal, unless one side of the map would be too thin to see.
-fn magnification(rows: usize, columns: usize) -> [usize; 2] {
-    let scale = (READABLE_SIDE / rows.max(columns).max(1)).clamp(1, MOST_SCALE);
+fn magnification(rows: usize, columns: usize, side: usize) -> [usize; 2] {
+    let scale = (side / rows.max(columns).max(1)).clamp(1, MOST_SCALE);
     [rows, columns].map(|size| scale.max(LEAST_SIDE.div_ceil(size.max(1))))
 }
 
@@ -282,7 +295,7 @@ mod tests {
             ((512, 512), (512, 512)),
         ] {
             let values = Array2::from_elem(shape, 1.0);
-            let picture = Picture::draw(&values, &none(&values), Span::of(&values, None));
+            let picture = Picture::draw(&values, &none(&values), Span::of(&values, None), READABLE_SIDE);
             let (width, height, _) = decode(&picture.png(Quantity::Score, "").unwrap());
             assert_eq!((width, height), size, "{shape:?}");
         }
@@ -292,7 +305,7 @@ mod tests {
     fn nan_is_grey_and_all_nan_has_no_span() {
         let values = Array2::from_elem((3, 4), f32::NAN);
         assert_eq!(Span::of(&values, Some(1.0)), None);
-        let picture = Picture::draw(&values, &none(&values), None);
+        let picture = Picture::draw(&values, &none(&values), None, READABLE_SIDE);
         let (_, _, pixels) = decode(&picture.png(Quantity::Score, "").unwrap());
         assert!(pixels.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
     }
@@ -301,7 +314,7 @@ mod tests {
     fn an_outline_surrounds_a_pixel_and_leaves_it_its_colour() {
         let values = array![[0.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 0.0]];
         let labels = array![[0, 0, 0], [0, 1, 0], [0, 0, 0]];
-        let picture = Picture::draw(&values, &marks(&labels, None), Span::of(&values, None));
+        let picture = Picture::draw(&values, &marks(&labels, None), Span::of(&values, None), READABLE_SIDE);
         let at = |y: usize, x: usize| picture.indices[y * picture.width + x];
         let k = picture.scale[0];
         assert_eq!(at(k, k), SHADES as u8 - 1);

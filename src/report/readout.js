@@ -25,6 +25,16 @@
     }
     return pictures.get(image);
   };
+  // Scores are ln(1 + odds).
+  const odds = (score) => {
+    const odds = Math.expm1(score);
+    if (odds < 1e-4) return "no sign of an anomaly";
+    const figure = (value) => {
+      const power = Math.floor(Math.log10(value));
+      return power < 6 ? Number(value.toPrecision(1)) : `${Math.round(value / 10 ** power)}×10^${power}`;
+    };
+    return odds < 1 ? `odds 1 : ${figure(1 / odds)}` : `odds ${figure(odds)} : 1`;
+  };
   const rounded = (value) => Number(value.toPrecision(4)).toString();
 
   const ofMap = (image, event) => {
@@ -43,7 +53,8 @@
     if (shade === undefined) return place;
     const [low, top, lower, higher] = span.split(" ").map(Number);
     const beyond = shade === 0 && lower ? "≤ " : shade === last && higher ? "≥ " : "";
-    return `${place}: ${beyond}${rounded(low + (top - low) * shade / last)}`;
+    const value = low + (top - low) * shade / last;
+    return `${place}: ${beyond}${image.ownerSVGElement.dataset.odds === undefined ? rounded(value) : odds(value)}`;
   };
 
   const ofChart = (chart, event) => {

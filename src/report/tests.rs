@@ -7,8 +7,10 @@ use ndarray::Array2;
 
 use super::contents::{Cube, Report};
 use super::example;
+use super::explore;
 use super::frame::assert_self_contained;
 use super::page::MOST_CUBES;
+use super::verdict;
 use super::write::{file_stem, write};
 use crate::results::FailedInput;
 
@@ -31,7 +33,7 @@ fn a_full_report_is_self_contained_and_whole() {
     if let Ok(kept) = std::env::var("CORELOSS_REPORT_EXAMPLE") {
         write(Path::new(&kept), &report, given(&cubes)).unwrap();
     }
-    assert_self_contained(&page);
+    assert_self_contained(&page, &[verdict::SCRIPT]);
     assert!(page.trim_end().ends_with("</html>"));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     let mut names: Vec<String> = fs::read_dir(directory.path())
@@ -42,7 +44,14 @@ fn a_full_report_is_self_contained_and_whole() {
     assert!(names.contains(&"session__sto-01.cvae.combined.png".into()), "{names:?}");
     assert!(names.iter().all(|name| !name.ends_with(".partial")));
     let maps: usize = cubes.iter().map(|cube| cube.maps.len()).sum();
-    assert_eq!(names.len(), maps + 1);
+    let explored = "session__sto-01.explore.html";
+    assert!(names.contains(&explored.into()), "{names:?}");
+    assert_eq!(names.len(), maps + 2);
+    let explored = fs::read_to_string(directory.path().join(explored)).unwrap();
+    assert_self_contained(&explored, &[explore::SCRIPT]);
+    assert!(explored.contains("href=\"report.html#cube-0\"") && page.contains("sto-01.explore.html#region-1"));
+    // What a verdict sets apart is told with its reason, and does not lead.
+    assert!(page.contains("Set apart by verdicts") && page.contains("like region 1 of another"));
 }
 
 #[test]
@@ -63,7 +72,7 @@ fn hostile_words_stay_words() {
     cube.maps[0].score = "<img>".into();
     // Ids come from file names: a slash in one is a folder, and the PNG's name has none.
     let (directory, page) = written(&report, &cubes);
-    assert_self_contained(&page);
+    assert_self_contained(&page, &[verdict::SCRIPT]);
     assert!(!page.contains("onerror=x>"));
     assert!(page.contains("&lt;script&gt;alert('1')"));
     assert!(fs::read_dir(directory.path()).unwrap().all(|entry| entry.unwrap().path().is_file()));
@@ -72,7 +81,7 @@ fn hostile_words_stay_words() {
 #[test]
 fn nothing_at_all_is_a_page_too() {
     let (_directory, page) = written(&Report::default(), &[]);
-    assert_self_contained(&page);
+    assert_self_contained(&page, &[verdict::SCRIPT]);
     assert!(page.contains("No cube was scored"));
 }
 
@@ -84,7 +93,7 @@ fn odd_maps_are_drawn() {
             report.loss.clear();
             let odd = example::blank("odd", shape, value);
             let (_directory, page) = written(&report, &[odd]);
-            assert_self_contained(&page);
+            assert_self_contained(&page, &[verdict::SCRIPT]);
         }
     }
 }
@@ -107,8 +116,10 @@ fn non_finite_figures_are_drawn() {
     cube.maps[0].found.threshold = Some(f32::NAN);
     cube.windows[0].1 = [f64::NAN, f64::NAN];
     let (_directory, page) = written(&report, &cubes);
-    assert_self_contained(&page);
-    assert!(!page.contains("NaN"));
+    assert_self_contained(&page, &[verdict::SCRIPT]);
+    // Not in the pictures, whose base64 may hold any three letters.
+    let words = page.split("base64,").map(|part| part.split_once('"').map_or(part, |(_, rest)| rest));
+    assert!(words.clone().count() > 10 && words.skip(1).all(|part| !part.contains("NaN")));
 }
 
 #[test]

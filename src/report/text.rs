@@ -26,7 +26,8 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-fn digits(value: f64, significant: usize) -> String {
+/// `value` with at most `significant` digits; far from 1 as a power of ten.
+pub fn digits(value: f64, significant: usize) -> String {
     if !value.is_finite() {
         return "n/a".into();
     }
@@ -41,8 +42,19 @@ fn digits(value: f64, significant: usize) -> String {
         let decimals = significant as i32 - 1 - power;
         trimmed(&format!("{value:.*}", decimals.max(0) as usize))
     } else {
-        format!("{}e{power}", trimmed(mantissa))
+        format!("{}×10{}", trimmed(mantissa), superscript(power))
     }
+}
+
+fn superscript(power: i32) -> String {
+    let raised = |c: char| match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        c => char::from_u32('⁰' as u32 + (c as u32 - '0' as u32)).unwrap_or(c),
+    };
+    power.to_string().chars().map(raised).collect()
 }
 
 fn trimmed(decimal: &str) -> String {
@@ -99,8 +111,8 @@ mod tests {
             (0.98765, "0.9877"),
             (9.99996, "10"),
             (123456.0, "123456"),
-            (1.5e9, "1.5e9"),
-            (-2e-5, "-2e-5"),
+            (1.5e9, "1.5×10⁹"),
+            (-2e-5, "-2×10⁻⁵"),
             (f64::NAN, "n/a"),
         ] {
             assert_eq!(number(value), text);

@@ -1,4 +1,4 @@
-//! The files of a report: `report.html`, and a PNG of each map.
+//! The files of a report: `report.html`, a page to explore each cube, and a PNG of each map.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,11 +7,13 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::contents::{Cube, Report};
+use super::explore::explore_html;
 use super::figure;
 use super::page::Page;
 use crate::durable;
 
-/// Writes `report.html` and a PNG of each map, `<cube id with / replaced by __>.<method>.<score>.png`, into `directory`.
+/// Writes `report.html`, a page to explore each cube, `<cube id with / replaced by __>.explore.html`, and a PNG of each map,
+/// `<...>.<method>.<score>.png`, into `directory`.
 ///
 /// `cubes` come in the order of the page, and one at a time: the first [`MOST_CUBES`](super::page::MOST_CUBES) are shown
 /// in full, all are in the overview. Rank-local. Each file is whole or absent.
@@ -30,9 +32,19 @@ pub fn write(directory: &Path, report: &Report, cubes: impl Iterator<Item = Resu
             let bytes = figure::map_png(map, &cube).with_context(|| format!("drawing {name}"))?;
             durable::write(&directory.join(name), bytes)?;
         }
-        page.add(&cube)?;
+        let explore = explore_html(&cube, &page.link())?;
+        let beside = explore.as_ref().map(|_| format!("{stem}.explore.html"));
+        if let (Some(text), Some(name)) = (explore, &beside) {
+            durable::write(&directory.join(name), text)?;
+        }
+        page.add(&cube, beside.as_deref().map(address).as_deref())?;
     }
     durable::write(&directory.join("report.html"), page.html(report)?)
+}
+
+/// A file name as a page leads to it.
+fn address(name: &str) -> String {
+    name.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
 }
 
 /// Refuses a cube whose maps differ in shape: they are drawn over one another.

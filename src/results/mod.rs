@@ -2,8 +2,10 @@
 
 mod cube_file;
 pub mod earlier;
+mod edge_change;
 mod energy_summary;
 pub mod folder;
+mod residual;
 mod scored_pixels;
 mod region_spectra;
 mod region_table;
@@ -12,12 +14,17 @@ mod scored_cube;
 mod set_aside;
 mod stored;
 mod summary;
+pub mod surprise;
 mod thumbnail;
 pub mod titles;
+pub mod verdicts;
 mod write_cube;
 
+pub use edge_change::EdgeChange;
 pub use energy_summary::EnergySummary;
 pub use folder::Start;
+pub use residual::{Along, likeness, read_residuals};
+pub use score_maps::meaning_of;
 pub use scored_cube::{ENSEMBLE, Method, ScoredCube, WithoutNetwork, electrons};
 pub use scored_pixels::ScoredPixels;
 pub use set_aside::{FailedInput, Failure, SetAside};

@@ -4,10 +4,12 @@ use anyhow::Result;
 use ndarray::{Array2, Axis as Dim};
 
 use super::cube_file::CubeFile;
+use super::edge_change::EdgeChange;
 use super::scored_cube::ScoredCube;
-use super::titles::{REGION_RECONSTRUCTIONS, REGION_SPECTRA};
+use super::titles::{REGION_RECONSTRUCTIONS, REGION_RESIDUALS, REGION_SPECTRA};
 use crate::comm::{Comm, ExactSum};
-use crate::cube::Axis;
+use crate::config::Window;
+use crate::cube::{Axis, neighbourhood};
 use crate::output::{Data, Signal};
 use crate::spectrum::sum_spectra;
 
@@ -15,15 +17,19 @@ use crate::spectrum::sum_spectra;
 const MOST_SPECTRA: usize = 20;
 /// Most ranges of energies that are told of a region.
 const MOST_RANGES: usize = 3;
+/// Pixels on a line within this distance of a region are beside it.
+const BESIDE: usize = 6;
+/// Electrons that the pixels beside a region have to hold for each of its own, to tell how well it is reconstructed.
+const LEAST_BESIDE: f64 = 0.25;
 /// Channels taken together before a region's residual is judged.
 const SMOOTHED: usize = 3;
 /// A smoothed residual differs from here on, in units of its noise.
 const DIFFERS: f64 = 4.0;
 
-/// Writes the mean spectrum of each of the first regions, as counted and as the CVAE reconstructs it.
+/// Writes the mean spectrum of each of the first regions, as counted and as the CVAE reconstructs it, and how they differ.
 ///
 /// `labels` is the whole map of regions, equal on all ranks; the lines that hold regions are reconstructed once more.
-/// Gives, for each of these regions, the energies (eV) at which the two differ most.
+/// Gives the spectra summed over each of these regions; nothing without a CVAE.
 ///
 /// # Collective
 /// # Errors
@@ -33,32 +39,72 @@ pub fn write_region_spectra(
     scored: &ScoredCube,
     labels: &[i32],
     file: &mut CubeFile,
-) -> Result<Vec<Vec<[f64; 2]>>> {
+) -> Result<Vec<RegionSums>> {
     let cube = scored.band.cube;
     let count = labels.iter().copied().max().unwrap_or(0).clamp(0, MOST_SPECTRA as i32) as usize;
     if count == 0 {
         return Ok(Vec::new());
     }
-    let [measured, explained] = sum_regions(comm, scored, labels, count)?;
+    let regions = sum_regions(comm, scored, labels, count)?;
+    let mut add = |title: &str, values: Vec<f64>| -> Result<()> {
+        let axes = vec![Axis::of_indices("region", count, true), cube.energy.clone()];
+        let table = Array2::from_shape_vec((count, cube.energy.size), values)?;
+        file.add(Signal::new(title, axes, "EELS", Data::F64(table.into_dyn())));
+        Ok(())
+    };
     let mut areas = vec![0f64; count];
     for label in labels.iter().filter_map(|&label| index_of(label, count)) {
         areas[label] += 1.0;
     }
-    let mut add = |title: &str, sums: &Array2<f64>| {
-        let mut means = sums.clone();
-        for (mut spectrum, area) in means.outer_iter_mut().zip(&areas) {
-            spectrum.mapv_inplace(|sum| sum / area);
-        }
-        let axes = vec![Axis::of_indices("region", count, true), cube.energy.clone()];
-        file.add(Signal::new(title, axes, "EELS", Data::F64(means.into_dyn())));
+    let means = |of: fn(&RegionSums) -> &[f64]| -> Vec<f64> {
+        let rows = regions.iter().zip(&areas);
+        rows.flat_map(|(region, area)| of(region).iter().map(move |sum| sum / area)).collect()
     };
-    add(REGION_SPECTRA, &measured);
+    add(REGION_SPECTRA, means(|region| &region.measured))?;
     if scored.tiles.is_none() {
         return Ok(Vec::new());
     }
-    add(REGION_RECONSTRUCTIONS, &explained);
-    let pairs = measured.outer_iter().zip(explained.outer_iter());
-    Ok(pairs.map(|(measured, explained)| differing(&cube.energy, &measured.to_vec(), &explained.to_vec())).collect())
+    add(REGION_RECONSTRUCTIONS, means(|region| &region.explained))?;
+    add(REGION_RESIDUALS, regions.iter().flat_map(RegionSums::residual).collect())?;
+    Ok(regions)
+}
+
+/// The spectra of a region summed over its pixels, electrons `[energy]`.
+pub struct RegionSums {
+    pub measured: Vec<f64>,
+    /// As the CVAE reconstructs them.
+    pub explained: Vec<f64>,
+    /// Both, of the normal pixels beside the region on its lines.
+    beside: [Vec<f64>; 2],
+}
+
+impl RegionSums {
+    /// The ranges of energies (eV) at which the two differ, the most significant first.
+    pub fn differing(&self, energy: &Axis) -> Vec<[f64; 2]> {
+        differing(energy, &self.measured, &self.explained)
+    }
+
+    /// How much higher the edge in `window` is than expected; none where it cannot be told. The error includes what the
+    /// reconstruction of the pixels beside is wrong by.
+    pub fn edge_change(&self, energy: &Axis, window: &Window) -> Option<EdgeChange> {
+        let change = EdgeChange::of(energy, window, &self.measured, &self.explained)?;
+        let [seen, known] = &self.beside;
+        let beside = EdgeChange::of(energy, window, seen, known).map_or(0.0, |beside| beside.percent);
+        Some(EdgeChange { error_percent: change.error_percent.hypot(beside), ..change })
+    }
+
+    /// Measured less expected in units of the noise, by channel. What is expected follows the share by which the reconstruction
+    /// misses the pixels beside: that is no anomaly.
+    pub fn residual(&self) -> Vec<f64> {
+        let [seen, known] = &self.beside;
+        let sums = self.measured.iter().zip(&self.explained).zip(seen.iter().zip(known));
+        let value = |((measured, explained), (seen, known)): ((&f64, &f64), (&f64, &f64))| {
+            let is_known = *known >= LEAST_BESIDE * explained.max(1.0);
+            let (miss, doubt) = if is_known { (seen / known, explained * explained / known) } else { (1.0, 0.0) };
+            (measured - explained * miss) / (explained.max(1.0) + doubt).sqrt()
+        };
+        sums.map(value).collect()
+    }
 }
 
 /// The place of a region among the first `count`; none beyond, and for no region.
@@ -66,19 +112,27 @@ fn index_of(label: i32, count: usize) -> Option<usize> {
     usize::try_from(label - 1).ok().filter(|&index| index < count)
 }
 
-/// The spectra of each of the first `count` regions, summed, as counted and as reconstructed: `[region, energy]` each.
+/// The spectra of each of the first `count` regions, summed, as counted and as reconstructed.
 ///
 /// # Collective
-fn sum_regions(comm: &Comm, scored: &ScoredCube, labels: &[i32], count: usize) -> Result<[Array2<f64>; 2]> {
-    let ([_, width], channels) = (scored.band.cube.size(), scored.band.cube.energy.size);
+fn sum_regions(comm: &Comm, scored: &ScoredCube, labels: &[i32], count: usize) -> Result<Vec<RegionSums>> {
+    let cube = scored.band.cube;
+    let ([_, width], channels) = (cube.size(), cube.energy.size);
     let bound = scored.bound.max(1.0) * 1024.0;
-    let mut measured = ExactSum::new(count * channels, bound);
-    let mut explained = ExactSum::new(count * channels, bound);
+    // Of the regions, then of the pixels beside each.
+    let mut measured = ExactSum::new(2 * count * channels, bound);
+    let mut explained = ExactSum::new(2 * count * channels, bound);
     let line_labels = |y: usize| &labels[y * width..(y + 1) * width];
     let add = |sum: &mut ExactSum, y: usize, line: &Array2<f32>| {
         let labels = line_labels(y);
         let of_region = |label: usize| sum_spectra(line.view(), |x| labels[x] == label as i32);
-        sum.add(&(1..=count).flat_map(of_region).collect::<Vec<f64>>());
+        let is_normal = |x: usize| labels[x] == 0 && !cube.ignored[[y, x]];
+        let is_near = |x: usize, label: usize| labels[neighbourhood(x, BESIDE, width)].contains(&(label as i32));
+        let beside = |label: usize| match labels.contains(&(label as i32)) {
+            true => sum_spectra(line.view(), |x| is_normal(x) && is_near(x, label)),
+            false => vec![0.0; channels],
+        };
+        sum.add(&(1..=count).flat_map(of_region).chain((1..=count).flat_map(beside)).collect::<Vec<f64>>());
     };
     let holds_region = |&y: &usize| line_labels(y).iter().any(|&label| index_of(label, count).is_some());
     let lines: Vec<usize> = scored.band.lines.clone().filter(holds_region).collect();
@@ -94,10 +148,14 @@ fn sum_regions(comm: &Comm, scored: &ScoredCube, labels: &[i32], count: usize) -
         })
     });
     comm.agree(done)?;
-    Ok([
-        Array2::from_shape_vec((count, channels), measured.total(comm)?)?,
-        Array2::from_shape_vec((count, channels), explained.total(comm)?)?,
-    ])
+    let (measured, explained) = (measured.total(comm)?, explained.total(comm)?);
+    let row = |sums: &[f64], i: usize| sums[i * channels..(i + 1) * channels].to_vec();
+    let region = |i: usize| RegionSums {
+        measured: row(&measured, i),
+        explained: row(&explained, i),
+        beside: [row(&measured, count + i), row(&explained, count + i)],
+    };
+    Ok((0..count).map(region).collect())
 }
 
 /// The ranges of energies (eV) at which `measured` differs from `explained`, electrons `[energy]` summed over a region;
@@ -130,6 +188,17 @@ fn differing(energy: &Axis, measured: &[f64], explained: &[f64]) -> Vec<[f64; 2]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_pixels_beside_miss_too_is_no_residual() {
+        let explained = vec![1000.0; 4];
+        let measured = vec![1100.0, 1100.0, 1000.0, 500.0];
+        let beside = [vec![2200.0, 2000.0, 2000.0, 2.0], vec![2000.0, 2000.0, 2000.0, 2.0]];
+        let residual = RegionSums { measured, explained, beside }.residual();
+        // Noise of the region, and of what is beside it; the last has nothing beside it.
+        let expected = [0.0, 100.0 / 1500f64.sqrt(), 0.0, -500.0 / 1000f64.sqrt()];
+        assert!(residual.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{residual:?}");
+    }
 
     #[test]
     fn a_range_keeps_its_sign_and_the_most_significant_comes_first() {

@@ -2,23 +2,31 @@
 
 use std::cmp::Reverse;
 
+use super::region_spectra::RegionSums;
+use super::scored_cube::ScoredCube;
 use super::summary::{Difference, KindSummary, RegionSummary};
+use super::surprise;
 use crate::score::{Family, Kind, Region};
 
-/// A row for each of the regions `found`. Rank-local, on the whole maps (C order, `width` pixels a line).
+/// A row for each of the regions `found` in `scored`. Rank-local, on the whole maps in C order.
 ///
-/// `labels` holds the region of each pixel, `kind_of` the kind that it belongs to, from 1 and on root alone; `energies_ev`
-/// the energies at which the first regions differ.
+/// `labels` holds the region of each pixel, `kind_of` the kind that it belongs to, from 1 and on root alone; `sums` the summed
+/// spectra of the first regions.
 pub fn region_table(
+    scored: &ScoredCube,
     found: &[Region],
     labels: &[i32],
     (kinds, kind_of): (&[Kind], Option<&[f32]>),
-    energies_ev: &[Vec<[f64; 2]>],
-    width: usize,
+    sums: &[RegionSums],
 ) -> Vec<RegionSummary> {
+    let cube = scored.band.cube;
+    let width = cube.size()[1];
+    let pixels = cube.ignored.iter().filter(|&&ignored| !ignored).count();
     let row = |(index, region): (usize, &Region)| {
         let kind = kind_of.and_then(|kind_of| most_frequent_kind(region, labels, kind_of, kinds, width));
         let shift = kind.and_then(|kind| kind.shift_ev);
+        let higher = kind.filter(|kind| kind.family == Family::Composition);
+        let window = higher.and_then(|kind| scored.windows.iter().find(|window| window.name == kind.window));
         RegionSummary {
             label: region.label,
             y: region.centroid_yx[0],
@@ -39,7 +47,9 @@ pub fn region_table(
                 },
                 sigma: kind.strength,
             }),
-            energies_ev: energies_ev.get(index).cloned().unwrap_or_default(),
+            energies_ev: sums.get(index).map_or(Vec::new(), |sums| sums.differing(&cube.energy)),
+            change: window.and_then(|window| sums.get(index)?.edge_change(&cube.energy, window)),
+            surprise: Some(surprise::of_region(region.mean_score, region.area_px, pixels)),
         }
     };
     found.iter().enumerate().map(row).collect()

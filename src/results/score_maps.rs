@@ -8,22 +8,30 @@ use crate::config::{Config, Rule};
 use crate::evaluate::{detection, ranking, separation};
 use crate::score::{Flags, Meaning, flag};
 
+/// What the values of the maps of `score` mean.
+pub fn meaning_of(score: &str) -> Meaning {
+    match score {
+        "combined" | "shift" | "composition" => Meaning::Odds,
+        _ => Meaning::Distance,
+    }
+}
+
 /// The scores of a method by name, and what they mean.
 pub fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
     let scores = &method.scores;
-    let mut maps: Vec<(&'static str, Meaning, &[f32])> = vec![
-        ("combined", Meaning::Odds, &scores.combined),
-        ("shift", Meaning::Odds, &scores.shift),
-        ("composition", Meaning::Odds, &scores.composition),
+    let mut maps: Vec<(&'static str, &[f32])> = vec![
+        ("combined", &scores.combined),
+        ("shift", &scores.shift),
+        ("composition", &scores.composition),
     ];
     if let Some(pcc) = &scores.pcc {
-        maps.push(("pcc", Meaning::Distance, pcc));
+        maps.push(("pcc", pcc));
     }
     if let Some(rx) = &method.rx {
-        maps.push(("rx", Meaning::Distance, &rx.global));
-        maps.push(("rx_local", Meaning::Distance, &rx.local));
+        maps.push(("rx", &rx.global));
+        maps.push(("rx_local", &rx.local));
     }
-    maps
+    maps.into_iter().map(|(score, map)| (score, meaning_of(score), map)).collect()
 }
 
 /// Flags the pixels of a whole map `[y, x]` of `score`, by the rule that the configuration has for it. Rank-local.

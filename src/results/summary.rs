@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::edge_change::EdgeChange;
 use super::energy_summary::EnergySummary;
 use super::set_aside::{FailedInput, SetAside};
 use crate::comm::Comm;
@@ -121,6 +122,12 @@ pub struct RegionSummary {
     /// Where its mean spectrum differs most from the reconstruction, the most significant first, eV.
     #[serde(default)]
     pub energies_ev: Vec<[f64; 2]>,
+    /// Of the edge that shows its kind, where that differs in height and a reconstruction tells by how much.
+    #[serde(default)]
+    pub change: Option<EdgeChange>,
+    /// Decimal logarithm of the number of maps like this one in which chance makes one such region.
+    #[serde(default)]
+    pub surprise: Option<f64>,
 }
 
 /// The columns of a table with a row for each of `regions`.
@@ -150,6 +157,8 @@ pub fn region_columns(regions: &[&RegionSummary]) -> Vec<Column> {
         Column::new("window", text(&|kind| kind.window.clone())),
         Column::new("differs", text(&|kind| kind.differs.to_string())),
         Column::new("sigma", float(&|region| Some(region.kind.as_ref()?.sigma))),
+        Column::new("change_percent", float(&|region| Some(region.change?.percent))),
+        Column::new("change_error_percent", float(&|region| Some(region.change?.error_percent))),
         Column::new("estimated_shift_ev", float(&|region| region.estimated_shift_ev)),
         Column::new("shift_error_ev", float(&|region| region.shift_error_ev)),
     ]

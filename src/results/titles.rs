@@ -7,6 +7,8 @@ pub const THICKNESS: &str = "04_thickness";
 pub const REGIONS: &str = "30_regions";
 pub const REGION_SPECTRA: &str = "31_region_spectra";
 pub const REGION_RECONSTRUCTIONS: &str = "32_region_reconstructions";
+/// How the two differ, in units of the noise.
+pub const REGION_RESIDUALS: &str = "34_region_residuals";
 pub const SHIFT: &str = "33_estimated_shift_ev";
 pub const LATENT: &str = "40_latent";
 pub const PCA: &str = "50_pca";

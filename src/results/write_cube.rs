@@ -86,7 +86,7 @@ fn write_signals(
         file.reconstruction()?;
     }
     file.mean_spectrum();
-    let energies_ev = match config.output.reconstruction {
+    let sums = match config.output.reconstruction {
         Reconstruction::None => Vec::new(),
         _ => write_region_spectra(comm, scored, &labels, file).map_err(Failure::Source)?,
     };
@@ -104,7 +104,7 @@ fn write_signals(
             .filter_map(|method| Some((method.name.clone(), method.excess_nats?)))
             .collect(),
         default,
-        regions: region_table(&regions, &labels, kinds, &energies_ev, cube.size()[1]),
+        regions: region_table(scored, &regions, &labels, kinds, &sums),
     })
 }
 
@@ -198,6 +198,7 @@ fn provenance(
         (IDENTITY, identity),
         ("cube", serde_json::to_string(cube.info())?),
         ("microscope", serde_json::to_string(cube.microscope())?),
+        ("noise", serde_json::to_string(scored.band.noise())?),
         ("windows", serde_json::to_string(&scored.windows)?),
         ("summary", summary.to_string()),
     ];

@@ -44,6 +44,11 @@ impl<'a> Band<'a> {
         Ok(Band { cube, lines, noise, held, recent: Mutex::new(None) })
     }
 
+    /// The noise that its values were prepared with.
+    pub fn noise(&self) -> &NoiseModel {
+        self.cube.noise(&self.noise)
+    }
+
     /// Clean electrons of whole lines. If the band does not fit the memory, lines that overlap the last request are taken
     /// from that; one thread at a time. Rank-local.
     ///

@@ -6,11 +6,13 @@
 mod catalogue;
 mod cost;
 mod distribute;
+mod kinds;
 mod models;
+mod ranked;
 mod ranking;
 mod schedule;
 mod score;
-mod surprise;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ use models::ModelSource;
 pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<Ending> {
     let began = attempt::unix_time(comm);
     folder::open(comm, config, Stage::Survey, Start::Continue)?;
+    // First of all: a mistyped one must not cost a night.
+    let verdicts = ranking::verdicts(comm, config)?;
     let mut catalogue = Catalogue::open(comm, config)?;
     let new: Vec<&Entry> = catalogue.entries.iter().filter(|entry| !entry.done).collect();
     if comm.is_root() {
@@ -64,7 +68,7 @@ pub fn survey(comm: &Comm, config: &Config, stop: &Arc<AtomicBool>) -> Result<En
         return Ok(Ending::Stopped);
     }
     catalogue.set_failed_aside(comm, config);
-    let found = ranking::read(comm, config, &mut catalogue);
+    let found = ranking::read(comm, config, &mut catalogue, &verdicts);
     if catalogue.entries.is_empty() {
         bail!("no cube could be scored: {}", catalogue.set_aside.reasons());
     }

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::stream::Cube;
 
-/// A digest of each cube's map, by the cube's id. Empty without `archive.train_without`: everything else that leaves pixels
+/// A digest of each cube's map, by the cube's id. Empty without `archive.train_without` and
+/// `archive.verdicts`: everything else that leaves pixels
 /// out is in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeftOut(BTreeMap<String, String>);
@@ -18,7 +19,7 @@ pub struct LeftOut(BTreeMap<String, String>);
 impl LeftOut {
     /// For the `cubes` that are trained on. Rank-local.
     pub fn of(config: &Config, cubes: &[Cube]) -> LeftOut {
-        if config.archive.train_without.is_none() {
+        if config.archive.train_without.is_none() && config.archive.verdicts.is_empty() {
             return LeftOut::default();
         }
         let cubes = cubes.iter();
@@ -34,8 +35,8 @@ impl LeftOut {
         let mut differing = cubes.filter(|id| self.0.get(*id) != now.0.get(*id));
         match differing.next() {
             Some(id) => Err(Invalid(format!(
-                "{id}: archive.train_without leaves out other pixels than when the output's training began: its folder was \
-                 scored anew, or other cubes were set aside; use --fresh to train anew, or choose another output"
+                "{id}: archive.train_without or archive.verdicts leaves out other pixels than when the output's training \
+                 began: its folder was scored anew, verdicts were added, or other cubes were set aside; use --fresh to train anew, or choose another output"
             ))),
             None => Ok(()),
         }
