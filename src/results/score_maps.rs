@@ -19,11 +19,8 @@ pub fn meaning_of(score: &str) -> Meaning {
 /// The scores of a method by name, and what they mean.
 pub fn score_maps(method: &Method) -> Vec<(&'static str, Meaning, &[f32])> {
     let scores = &method.scores;
-    let mut maps: Vec<(&'static str, &[f32])> = vec![
-        ("combined", &scores.combined),
-        ("shift", &scores.shift),
-        ("composition", &scores.composition),
-    ];
+    let mut maps: Vec<(&'static str, &[f32])> =
+        vec![("combined", &scores.combined), ("shift", &scores.shift), ("composition", &scores.composition)];
     if let Some(pcc) = &scores.pcc {
         maps.push(("pcc", pcc));
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::discs::Disc;
 use super::sample::Sample;
+use super::trust::Trust;
 use crate::bands::{AT_ONCE, Bands};
 
 /// Blocks of a field are a fifth of its shorter side, within these bounds; those of a scan a sixteenth of it.
@@ -60,17 +61,6 @@ impl Blocks {
         let near = move |i: usize, count: usize| i.saturating_sub(guard)..(i + guard + 1).min(count);
         near(y, self.grid[0]).flat_map(move |y| near(x, self.grid[1]).map(move |x| y * self.grid[1] + x))
     }
-}
-
-/// How residuals are formed from a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Trust {
-    /// Whether the prediction is subtracted as it is, before any regression; else the mean spectrum is all that is.
-    pub as_it_is: bool,
-    /// Whether what is left is regressed on the prediction's components.
-    pub regressed: bool,
-    /// Whether it is regressed on what stands beside the prediction.
-    pub beside: bool,
 }
 
 /// What judges one block.

@@ -10,7 +10,7 @@
 //! 3. `sample.rs`: those directions in which something shows, and the prediction's own principal components, without slow
 //!    trends over the field (`trend.rs`);
 //! 4. `left_out.rs`: regresses on the prediction and whitens what is left, each block of pixels by the others;
-//! 5. `setting.rs`: how far the prediction is believed, and how much is left out, by the likelihood of pixels left out;
+//! 5. `setting.rs` (`trust.rs`): how far the prediction is believed, and how much is left out, by the likelihood of pixels left out;
 //! 6. `surprise.rs`: statistics over `discs.rs` of four sizes, against what chance reaches: starts of kinds;
 //! 7. `kinds.rs`, `grow.rs`: grow each kind of anomaly from its start, learning its mean residual (`mean_field.rs`:
 //!    likelihood ratios into posterior odds, given the neighbours);
@@ -46,6 +46,7 @@ mod spread;
 mod surprise;
 mod threshold;
 mod trend;
+mod trust;
 
 pub use basis::{Basis, LineFeatures};
 pub use drift::Drift;

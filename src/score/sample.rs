@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::basis::{Basis, LineFeatures};
 use super::discs::Disc;
-use super::left_out::Trust;
 use super::quantile::medians;
 use super::trend::remove_trends;
+use super::trust::Trust;
 use crate::bands::Bands;
 use crate::comm::{Comm, ExactSum};
 use crate::spectrum::MAD_OF_SD;

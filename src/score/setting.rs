@@ -4,9 +4,10 @@
 use ndarray::Array2;
 
 use super::discs::Disc;
-use super::left_out::{LeftOut, Trust};
+use super::left_out::LeftOut;
 use super::quantile::quantiles;
 use super::sample::Sample;
+use super::trust::Trust;
 
 /// Share of the pixels that take no part in regressions and covariances since they lie farthest, and how often they are
 /// chosen anew.
