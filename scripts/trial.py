@@ -22,7 +22,7 @@ OWN = ["number", "learned", "height_of", "discs", "radius_px"]
 CLEAN = "none"
 HEIGHTS = ["low15", "low30", "high30"]
 # The best that any model can do, and the methods that a network must beat.
-TRUTH, NETWORK = "truth", "cvae"
+TRUTH, NETWORK, ENSEMBLE = "truth", "cvae", "ensemble"
 
 
 def points(condition, cubes):
@@ -150,7 +150,7 @@ def print_against_linear(found, kinds):
     """How often the network is better or worse than the best linear method."""
     gains = []
     for number in sorted({number for number, *_ in found}):
-        rivals = [m for m in methods(found, number) if m not in (TRUTH, NETWORK)]
+        rivals = [m for m in methods(found, number) if m not in (TRUTH, NETWORK, ENSEMBLE)]
         network = by_cube(found, number, NETWORK)
         for kind in kinds:
             own = [f1 for _, f1 in network.get(kind, [])]

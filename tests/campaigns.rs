@@ -75,7 +75,7 @@ fn an_array_of_a_sweep_ends_with_the_truth_told() {
         let start = format!("{point},{state},");
         table.lines().filter(|line| line.starts_with(&start)).count()
     };
-    assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 26), "{table}");
+    assert!([0, 1, 2, 3, 5].into_iter().all(|point| rows(point, "done") == 33), "{table}");
     assert_eq!(rows(4, "failed"), 1, "{table}");
     assert!(output.join("table.h5").exists());
     // Each distinct cube is simulated once and each distinct model trained once, by whichever process came first.

@@ -186,7 +186,9 @@ fn bytes_per_pixel(config: &Config, latent: usize, channels: usize) -> usize {
     let components = pca.components.as_slice();
     // Principal components have two Reed-Xiaoli scores beside the scores of every method.
     let others = config.methods.given.len() + usize::from(config.methods.context);
-    let scores = 4 * (1 + others) + fits * (6 * components.len() + 4 * usize::from(pca.mean));
+    // An ensemble has no reconstruction, and so no `pcc`.
+    let ensemble = 3 * usize::from(config.methods.ensemble);
+    let scores = ensemble + 4 * (1 + others) + fits * (6 * components.len() + 4 * usize::from(pca.mean));
     let counts = components.iter().map(|count| match count {
         Auto::Given(count) => *count,
         Auto::Auto => MOST_AUTO,
@@ -221,14 +223,15 @@ mod tests {
             let set: Vec<String> = set.split(' ').map(str::to_owned).collect();
             bytes_per_pixel(&Config::parse("test", "", &set).unwrap(), 8, 100)
         };
-        // Four scores of CVAE and context and six of each PCA with masks, codes, five loadings; counts, regions, shift,
-        // thickness.
-        let usual = 26 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
+        // Three scores of the ensemble, four of CVAE, context and the mean, and six of each PCA with masks, codes, five loadings;
+        // counts, regions, shift, thickness.
+        let usual = 33 * 5 + 8 * 4 + 5 * 8 + 4 * 4;
         assert_eq!(bytes("seed=1"), usual);
-        assert_eq!(bytes("pca.mean=true"), usual + 4 * 5);
+        assert_eq!(bytes("pca.mean=false"), usual - 4 * 5);
+        assert_eq!(bytes("methods.ensemble=false"), usual - 3 * 5);
         assert_eq!(bytes("methods.context=false"), usual - 4 * 5);
         assert_eq!(bytes("methods.given={\"mine\":\"a.npy\"}"), usual + 4 * 5);
-        assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 18 * 5);
+        assert_eq!(bytes("pca.robust=true pca.fit=both"), usual + 2 * 22 * 5);
         assert_eq!(bytes("pca.robust=true pca.fit=training"), usual);
         assert_eq!(bytes("output.reconstruction=window preprocess.align=edge"), usual + 404);
     }
