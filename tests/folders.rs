@@ -133,7 +133,7 @@ fn an_earlier_run_is_of_the_same_cubes_and_stays_as_it_was() {
     fs::remove_file(case.path("second/summary.json")).expect("a summary");
     call(&case, 2, &["run"], &["output=second", earlier])
         .exits(2)
-        .says("cube: archive.train_without leaves out other pixels");
+        .says("cube: archive.train_without or archive.verdicts leaves out other pixels");
 
     // Another cube of the same name and size.
     write_hspy(&case.path("cube.hspy"), &counts(SHAPE, 8));
