@@ -45,8 +45,9 @@ pub struct WaveFit<'a> {
 
 /// What the first waves predict.
 pub struct Prefix {
-    /// Mean square over the pixels that are judged.
+    /// Mean square over the pixels that are judged, the largest cut; and with none cut.
     pub error: f64,
+    pub error_of_all: f64,
     /// Of the pixels of the fold, `[pixel, map]`.
     pub predicted: Vec<f32>,
 }
@@ -99,10 +100,11 @@ impl<'a> WaveFit<'a> {
 
     fn prefix(&self, own: &[usize], judged: &[bool]) -> Prefix {
         let judged = own.iter().zip(judged).filter(|(_, judged)| **judged);
-        let squares = judged.map(|(&i, _)| self.left.iter().map(|map| map[i] * map[i]).sum());
+        let squares: Vec<f64> = judged.map(|(&i, _)| self.left.iter().map(|map| map[i] * map[i]).sum()).collect();
         let maps = || self.maps.iter().zip(&self.left);
         Prefix {
-            error: mean_of_most(squares.collect()),
+            error_of_all: squares.iter().sum::<f64>() / squares.len().max(1) as f64,
+            error: mean_of_most(squares),
             predicted: own.iter().flat_map(|&i| maps().map(move |(map, left)| (map[i] - left[i]) as f32)).collect(),
         }
     }

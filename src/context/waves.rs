@@ -108,7 +108,7 @@ impl Maps {
             }
             let placed = grown(fit(&places[fold]).placed(spectra, false));
             let as_scanned = are_new.then(|| grown(scanned));
-            as_scanned.filter(|scanned| least(&scanned.0) < least(&placed.0)).unwrap_or(placed)
+            as_scanned.filter(|scanned| !is_nearer(&placed.0, &scanned.0)).unwrap_or(placed)
         });
         let (fitted, found): (Vec<Vec<Prefix>>, Vec<LineOffsets>) = fitted.collect::<Vec<_>>().into_iter().unzip();
         places[mine].clone_from_slice(&found);
@@ -174,7 +174,11 @@ impl Maps {
     }
 }
 
-/// The least error of all numbers of waves.
-fn least(prefixes: &[Prefix]) -> f64 {
-    prefixes.iter().map(|prefix| prefix.error).fold(f64::INFINITY, f64::min)
+/// Whether the best of `a` predicts better than the best of `b`: most pixels, and the worst ones too, which raise false alarms.
+fn is_nearer(a: &[Prefix], b: &[Prefix]) -> bool {
+    let best = |prefixes: &[Prefix]| {
+        let best = prefixes.iter().min_by(|a, b| a.error.total_cmp(&b.error)).expect("no wave is a prefix too");
+        [best.error, best.error_of_all]
+    };
+    best(a).iter().zip(best(b)).all(|(&a, b)| a < b)
 }
