@@ -7,6 +7,8 @@ use ndarray::{Array1, Array2, Axis as Dim};
 
 use super::line_offsets::{LineOffsets, LineSums};
 use super::peaks::Spectra;
+use crate::cube::neighbourhood;
+use crate::spectrum::{Middle, median};
 
 /// Waves at most.
 const MOST: usize = 60;
@@ -24,6 +26,10 @@ const PLACED_BY: [usize; 4] = [2, 4, 8, 16];
 const STEPS: usize = 3;
 /// Waves longer than this, in pixels, are no lattice: they do not tell where a line lies.
 const LONGEST_PX: f64 = 20.0;
+/// A pixel counts for the place of its line as if the square of its gradient were so many times the median at most.
+const STEEPEST: f64 = 4.0;
+/// Half the side of a place, pixels.
+const PLACE_PX: usize = 2;
 /// Ridge of the regression of maps on waves, pixels.
 const RIDGE: f64 = 1.0;
 
@@ -45,9 +51,10 @@ pub struct WaveFit<'a> {
 
 /// What the first waves predict.
 pub struct Prefix {
-    /// Mean square over the pixels that are judged, the largest cut; and with none cut.
+    /// Mean square over the pixels that are judged, the largest cut.
     pub error: f64,
-    pub error_of_all: f64,
+    /// Mean square over the pixels of the fold around its worst place.
+    pub worst: f64,
     /// Of the pixels of the fold, `[pixel, map]`.
     pub predicted: Vec<f32>,
 }
@@ -100,13 +107,33 @@ impl<'a> WaveFit<'a> {
 
     fn prefix(&self, own: &[usize], judged: &[bool]) -> Prefix {
         let judged = own.iter().zip(judged).filter(|(_, judged)| **judged);
-        let squares: Vec<f64> = judged.map(|(&i, _)| self.left.iter().map(|map| map[i] * map[i]).sum()).collect();
+        let squares = judged.map(|(&i, _)| self.square(i));
         let maps = || self.maps.iter().zip(&self.left);
         Prefix {
-            error_of_all: squares.iter().sum::<f64>() / squares.len().max(1) as f64,
-            error: mean_of_most(squares),
+            error: mean_of_most(squares.collect()),
+            worst: self.worst(own),
             predicted: own.iter().flat_map(|&i| maps().map(move |(map, left)| (map[i] - left[i]) as f32)).collect(),
         }
+    }
+
+    /// What is left of a pixel, squared and summed over the maps.
+    fn square(&self, i: usize) -> f64 {
+        self.left.iter().map(|map| map[i] * map[i]).sum()
+    }
+
+    fn worst(&self, own: &[usize]) -> f64 {
+        let mut squares = vec![f64::NAN; self.weights.len()];
+        own.iter().for_each(|&i| squares[i] = self.square(i));
+        let height = squares.len() / self.width;
+        let around = |&i: &usize| {
+            let columns = neighbourhood(i % self.width, PLACE_PX, self.width);
+            let lines = neighbourhood(i / self.width, PLACE_PX, height);
+            let near = lines.flat_map(|y| columns.clone().map(move |x| y * self.width + x)).map(|j| squares[j]);
+            let (sum, count) =
+                near.filter(|square| !square.is_nan()).fold((0.0, 0.0), |(s, n), square| (s + square, n + 1.0));
+            sum / count
+        };
+        own.iter().map(around).fold(0.0, f64::max)
     }
 
     /// Takes away one more wave; whether it is above the noise.
@@ -165,8 +192,9 @@ impl<'a> WaveFit<'a> {
     fn improved(&self) -> LineOffsets {
         let gradients = self.gradients();
         let mut sums = vec![LineSums::default(); self.weights.len() / self.width];
+        let weights = self.weights_of_places(&gradients);
         for (left, [along_y, along_x]) in self.left.iter().zip(&gradients) {
-            for (i, &weight) in self.weights.iter().enumerate() {
+            for (i, &weight) in weights.iter().enumerate() {
                 let (sum, [y, x]) = (&mut sums[i / self.width], [along_y[i] * weight, along_x[i] * weight]);
                 sum.gradients = [sum.gradients[0] + y * y, sum.gradients[1] + y * x, sum.gradients[2] + x * x];
                 sum.left = [sum.left[0] + y * left[i], sum.left[1] + x * left[i]];
@@ -176,6 +204,17 @@ impl<'a> WaveFit<'a> {
         let squares = fitted.map(|i| self.left.iter().map(|map| map[i] * map[i]).sum());
         let noise = mean_of_most(squares.collect()) / self.left.len().max(1) as f64;
         self.offsets.improved(&sums, noise)
+    }
+
+    /// The weight that each pixel has for the place of its line. Steep pixels count as less steep ones: a border between two phases
+    /// has a course of its own, by which no lattice is moved.
+    fn weights_of_places(&self, gradients: &[[Array1<f64>; 2]]) -> Vec<f64> {
+        let square = |i: usize| -> f64 { gradients.iter().flatten().map(|along| along[i] * along[i]).sum() };
+        let squares: Vec<f64> = (0..self.weights.len()).map(square).collect();
+        let fitted = squares.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+        let most = STEEPEST * median(fitted.map(|(&square, _)| square), Middle::Upper);
+        let share = |square: f64| if square > most { most / square } else { 1.0 };
+        squares.iter().zip(&self.weights).map(|(&square, weight)| weight * share(square)).collect()
     }
 
     /// The gradients along y and x of what the waves of a lattice predict of each map, for a move by a pixel.

@@ -24,6 +24,8 @@ const FOLDS: usize = 4;
 /// in larger ones, of which anomalies are a small part.
 const ROUNDS: [usize; 2] = [3, 1];
 const SMALL_FIELD: usize = 1 << 14;
+/// How much worse than the lines as scanned their places may predict the worst place.
+const MOST_WORSE: f64 = 1.1;
 /// Badly predicted pixels are so many deviations above the median, on average over a square of this reach.
 const FAR: f64 = 3.0;
 const REACH: usize = 1;
@@ -174,11 +176,12 @@ impl Maps {
     }
 }
 
-/// Whether the best of `a` predicts better than the best of `b`: most pixels, and the worst ones too, which raise false alarms.
+/// Whether the best of `a` predicts better than the best of `b`, and its worst place, which raises false alarms, hardly worse.
 fn is_nearer(a: &[Prefix], b: &[Prefix]) -> bool {
-    let best = |prefixes: &[Prefix]| {
+    let best = |prefixes: &[Prefix]| -> (f64, f64) {
         let best = prefixes.iter().min_by(|a, b| a.error.total_cmp(&b.error)).expect("no wave is a prefix too");
-        [best.error, best.error_of_all]
+        (best.error, best.worst)
     };
-    best(a).iter().zip(best(b)).all(|(&a, b)| a < b)
+    let (a, b) = (best(a), best(b));
+    a.0 < b.0 && a.1 < MOST_WORSE * b.1
 }
