@@ -59,8 +59,8 @@ impl Maps {
         // From the whole field: a fold sees half of some lines, which is too little to tell a line from one a period away.
         let places = WaveFit::new(self.weights(|i| kept[i]), &self.maps, self.size[1], LineOffsets::none(self.size[0]));
         let mut places = vec![places.placed(&spectra, true); FOLDS];
-        for round in 0..rounds {
-            predicted = self.round(comm, &spectra, &folds, &kept, (&mut places, round == 0));
+        for _ in 0..rounds {
+            predicted = self.round(comm, &spectra, &folds, &kept, &mut places);
             kept = self.well_predicted(&predicted);
         }
         predicted
@@ -84,8 +84,7 @@ impl Maps {
         neighbourhood(i / width, GUARD, height).any(|y| columns.clone().any(|x| folds[y * width + x] == fold))
     }
 
-    /// Predictions by the waves that are fitted to the pixels that are `kept`. `places` are where the lines lie for each fold, and
-    /// whether they are to be compared with those as scanned.
+    /// Predictions by the waves that are fitted to the pixels that are `kept`. `places` are where the lines lie for each fold.
     ///
     /// # Collective
     fn round(
@@ -94,7 +93,7 @@ impl Maps {
         spectra: &Spectra,
         folds: &[usize],
         kept: &[bool],
-        (places, are_new): (&mut [LineOffsets], bool),
+        places: &mut [LineOffsets],
     ) -> Vec<Array1<f64>> {
         let [height, width] = self.size;
         let mine = owned(FOLDS, comm.rank(), comm.size());
@@ -109,8 +108,8 @@ impl Maps {
                 return grown(scanned);
             }
             let placed = grown(fit(&places[fold]).placed(spectra, false));
-            let as_scanned = are_new.then(|| grown(scanned));
-            as_scanned.filter(|scanned| !is_nearer(&placed.0, &scanned.0)).unwrap_or(placed)
+            let scanned = grown(scanned);
+            if is_nearer(&placed.0, &scanned.0) { placed } else { scanned }
         });
         let (fitted, found): (Vec<Vec<Prefix>>, Vec<LineOffsets>) = fitted.collect::<Vec<_>>().into_iter().unzip();
         places[mine].clone_from_slice(&found);
